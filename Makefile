@@ -1,0 +1,57 @@
+# Every target works on a machine that has Python 3.11, pip and make, and nothing else.
+.DEFAULT_GOAL := help
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+READY := .venv/.ready
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+# uv is used when it is there and put into the venv when it is not; plain pip is the last resort.
+$(READY): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Holdfast needs Python 3.11 or later; set PYTHON=/path/to/python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@UV=$$(command -v uv || true); \
+	if [ -z "$$UV" ]; then $(BIN)/python -m pip install --quiet uv && UV=$(BIN)/uv || UV=; fi; \
+	if [ -n "$$UV" ]; then \
+	  "$$UV" pip install --quiet --python $(BIN)/python -r requirements.lock && \
+	  "$$UV" pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e . ; \
+	else \
+	  $(BIN)/python -m pip install --quiet -r requirements.lock && \
+	  $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e . ; \
+	fi
+	@touch $(READY)
+
+setup: $(READY) ## make .venv with everything the other targets need
+
+demo: $(READY) ## a scripted model repairs a real project, with real tools
+	@$(BIN)/holdfast demo
+
+check: $(READY) ## format, lint, types, import contracts, unit and architecture tests
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/lint-imports > .lint-imports.log 2>&1 || { cat .lint-imports.log; exit 1; }
+	@$(BIN)/pyright
+	@$(BIN)/python -m pytest -q -n 2 tests/unit tests/architecture
+
+test: $(READY) ## every test, as CI runs them
+	@$(BIN)/python -m pytest -n 2
+
+campaign: $(READY) ## the long kill campaign; writes campaign-results/*.json
+	@HOLDFAST_CAMPAIGN=1 $(BIN)/python -m pytest tests/durability
+
+bench: $(READY) ## speed against the hand-written floor, with the budgets
+	@$(BIN)/python -m bench.run $(if $(PEERS),--peers) $(ARGS)
+
+docs: $(READY) ## run every fence of the documents
+	@$(BIN)/python -m pytest -q tests/docs
+
+lock: ## resolve the dependencies anew into requirements.lock
+	@UV=$$(command -v uv || echo $(BIN)/uv); \
+	"$$UV" pip compile pyproject.toml --group dev --extra demo --universal --python-version 3.11 \
+	  --generate-hashes --no-header --no-annotate --no-emit-index-url --output-file requirements.lock --quiet
+
+clean: ## remove what the targets made
+	@rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache .lint-imports.log campaign-results
+
+.PHONY: help setup demo check test campaign bench docs lock clean
