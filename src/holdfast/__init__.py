@@ -1,0 +1,74 @@
+"""Holdfast: a durable agent runtime.
+
+One log, one loop, one gateway for effects and one for models, hard limits, and a session that can be killed at any
+instant and goes on.
+
+Importing this package loads no I/O library: each name is fetched when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from holdfast.errors import HoldfastError
+    from holdfast.runtime.agent import Agent
+    from holdfast.runtime.run import Run, RunResult
+    from holdfast.runtime.runtime import Runtime
+    from holdfast.tools.binding import Tool, ToolContext, ToolFailure
+    from holdfast.tools.declaring import tool
+    from holdfast.types import Effect, Event, Limits, Price, ToolResult, Usage, Wait
+
+__version__ = "0.1.0"
+
+__all__ = (
+    "Agent",
+    "Effect",
+    "Event",
+    "HoldfastError",
+    "Limits",
+    "Price",
+    "Run",
+    "RunResult",
+    "Runtime",
+    "Tool",
+    "ToolContext",
+    "ToolFailure",
+    "ToolResult",
+    "Usage",
+    "Wait",
+    "__version__",
+    "tool",
+)
+
+_HOME = {
+    "Agent": "holdfast.runtime.agent",
+    "Effect": "holdfast.types",
+    "Event": "holdfast.types",
+    "HoldfastError": "holdfast.errors",
+    "Limits": "holdfast.types",
+    "Price": "holdfast.types",
+    "Run": "holdfast.runtime.run",
+    "RunResult": "holdfast.runtime.run",
+    "Runtime": "holdfast.runtime.runtime",
+    "Tool": "holdfast.tools.binding",
+    "ToolContext": "holdfast.tools.binding",
+    "ToolFailure": "holdfast.tools.binding",
+    "ToolResult": "holdfast.types",
+    "Usage": "holdfast.types",
+    "Wait": "holdfast.types",
+    "tool": "holdfast.tools.declaring",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'holdfast' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,114 @@
+"""Hands items to many readers, without ever waiting for one.
+
+A publisher gives a list; each reader finds lists joined together and is woken once for as many lists as came
+while it slept. One wake-up for each item, or a queue operation for each, costs more than everything else on a
+streaming path together.
+
+A reader that does not keep up loses its backlog: what it missed is summed up by `overflow`, and it is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+__all__ = ("Broadcast", "Reader")
+
+T = TypeVar("T")
+
+
+class Reader(Generic[T]):
+    """One reader's place in a broadcast."""
+
+    __slots__ = ("_broadcast", "_closed", "_items", "_waiter", "lost")
+
+    def __init__(self, broadcast: Broadcast[T]) -> None:
+        self._broadcast = broadcast
+        self._items: list[T] = []
+        self._waiter: asyncio.Future[None] | None = None
+        self._closed = False
+        self.lost = False
+        """Whether items were dropped since the reader last took some."""
+
+    async def take(self) -> list[T]:
+        """Returns everything that came since the last call, waiting until there is something; an empty list
+        means the broadcast is over, or that all there was had to be dropped (see `lost`).
+        """
+        while not self._items and not self._closed and not self.lost:
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        items, self._items = self._items, []
+        return items
+
+    def take_nowait(self) -> list[T]:
+        """Returns everything that came since the last call, perhaps nothing."""
+        items, self._items = self._items, []
+        return items
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more will come."""
+        return self._closed
+
+    def close(self) -> None:
+        """Leaves the broadcast."""
+        self._broadcast.leave(self)
+        self.end()
+
+    def give(self, items: Sequence[T], limit: int) -> None:
+        """Adds items; drops the backlog when it grew over the limit."""
+        self._items.extend(items)
+        if len(self._items) > limit:
+            self._items.clear()
+            self.lost = True
+        self._wake()
+
+    def end(self) -> None:
+        """Marks that nothing more will come."""
+        self._closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Broadcast(Generic[T]):
+    """A one-to-many hand-over inside one event loop."""
+
+    def __init__(self, *, limit: int = 20_000, on_idle: Callable[[], None] | None = None) -> None:
+        self._readers: list[Reader[T]] = []
+        self._limit = limit
+        self._on_idle = on_idle
+
+    def join(self) -> Reader[T]:
+        """Returns a reader that gets everything published from now on."""
+        reader = Reader(self)
+        self._readers.append(reader)
+        return reader
+
+    def leave(self, reader: Reader[T]) -> None:
+        """Takes a reader out; unknown readers are none of its business."""
+        if reader in self._readers:
+            self._readers.remove(reader)
+            if not self._readers and self._on_idle:
+                self._on_idle()
+
+    def publish(self, items: Sequence[T]) -> None:
+        """Gives the items to each reader."""
+        for reader in self._readers:
+            reader.give(items, self._limit)
+
+    def close(self) -> None:
+        """Tells each reader that nothing more will come."""
+        for reader in self._readers:
+            reader.end()
+        self._readers.clear()
+
+    def __len__(self) -> int:
+        """Returns how many readers there are."""
+        return len(self._readers)

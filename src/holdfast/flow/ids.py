@@ -1,0 +1,82 @@
+"""Unique names, cheaply.
+
+An id is a random prefix of this process and a counter: unique without asking anybody, and far cheaper than
+fresh randomness for each. A forked process draws a new prefix.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import secrets
+
+from holdfast.types import BatchId, SessionId, WorkerId
+
+__all__ = ("is_alive", "new_batch", "new_key", "new_session", "start_of", "worker_name")
+
+
+class _Source:
+    def __init__(self) -> None:
+        self.prefix = secrets.token_hex(6)
+        self.count = itertools.count(1)
+
+
+_source = _Source()
+
+
+def _renew() -> None:
+    global _source  # noqa: PLW0603 - a forked child must not repeat its parent's ids
+    _source = _Source()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
+
+
+def new_batch() -> BatchId:
+    """Returns a name for one append."""
+    return BatchId(f"{_source.prefix}{next(_source.count):x}")
+
+
+def new_key() -> str:
+    """Returns an idempotency key for one message."""
+    return f"k{_source.prefix}{next(_source.count):x}"
+
+
+def new_session() -> SessionId:
+    """Returns a session name that is random throughout: people pass it around."""
+    return SessionId(f"s-{secrets.token_hex(5)}")
+
+
+def worker_name() -> WorkerId:
+    """Returns who this process is, as `host:boot:pid:start`, so that another process on the host can tell
+    whether it is still alive.
+    """
+    return WorkerId(f"{os.uname().nodename}:{_boot()}:{os.getpid()}:{start_of(os.getpid())}")
+
+
+def start_of(pid: int) -> str:
+    """Returns when a process started, in the kernel's ticks; empty when it is gone or the system does not say."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:  # noqa: PTH123 - no pathlib at start-up
+            return file.read().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
+
+
+def is_alive(worker: str) -> bool:
+    """Returns False only when the worker certainly is dead: same host, and its process gone or another one."""
+    host, boot, pid, start = [*worker.rsplit(":", 3), "", "", ""][:4]
+    if host != os.uname().nodename or not pid.isdigit():
+        return True
+    if boot != _boot():
+        return False
+    return start_of(int(pid)) == start != ""
+
+
+def _boot() -> str:
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:  # noqa: PTH123 - as above
+            return file.read(8)
+    except OSError:
+        return "unknown"

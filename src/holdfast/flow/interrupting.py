@@ -1,0 +1,54 @@
+"""A stretch of a task's work that something else, or a deadline, may stop.
+
+It cancels the task it runs in and swallows that one cancellation at its end, as `asyncio.timeout` does, but it
+makes a timer only where there is a deadline, and never a task, so that each model call and each tool call can
+have one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+
+from holdfast.flow.clock import Clock, Timer
+
+__all__ = ("Interruptible",)
+
+
+class Interruptible:
+    """A scope that `interrupt` leaves early; afterwards `interrupted` says whether that happened."""
+
+    __slots__ = ("_clock", "_seconds", "_task", "_timer", "interrupted")
+
+    def __init__(self, clock: Clock, seconds: float | None = None) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._task: asyncio.Task[object] | None = None
+        self._timer: Timer | None = None
+        self.interrupted = False
+
+    def __enter__(self) -> Interruptible:
+        self._task = asyncio.current_task()
+        if self._seconds is not None:
+            self._timer = self._clock.call_later(max(0.0, self._seconds), self.interrupt)
+        return self
+
+    def interrupt(self) -> None:
+        """Stops the work inside at its next await; does nothing outside the scope or a second time.
+
+        Not for the work itself: it is called from other tasks and from timers.
+        """
+        if self._task is not None and not self.interrupted:
+            self.interrupted = True
+            self._task.cancel()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        task, self._task = self._task, None
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self.interrupted or task is None:
+            return False
+        # Somebody else may have cancelled the task as well: then the cancellation has to go on outwards.
+        return task.uncancel() <= 0 and kind is asyncio.CancelledError

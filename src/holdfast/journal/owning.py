@@ -1,0 +1,192 @@
+"""The owner's pen: turns payloads into events, batches them, and makes them durable in order.
+
+`write` gives a payload its place in the stream at once and keeps it in memory. `sync` is the barrier: when it
+returns, everything written before is durable. `flush` starts the same without waiting. A batch keeps its id
+until it is acknowledged, so that a lost answer can be asked for again.
+
+Readers are told of events after the acknowledgement, never before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import final
+
+import msgspec
+
+from holdfast.flow.clock import Clock
+from holdfast.flow.ids import new_batch
+from holdfast.journal.port import Claim, Head, Journal, Mail, Park, Record, Unread
+from holdfast.types import BatchId, Codec, Event, EventId, Payload, StreamId, digest_of, tenant_of
+
+__all__ = ("BLOB_BYTES", "Pen", "Reference", "to_record")
+
+BLOB_BYTES = 32 * 1024
+"""An event larger than this leaves its content in a blob."""
+
+
+class Reference(Payload, frozen=True, gc=False):
+    """What stands in an event whose content is a blob."""
+
+    blob: str
+    size: int
+
+
+@final
+class Pen:
+    """One attempt's right to write one stream."""
+
+    def __init__(
+        self, journal: Journal, claim: Claim, codec: Codec, clock: Clock, on_commit: Callable[[Sequence[Event]], None]
+    ) -> None:
+        self.head: Head = claim.head
+        """The head as last acknowledged, or as a hint told us."""
+        self.taken = claim.head.inbox_taken
+        """The last message whose effect is written, durable or not."""
+        self._first_mail = list(claim.mail)
+        self._posted = claim.head.inbox_seq
+        self._journal = journal
+        self._codec = codec
+        self._clock = clock
+        self._on_commit = on_commit
+        self._tenant = tenant_of(claim.head.stream)
+        self._seq = claim.head.seq
+        self._pending: list[Event] = []
+        self._batch: BatchId = new_batch()
+        self._inflight: asyncio.Future[Head | Unread] | None = None
+
+    @property
+    def stream(self) -> StreamId:
+        """The stream this pen writes."""
+        return self.head.stream
+
+    @property
+    def epoch(self) -> int:
+        """The attempt this pen belongs to."""
+        return self.head.epoch
+
+    def write(self, payload: Payload, *, actor: str = "", cause: str = "") -> Event:
+        """Returns the payload as the stream's next event; it is not durable yet."""
+        self._seq += 1
+        event = Event(
+            seq=self._seq,
+            id=EventId(f"{self._batch}-{len(self._pending)}"),
+            type=payload.type,
+            at=self._clock.now(),
+            epoch=self.head.epoch,
+            v=payload.v,
+            tenant=self._tenant,
+            actor=actor,
+            cause=cause,
+            must_understand=payload.must_understand,
+            data=payload,
+        )
+        self._pending.append(event)
+        return event
+
+    async def mail(self) -> list[Mail]:
+        """Returns what lies unread, oldest first."""
+        if self._first_mail:
+            mail, self._first_mail = self._first_mail, []
+            return mail
+        if max(self._posted, self.head.inbox_seq) > self.taken:
+            return await self._journal.mail(self.stream, self.taken)
+        return []
+
+    async def peek(self) -> list[Mail]:
+        """Returns what lies unread by asking the store, and leaves it unread."""
+        mail = await self._journal.mail(self.stream, self.taken)
+        if mail:
+            self._posted = max(self._posted, mail[-1].n)
+        return mail
+
+    def flush(self) -> None:
+        """Starts making everything written durable, without waiting for it."""
+        if self._pending and self._inflight is None:
+            self._begin()
+
+    async def sync(self) -> None:
+        """Returns when everything written before is durable.
+
+        Being cancelled here cancels the waiting, not the writing.
+
+        Raises:
+            Fenced: somebody else owns the stream now.
+            StorageError: the store refused; what was acknowledged earlier is safe.
+        """
+        while self._pending or self._inflight is not None:
+            if self._inflight is None:
+                self._begin()
+            if (answer := self._inflight) is not None:
+                await asyncio.shield(answer)
+                self._landed(answer)  # its callback may not have had its turn yet
+
+    async def park(self, park: Park, *last: Payload) -> bool:
+        """Gives the stream up, with `last` as its last words, and returns True; returns False, with `last`
+        unwritten, when there is mail to be read first.
+        """
+        if self._inflight is not None:
+            await self.sync()
+        before = len(self._pending)
+        for payload in last:
+            self.write(payload)
+        answer = await self._append(park)
+        if isinstance(answer, Unread):
+            del self._pending[before:]
+            self._seq -= len(last)
+            self.head = answer.head
+            return False
+        self._acknowledge(answer)
+        return True
+
+    def _begin(self) -> None:
+        """Hands over what is pending; a store that answers at once leaves nothing in flight."""
+        answer = self._append(None)
+        self._inflight = answer
+        if answer.done():
+            self._landed(answer)
+            answer.result()
+        else:
+            answer.add_done_callback(self._landed)
+
+    def _landed(self, answer: asyncio.Future[Head | Unread]) -> None:
+        # A failure stays in the future for whoever waits; a flush nobody waits for is tried again, and fails
+        # again, at the next sync.
+        if self._inflight is not answer:
+            return
+        self._inflight = None
+        if not answer.cancelled() and answer.exception() is None:
+            head = answer.result()
+            assert isinstance(head, Head)  # only a park can meet unread mail
+            self._acknowledge(head)
+
+    def _append(self, park: Park | None) -> asyncio.Future[Head | Unread]:
+        events = self._pending
+        records = [to_record(event, self._codec) for event in events]
+        expected = events[0].seq - 1 if events else self._seq
+        taken = self.taken if self.taken > self.head.inbox_taken else None
+        return self._journal.append(
+            self.head.stream, self.head.epoch, expected, self._batch, records, taken=taken, park=park
+        )
+
+    def _acknowledge(self, head: Head) -> None:
+        # The head says how far the log reaches: after a lost answer that may be less than is pending by now.
+        self.head = head
+        self._batch = new_batch()
+        count = head.seq - self._pending[0].seq + 1 if self._pending else 0
+        events = self._pending[:count]
+        del self._pending[:count]
+        if events:
+            self._on_commit(events)
+
+
+def to_record(event: Event, codec: Codec) -> Record:
+    """Returns an event as the store keeps it; large content goes beside it, as a blob."""
+    body = codec.encode(event)
+    if len(body) <= BLOB_BYTES:
+        return Record(event.seq, event.type, body)
+    content = msgspec.json.encode(event.data)
+    digest = digest_of(content)
+    light = msgspec.structs.replace(event, data=Reference(digest, len(content)))
+    return Record(event.seq, event.type, codec.encode(light), digest, content)

@@ -1,0 +1,269 @@
+"""Streams that live as long as the process: for tests, for throwaway runs, and as the plainest reading of the port.
+
+Nothing here waits, so every coroutine ends in its first step. One event loop at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+import heapq
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import final
+
+from holdfast.errors import Fenced, JournalError, UsageError
+from holdfast.flow.clock import Clock
+from holdfast.journal.port import Claim, FeedItem, Head, Journal, Lease, Letter, Mail, Park, Posted, Record, Unread
+from holdfast.journal.stores import heads as rules
+from holdfast.journal.stores.hints import Hints
+from holdfast.storage.blobs import BlobStore
+from holdfast.storage.stores.memory import MemoryBlobStore
+from holdfast.types import BatchId, StreamId, TenantId, WorkerId, tenant_of
+
+__all__ = ("MemoryJournal",)
+
+
+class _Stream:
+    __slots__ = ("due_at", "head", "keys", "mail", "records")
+
+    def __init__(self, head: Head) -> None:
+        self.head = head
+        self.records: list[Record] = []
+        """Its own; a fork's shared ones stay with its parent."""
+        self.mail: list[Mail] = []
+        self.keys: dict[str, int] = {}
+        self.due_at: int | None = None
+
+
+@final
+class MemoryJournal(Journal):
+    """All streams of one process."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._blobs = MemoryBlobStore()
+        self._hints = Hints()
+        self._streams: dict[StreamId, _Stream] = {}
+        self._feed: list[FeedItem] = []
+        self._by_type: dict[str, list[FeedItem]] = {}
+        self._restless: dict[StreamId, _Stream] = {}
+        """Those that are, or will be, due."""
+
+    @property
+    def blobs(self) -> BlobStore:
+        """Where content over the size of a record goes."""
+        return self._blobs
+
+    async def claim(self, stream: StreamId, worker: WorkerId, ttl: int, *, over: int | None = None) -> Claim:
+        """Makes `worker` the owner for `ttl` µs.
+
+        Raises:
+            LeaseHeld: somebody else's lease is live.
+        """
+        now = self._clock.now()
+        found = self._streams.get(stream)
+        head = rules.claimed(found.head if found else rules.created(stream, now), worker, ttl, over, now)
+        found = self._set(head, now)
+        return Claim(head, tuple(found.mail[head.inbox_taken :]))
+
+    async def renew(self, leases: Sequence[tuple[StreamId, int]], ttl: int) -> set[StreamId]:
+        """Prolongs leases and returns the streams that are not ours any more."""
+        now = self._clock.now()
+        lost: set[StreamId] = set()
+        for stream, epoch in leases:
+            found = self._streams.get(stream)
+            head = rules.renewed(found.head, epoch, ttl, now) if found else None
+            if head is None:
+                lost.add(stream)
+            else:
+                self._set(head, now)
+        return lost
+
+    async def release(self, stream: StreamId, epoch: int) -> None:
+        """Gives up a lease; the state stays."""
+        now = self._clock.now()
+        found = self._streams.get(stream)
+        head = rules.released(found.head, epoch, now) if found else None
+        if head is not None:
+            self._set(head, now)
+
+    def append(
+        self,
+        stream: StreamId,
+        epoch: int,
+        expected_seq: int,
+        batch: BatchId,
+        records: Sequence[Record],
+        *,
+        taken: int | None = None,
+        park: Park | None = None,
+    ) -> asyncio.Future[Head | Unread]:
+        """Writes records, all or none, and returns the new head: a future that is done already.
+
+        Raises:
+            Fenced: the epoch is not the current one, or the stream was given up.
+            Corrupt: the epoch is right but `expected_seq` is not the last record.
+        """
+        answer: asyncio.Future[Head | Unread] = asyncio.get_running_loop().create_future()
+        try:
+            answer.set_result(self._append(stream, epoch, expected_seq, batch, records, taken, park))
+        except JournalError as error:
+            answer.set_exception(error)
+        return answer
+
+    def _append(
+        self,
+        stream: StreamId,
+        epoch: int,
+        expected_seq: int,
+        batch: BatchId,
+        records: Sequence[Record],
+        taken: int | None,
+        park: Park | None,
+    ) -> Head | Unread:
+        found = self._streams.get(stream)
+        if found is None:
+            raise Fenced(f"there is no stream {stream!r} to append to; claim it first")
+        now = self._clock.now()
+        head = rules.appended(found.head, epoch, expected_seq, batch, records, taken=taken, park=park, now=now)
+        if isinstance(head, Unread) or head is found.head:
+            return head
+        self._write(found, records)
+        self._set(head, now)
+        return head
+
+    async def post(
+        self, stream: StreamId, letter: Letter, *, if_idle: bool = False, lease: Lease | None = None
+    ) -> Posted:
+        """Puts a letter into the inbox, once for each key, and claims the stream if it is wanted and free."""
+        now = self._clock.now()
+        posted = self._post(stream, letter, if_idle, now)
+        found = self._streams.get(stream)
+        if lease is None or found is None or posted.status not in ("accepted", "duplicate"):
+            return posted
+        if not rules.is_free(found.head, now):
+            return posted
+        head = rules.claimed(found.head, lease.worker, lease.ttl, None, now)
+        self._set(head, now)
+        return Posted(posted.status, posted.n, Claim(head, tuple(found.mail[head.inbox_taken :])))
+
+    def _post(self, stream: StreamId, letter: Letter, if_idle: bool, now: int) -> Posted:
+        found = self._streams.get(stream)
+        if found is not None and (first := found.keys.get(letter.key)):
+            return Posted("duplicate", first)
+        head = rules.posted(found.head if found else rules.created(stream, now), if_idle=if_idle, now=now)
+        if isinstance(head, Posted):
+            return head
+        n = head.inbox_seq
+        found = found or _Stream(head)
+        found.mail.append(Mail(n=n, key=letter.key, kind=letter.kind, body=letter.body, actor=letter.actor, at=now))
+        found.keys[letter.key] = n
+        self._streams[stream] = found
+        self._set(head, now, mail=True)
+        return Posted("accepted", n)
+
+    async def mail(self, stream: StreamId, after: int) -> list[Mail]:
+        """Returns the messages numbered over `after`, oldest first."""
+        found = self._streams.get(stream)
+        return found.mail[max(after, 0) :] if found else []
+
+    async def head(self, stream: StreamId) -> Head | None:
+        """Returns the head row, or None when there is no such stream."""
+        found = self._streams.get(stream)
+        return found.head if found else None
+
+    async def heads(self, tenant: str, *, after: str = "", limit: int = 100) -> list[Head]:
+        """Returns the heads of a tenant's streams whose id sorts after `after`, by id."""
+        mine = (stream for stream in self._streams if stream > after and tenant_of(stream) == tenant)
+        return [self._streams[stream].head for stream in heapq.nsmallest(limit, mine)]
+
+    async def read(self, stream: StreamId, *, after: int = 0, limit: int = 1000) -> list[Record]:
+        """Returns records with a seq over `after`, in order; of a fork, its parents' shared records as well."""
+        found = self._streams.get(stream)
+        if found is None:
+            return []
+        line = [found.head]
+        while line[-1].parent is not None and line[-1].parent_seq > after:
+            line.append(self._streams[line[-1].parent].head)
+        records: list[Record] = []
+        for name, over, up_to in rules.segments(line, max(after, 0)):
+            own = self._streams[name]
+            first = own.head.parent_seq
+            records += own.records[over - first : min(up_to, over + limit - len(records)) - first]
+            if len(records) >= limit:
+                break
+        return records
+
+    async def feed(
+        self, *, after: int = 0, types: Sequence[str] = (), tenant: str | None = None, limit: int = 1000
+    ) -> list[FeedItem]:
+        """Returns records of all streams in the order in which they were written."""
+        sources = [self._by_type.get(kind, []) for kind in set(types)] if types else [self._feed]
+        items = heapq.merge(*(_rest(source, after) for source in sources), key=_position)
+        return list(islice((item for item in items if tenant is None or tenant_of(item.stream) == tenant), limit))
+
+    async def due(self, limit: int = 100) -> list[StreamId]:
+        """Returns streams without a live lease that want an owner, oldest first."""
+        now = self._clock.now()
+        ready = [(s.due_at, name) for name, s in self._restless.items() if s.due_at is not None and s.due_at <= now]
+        return [name for _, name in heapq.nsmallest(limit, ready)]
+
+    async def fork(self, parent: StreamId, at: int, child: StreamId, batch: BatchId, records: Sequence[Record]) -> Head:
+        """Creates `child` with the parent's records up to `at` and `records` after them.
+
+        Raises:
+            UnknownSession: there is no such parent.
+            UsageError: `child` exists, or the parent has no record `at`.
+        """
+        now = self._clock.now()
+        found = self._streams.get(parent)
+        head = rules.forked(found.head if found else None, parent, at, child, batch, records, now)
+        if child in self._streams:
+            raise UsageError(f"stream {child!r} exists already; fork to another name")
+        self._write(self._set(head, now), records)
+        return head
+
+    def listen(self, stream: StreamId, hint: Callable[[], None], *, mail: bool = False) -> Callable[[], None]:
+        """Calls `hint` when the stream, or only its inbox, changed; returns how to stop it."""
+        return self._hints.listen(stream, hint, mail=mail)
+
+    async def close(self) -> None:
+        """Does nothing: what is in memory goes with the process."""
+
+    def _write(self, stream: _Stream, records: Sequence[Record]) -> None:
+        if any(record.content is not None for record in records):
+            records = [self._lightened(tenant_of(stream.head.stream), record) for record in records]
+        stream.records += records
+        for record in records:
+            item = FeedItem(len(self._feed) + 1, stream.head.stream, record)
+            self._feed.append(item)
+            self._by_type.setdefault(record.type, []).append(item)
+
+    def _lightened(self, tenant: TenantId, record: Record) -> Record:
+        if record.blob is None or record.content is None:
+            return record
+        self._blobs.keep(tenant, record.blob, record.content)
+        return Record(record.seq, record.type, record.body, record.blob)
+
+    def _set(self, head: Head, now: int, *, mail: bool = False) -> _Stream:
+        stream = self._streams.get(head.stream)
+        if stream is None:
+            stream = self._streams[head.stream] = _Stream(head)
+        stream.head = head
+        stream.due_at = rules.due_at(head, stream.due_at, now)
+        if stream.due_at is None:
+            self._restless.pop(head.stream, None)
+        else:
+            self._restless[head.stream] = stream
+        self._hints.tell(head.stream, mail=mail)
+        return stream
+
+
+def _rest(source: list[FeedItem], after: int) -> Iterator[FeedItem]:
+    start = bisect.bisect_right(source, after, key=_position)
+    return map(source.__getitem__, range(start, len(source)))
+
+
+def _position(item: FeedItem) -> int:
+    return item.position

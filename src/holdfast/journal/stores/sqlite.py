@@ -1,0 +1,284 @@
+"""Streams in one SQLite file, for one machine: many processes may use it at once.
+
+What changes anything is a function that the writer's thread runs inside a transaction: it reads the head, asks
+the rules, and stores what they say. What only reads runs on a reader's thread and never waits for a writer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from os import PathLike, fspath
+from typing import final
+
+from holdfast.errors import Fenced, UsageError
+from holdfast.flow.clock import Clock, SystemClock
+from holdfast.journal.port import Claim, FeedItem, Head, Journal, Lease, Letter, Mail, Park, Posted, Record, Unread
+from holdfast.journal.stores import heads as rules
+from holdfast.journal.stores import sqlite_tables as tables
+from holdfast.journal.stores.sqlite_buffer import HeadBuffer
+from holdfast.journal.stores.sqlite_watching import Watch
+from holdfast.storage.blobs import BlobStore
+from holdfast.storage.sqlite import Connection, Database, Synchronous
+from holdfast.storage.stores.sqlite import BLOBS, SqliteBlobStore, insert_blob
+from holdfast.types import BatchId, StreamId, WorkerId, tenant_of
+
+__all__ = ("SqliteJournal",)
+
+
+@final
+class SqliteJournal(Journal):
+    """All streams of one file; make one with `open`."""
+
+    def __init__(self, database: Database, buffer: HeadBuffer, clock: Clock) -> None:
+        self._database = database
+        self._buffer = buffer
+        self._clock = clock
+        self._blobs = SqliteBlobStore(database, clock)
+        self._watch = Watch(database)
+
+    @classmethod
+    async def open(
+        cls,
+        path: str | PathLike[str],
+        *,
+        clock: Clock | None = None,
+        synchronous: Synchronous = "full",
+        patience: float = 5.0,
+    ) -> SqliteJournal:
+        """Returns the journal in that file, which is made if it is missing; its folder is not.
+
+        `synchronous="normal"` may lose the last moments to a power cut, though never to a crash of the process.
+        `patience` is how many seconds to wait while other programs hold the file.
+
+        Raises:
+            StorageError: the file cannot be used; the subclass says why.
+        """
+        buffer = HeadBuffer()
+        database = await Database.open(
+            fspath(path), (BLOBS, tables.JOURNAL), buffer=buffer, synchronous=synchronous, patience=patience
+        )
+        return cls(database, buffer, clock or SystemClock())
+
+    @property
+    def blobs(self) -> BlobStore:
+        """Where content over the size of a record goes: the same file."""
+        return self._blobs
+
+    async def claim(self, stream: StreamId, worker: WorkerId, ttl: int, *, over: int | None = None) -> Claim:
+        """Makes `worker` the owner for `ttl` µs.
+
+        Raises:
+            LeaseHeld: somebody else's lease is live.
+        """
+        claim = await self._database.write(self._claim, stream, worker, ttl, over)
+        self._watch.tell(stream, claim.head)
+        return claim
+
+    async def renew(self, leases: Sequence[tuple[StreamId, int]], ttl: int) -> set[StreamId]:
+        """Prolongs leases and returns the streams that are not ours any more."""
+        return await self._database.write(self._renew, leases, ttl)
+
+    async def release(self, stream: StreamId, epoch: int) -> None:
+        """Gives up a lease; the state stays."""
+        await self._database.write(self._release, stream, epoch)
+        self._watch.tell(stream)
+
+    def append(
+        self,
+        stream: StreamId,
+        epoch: int,
+        expected_seq: int,
+        batch: BatchId,
+        records: Sequence[Record],
+        *,
+        taken: int | None = None,
+        park: Park | None = None,
+    ) -> asyncio.Future[Head | Unread]:
+        """Writes records, all or none, and returns the new head once the disk has them.
+
+        Raises:
+            Fenced: the epoch is not the current one, or the stream was given up.
+            Corrupt: the epoch is right but `expected_seq` is not the last record.
+            StorageError: nothing of this batch was written.
+        """
+        answer = self._database.write(self._append, stream, epoch, expected_seq, batch, records, taken, park)
+        if self._watch.wanted(stream):
+            answer.add_done_callback(lambda done: self._appended(stream, done))
+        return answer
+
+    def _appended(self, stream: StreamId, done: asyncio.Future[Head | Unread]) -> None:
+        if not done.cancelled() and done.exception() is None:
+            head = done.result()
+            self._watch.tell(stream, head if isinstance(head, Head) else None)
+
+    async def post(
+        self, stream: StreamId, letter: Letter, *, if_idle: bool = False, lease: Lease | None = None
+    ) -> Posted:
+        """Puts a letter into the inbox, once for each key, and claims the stream if it is wanted and free."""
+        posted = await self._database.write(self._post, stream, letter, if_idle, lease)
+        if posted.status == "accepted":
+            self._watch.tell(stream, mail=True)
+        return posted
+
+    async def mail(self, stream: StreamId, after: int) -> list[Mail]:
+        """Returns the messages numbered over `after`, oldest first."""
+        return await self._database.read(tables.fetch_mail, stream, after)
+
+    async def head(self, stream: StreamId) -> Head | None:
+        """Returns the head row, or None when there is no such stream."""
+        found = await self._database.read(tables.fetch_head, stream)
+        return found.head if found else None
+
+    async def heads(self, tenant: str, *, after: str = "", limit: int = 100) -> list[Head]:
+        """Returns the heads of a tenant's streams whose id sorts after `after`, by id."""
+        over, below = _bounds(tenant)
+        return await self._database.read(tables.fetch_heads, max(over, after), below, limit)
+
+    async def read(self, stream: StreamId, *, after: int = 0, limit: int = 1000) -> list[Record]:
+        """Returns records with a seq over `after`, in order; of a fork, its parents' shared records as well."""
+        return await self._database.read(_read, stream, max(after, 0), limit)
+
+    async def feed(
+        self, *, after: int = 0, types: Sequence[str] = (), tenant: str | None = None, limit: int = 1000
+    ) -> list[FeedItem]:
+        """Returns records of all streams in commit order, from a position on."""
+        bounds = None if tenant is None else _bounds(tenant)
+        return await self._database.read(tables.fetch_feed, after, types, bounds, limit)
+
+    async def due(self, limit: int = 100) -> list[StreamId]:
+        """Returns streams without a live lease that want an owner, oldest first."""
+        return await self._database.read(tables.fetch_due, self._clock.now(), limit)
+
+    async def fork(self, parent: StreamId, at: int, child: StreamId, batch: BatchId, records: Sequence[Record]) -> Head:
+        """Creates `child` with the parent's records up to `at` and `records` after them.
+
+        Raises:
+            UnknownSession: there is no such parent.
+            UsageError: `child` exists, or the parent has no record `at`.
+        """
+        head = await self._database.write(self._fork, parent, at, child, batch, records)
+        self._watch.tell(child, head)
+        return head
+
+    def listen(self, stream: StreamId, hint: Callable[[], None], *, mail: bool = False) -> Callable[[], None]:
+        """Calls `hint` when the stream, or only its inbox, changed, here or in another process; returns how to stop
+        it.
+        """
+        return self._watch.listen(stream, hint, mail=mail)
+
+    async def close(self) -> None:
+        """Finishes what was asked for and lets go of the file."""
+        self._watch.close()
+        await self._database.close()
+
+    # What follows runs on the writer's thread, inside a transaction.
+
+    def _claim(self, connection: Connection, stream: StreamId, worker: WorkerId, ttl: int, over: int | None) -> Claim:
+        now = self._clock.now()
+        head = self._buffer.head(connection, stream) or rules.created(stream, now)
+        return self._claimed(connection, rules.claimed(head, worker, ttl, over, now), now)
+
+    def _claimed(self, connection: Connection, head: Head, now: int) -> Claim:
+        self._buffer.put(head, now)
+        return Claim(head, tuple(self._buffer.mail(connection, head.stream, head.inbox_taken)) if head.unread else ())
+
+    def _renew(self, connection: Connection, leases: Sequence[tuple[StreamId, int]], ttl: int) -> set[StreamId]:
+        now = self._clock.now()
+        lost: set[StreamId] = set()
+        for stream, epoch in leases:
+            found = self._buffer.head(connection, stream)
+            head = rules.renewed(found, epoch, ttl, now) if found else None
+            if head is None:
+                lost.add(stream)
+            else:
+                self._buffer.put(head, now)
+        return lost
+
+    def _release(self, connection: Connection, stream: StreamId, epoch: int) -> None:
+        now = self._clock.now()
+        found = self._buffer.head(connection, stream)
+        head = rules.released(found, epoch, now) if found else None
+        if head is not None:
+            self._buffer.put(head, now)
+
+    def _append(
+        self,
+        connection: Connection,
+        stream: StreamId,
+        epoch: int,
+        expected_seq: int,
+        batch: BatchId,
+        records: Sequence[Record],
+        taken: int | None,
+        park: Park | None,
+    ) -> Head | Unread:
+        found = self._buffer.head(connection, stream)
+        if found is None:
+            raise Fenced(f"there is no stream {stream!r} to append to; claim it first")
+        now = self._clock.now()
+        head = rules.appended(found, epoch, expected_seq, batch, records, taken=taken, park=park, now=now)
+        if isinstance(head, Head) and head is not found:
+            self._buffer.put(head, now)
+            self._insert(connection, stream, records, now)
+        return head
+
+    def _post(
+        self, connection: Connection, stream: StreamId, letter: Letter, if_idle: bool, lease: Lease | None
+    ) -> Posted:
+        now = self._clock.now()
+        found = self._buffer.head(connection, stream)
+        first = self._buffer.key(connection, stream, letter.key) if found else None
+        if first is not None and found is not None:
+            posted, head = Posted("duplicate", first), found
+        else:
+            after = rules.posted(found or rules.created(stream, now), if_idle=if_idle, now=now)
+            if isinstance(after, Posted):
+                return after
+            posted, head = Posted("accepted", after.inbox_seq), after
+            mail = Mail(n=posted.n, key=letter.key, kind=letter.kind, body=letter.body, actor=letter.actor, at=now)
+            self._buffer.put(head, now)
+            self._buffer.add_mail(stream, mail)
+        if lease is None or not rules.is_free(head, now):
+            return posted
+        claimed = rules.claimed(head, lease.worker, lease.ttl, None, now)
+        return Posted(posted.status, posted.n, self._claimed(connection, claimed, now))
+
+    def _fork(
+        self,
+        connection: Connection,
+        parent: StreamId,
+        at: int,
+        child: StreamId,
+        batch: BatchId,
+        records: Sequence[Record],
+    ) -> Head:
+        now = self._clock.now()
+        head = rules.forked(self._buffer.head(connection, parent), parent, at, child, batch, records, now)
+        if self._buffer.head(connection, child) is not None:
+            raise UsageError(f"stream {child!r} exists already; fork to another name")
+        self._buffer.put(head, now)
+        self._insert(connection, child, records, now)
+        return head
+
+    def _insert(self, connection: Connection, stream: StreamId, records: Sequence[Record], now: int) -> None:
+        for record in records:
+            if record.blob is not None and record.content is not None:
+                insert_blob(connection, tenant_of(stream), record.blob, record.content, now)
+            self._buffer.add_record(stream, record)
+
+
+def _read(connection: Connection, stream: StreamId, after: int, limit: int) -> list[Record]:
+    line = tables.fetch_line(connection, stream, after)
+    numbers = {row.head.stream: row.sid for row in line}
+    records: list[Record] = []
+    for name, over, up_to in rules.segments([row.head for row in line], after) if line else ():
+        records += tables.fetch_records(connection, numbers[name], over, up_to, limit - len(records))
+        if len(records) >= limit:
+            break
+    return records
+
+
+def _bounds(tenant: str) -> tuple[str, str]:
+    # Between "tenant/" and "tenant0", the next character, lies every stream of the tenant and nothing else.
+    return f"{tenant}/", f"{tenant}0"

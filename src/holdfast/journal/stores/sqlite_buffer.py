@@ -1,0 +1,128 @@
+"""What one transaction of the writer's thread changes, kept back until its end and then written at once.
+
+Each statement gives up the interpreter's lock and has to win it back from a busy event loop, which costs more than
+the statement. So a group of appends is not a group of statements: heads are remembered between transactions, as
+long as no other process wrote, and records, mail and heads go out in one statement each, whatever their number.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import final
+
+from holdfast.journal.port import Head, Mail, Record
+from holdfast.journal.stores import heads as rules
+from holdfast.journal.stores import sqlite_tables as tables
+from holdfast.journal.stores.sqlite_tables import Row
+from holdfast.storage.sqlite import Buffer, Connection
+from holdfast.types import StreamId
+
+__all__ = ("HeadBuffer",)
+
+_REMEMBERED = 8192
+"""Heads kept between transactions."""
+_ROWS = 64
+"""Rows in one statement; more take another."""
+
+
+@final
+class HeadBuffer(Buffer):
+    """Heads as the transaction sees them, and rows on their way; used by the writer's thread alone."""
+
+    def __init__(self) -> None:
+        self._rows: dict[StreamId, Row] = {}
+        self._changed: dict[StreamId, Row | None] = {}
+        """Streams whose head has to be written, and what is stored of them."""
+        self._records: list[tuple[object, ...]] = []
+        self._mail: list[tuple[object, ...]] = []
+        self._version = -1
+        self._last = 0
+        """The highest number of a stream."""
+
+    def begin(self, connection: Connection) -> None:
+        """Forgets everything when another process has written since the last transaction."""
+        version = connection.execute("pragma data_version").fetchone()[0]
+        if version != self._version:
+            self._rows.clear()
+            self._version = version
+            self._last = tables.fetch_last(connection)
+        elif len(self._rows) > _REMEMBERED:
+            self._rows.clear()
+
+    def flush(self, connection: Connection) -> None:
+        """Writes what was kept back."""
+        records, mail, changed = self._records, self._mail, self._changed
+        self._records, self._mail, self._changed = [], [], {}
+        _insert(connection, tables.RECORD, records)
+        _insert(connection, tables.INBOX, mail)
+        new: list[tuple[object, ...]] = []
+        still: list[tuple[object, ...]] = []
+        moved: list[tuple[object, ...]] = []
+        for stream, stored in changed.items():
+            row = self._rows[stream]
+            kind = new if stored is None else still if row.due_at == stored.due_at else moved
+            kind.append(tables.head_row(row))
+        _insert(connection, tables.HEAD, new)
+        # Setting `due_at` touches its index, which is spared where nothing changes.
+        _insert(connection, tables.HEAD, still, tables.SET_HEAD)
+        _insert(connection, tables.HEAD, moved, tables.SET_HEAD_AND_DUE)
+
+    def forget(self) -> None:
+        """Drops everything: the transaction was rolled back."""
+        self._rows.clear()
+        self._changed.clear()
+        self._records.clear()
+        self._mail.clear()
+        self._version = -1
+
+    def head(self, connection: Connection, stream: StreamId) -> Head | None:
+        """Returns a head as this transaction sees it."""
+        row = self._rows.get(stream) or tables.fetch_head(connection, stream)
+        if row is None:
+            return None
+        self._rows[stream] = row
+        return row.head
+
+    def put(self, head: Head, now: int) -> None:
+        """Sets a head that was looked at before, or of a stream that is new."""
+        before = self._rows.get(head.stream)
+        if before is None:
+            self._last += 1
+        due_at = rules.due_at(head, before.due_at if before else None, now)
+        self._rows[head.stream] = Row(before.sid if before else self._last, head, due_at)
+        self._changed.setdefault(head.stream, before)
+
+    def add_record(self, stream: StreamId, record: Record) -> None:
+        """Adds a record of a stream whose head was set."""
+        self._records.append((self._rows[stream].sid, record.seq, record.type, record.body, record.blob))
+
+    def add_mail(self, stream: StreamId, mail: Mail) -> None:
+        """Adds a message to a stream whose head was set."""
+        row = (self._rows[stream].sid, mail.n, mail.key, mail.kind, mail.body, mail.actor, mail.at)
+        self._mail.append(row)
+
+    def mail(self, connection: Connection, stream: StreamId, after: int) -> list[Mail]:
+        """Returns messages numbered over `after`, those of this transaction included."""
+        self.flush(connection)
+        return tables.fetch_mail(connection, stream, after)
+
+    def key(self, connection: Connection, stream: StreamId, key: str) -> int | None:
+        """Returns the number of the message of that key, of this transaction or an earlier one."""
+        sid = self._rows[stream].sid
+        for row in self._mail:
+            if row[0] == sid and row[2] == key:
+                return row[1] if isinstance(row[1], int) else None
+        return tables.fetch_key(connection, sid, key)
+
+
+def _insert(connection: Connection, table: str, rows: list[tuple[object, ...]], conflict: str = "") -> None:
+    for start in range(0, len(rows), _ROWS):
+        part = rows[start : start + _ROWS]
+        values = [value for row in part for value in row]
+        connection.execute(_statement(table, conflict, len(part[0]), len(part)), values)
+
+
+@lru_cache(maxsize=512)
+def _statement(table: str, conflict: str, columns: int, rows: int) -> str:
+    row = f"({', '.join('?' * columns)})"
+    return f"insert into {table} values {', '.join([row] * rows)} {conflict}"

@@ -1,0 +1,69 @@
+"""Declarations: what a tool and an agent are, as frozen values that serialise.
+
+Python builds them, YAML will load into them, the log stores them by digest. Functions are not here: a binding
+finds its spec's function again by reference.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Literal
+
+import msgspec
+
+from holdfast.types.ids import Digest
+from holdfast.types.limits import Limits
+
+__all__ = ("AgentSpec", "Effect", "Outside", "ToolSpec", "digest_of")
+
+Outside = Literal["none", "keyed", "checkable", "unsafe"]
+"""What a call does to the world outside the workspace: nothing, something our idempotency key makes happen
+once, something we can ask about afterwards, or something nobody can repeat safely."""
+
+
+class Effect(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What a call changes, on two axes (brief 5)."""
+
+    workspace: bool = False
+    """Whether it may change files of the workspace."""
+    outside: Outside = "unsafe"
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether doing it twice equals doing it once, with nothing to put back first."""
+        return not self.workspace and self.outside in ("none", "keyed")
+
+
+class ToolSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A tool, as the model and the gateway see it."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+    """JSON Schema of the arguments object."""
+    effect: Effect = Effect()
+    reference: str = ""
+    """Where the function is found again: `module:qualified.name`."""
+    timeout: float | None = None
+    """Seconds a call may take; None leaves it to the run's limits."""
+    max_output: int = 50_000
+    """Characters of a result the model gets to read."""
+
+
+class AgentSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An agent, without its functions."""
+
+    model: str
+    """`provider/name`."""
+    instructions: str = ""
+    name: str = "agent"
+    tools: tuple[ToolSpec, ...] = ()
+    limits: Limits = Limits()
+    max_output_tokens: int | None = None
+    """The most a single answer may hold; None leaves it to the provider."""
+    temperature: float | None = None
+
+
+def digest_of(data: bytes) -> Digest:
+    """Returns the content address of some bytes."""
+    return Digest("sha256:" + hashlib.sha256(data).hexdigest())
