@@ -1,0 +1,111 @@
+"""The one gateway for models: nothing in the house spends a token but through here.
+
+A call has three named steps. `reserve` bounds from above what it may use and checks that against what is left;
+`perform` streams it; `settle` says what it really cost. Whoever calls writes the reservation down before the
+call when it must survive a crash, and the settlement after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import msgspec
+
+from holdfast.errors import UnknownPrice
+from holdfast.models.port import Model, ModelRequest
+from holdfast.types import AssistantMessage, Delta, Usage
+
+__all__ = ("Allowance", "Exhausted", "Reservation", "Settlement", "perform", "reserve", "settle")
+
+_LEAST_OUTPUT = 16
+"""Tokens below which an answer is not worth asking for."""
+_UNKNOWN_OUTPUT = 4096
+"""Tokens reserved for an answer of a model whose own cap is unknown."""
+_DEFAULT_OUTPUT = 32_000
+"""The most that is reserved for an answer whose length nobody capped (source: flex A1.2)."""
+
+
+class Allowance(msgspec.Struct, frozen=True, gc=False):
+    """What a run has left; None is unbounded."""
+
+    tokens: int | None = None
+    cost: int | None = None
+    """Nanodollars."""
+
+
+class Reservation(msgspec.Struct, frozen=True, gc=False):
+    """The most one call may use."""
+
+    tokens: int = 0
+    cost: int | None = None
+    """Nanodollars; None when the price is unknown."""
+    max_output_tokens: int | None = None
+    """The output cap to send, shrunk to what is left; None sends none."""
+    binding: bool = False
+    """Whether a limit depends on it, so that it must be durable before the call."""
+
+
+class Exhausted(msgspec.Struct, frozen=True, gc=False):
+    """What is left does not pay for a call."""
+
+    limit: str
+
+
+class Settlement(msgspec.Struct, frozen=True, gc=False):
+    """What a call came to."""
+
+    cost: int | None
+    """Nanodollars; None when the price is unknown."""
+    exceeded: bool
+    """The provider reports more than was reserved."""
+
+
+def reserve(model: Model, request: ModelRequest, allowance: Allowance) -> Reservation | Exhausted:
+    """Returns the bound of a call, its output shrunk to what is left, or that nothing useful is left.
+
+    Raises:
+        UnknownPrice: dollars are limited and nobody knows what the model costs.
+    """
+    if allowance.tokens is None and allowance.cost is None:
+        return Reservation(max_output_tokens=request.max_output_tokens)
+    price = model.price
+    if allowance.cost is not None and price is None:
+        raise UnknownPrice(
+            f"the price of {model.name!r} is unknown, so a dollar limit cannot be kept: "
+            "limit tokens instead, or give the price with Runtime.open(prices={...})"
+        )
+    size = model.size(request)
+    output = request.max_output_tokens or min(model.max_output_tokens or _UNKNOWN_OUTPUT, _DEFAULT_OUTPUT)
+    if allowance.tokens is not None:
+        output = min(output, allowance.tokens - size)
+        if output < _LEAST_OUTPUT:
+            return Exhausted("tokens")
+    if allowance.cost is not None and price is not None:
+        left = allowance.cost - price.bound(size, 0)
+        if price.output:
+            output = min(output, left * 1_000_000 // price.output)
+        if left < 0 or output < _LEAST_OUTPUT:
+            return Exhausted("dollars")
+    return Reservation(size + output, price.bound(size, output) if price else None, output, binding=True)
+
+
+def perform(
+    model: Model, request: ModelRequest, reservation: Reservation
+) -> AsyncGenerator[list[Delta] | AssistantMessage, None]:
+    """Yields lists of deltas and, last, the whole message; close it to give the connection back early.
+
+    Raises:
+        ModelError: instead of the message; the only other way this can end.
+    """
+    if reservation.max_output_tokens != request.max_output_tokens:
+        request = msgspec.structs.replace(request, max_output_tokens=reservation.max_output_tokens)
+    return model.stream(request)
+
+
+def settle(model: Model, reservation: Reservation, usage: Usage) -> Settlement:
+    """Returns what the reported usage costs and whether it broke its bound."""
+    price = model.price
+    cost = price.cost(usage) if price else None
+    over_tokens = reservation.binding and usage.total_tokens > reservation.tokens
+    over_cost = reservation.cost is not None and cost is not None and cost > reservation.cost
+    return Settlement(cost, over_tokens or over_cost)

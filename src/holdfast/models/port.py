@@ -1,0 +1,64 @@
+"""The port of a model: a request goes in, deltas come out, and exactly one terminal outcome ends it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Protocol
+
+import msgspec
+
+from holdfast.types import AssistantMessage, Delta, Message, Price, ToolSpec
+
+__all__ = ("Model", "ModelRequest")
+
+
+class ModelRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What a model is asked: a pure function of the log."""
+
+    instructions: str
+    """The system prompt; empty sends none."""
+    messages: Sequence[Message]
+    """The conversation. The same list object, grown at its end, lets an adapter keep what it encoded before."""
+    tools: tuple[ToolSpec, ...] = ()
+    max_output_tokens: int | None = None
+    temperature: float | None = None
+
+
+class Model(Protocol):
+    """One model of one provider, as one run uses it.
+
+    An instance may keep what it encoded for earlier requests, so it belongs to one run at a time.
+    """
+
+    def fresh(self) -> Model:
+        """Returns the same model for another run: nothing it remembers of this one's conversation."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """`provider/name`, as in the spec."""
+        ...
+
+    @property
+    def price(self) -> Price | None:
+        """What it costs; None when nobody knows."""
+        ...
+
+    @property
+    def max_output_tokens(self) -> int | None:
+        """The longest answer it can give; None when nobody knows."""
+        ...
+
+    def stream(self, request: ModelRequest) -> AsyncGenerator[list[Delta] | AssistantMessage, None]:
+        """Yields lists of deltas, one list for each read from the network, then the whole message, last.
+
+        The message holds everything the deltas said. Closing the iterator early gives the connection back.
+
+        Raises:
+            ModelError: instead of the message; nothing comes after it.
+        """
+        ...
+
+    def size(self, request: ModelRequest) -> int:
+        """Returns an upper bound of the request's input tokens, without asking anybody."""
+        ...

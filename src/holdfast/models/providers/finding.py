@@ -1,0 +1,40 @@
+"""From a model's name to the model.
+
+The provider is the text before the first slash; what follows, further slashes included, is the provider's own
+name for the model. Not here: tiers, failover, aliases; providers that other packages bring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from holdfast.errors import UnknownModel
+from holdfast.models.catalogue import ModelCard, lookup
+from holdfast.models.port import Model
+from holdfast.models.providers.openai import OpenAIModel
+from holdfast.net.client import HttpClient
+from holdfast.types import Price
+
+__all__ = ("PROVIDERS", "MakeModel", "find_model")
+
+MakeModel = Callable[[str, HttpClient, Mapping[str, str], ModelCard | None], Model]
+"""Makes one of: the provider's own name for it, the client, the environment, and what is known about it."""
+
+PROVIDERS: Mapping[str, MakeModel] = {"openai": OpenAIModel.from_env}
+"""Every provider by the name in front of the slash."""
+
+
+def find_model(
+    spec: str, client: HttpClient, env: Mapping[str, str], prices: Mapping[str, Price] | None = None
+) -> Model:
+    """Returns the model of that name, for one run; `prices` by full name go before the catalogue's.
+
+    Raises:
+        UnknownModel: no provider goes by the name in front of the slash, or there is nothing after it.
+    """
+    provider, _, name = spec.partition("/")
+    make = PROVIDERS.get(provider)
+    if make is None or not name.strip():
+        known = ", ".join(repr(f"{each}/<model>") for each in PROVIDERS)
+        raise UnknownModel(f"no model goes by the name {spec!r}; write it as provider and model, as in {known}")
+    return make(name, client, env, lookup(spec, prices))

@@ -1,0 +1,238 @@
+"""The serving side of Chat Completions: requests in, answers out.
+
+The scripted model server and server doors speak through it. Not here: HTTP, connections, faults, scripts.
+What it renders the parser of `streaming.py` reads back to an equal message, apart from what the protocol cannot
+carry: the order of parts of different kinds, and signatures of thinking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from holdfast.errors import InvalidRequest
+from holdfast.models.wire.chat.shapes import Fragment, InputTool, InputTurn, RequestBody
+from holdfast.types import (
+    AssistantMessage,
+    CallId,
+    Message,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolMessage,
+    ToolSpec,
+    Usage,
+    UserMessage,
+)
+
+__all__ = (
+    "DONE",
+    "ChatRequest",
+    "parse_request",
+    "render_answer",
+    "render_error",
+    "render_models",
+    "render_stream",
+)
+
+DONE = b"data: [DONE]\n\n"
+"""The event that ends a stream."""
+
+_FINISHES = {"stop": "stop", "length": "length", "tool_calls": "tool_calls", "refusal": "content_filter"}
+_KINDS = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+
+_json = msgspec.json.Encoder()
+_request = msgspec.json.Decoder(RequestBody)
+
+
+class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A request in our own words."""
+
+    model: str
+    instructions: str = ""
+    """All system and developer messages, joined by empty lines."""
+    messages: tuple[Message, ...]
+    tools: tuple[ToolSpec, ...] = ()
+    stream: bool = False
+    include_usage: bool = False
+    """Whether a stream has to end with the usage."""
+    max_output_tokens: int | None = None
+    temperature: float | None = None
+
+
+def parse_request(body: bytes) -> ChatRequest:
+    """Returns what a client asks for.
+
+    Raises:
+        InvalidRequest: it is not a request, or holds parts that are no text.
+    """
+    try:
+        request = _request.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise _refusal(f"the body is not a chat completion request: {error}") from None
+    options = request.stream_options
+    cap = request.max_completion_tokens
+    return ChatRequest(
+        model=request.model,
+        instructions="\n\n".join(_words(turn) for turn in request.messages if turn.role in ("system", "developer")),
+        messages=tuple(_messages(request.messages)),
+        tools=tuple(_tool(tool) for tool in request.tools or ()),
+        stream=bool(request.stream),
+        include_usage=bool(options and options.include_usage),
+        max_output_tokens=request.max_tokens if cap is None else cap,
+        temperature=request.temperature,
+    )
+
+
+def render_stream(
+    message: AssistantMessage, *, chunk: int | None = None, include_usage: bool = True, id: str = "chatcmpl-1"
+) -> list[bytes]:
+    """Returns the events of a streamed answer, its words and arguments in pieces of at most `chunk` characters."""
+    frame: dict[str, Any] = {"id": id, "object": "chat.completion.chunk", "created": 0, "model": _bare(message.model)}
+    events = [_event(frame, {"role": "assistant", "content": ""})]
+    place = 0
+    for part in message.parts:
+        if isinstance(part, ToolCall):
+            events += [_event(frame, {"tool_calls": [piece]}) for piece in _call_pieces(part, place, chunk)]
+            place += 1
+        else:
+            key = "reasoning_content" if isinstance(part, Thinking) else "content"
+            events += [_event(frame, {key: piece}) for piece in _pieces(part.text, chunk)]
+    events.append(_event(frame, {}, _FINISHES[message.stop]))
+    if include_usage:
+        events.append(_data({**frame, "choices": [], "usage": _usage(message.usage)}))
+    events.append(DONE)
+    return events
+
+
+def render_answer(message: AssistantMessage, *, id: str = "chatcmpl-1") -> bytes:
+    """Returns the body of an answer that is not streamed."""
+    said: dict[str, Any] = {"role": "assistant", "content": message.text or None, "refusal": None}
+    thinking = "".join(part.text for part in message.parts if isinstance(part, Thinking))
+    if thinking:
+        said["reasoning_content"] = thinking
+    if message.calls:
+        said["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in message.calls
+        ]
+    choice = {"index": 0, "message": said, "finish_reason": _FINISHES[message.stop], "logprobs": None}
+    return _json.encode(
+        {
+            "id": id,
+            "object": "chat.completion",
+            "created": 0,
+            "model": _bare(message.model),
+            "choices": [choice],
+            "usage": _usage(message.usage),
+        }
+    )
+
+
+def render_error(status: int, message: str, type: str = "", code: str | None = None) -> bytes:
+    """Returns the body of an error; without a type, the one that goes with the status."""
+    kind = type or _KINDS.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    return _json.encode({"error": {"message": message, "type": kind, "param": None, "code": code}})
+
+
+def render_models(names: Sequence[str]) -> bytes:
+    """Returns the body of the list of models."""
+    models = [{"id": name, "object": "model", "created": 0, "owned_by": "holdfast"} for name in names]
+    return _json.encode({"object": "list", "data": models})
+
+
+def _refusal(message: str) -> InvalidRequest:
+    return InvalidRequest(f"{message}; send what the Chat Completions protocol says", status=400)
+
+
+def _messages(turns: Sequence[InputTurn]) -> Iterator[Message]:
+    names: dict[str, str] = {}
+    for turn in turns:
+        if turn.role == "user":
+            yield UserMessage((Text(_words(turn)),))
+        elif turn.role == "assistant":
+            message = _assistant(turn)
+            names.update((call.id, call.name) for call in message.calls)
+            yield message
+        elif turn.role == "tool":
+            id = turn.tool_call_id or ""
+            yield ToolMessage(CallId(id), names.get(id, ""), _words(turn))
+
+
+def _assistant(turn: InputTurn) -> AssistantMessage:
+    parts: list[Text | Thinking | ToolCall] = []
+    if turn.reasoning_content:
+        parts.append(Thinking(turn.reasoning_content))
+    words = _words(turn) or turn.refusal
+    if words:
+        parts.append(Text(words))
+    parts += [_call(fragment) for fragment in turn.tool_calls or ()]
+    stop = "tool_calls" if turn.tool_calls else "stop"
+    return AssistantMessage(tuple(parts), model="", stop=stop)
+
+
+def _call(fragment: Fragment) -> ToolCall:
+    function = fragment.function
+    if function is None or not fragment.id or not function.name:
+        raise _refusal("a tool call in the history lacks its id or its function")
+    arguments = function.arguments or ""
+    text = arguments if isinstance(arguments, str) else _json.encode(arguments).decode()
+    return ToolCall(CallId(fragment.id), function.name, text)
+
+
+def _words(turn: InputTurn) -> str:
+    content = turn.content
+    if content is None or isinstance(content, str):
+        return content or ""
+    for part in content:
+        if part.type not in ("text", "refusal"):
+            raise _refusal(f"a {turn.role} message holds a part of type {part.type!r}; only text can be read here")
+    return "".join(part.text or part.refusal or "" for part in content)
+
+
+def _tool(tool: InputTool) -> ToolSpec:
+    if tool.function is None:
+        raise _refusal(f"a tool of type {tool.type!r} cannot be offered here; only functions can")
+    function = tool.function
+    return ToolSpec(
+        name=function.name, description=function.description or "", parameters=function.parameters or {"type": "object"}
+    )
+
+
+def _bare(model: str) -> str:
+    return model.partition("/")[2] or model
+
+
+def _pieces(text: str, chunk: int | None) -> list[str]:
+    if not chunk or len(text) <= chunk:
+        return [text] if text else []
+    return [text[start : start + chunk] for start in range(0, len(text), chunk)]
+
+
+def _call_pieces(call: ToolCall, place: int, chunk: int | None) -> Iterator[dict[str, Any]]:
+    yield {"index": place, "id": call.id, "type": "function", "function": {"name": call.name, "arguments": ""}}
+    for piece in _pieces(call.arguments, chunk):
+        yield {"index": place, "function": {"arguments": piece}}
+
+
+def _event(frame: dict[str, Any], delta: dict[str, Any], finish: str | None = None) -> bytes:
+    return _data({**frame, "choices": [{"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}]})
+
+
+def _data(value: object) -> bytes:
+    return b"data: " + _json.encode(value) + b"\n\n"
+
+
+def _usage(usage: Usage) -> dict[str, Any]:
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.total_tokens,
+        "prompt_tokens_details": {
+            "cached_tokens": usage.cache_read_tokens,
+            "cache_write_tokens": usage.cache_write_tokens,
+        },
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }

@@ -1,0 +1,219 @@
+"""The JSON of Chat Completions as typed structs, one decode or encode for each message or chunk.
+
+Not here: any meaning. Fields nobody reads are not declared, so the decoder skips them. What servers leave out or
+send as null is optional; a declared field of another type makes the chunk malformed.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+__all__ = (
+    "Answer",
+    "AssistantTurn",
+    "Choice",
+    "Chunk",
+    "Failure",
+    "Fragment",
+    "Function",
+    "FunctionTool",
+    "InputTurn",
+    "InputTool",
+    "RequestBody",
+    "Said",
+    "SystemTurn",
+    "Tokens",
+    "ToolFunction",
+    "ToolTurn",
+    "TurnCall",
+    "TurnFunction",
+    "UserTurn",
+)
+
+
+# ---- answers: what a server sends -----------------------------------------------------------------------------
+
+
+class Function(msgspec.Struct, frozen=True, gc=False):
+    """A piece of a call, or a whole one."""
+
+    name: str | None = None
+    arguments: str | dict[str, Any] | None = None
+    """JSON text; some servers send the object itself."""
+
+
+class Fragment(msgspec.Struct, frozen=True, gc=False):
+    """A piece of one of the answer's calls."""
+
+    index: int | None = None
+    id: str | None = None
+    function: Function | None = None
+
+
+class Said(msgspec.Struct, frozen=True, gc=False):
+    """What a chunk adds, or all that a whole answer says."""
+
+    content: str | None = None
+    tool_calls: list[Fragment] | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    function_call: Function | None = None
+    """The form calls had before there were tools."""
+
+
+class Choice(msgspec.Struct, frozen=True, gc=False):
+    """One alternative; only the first is read, since only one is asked for."""
+
+    delta: Said | None = None
+    message: Said | None = None
+    finish_reason: str | None = None
+
+
+class _PromptDetails(msgspec.Struct, frozen=True, gc=False):
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+
+
+class _CompletionDetails(msgspec.Struct, frozen=True, gc=False):
+    reasoning_tokens: int | None = None
+
+
+class Tokens(msgspec.Struct, frozen=True, gc=False):
+    """What an answer used."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _PromptDetails | None = None
+    completion_tokens_details: _CompletionDetails | None = None
+
+
+class Failure(msgspec.Struct, frozen=True, gc=False):
+    """An error object."""
+
+    message: str | None = None
+    type: str | None = None
+    code: str | int | None = None
+
+
+class Chunk(msgspec.Struct, frozen=True, gc=False):
+    """One event of a stream."""
+
+    choices: list[Choice] | None = None
+    usage: Tokens | None = None
+    error: Failure | str | None = None
+
+
+class Answer(Chunk, frozen=True, gc=False):
+    """An event, or a whole body, read for everything it may be: a chunk, an answer, or an error in another place."""
+
+    object: str | None = None
+    message: str | None = None
+    type: str | None = None
+    code: str | int | None = None
+
+
+# ---- requests: what a client sends ----------------------------------------------------------------------------
+
+
+class SystemTurn(msgspec.Struct, frozen=True, gc=False, tag_field="role", tag="system"):
+    """The instructions."""
+
+    content: str
+
+
+class UserTurn(msgspec.Struct, frozen=True, gc=False, tag_field="role", tag="user"):
+    """A prompt."""
+
+    content: str
+
+
+class TurnFunction(msgspec.Struct, frozen=True, gc=False):
+    """What an earlier call asked for."""
+
+    name: str
+    arguments: str
+
+
+class TurnCall(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="function"):
+    """An earlier call."""
+
+    id: str
+    function: TurnFunction
+
+
+class AssistantTurn(msgspec.Struct, frozen=True, gc=False, tag_field="role", tag="assistant"):
+    """An earlier answer."""
+
+    content: str | None
+    tool_calls: list[TurnCall] | msgspec.UnsetType = msgspec.UNSET
+
+
+class ToolTurn(msgspec.Struct, frozen=True, gc=False, tag_field="role", tag="tool"):
+    """A call's result."""
+
+    tool_call_id: str
+    content: str
+
+
+class ToolFunction(msgspec.Struct, frozen=True):
+    """A tool, described."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+
+
+class FunctionTool(msgspec.Struct, frozen=True, tag_field="type", tag="function"):
+    """A tool, offered."""
+
+    function: ToolFunction
+
+
+class _TextPart(msgspec.Struct, frozen=True, gc=False):
+    type: str
+    text: str | None = None
+    refusal: str | None = None
+
+
+class InputTurn(msgspec.Struct, frozen=True, gc=False):
+    """A message of any role, as a client may write it."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[_TextPart] | None = None
+    tool_calls: list[Fragment] | None = None
+    tool_call_id: str | None = None
+    reasoning_content: str | None = None
+    refusal: str | None = None
+
+
+class _InputFunction(msgspec.Struct, frozen=True):
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class InputTool(msgspec.Struct, frozen=True):
+    """A tool, as a client may offer it."""
+
+    type: str
+    function: _InputFunction | None = None
+
+
+class _StreamOptions(msgspec.Struct, frozen=True, gc=False):
+    include_usage: bool | None = None
+
+
+class RequestBody(msgspec.Struct, frozen=True):
+    """A whole request."""
+
+    model: str
+    messages: list[InputTurn]
+    tools: list[InputTool] | None = None
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+    max_completion_tokens: int | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None

@@ -1,0 +1,175 @@
+"""Server-sent events out of bytes, however the bytes were cut.
+
+The grammar is the event stream of the HTML standard. Nothing is decoded: a field is the bytes between two line
+ends, so characters cut between reads come out whole. What the stream ends in the middle of is never handed out.
+
+Nearly every stream of a model is `data: {...}` and a blank line, over and over. A read that holds nothing else is
+split in one step (`feed_data`); anything else walks line by line through the one grammar.
+
+Invariants: the held-back bytes are the beginning of one line, without its end; time is linear in the bytes however
+they are cut; what one event may hold is bounded.
+"""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+import msgspec
+
+from holdfast.errors import AnswerTooLarge
+
+__all__ = ("EVENT_LIMIT", "SseEvent", "SseParser")
+
+EVENT_LIMIT: Final = 8 * 1024 * 1024
+"""Bytes that one event, or one line, may have if nothing else is said."""
+
+_BOM: Final = b"\xef\xbb\xbf"
+_LONGEST_DELAY: Final = 12  # digits; more milliseconds than a lifetime
+
+
+@final
+class SseEvent(msgspec.Struct, frozen=True, gc=False):
+    """One event of a stream."""
+
+    event: bytes
+    """Its type, `message` when the stream names none."""
+    data: bytes
+    """Its data lines, joined by line feeds."""
+    id: bytes
+    """The last id the stream gave up to here; empty when it gave none."""
+
+
+@final
+class SseParser:
+    """Turns what a connection delivers into events, keeping what is unfinished for the next read."""
+
+    __slots__ = (
+        "_after_cr",
+        "_at_start",
+        "_data",
+        "_event",
+        "_fresh",
+        "_last_id",
+        "_limit",
+        "_size",
+        "_tail",
+        "retry",
+    )
+
+    def __init__(self, limit: int = EVENT_LIMIT) -> None:
+        self.retry: int | None = None
+        """Milliseconds the stream wants a reader to wait before it connects again; None when it did not say."""
+        self._limit = limit
+        self._tail = bytearray()
+        self._at_start = True
+        self._after_cr = False
+        self._fresh = True  # no line of an unfinished event was read
+        self._data: list[bytes] = []
+        self._size = 0
+        self._event = b""
+        self._last_id = b""
+
+    def feed(self, data: bytes) -> list[SseEvent]:
+        """Returns the events that these bytes complete.
+
+        Raises:
+            AnswerTooLarge: an event or a line is over the limit; the parser is of no use any more.
+        """
+        return self._walk(self._whole_lines(data))
+
+    def feed_data(self, data: bytes) -> list[bytes]:
+        """Returns only the data of the events that these bytes complete, for protocols that use nothing else.
+
+        Raises:
+            AnswerTooLarge: an event or a line is over the limit; the parser is of no use any more.
+        """
+        text = self._whole_lines(data)
+        if self._fresh and text[:6] == b"data: " and text[-2:] == b"\n\n" and len(text) <= self._limit:
+            pieces = text[6:-2].split(b"\n\ndata: ")
+            # No line end but those between the pieces: each piece is the one data line of its event.
+            if text.count(b"\n") == 2 * len(pieces):
+                return pieces
+        return [event.data for event in self._walk(text)]
+
+    def _whole_lines(self, data: bytes) -> bytes:
+        """The lines that are complete now, each ended by one line feed; the rest is held back."""
+        if self._at_start or self._after_cr:
+            data = self._without_lead(data)
+        if b"\r" in data:
+            self._after_cr = data.endswith(b"\r")
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        end = data.rfind(b"\n") + 1
+        tail = self._tail
+        lines = data[:end]
+        if end:
+            if tail:
+                lines = bytes(tail) + lines
+                tail.clear()
+            if end < len(data):
+                tail += data[end:]
+        else:
+            tail += data
+        if len(tail) > self._limit:
+            raise self._too_large("a line")
+        return lines
+
+    def _without_lead(self, data: bytes) -> bytes:
+        if self._at_start:
+            data = bytes(self._tail) + data
+            self._tail.clear()
+            if len(data) < len(_BOM) and _BOM.startswith(data):
+                self._tail += data  # may become a byte order mark
+                return b""
+            self._at_start = False
+            return data.removeprefix(_BOM)
+        if data:
+            self._after_cr = False
+            if data.startswith(b"\n"):
+                return data[1:]  # the second half of a line end that was cut
+        return data
+
+    def _walk(self, text: bytes) -> list[SseEvent]:
+        """Reads whole lines and returns the events they complete."""
+        events: list[SseEvent] = []
+        if not text:
+            return events
+        lines = text.split(b"\n")
+        lines.pop()  # behind the last line end there is nothing
+        fields = self._data
+        for line in lines:
+            if line:
+                self._fresh = False
+                self._field(line)
+                continue
+            if fields:
+                events.append(SseEvent(self._event or b"message", b"\n".join(fields), self._last_id))
+                fields.clear()
+                self._size = 0
+            self._event = b""
+            self._fresh = True
+        return events
+
+    def _field(self, line: bytes) -> None:
+        if len(line) > self._limit:
+            raise self._too_large("a line")
+        if line.startswith(b"data: "):  # nearly all: one copy instead of two
+            name, value = b"data", line[6:]
+        else:
+            name, _, value = line.partition(b":")
+            value = value.removeprefix(b" ")
+        if name == b"data":
+            self._data.append(value)
+            self._size += len(value) + 6
+            if self._size > self._limit:
+                raise self._too_large("an event")
+        elif name == b"event":
+            self._event = value
+        elif name == b"id":
+            if b"\0" not in value:
+                self._last_id = value
+        elif name == b"retry" and value.isdigit() and len(value) <= _LONGEST_DELAY:
+            self.retry = int(value)
+
+    def _too_large(self, what: str) -> AnswerTooLarge:
+        message = f"{what} of the event stream is over {self._limit} bytes; ask for a shorter answer or raise the limit"
+        return AnswerTooLarge(message)
