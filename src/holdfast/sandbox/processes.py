@@ -1,0 +1,235 @@
+"""Runs one shell command to its end, whatever it does.
+
+The command is the leader of a session and process group of its own. Its output comes through one pipe, so that
+both streams keep their order, and is kept in bounded memory; a command that prints faster than that is slowed
+down instead of starving everything else in this process. When the leader ends, or its time is over, or the caller
+is cancelled, the whole group is killed: what a command starts ends with it. The leader is reaped only after that,
+so that the group's number cannot have been given to somebody else.
+
+Before it runs, the command waits for one byte from us: it starts only when `leash.py` holds its group.
+
+Not here: isolation. The command runs as our user, on our network, and a process that leaves its group is not
+found again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from holdfast.errors import SandboxError
+from holdfast.sandbox import leash
+from holdfast.sandbox.output import Output
+
+__all__ = ("Ended", "run_command")
+
+_GATE = 'read -r _ && exec -a bash "$0" -c "$1" </dev/null'
+_GRACE = 1.0
+"""Seconds between the polite signal and the other one."""
+_LINGER = 0.25
+"""Seconds the output may stay open after the command has ended."""
+_BURST = 1 << 20
+"""Bytes read before everything else in this process gets a rest of `_REST` seconds."""
+_REST = 0.002
+
+
+class Ended(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """How a command ended."""
+
+    code: int
+    """Exit code as a shell gives it: 128 and the signal's number for a killed one, 124 when its time was over."""
+    output: Output
+    seconds: float
+    timed_out: bool
+    held: bool
+    """Whether processes it left in the background still held the output, and were killed."""
+
+
+async def run_command(command: str, *, folder: Path, env: Mapping[str, str], timeout: float, keep: int) -> Ended:  # noqa: ASYNC109 - the group has to be ended, not only the waiting
+    """Runs `bash -c command` in the folder and returns how it ended; `keep` bounds the output's bytes.
+
+    Cancelling ends the group: politely, and after a short grace for certain.
+
+    Raises:
+        SandboxError: there is no bash, or it cannot be started in this folder.
+        ValueError: the command cannot be passed on: it holds NUL, or is too long.
+    """
+    started = time.monotonic()
+    group = _Group(command, folder, env, Output(keep))
+    try:
+        group.begin()
+        in_time = await group.ends_within(timeout)
+        if in_time:
+            await group.falls_silent_within(_LINGER)
+        else:
+            await group.stop()
+        held = in_time and not group.silent.done()
+    except asyncio.CancelledError:
+        await group.stop()
+        raise
+    finally:
+        group.close()
+    return Ended(
+        code=group.code if in_time else 124,
+        output=group.output,
+        seconds=time.monotonic() - started,
+        timed_out=not in_time,
+        held=held,
+    )
+
+
+class _Group:
+    def __init__(self, command: str, folder: Path, env: Mapping[str, str], output: Output) -> None:
+        self.output = output
+        self.code = 0
+        self._loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[None] = self._loop.create_future()
+        self.silent: asyncio.Future[None] = self._loop.create_future()
+        self._burst = 0
+        self._rest: asyncio.TimerHandle | None = None
+        self._shell = _find_shell(env)
+        self._pipe, writing = os.pipe()
+        try:
+            self._process = _start(self._shell, command, folder, env, writing)
+        except BaseException:
+            os.close(self._pipe)
+            raise
+        finally:
+            os.close(writing)
+        self._pid = self._process.pid
+        self._pidfd = -1
+        os.set_blocking(self._pipe, False)
+
+    def begin(self) -> None:
+        """Lets the command run, on the leash."""
+        leash.hold(self._pid, self._shell)
+        self._loop.add_reader(self._pipe, self._read)
+        self._watch()
+        gate = self._process.stdin
+        if gate is not None:
+            with suppress(BrokenPipeError):
+                gate.write(b"\n")
+            with suppress(BrokenPipeError):
+                gate.close()
+
+    def _watch(self) -> None:
+        if hasattr(os, "pidfd_open"):
+            self._pidfd = os.pidfd_open(self._pid)
+            self._loop.add_reader(self._pidfd, self._end)
+            return
+        threading.Thread(target=self._wait, name="holdfast-wait", daemon=True).start()
+
+    def _wait(self) -> None:
+        if hasattr(os, "waitid"):
+            with suppress(ChildProcessError):  # collected already
+                os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOWAIT)
+        else:
+            self._process.wait()
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._end)
+
+    def _end(self) -> None:
+        if self._pidfd >= 0:
+            self._loop.remove_reader(self._pidfd)
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self._pipe, 65536)
+        except BlockingIOError:
+            return
+        if not data:
+            self._loop.remove_reader(self._pipe)
+            self.silent.set_result(None)
+            return
+        self.output.feed(data)
+        self._burst += len(data)
+        if self._burst >= _BURST:
+            self._burst = 0
+            self._loop.remove_reader(self._pipe)
+            self._rest = self._loop.call_later(_REST, self._loop.add_reader, self._pipe, self._read)
+
+    async def ends_within(self, seconds: float) -> bool:
+        return bool((await asyncio.wait((self.ended,), timeout=seconds))[0])
+
+    async def falls_silent_within(self, seconds: float) -> None:
+        await asyncio.wait((self.silent,), timeout=seconds)
+
+    async def stop(self) -> None:
+        self._signal(signal.SIGTERM)
+        await asyncio.wait((self.ended, self.silent), timeout=_GRACE)
+        self._signal(signal.SIGKILL)
+        await asyncio.wait((self.ended, self.silent), timeout=_GRACE)
+
+    def close(self) -> None:
+        """Kills what is left and lets go of everything; never waits."""
+        self._signal(signal.SIGKILL)
+        with suppress(OSError):
+            leash.release(self._pid, self._shell)
+        self._loop.remove_reader(self._pipe)
+        if self._rest is not None:
+            self._rest.cancel()
+        self._drain()
+        os.close(self._pipe)
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        if self._pidfd >= 0:
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+        code = self._process.poll()
+        if code is None:
+            # Killed, but stuck in the kernel: somebody has to collect it when it comes out.
+            threading.Thread(target=self._process.wait, name="holdfast-reap", daemon=True).start()
+        else:
+            self.code = code if code >= 0 else 128 - code
+
+    def _drain(self) -> None:
+        for _ in range(16):
+            try:
+                data = os.read(self._pipe, 65536)
+            except BlockingIOError:
+                return
+            if not data:
+                return
+            self.output.feed(data)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._pid, number)
+
+
+def _start(shell: str, command: str, folder: Path, env: Mapping[str, str], output: int) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            [shell, "-c", _GATE, shell, command],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            cwd=folder,
+            env=dict(env),
+            start_new_session=True,
+            bufsize=0,
+        )
+    except OSError as error:
+        if error.errno == errno.E2BIG:
+            raise ValueError("it is too long for one command; write it to a file and run that") from None
+        raise SandboxError(f"cannot start {shell!r} in {str(folder)!r}: {error.strerror}; check the folder") from None
+
+
+def _find_shell(env: Mapping[str, str]) -> str:
+    shell = shutil.which("bash", path=env.get("PATH")) or shutil.which("bash")
+    if shell is None:
+        raise SandboxError("there is no bash on the PATH: install it, or give the agent other tools")
+    return shell

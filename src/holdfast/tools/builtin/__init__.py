@@ -1,0 +1,7 @@
+"""The tools that come along.
+
+Purpose: `read`, `write`, `edit` and `bash`, all in the run's workspace.
+Knows: the workspace, how tools are declared.
+Must not know: the gateway, runs, models.
+Start reading at: `table.py`, then `read.py`.
+"""

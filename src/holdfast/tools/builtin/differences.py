@@ -1,0 +1,100 @@
+"""What two texts have in common: the diff of an edit, and the place an edit may have meant.
+
+Both are bounded: comparing two large texts line by line can take minutes.
+"""
+
+from __future__ import annotations
+
+import difflib
+from itertools import islice
+
+__all__ = ("near_match", "unified_diff")
+
+_CONTEXT = 3
+_COMPARED = 2000
+"""Lines that are compared with each other at most."""
+_DIFF = 20_000
+"""Characters a diff has at most."""
+_WIDTH = 200
+"""Characters of a line that a search for similar lines looks at."""
+
+
+def unified_diff(before: str, after: str, path: str) -> str:
+    """Returns the unified diff of two versions of a file; its end is cut off when it gets long."""
+    old, new = _lines(before), _lines(after)
+    start = 0
+    while start < min(len(old), len(new)) and old[start] == new[start]:
+        start += 1
+    end = 0
+    while end < min(len(old), len(new)) - start and old[-1 - end] == new[-1 - end]:
+        end += 1
+    if start == len(old) == len(new):
+        return ""
+    if len(old) + len(new) - 2 * (start + end) <= _COMPARED:
+        hunks = _hunks(old, new, start, end)
+    else:
+        hunks = [_whole_hunk(old, new, start, end)]
+    text = f"--- a/{path}\n+++ b/{path}\n" + "".join(hunks)
+    return text if len(text) <= _DIFF else text[:_DIFF] + f"\n[... {len(text) - _DIFF} more characters of diff ...]\n"
+
+
+def near_match(text: str, wanted: str) -> str:
+    """Returns a hint on where a text that does not occur may have been meant, beginning with `; `; or nothing."""
+    lines = [line.strip() for line in islice(text.split("\n"), 20_000)]
+    asked = [line.strip() for line in wanted.strip().split("\n")]
+    for at in range(len(lines) - len(asked) + 1):
+        if lines[at : at + len(asked)] == asked and any(asked):
+            last = at + len(asked)
+            place = f"line {last}" if len(asked) == 1 else f"lines {at + 1} to {last}"
+            return f"; {place} would match but for white space"
+    first = max(asked, key=len)[:_WIDTH]
+    candidates = {line[:_WIDTH]: number for number, line in enumerate(lines[:_COMPARED], 1) if line}
+    near = difflib.get_close_matches(first, candidates, n=1, cutoff=0.6)
+    return f"; the nearest is line {candidates[near[0]]}: {near[0][:80]!r}" if near else ""
+
+
+def _lines(text: str) -> list[str]:
+    """The lines with their ends; the last one says so when it has none."""
+    lines = text.split("\n")
+    rest = lines.pop()
+    ended = [line + "\n" for line in lines]
+    return [*ended, rest + "\n\\ No newline at end of file\n"] if rest else ended
+
+
+def _hunks(old: list[str], new: list[str], start: int, end: int) -> list[str]:
+    first = max(0, start - _CONTEXT)
+    keep = max(0, end - _CONTEXT)
+    matcher = difflib.SequenceMatcher(None, old[first : len(old) - keep], new[first : len(new) - keep])
+    hunks: list[str] = []
+    for group in matcher.get_grouped_opcodes(_CONTEXT):
+        a, b = first + group[0][1], first + group[0][3]
+        lines = [_header(a, first + group[-1][2], b, first + group[-1][4])]
+        for tag, i, j, k, m in group:
+            if tag == "equal":
+                lines += [" " + line for line in old[first + i : first + j]]
+                continue
+            lines += ["-" + line for line in old[first + i : first + j]]
+            lines += ["+" + line for line in new[first + k : first + m]]
+        hunks.append("".join(lines))
+    return hunks
+
+
+def _whole_hunk(old: list[str], new: list[str], start: int, end: int) -> str:
+    """One hunk that takes all of the changed stretch out and puts all of the new one in."""
+    first = max(0, start - _CONTEXT)
+    after = min(end, _CONTEXT)
+    lines = [_header(first, len(old) - end + after, first, len(new) - end + after)]
+    lines += [" " + line for line in old[first:start]]
+    lines += ["-" + line for line in old[start : len(old) - end]]
+    lines += ["+" + line for line in new[start : len(new) - end]]
+    lines += [" " + line for line in old[len(old) - end : len(old) - end + after]]
+    return "".join(lines)
+
+
+def _header(a: int, a_end: int, b: int, b_end: int) -> str:
+    return f"@@ -{_range(a, a_end)} +{_range(b, b_end)} @@\n"
+
+
+def _range(start: int, end: int) -> str:
+    count = end - start
+    return f"{start + 1 if count else start},{count}" if count != 1 else f"{start + 1}"

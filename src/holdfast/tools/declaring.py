@@ -1,0 +1,225 @@
+"""Turns a function into a tool.
+
+The signature becomes the parameters, the docstring the description; what cannot be described is refused here, at
+import, not in the middle of a run. The tool can be called like the function it was made of, so that it can be
+tested like one.
+
+An `async def` runs in the event loop and can be cancelled; a plain `def` runs in a thread.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from operator import attrgetter
+from typing import Any, Generic, ParamSpec, TypeVar, overload
+
+import msgspec
+
+from holdfast.errors import UndescribableTool
+from holdfast.tools.binding import Tool, ToolContext
+from holdfast.tools.describing import Described, describe
+from holdfast.tools.docstrings import split_docstring
+from holdfast.tools.threads import in_thread
+from holdfast.types import Effect, Outside, ToolSpec
+
+__all__ = ("FunctionTool", "tool")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""What every provider takes as a tool's name."""
+_OPTIMIZED = inspect.CO_OPTIMIZED
+
+
+class FunctionTool(Tool, Generic[P, R], frozen=True, kw_only=True):
+    """A tool that is made of a function and can be called as that function."""
+
+    function: Callable[P, R]
+    described: Described
+    unbound: bool = False
+    """Whether it was declared in a class and waits for the object it belongs to."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Calls the function, past parsing and gateway."""
+        return self.function(*args, **kwargs)
+
+    def __get__(self, instance: object, owner: type | None = None) -> FunctionTool[..., Any]:
+        """Returns the tool of that object, where the function is a method."""
+        if instance is None or not self.unbound:
+            return self
+        function: Callable[..., Any] = self.function
+        method = partial(function, instance)
+        return msgspec.structs.replace(self, function=method, run=_runner(method, self.described), unbound=False)
+
+    @property
+    def __wrapped__(self) -> Callable[P, R]:
+        """The function, for `inspect.signature`."""
+        return self.function
+
+
+@overload
+def tool(function: Callable[P, R], /) -> FunctionTool[P, R]: ...
+
+
+@overload
+def tool(
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    effect: Effect | Outside | None = None,
+    touches: Callable[[Any], tuple[str, ...]] | None = None,
+    timeout: float | None = None,
+    max_output: int | None = None,
+    reference: str | None = None,
+) -> Callable[[Callable[P, R]], FunctionTool[P, R]]: ...
+
+
+def tool(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    effect: Effect | Outside | None = None,
+    touches: Callable[[Any], tuple[str, ...]] | None = None,
+    timeout: float | None = None,
+    max_output: int | None = None,
+    reference: str | None = None,
+) -> Any:
+    """Makes a tool of a function, as `@tool` or `@tool(...)`.
+
+    Args:
+        function: what the tool does; each parameter but a `ToolContext` is filled by the model.
+        name: what the model calls it; the function's name otherwise.
+        description: what the model reads; the docstring without its `Args:` otherwise.
+        effect: what a call changes; one word stands for an effect outside the workspace alone. Without it a call
+            that was interrupted is never repeated by itself (`unsafe`).
+        touches: the workspace paths a call with these arguments may change.
+        timeout: seconds a call may take.
+        max_output: characters of a result the model gets to read.
+        reference: where it is found again, if not at `module:function`.
+
+    Raises:
+        UndescribableTool: a parameter has no JSON Schema, or the name is none that providers take.
+    """
+    options: dict[str, Any] = {"description": description, "timeout": timeout, "max_output": max_output}
+    options["effect"] = Effect(outside=effect) if isinstance(effect, str) else effect
+    options["reference"] = reference
+    names = _local_names(sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
+
+    def declare(function: Callable[..., Any]) -> FunctionTool[..., Any]:
+        return _declare(function, name or _name_of(function), names, touches, options)
+
+    return declare if function is None else declare(function)
+
+
+def _declare(
+    function: Callable[..., Any],
+    name: str,
+    names: dict[str, Any],
+    touches: Callable[[Any], tuple[str, ...]] | None,
+    options: dict[str, Any],
+) -> FunctionTool[..., Any]:
+    if isinstance(function, Tool):
+        raise UndescribableTool(f"{name!r} is a tool already; use it as it is, or decorate the function itself")
+    if isinstance(function, (staticmethod, classmethod)):
+        raise UndescribableTool(f"tool {name!r}: put `@tool` below `@staticmethod`, next to the function")
+    if not _NAME.fullmatch(name):
+        raise UndescribableTool(
+            f"tool {name!r}: the name must be 1 to 64 letters, digits, dashes or underscores; give one with "
+            "`@tool(name=...)`"
+        )
+    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        raise UndescribableTool(f"tool {name!r} is a generator; return the whole result instead of yielding it")
+    text, entries = split_docstring(inspect.getdoc(function))
+    closure: Mapping[str, Any] = inspect.getclosurevars(function).nonlocals if inspect.isfunction(function) else {}
+    unbound = _is_method(function)
+    described = describe(name, function, entries, {**names, **closure}, skip=int(unbound))
+    given: dict[str, Any] = {"description": text, "reference": _reference_of(function)}
+    given |= {key: value for key, value in options.items() if value is not None}
+    spec = ToolSpec(name=name, parameters=described.parameters, **given)
+    return FunctionTool(
+        spec=spec,
+        parse=described.parser(),
+        run=_refuse_unbound if unbound else _runner(function, described),
+        touches=touches,
+        function=function,
+        described=described,
+        unbound=unbound,
+    )
+
+
+def _runner(function: Callable[..., Any], described: Described) -> Callable[[Any, ToolContext], Awaitable[Any]]:
+    """Returns what calls the function with the fields of parsed arguments; nothing is looked up at the call."""
+    keywords = _keywords(described)
+    if _is_async(function):
+        return lambda arguments, context: function(**keywords(arguments, context))
+
+    async def run_plain(arguments: Any, context: ToolContext) -> Any:
+        result = await in_thread(partial(function, **keywords(arguments, context)))
+        return await result if inspect.isawaitable(result) else result
+
+    return run_plain
+
+
+def _keywords(described: Described) -> Callable[[Any, ToolContext], dict[str, Any]]:
+    names = described.arguments.__struct_fields__
+    parameter = described.context
+    if not names:
+        return lambda arguments, context: {parameter: context} if parameter else {}
+    if len(names) == 1:
+        only, get_one = names[0], attrgetter(names[0])
+        if parameter is None:
+            return lambda arguments, context: {only: get_one(arguments)}
+        return lambda arguments, context: {only: get_one(arguments), parameter: context}
+    get = attrgetter(*names)
+    if parameter is None:
+        return lambda arguments, context: dict(zip(names, get(arguments), strict=True))
+    return lambda arguments, context: {**dict(zip(names, get(arguments), strict=True)), parameter: context}
+
+
+async def _refuse_unbound(arguments: Any, context: ToolContext) -> Any:
+    raise UndescribableTool(
+        "this tool is a method and has no object; give the agent `object.method`, not `Class.method`"
+    )
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    called = getattr(function, "__call__", None)  # noqa: B004 - an object whose call is a coroutine function
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
+
+
+def _is_method(function: Callable[..., Any]) -> bool:
+    """Whether this is a function in the body of a class, whose first parameter is the object."""
+    if not inspect.isfunction(function):
+        return False
+    owner = function.__qualname__.rpartition(".")[0]
+    first = next(iter(inspect.signature(function).parameters), "")
+    return bool(owner) and not owner.endswith("<locals>") and first in ("self", "cls")
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    plain = function.func if isinstance(function, partial) else function
+    return str(getattr(plain, "__name__", type(plain).__name__))
+
+
+def _reference_of(function: Callable[..., Any]) -> str:
+    plain = function.func if isinstance(function, partial) else function
+    named = plain if hasattr(plain, "__qualname__") else type(plain)
+    return f"{named.__module__}:{named.__qualname__}"
+
+
+def _local_names(frame: Any) -> dict[str, Any]:
+    """The names annotations may use besides the module's: those of the function around, and of the class in it."""
+    names: dict[str, Any] = {}
+    while frame is not None and frame.f_code.co_name != "<module>":
+        names = {**frame.f_locals, **names}
+        if frame.f_code.co_flags & _OPTIMIZED:
+            break  # a function; what called it is not around the tool
+        frame = frame.f_back
+    return names
