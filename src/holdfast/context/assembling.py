@@ -1,0 +1,26 @@
+"""Makes the request of a model call.
+
+A request is a pure function of the log: the same conversation and spec give the same bytes, in this process or
+after a crash in another. Nothing is copied; the messages list is handed on as it is, so that an adapter sees
+that it only grew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from holdfast.models.port import ModelRequest
+from holdfast.types import AgentSpec, Message
+
+__all__ = ("assemble",)
+
+
+def assemble(spec: AgentSpec, messages: Sequence[Message]) -> ModelRequest:
+    """Returns what to ask the model."""
+    return ModelRequest(
+        instructions=spec.instructions,
+        messages=messages,
+        tools=spec.tools,
+        max_output_tokens=spec.max_output_tokens,
+        temperature=spec.temperature,
+    )

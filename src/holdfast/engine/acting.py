@@ -1,0 +1,83 @@
+"""The tool calls of one turn, as the loop makes them: admit all, then let them act."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from holdfast.engine.attempt import Attempt
+from holdfast.engine.events import ToolFinished, ToolStarted, ToolWaiting
+from holdfast.tools.gateway import Admitted, Gateway, Refused, canceled
+from holdfast.types import ToolCall, ToolResult, Wait
+
+__all__ = ("close_calls", "perform_calls")
+
+
+async def perform_calls(attempt: Attempt, calls: Sequence[ToolCall]) -> None:
+    """Runs the calls of a turn and writes down what each came to.
+
+    Calls that may change the workspace run one after another, in the model's order, each behind a barrier and a
+    snapshot of its own; the others overlap with them and with each other.
+    """
+    gateway = (await attempt.bindings()).tools
+    writers: list[Admitted] = []
+    others: list[Admitted] = []
+    for call in calls:
+        verdict = gateway.admit(call, f"{attempt.state.turn}/{call.id}", cut=attempt.state.cut)
+        if isinstance(verdict, Refused):
+            attempt.write(ToolFinished(call.id, verdict.result))
+        else:
+            (writers if verdict.effect.workspace else others).append(verdict)
+    for admitted in others:
+        attempt.write(ToolStarted(admitted.call.id, admitted.effect))
+    if any(not admitted.effect.repeatable for admitted in others):
+        await attempt.pen.sync()  # barrier: what must not silently happen twice
+    with attempt.interruptible() as scope:
+        await _all(attempt, gateway, others, writers)
+    if scope.interrupted:
+        close_calls(attempt, "the run was stopped; what it did until then stays done")
+
+
+async def _all(attempt: Attempt, gateway: Gateway, others: Sequence[Admitted], writers: Sequence[Admitted]) -> None:
+    if not writers and len(others) == 1:
+        await _one(attempt, gateway, others[0])
+    elif not others:
+        await _in_turn(attempt, gateway, writers)
+    else:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for admitted in others:
+                    group.create_task(_one(attempt, gateway, admitted))
+                group.create_task(_in_turn(attempt, gateway, writers))
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from errors  # tools do not raise: the store refused, and once is enough
+
+
+async def _in_turn(attempt: Attempt, gateway: Gateway, writers: Sequence[Admitted]) -> None:
+    for admitted in writers:
+        protected = await gateway.protect(admitted)
+        if isinstance(protected, Refused):
+            attempt.write(ToolFinished(admitted.call.id, protected.result))
+            continue
+        attempt.write(ToolStarted(admitted.call.id, protected.effect, protected.snapshot))
+        await attempt.pen.sync()  # barrier: from here on files may differ from their snapshot
+        await _one(attempt, gateway, protected)
+
+
+async def _one(attempt: Attempt, gateway: Gateway, admitted: Admitted) -> None:
+    began = attempt.clock.monotonic()
+    outcome = await gateway.perform(admitted)
+    if isinstance(outcome, Wait):
+        attempt.write(ToolWaiting(admitted.call.id, outcome))
+        return
+    duration = int((attempt.clock.monotonic() - began) * 1e6)
+    attempt.write(ToolFinished(admitted.call.id, gateway.finish(admitted, outcome), duration))
+    attempt.pen.flush()  # no barrier, but the sooner this is durable the less a crash leaves unknown
+
+
+def close_calls(attempt: Attempt, why: str) -> None:
+    """Gives every call that has no result one that says it was canceled."""
+    result: ToolResult = canceled(why)
+    for call in list(attempt.state.calls.values()):
+        if call.result is None:
+            attempt.write(ToolFinished(call.call.id, result))

@@ -1,0 +1,75 @@
+"""One model call, as the loop makes it: reserve, stream, settle."""
+
+from __future__ import annotations
+
+from holdfast.context.assembling import assemble
+from holdfast.engine.attempt import Attempt
+from holdfast.engine.events import BudgetExhausted, ModelFailed, ModelFinished, ModelStarted
+from holdfast.engine.state import Run
+from holdfast.errors import ModelError
+from holdfast.models import calling
+from holdfast.models.port import Model, ModelRequest
+from holdfast.types import AssistantMessage, from_dollars
+
+__all__ = ("ask_model",)
+
+
+async def ask_model(attempt: Attempt, at: int) -> None:
+    """Asks the model, not before `at`, and writes down the answer, or why there is none."""
+    bindings = await attempt.bindings()
+    request = assemble(bindings.spec, attempt.state.messages)
+    reservation = calling.reserve(bindings.model, request, _allowance(attempt.run))
+    if isinstance(reservation, calling.Exhausted):
+        attempt.write(BudgetExhausted(reservation.limit))
+        return
+    if reservation.binding:
+        attempt.write(ModelStarted(reservation.tokens, reservation.cost))
+        await attempt.pen.sync()  # barrier: a call that is lost stays charged
+    attempt.pen.flush()  # no barrier: readers see what led here while the model thinks
+    message: AssistantMessage | None = None
+    with attempt.interruptible():
+        if (delay := at - attempt.clock.now()) > 0:
+            await attempt.clock.sleep(delay / 1e6)
+        began = attempt.clock.monotonic()
+        try:
+            message = await _stream(attempt, bindings.model, request, reservation)
+        except ModelError as error:
+            attempt.tail.reset(error.code)
+            attempt.write(_failed(error, attempt.clock.now()))
+            return
+        settled = calling.settle(bindings.model, reservation, message.usage)
+        duration = int((attempt.clock.monotonic() - began) * 1e6)
+        attempt.write(ModelFinished(message, settled.cost, duration, settled.exceeded))
+    if message is None:
+        attempt.tail.reset("interrupted")
+        attempt.write(ModelFailed("interrupted", "the call was stopped"))
+
+
+async def _stream(
+    attempt: Attempt, model: Model, request: ModelRequest, reservation: calling.Reservation
+) -> AssistantMessage:
+    stream = calling.perform(model, request, reservation)
+    message: AssistantMessage | None = None
+    try:
+        async for item in stream:
+            if isinstance(item, list):
+                attempt.tail.publish(item)
+            else:
+                message = item
+    finally:
+        await stream.aclose()
+    assert message is not None  # the port: a message last, or an error
+    return message
+
+
+def _allowance(run: Run) -> calling.Allowance:
+    limits = run.setup.setup.limits
+    return calling.Allowance(
+        None if limits.tokens is None else limits.tokens - run.tokens,
+        None if limits.dollars is None else from_dollars(limits.dollars) - (run.cost or 0),
+    )
+
+
+def _failed(error: ModelError, now: int) -> ModelFailed:
+    retry_at = None if error.retry_after is None else now + int(error.retry_after * 1e6)
+    return ModelFailed(error.code, str(error), error.retry != "never", retry_at)

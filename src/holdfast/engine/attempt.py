@@ -1,0 +1,119 @@
+"""One ownership epoch of a session: the state, the pen that writes it down, and what the loop works with.
+
+Whatever is written is folded at once and published when it is durable. `interruptible` marks the stretches in
+which the outside world may be slow: an abort, or the run's time running out, ends them early.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import final
+
+import msgspec
+
+from holdfast.engine.decide import admit, expired
+from holdfast.engine.events import AbortRequested, Answer, InputReceived, Prompt, Stop, WaitResolved
+from holdfast.engine.folding import fold
+from holdfast.engine.state import Run, State
+from holdfast.flow.clock import Clock
+from holdfast.flow.interrupting import Interruptible
+from holdfast.journal.owning import Pen
+from holdfast.journal.port import Mail, Park
+from holdfast.journal.tail import Tail
+from holdfast.models.port import Model
+from holdfast.tools.gateway import Gateway
+from holdfast.types import AgentSpec, Event, Payload, StreamId
+
+__all__ = ("Attempt", "Bind", "Bindings", "receive")
+
+
+class Bindings(msgspec.Struct, frozen=True):
+    """What a run acts through: found by its setup, again after a crash."""
+
+    spec: AgentSpec
+    model: Model
+    tools: Gateway
+
+
+Bind = Callable[[StreamId, Run], Awaitable[Bindings]]
+"""Finds what a run acts through; raises UsageError for a tool, model or price this process has not got."""
+
+
+@final
+class Attempt:
+    """A session in the hands of its owner."""
+
+    def __init__(self, state: State, pen: Pen, tail: Tail, clock: Clock, bind: Bind) -> None:
+        self.state = state
+        self.pen = pen
+        self.tail = tail
+        self.clock = clock
+        self._bind = bind
+        self._bound: tuple[int, Bindings] | None = None
+        self._scope = Interruptible(clock)
+
+    @property
+    def run(self) -> Run:
+        """The open run; there is one whenever something is done."""
+        assert self.state.run is not None
+        return self.state.run
+
+    async def bindings(self) -> Bindings:
+        """Returns what the open run acts through."""
+        if self._bound is None or self._bound[0] != self.run.seq:
+            self._bound = (self.run.seq, await self._bind(self.pen.stream, self.run))
+        return self._bound[1]
+
+    def write(self, payload: Payload, *, actor: str = "", cause: str = "") -> Event:
+        """Writes an event and folds it."""
+        event = self.pen.write(payload, actor=actor, cause=cause)
+        fold(self.state, event)
+        return event
+
+    async def take_mail(self) -> None:
+        """Writes down what came by mail, what expired, and what may join the conversation now."""
+        for mail in await self.pen.mail():
+            for payload in receive(mail):
+                self.write(payload, actor=mail.actor, cause=mail.key)
+            self.pen.taken = mail.n
+        for resolved in list(expired(self.state, self.clock.now())):
+            self.write(resolved)
+        while (payload := admit(self.state)) is not None:
+            self.write(payload)
+
+    async def park(self, park: Park, *last: Payload) -> bool:
+        """Gives the session up, with `last` as its last words; False when mail has to be read first."""
+        return await self.pen.park(park, *last)
+
+    def interruptible(self) -> Interruptible:
+        """Returns a scope that an abort or the end of the run's time leaves early."""
+        left: float | None = None
+        if (seconds := self.run.setup.setup.limits.seconds) is not None:
+            # A little late rather than early: what follows must find the time to be up.
+            left = (self.run.started_at - self.clock.now()) / 1e6 + seconds + 0.001
+        self._scope = Interruptible(self.clock, left)
+        return self._scope
+
+    async def glance(self) -> None:
+        """Looks at the mail without taking it, and interrupts what is under way when it holds an abort."""
+        for mail in await self.pen.peek():
+            if mail.kind == "abort":
+                self._scope.interrupt()
+
+
+def receive(mail: Mail) -> list[Payload]:
+    """Returns what a message puts into the log; nothing when it says nothing this version understands."""
+    try:
+        match mail.kind:
+            case "prompt" | "steer" | "follow_up" as kind:
+                said = msgspec.json.decode(mail.body, type=Prompt)
+                return [InputReceived(kind, said.message, said.setup)]
+            case "abort":
+                return [AbortRequested(msgspec.json.decode(mail.body, type=Stop).reason or "on request")]
+            case "answer":
+                answer = msgspec.json.decode(mail.body, type=Answer)
+                return [WaitResolved(answer.token, answer.content, answer.is_error)]
+            case _:
+                return []
+    except msgspec.MsgspecError:
+        return []  # a letter nobody can read must not stop the ones behind it

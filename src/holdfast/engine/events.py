@@ -1,0 +1,271 @@
+"""What the engine writes into a session's log, and the letters it reads from the inbox.
+
+Each struct holds only what is new; everything else follows by folding (`folding.py`).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import msgspec
+
+from holdfast.types import (
+    AssistantMessage,
+    CallId,
+    Codec,
+    Digest,
+    Effect,
+    Limits,
+    Payload,
+    SnapshotRef,
+    ToolResult,
+    Usage,
+    UserMessage,
+    Wait,
+)
+
+__all__ = (
+    "CODEC",
+    "AbortRequested",
+    "Answer",
+    "BudgetExhausted",
+    "CallReopened",
+    "Forked",
+    "InputApplied",
+    "InputKind",
+    "InputReceived",
+    "ModelFailed",
+    "ModelFinished",
+    "ModelStarted",
+    "Prompt",
+    "Rewound",
+    "RunFinished",
+    "RunStarted",
+    "Setup",
+    "Status",
+    "Stop",
+    "ToolFinished",
+    "ToolStarted",
+    "ToolWaiting",
+    "WaitResolved",
+)
+
+InputKind = Literal["prompt", "steer", "follow_up"]
+Status = Literal["completed", "limited", "aborted", "failed"]
+"""How a run ended: with an answer, at one of its limits, on request, or because no model would answer."""
+
+
+class Setup(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What a prompt brings along beside its words."""
+
+    spec: Digest
+    """The agent's spec, as a blob. A resumed run uses this one, whatever the code says by then."""
+    model: str
+    limits: Limits = Limits()
+    workspace: str = ""
+    """Folder the run works in; empty for none."""
+
+
+# ---- the inbox ----------------------------------------------------------------------------------------------
+
+
+class Prompt(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The body of letters of kind `prompt`, `steer` and `follow_up`."""
+
+    message: UserMessage
+    setup: Setup | None = None
+
+
+class Stop(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The body of a letter of kind `abort`."""
+
+    reason: str = ""
+
+
+class Answer(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The body of a letter of kind `answer`: what a waiting call was waiting for."""
+
+    token: str
+    content: str
+    is_error: bool = False
+
+
+# ---- the log ------------------------------------------------------------------------------------------------
+
+
+class InputReceived(Payload, frozen=True, gc=False, omit_defaults=True):
+    """Somebody said something; it lies in the session's queue until it is applied."""
+
+    type: ClassVar[str] = "input.received"
+    kind: InputKind
+    message: UserMessage
+    setup: Setup | None = None
+
+
+class RunStarted(Payload, frozen=True, gc=False, omit_defaults=True):
+    """A prompt left the queue and opened a run."""
+
+    type: ClassVar[str] = "run.started"
+    must_understand: ClassVar[bool] = True
+    input: int
+    """Sequence number of the prompt's `input.received`."""
+    setup: Setup
+
+
+class InputApplied(Payload, frozen=True, gc=False):
+    """A steer or follow-up left the queue and joined the conversation."""
+
+    type: ClassVar[str] = "input.applied"
+    input: int
+
+
+class ModelStarted(Payload, frozen=True, gc=False, omit_defaults=True):
+    """A model call is about to spend what is reserved here; if it is lost, that much stays spent.
+
+    Written only where a limit on tokens or dollars makes it matter.
+    """
+
+    type: ClassVar[str] = "model.started"
+    tokens: int
+    cost: int | None = None
+    """Nanodollars; None when the price is unknown."""
+
+
+class ModelFinished(Payload, frozen=True, gc=False, omit_defaults=True):
+    """A model answered."""
+
+    type: ClassVar[str] = "model.finished"
+    message: AssistantMessage
+    cost: int | None = None
+    """Nanodollars; None when the price is unknown."""
+    duration: int = 0
+    """µs from request to last byte."""
+    exceeded: bool = False
+    """The provider reports more than was reserved: charged in full, and the run stops."""
+
+
+class ModelFailed(Payload, frozen=True, gc=False, omit_defaults=True):
+    """A model call ended without an answer."""
+
+    type: ClassVar[str] = "model.failed"
+    code: str
+    """A `ModelError` code, or `interrupted` (by an abort or a limit), or `lost` (its process died)."""
+    message: str
+    again: bool = False
+    """Whether trying again may help."""
+    retry_at: int | None = None
+    """µs UTC before which the provider does not want to be asked."""
+
+
+class BudgetExhausted(Payload, frozen=True, gc=False):
+    """What is left does not pay for another model call."""
+
+    type: ClassVar[str] = "budget.exhausted"
+    limit: str
+    """`tokens` or `dollars`."""
+
+
+class ToolStarted(Payload, frozen=True, gc=False, omit_defaults=True):
+    """A call is about to act. Durable before it does, unless doing it twice would not matter."""
+
+    type: ClassVar[str] = "tool.started"
+    must_understand: ClassVar[bool] = True
+    call_id: CallId
+    effect: Effect
+    snapshot: SnapshotRef | None = None
+    """How the files were that it may change."""
+
+
+class ToolFinished(Payload, frozen=True, gc=False, omit_defaults=True):
+    """What a call came to. Every call gets exactly one of these."""
+
+    type: ClassVar[str] = "tool.finished"
+    call_id: CallId
+    result: ToolResult
+    duration: int = 0
+    """µs."""
+
+
+class ToolWaiting(Payload, frozen=True, gc=False, omit_defaults=True):
+    """A call cannot go on before mail comes."""
+
+    type: ClassVar[str] = "tool.waiting"
+    must_understand: ClassVar[bool] = True
+    call_id: CallId
+    wait: Wait
+
+
+class WaitResolved(Payload, frozen=True, gc=False, omit_defaults=True):
+    """A wait is over: answered, or expired when `content` is None."""
+
+    type: ClassVar[str] = "wait.resolved"
+    token: str
+    content: str | None = None
+    is_error: bool = False
+
+
+class CallReopened(Payload, frozen=True, gc=False):
+    """A call was under way when its process died; its files are back as they were, and it runs again."""
+
+    type: ClassVar[str] = "call.reopened"
+    call_id: CallId
+
+
+class AbortRequested(Payload, frozen=True, gc=False, omit_defaults=True):
+    """Somebody wants the run to end."""
+
+    type: ClassVar[str] = "abort.requested"
+    reason: str = ""
+
+
+class RunFinished(Payload, frozen=True, gc=False, omit_defaults=True):
+    """A run is over; the answer, if there is one, is the conversation's last message."""
+
+    type: ClassVar[str] = "run.finished"
+    status: Status
+    reason: str = ""
+    """Which limit, whose abort, what failure; empty when completed."""
+    steps: int = 0
+    usage: Usage = Usage()
+    cost: int | None = None
+    """Nanodollars; None when a price was unknown."""
+
+
+class Forked(Payload, frozen=True, gc=False):
+    """This stream shares its parent's records up to `at`; open calls and waits stayed with the parent."""
+
+    type: ClassVar[str] = "session.forked"
+    must_understand: ClassVar[bool] = True
+    parent: str
+    at: int
+
+
+class Rewound(Payload, frozen=True, gc=False):
+    """What came after `to` is out of the conversation; what it spent stays spent."""
+
+    type: ClassVar[str] = "session.rewound"
+    must_understand: ClassVar[bool] = True
+    to: int
+
+
+CODEC = Codec(
+    (
+        InputReceived,
+        RunStarted,
+        InputApplied,
+        ModelStarted,
+        ModelFinished,
+        ModelFailed,
+        BudgetExhausted,
+        ToolStarted,
+        ToolFinished,
+        ToolWaiting,
+        WaitResolved,
+        CallReopened,
+        AbortRequested,
+        RunFinished,
+        Forked,
+        Rewound,
+    )
+)
+"""Reads and writes everything above."""

@@ -1,0 +1,204 @@
+"""From events to state: what each event means, and nothing else.
+
+`fold` changes a state in place by one event; it is total (an unknown event changes only `seq`), it reads no
+clock and asks nobody. `replay` folds a whole log, leaving out what was rewound. Both a live run and a resumed
+one go through here, so that they cannot differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import cast
+
+from holdfast.engine.events import (
+    AbortRequested,
+    BudgetExhausted,
+    CallReopened,
+    Forked,
+    InputApplied,
+    InputReceived,
+    ModelFailed,
+    ModelFinished,
+    ModelStarted,
+    Rewound,
+    RunFinished,
+    RunStarted,
+    ToolFinished,
+    ToolStarted,
+    ToolWaiting,
+    WaitResolved,
+)
+from holdfast.engine.state import Call, Run, State
+from holdfast.types import Event, ToolError, ToolMessage, ToolResult
+
+__all__ = ("ABSENT", "fold", "not_in_this_branch", "replay", "visible")
+
+ABSENT = ToolError("canceled", "not_in_this_branch")
+
+
+def fold(state: State, event: Event) -> None:
+    """Changes the state by one event."""
+    state.seq = event.seq
+    state.at = event.at
+    match event.data:
+        case ModelFinished() as data:
+            state.turn = event.seq
+            _model_finished(state, data)
+        case ToolStarted() as data:
+            state.calls[data.call_id].started = data
+        case ToolFinished() as data:
+            state.calls[data.call_id].result = data.result
+            _close_turn(state)
+        case InputReceived() as data:
+            state.queue[event.seq] = data
+            state.keys[event.seq] = event.cause
+        case RunStarted() as data:
+            received = state.queue.pop(data.input)
+            state.run = Run(event.seq, data, state.keys.pop(data.input), event.at)
+            state.messages.append(received.message)
+        case InputApplied() as data:
+            state.messages.append(state.queue.pop(data.input).message)
+            del state.keys[data.input]
+        case RunFinished() as data:
+            _run_finished(state, data)
+        case _:
+            _fold_rare(state, event)
+
+
+def _fold_rare(state: State, event: Event) -> None:
+    match event.data:
+        case ToolWaiting() as data:
+            state.calls[data.call_id].wait = data.wait
+        case WaitResolved() as data:
+            _resolve(state, data)
+        case CallReopened() as data:
+            state.calls[data.call_id].started = None
+        case Forked() | Rewound():
+            _branch(state)
+        case _ if state.run is not None:
+            _fold_run(state.run, event)
+        case _:
+            pass
+
+
+def _fold_run(run: Run, event: Event) -> None:
+    match event.data:
+        case ModelStarted() as data:
+            run.reserved_tokens, run.reserved_cost = data.tokens, data.cost or 0
+        case ModelFailed() as data:
+            _model_failed(run, data)
+        case BudgetExhausted() as data:
+            run.stop = data.limit
+        case AbortRequested() as data:
+            run.abort = data.reason
+        case _:
+            pass
+
+
+def _model_finished(state: State, data: ModelFinished) -> None:
+    message = data.message
+    state.messages.append(message)
+    state.calls = {call.id: Call(call) for call in message.calls}
+    run = cast("Run", state.run)
+    run.steps += 1
+    run.tool_calls += len(state.calls)
+    run.usage = run.usage + message.usage
+    run.cost = None if run.cost is None or data.cost is None else run.cost + data.cost
+    run.reserved_tokens = run.reserved_cost = run.failures = run.retry_at = 0
+    if data.exceeded:
+        run.stop = "reservation_exceeded"
+
+
+def _model_failed(run: Run, data: ModelFailed) -> None:
+    # Nobody reported what it used: it stays charged at its reservation.
+    run.charged_tokens += run.reserved_tokens
+    if run.cost is not None:
+        run.cost += run.reserved_cost
+    run.reserved_tokens = run.reserved_cost = 0
+    if data.code in ("interrupted", "lost"):
+        return
+    run.failures += 1
+    run.failure = f"{data.code}: {data.message}"
+    run.hopeless = not data.again
+    run.retry_at = data.retry_at or 0
+
+
+def _close_turn(state: State) -> None:
+    """Moves the results of a turn into the conversation, in call order, once there is one for each call."""
+    calls = state.calls.values()
+    if any(call.result is None for call in calls):
+        return
+    run, all_failed, fingerprint = state.run, True, 0
+    for call in calls:
+        result = cast("ToolResult", call.result)
+        failed = result.error is not None
+        all_failed = all_failed and failed
+        fingerprint = hash((fingerprint, call.call.name, call.call.arguments, result.content))
+        state.messages.append(ToolMessage(call.call.id, call.call.name, result.content, failed))
+    if run is not None:
+        run.errors = run.errors + 1 if all_failed else 0
+        run.repeats = run.repeats + 1 if fingerprint == run.fingerprint else 1
+        run.fingerprint = fingerprint
+    state.calls = {}
+
+
+def _resolve(state: State, data: WaitResolved) -> None:
+    for call in state.calls.values():
+        if call.wait is not None and call.wait.token == data.token and call.result is None:
+            if data.content is None:
+                text = "Nobody answered in time."
+                call.result = ToolResult(text, ToolError("approval_timeout", "tool_wait_expired"))
+            else:
+                error = ToolError("execution_failed", "tool_answered_with_error") if data.is_error else None
+                call.result = ToolResult(data.content, error)
+            call.wait = None
+            _close_turn(state)
+            return
+
+
+def _run_finished(state: State, data: RunFinished) -> None:
+    run = cast("Run", state.run)
+    run.finished = data
+    state.last, state.run = run, None
+
+
+def not_in_this_branch() -> ToolResult:
+    """Returns the result of a call that stayed with the session this one was forked from."""
+    return ToolResult("Not in this branch: the call was open when this branch was made.", ABSENT)
+
+
+def _branch(state: State) -> None:
+    for call in state.calls.values():
+        call.result = call.result or not_in_this_branch()
+        call.wait = None
+    if state.calls:
+        _close_turn(state)
+    # What people sent was meant for the branch that was left; and so was its run.
+    state.queue.clear()
+    state.keys.clear()
+    if state.run is not None:
+        run = state.run
+        run.finished = RunFinished("aborted", "left for another branch", run.steps, run.usage, run.cost)
+        state.last, state.run = run, None
+
+
+def visible(events: Iterable[Event]) -> list[Event]:
+    """Returns the events that are part of the conversation: what a rewind took back is left out, and so is the
+    rewind itself.
+    """
+    kept: list[Event] = []
+    for event in events:
+        if isinstance(event.data, Rewound):
+            while kept and kept[-1].seq > event.data.to:
+                kept.pop()
+        else:
+            kept.append(event)
+    return kept
+
+
+def replay(events: Iterable[Event]) -> State:
+    """Returns the state a whole log comes to."""
+    state = State()
+    for event in visible(events):
+        fold(state, event)
+    return state

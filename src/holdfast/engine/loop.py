@@ -1,0 +1,93 @@
+"""The loop: fold the log, decide, do it, write down what came of it, again.
+
+What it keeps, whatever happens:
+
+- **Before an effect, the log.** `sync` is the barrier: it returns when everything written is durable. It stands
+  before every call that must not silently happen twice, and nowhere else; what needs no barrier rides along
+  with the next one. A model call may be repeated, so none stands before it, unless a limit on tokens or dollars
+  must know of it even if it is lost.
+- **Every call gets exactly one result**: from the tool, from a refusal, or `canceled`, or `outcome unknown`.
+- **Nothing is decided on news half-way.** Mail is read between decisions. An abort, or time running out, only
+  interrupts what is under way; what to do about it is the next decision.
+- **Parking is refused while there is unread mail**, in the same transaction, so that no message is lost between
+  looking and leaving.
+- **A newer owner fences this one**: the next write raises `Fenced`, it goes through here uncaught, and nothing
+  more is touched. A stopped process, by contrast, writes nothing at all: its run is as open as before.
+
+Resuming is no other path: a state that was folded from the log is driven like one that grew here, after
+`recover` has dealt with the calls that were under way.
+"""
+
+from __future__ import annotations
+
+from holdfast.engine.acting import close_calls, perform_calls
+from holdfast.engine.asking import ask_model
+from holdfast.engine.attempt import Attempt
+from holdfast.engine.decide import CallModel, CallTools, Finish, Wait, decide
+from holdfast.engine.events import CallReopened, ModelFailed, RunFinished, ToolFinished
+from holdfast.journal.port import Park
+from holdfast.tools.gateway import unknown_outcome
+
+__all__ = ("drive",)
+
+
+async def drive(attempt: Attempt) -> None:
+    """Drives a session until it is parked: until no run is open, or the open one waits for mail.
+
+    Raises:
+        Fenced: another worker owns the session now.
+        StorageError: nothing can be written down, so nothing may be done; the run stays open.
+        UsageError: this process has not got what the run acts through; the run stays open.
+    """
+    await recover(attempt)
+    while True:
+        await attempt.take_mail()
+        match decide(attempt.state, attempt.clock.now()):
+            case CallModel(at):
+                await ask_model(attempt, at)
+            case CallTools(calls):
+                await perform_calls(attempt, calls)
+            case Wait(open, until):
+                if await attempt.park(Park("waiting" if open else "idle", until)):
+                    return
+            case Finish() as end:
+                if await finish(attempt, end):
+                    return
+
+
+async def recover(attempt: Attempt) -> None:
+    """Deals with what was under way when the previous owner stopped.
+
+    A model call that was reserved and has no answer stays charged. A tool call that started and has no result
+    is judged by its effect, outside first: what is safe to repeat runs again, after the files it may have
+    changed are put back; anything else ends as `outcome unknown`, its files as they are, and the model decides.
+    """
+    state = attempt.state
+    if state.run is None:
+        return
+    if state.run.reserved_tokens or state.run.reserved_cost:
+        attempt.write(ModelFailed("lost", "the process died during the call"))
+    for call in list(state.calls.values()):
+        if call.started is None or call.result is not None or call.wait is not None:
+            continue
+        if call.started.effect.outside in ("none", "keyed"):
+            if call.started.snapshot is not None:
+                await (await attempt.bindings()).tools.restore(call.started.snapshot)
+            attempt.write(CallReopened(call.call.id))
+        else:
+            attempt.write(ToolFinished(call.call.id, unknown_outcome(call.call.name)))
+
+
+async def finish(attempt: Attempt, end: Finish) -> bool:
+    """Ends the run and gives the session up in one transaction; False when there is more to do first.
+
+    Mail that came meanwhile is read first: a steer or a follow-up may keep the run open. A prompt that is already
+    queued is the next run, and this owner goes on with it.
+    """
+    close_calls(attempt, end.reason or "the run is over")
+    run = attempt.run
+    last = RunFinished(end.status, end.reason, run.steps, run.usage, run.cost)
+    if attempt.state.queue:
+        attempt.write(last)
+        return False
+    return await attempt.park(Park("idle"), last)

@@ -1,0 +1,121 @@
+"""What the log comes to: the state of a session, as `folding.py` builds it.
+
+Mutable, and changed nowhere but in the fold: 10,000 steps must not copy 10,000 states.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from holdfast.engine.events import InputReceived, RunFinished, RunStarted, ToolStarted
+from holdfast.types import (
+    AssistantMessage,
+    CallId,
+    Message,
+    Nanodollars,
+    ToolCall,
+    ToolResult,
+    Usage,
+    Wait,
+)
+
+__all__ = ("Call", "Run", "State")
+
+
+@dataclass(slots=True)
+class Call:
+    """One tool call of the current turn."""
+
+    call: ToolCall
+    started: ToolStarted | None = None
+    """Set from the moment it may have acted."""
+    wait: Wait | None = None
+    """Set while it waits for mail."""
+    result: ToolResult | None = None
+    """Set when it is over."""
+
+
+@dataclass(slots=True)
+class Run:
+    """One accepted prompt, until its `RunFinished`."""
+
+    seq: int
+    """Where it started: with the session, the run's id."""
+    setup: RunStarted
+    key: str
+    """Key of the prompt that opened it."""
+    started_at: int
+    steps: int = 0
+    tool_calls: int = 0
+    usage: Usage = field(default_factory=Usage)
+    cost: int | None = Nanodollars(0)
+    """Nanodollars; None once a price was unknown."""
+    reserved_tokens: int = 0
+    """Of the model call under way."""
+    reserved_cost: int = 0
+    charged_tokens: int = 0
+    """Of calls that were lost or interrupted: nobody told us what they used."""
+    failures: int = 0
+    """Of the current step's model call, in a row."""
+    failure: str = ""
+    """What the last one said."""
+    hopeless: bool = False
+    """Whether the last one will not get better by trying again."""
+    retry_at: int = 0
+    errors: int = 0
+    """Steps in a row in which every tool call failed."""
+    repeats: int = 0
+    """How often in a row the same calls came back with the same results."""
+    fingerprint: int = 0
+    stop: str = ""
+    """A limit that was met beyond what counting shows."""
+    abort: str | None = None
+    """Why somebody wants it to end; None while nobody does."""
+    finished: RunFinished | None = None
+
+    @property
+    def tokens(self) -> int:
+        """Everything spent or given up for lost."""
+        return self.usage.total_tokens + self.charged_tokens
+
+
+@dataclass(slots=True)
+class State:
+    """One session."""
+
+    seq: int = 0
+    at: int = 0
+    """When the last event was written, µs UTC."""
+    messages: list[Message] = field(default_factory=list[Message])
+    """The conversation: grows at its end, so that a model adapter can keep what it encoded."""
+    calls: dict[CallId, Call] = field(default_factory=dict[CallId, Call])
+    """The current turn's, in the model's order; empty when every one has its result in `messages`."""
+    turn: int = 0
+    """Sequence number of the model's last answer: with a call's id, the call's name for ever."""
+    queue: dict[int, InputReceived] = field(default_factory=dict[int, InputReceived])
+    """What was said and not yet applied, by sequence number, oldest first."""
+    keys: dict[int, str] = field(default_factory=dict[int, str])
+    """The key of each queued input."""
+    run: Run | None = None
+    """The open run."""
+    last: Run | None = None
+    """The run that finished last."""
+
+    @property
+    def answered(self) -> bool:
+        """Whether the model had the last word and wants nothing more."""
+        last = self.messages[-1] if self.messages else None
+        return isinstance(last, AssistantMessage) and not last.calls
+
+    @property
+    def cut(self) -> bool:
+        """Whether the model's last answer ran into its length cap, so that its last call may be half a call."""
+        last = self.messages[-1] if self.messages else None
+        return isinstance(last, AssistantMessage) and last.stop == "length"
+
+    def queued(self, kind: str) -> int | None:
+        """Returns the sequence number of the oldest queued input of a kind."""
+        for seq, received in self.queue.items():
+            if received.kind == kind:
+                return seq
+        return None

@@ -1,0 +1,50 @@
+"""An agent, as people make and run one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import final
+
+from holdfast.errors import UsageError
+from holdfast.runtime.bound import BoundAgent
+from holdfast.runtime.run import RunResult
+from holdfast.runtime.runtime import Runtime
+from holdfast.types import Limits
+
+__all__ = ("Agent",)
+
+
+@final
+class Agent(BoundAgent):
+    """What to ask which model, and what it may use.
+
+    Example:
+        ```python
+        from holdfast import Agent, tool
+
+        @tool
+        def add(a: int, b: int) -> int:
+            "Add two numbers."
+            return a + b
+
+        agent = Agent("openai/gpt-5-mini", instructions="You add.", tools=[add])
+        ```
+    """
+
+    async def run(self, text: str, *, limits: Limits | None = None) -> RunResult:
+        """Returns the result of one run that nothing remembers; use a `Runtime` for one that must survive."""
+        async with Runtime.open("memory:") as runtime:
+            run = await runtime.start(self, text, limits=limits)
+            return await run.result()
+
+    def run_sync(self, text: str, *, limits: Limits | None = None) -> RunResult:
+        """Returns the result of one run, for programs without an event loop.
+
+        Raises:
+            UsageError: an event loop is running in this thread.
+        """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(self.run(text, limits=limits))
+        raise UsageError("run_sync was called inside an event loop: write `await agent.run(...)` there")

@@ -1,0 +1,87 @@
+"""From what the log says of a run to what it acts through: model, tools, workspace."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import final
+
+import msgspec
+
+from holdfast.engine.attempt import Bindings
+from holdfast.engine.state import Run
+from holdfast.journal.port import Journal
+from holdfast.models.port import Model
+from holdfast.models.providers.finding import find_model
+from holdfast.net.client import HttpClient
+from holdfast.runtime.bound import BoundAgent
+from holdfast.safety.addresses import TRUSTED
+from holdfast.sandbox.workspace import Workspace
+from holdfast.tools.gateway import Gateway
+from holdfast.tools.resolving import find_tool
+from holdfast.types import AgentSpec, Digest, Price, StreamId, TenantId, tenant_of
+
+__all__ = ("Binder",)
+
+
+@final
+class Binder:
+    """Knows the agents of this process, and finds the others' tools by their references."""
+
+    def __init__(self, journal: Journal, prices: Mapping[str, Price]) -> None:
+        self._journal = journal
+        self._prices = prices
+        self._client = HttpClient(TRUSTED)
+        self._models: dict[str, Model] = {}
+        self._agents: dict[tuple[TenantId, Digest], BoundAgent] = {}
+
+    async def remember(self, tenant: TenantId, agent: BoundAgent) -> Digest:
+        """Returns the digest under which the log can name the agent from now on."""
+        if (tenant, agent.digest) not in self._agents:
+            await self._journal.blobs.put(tenant, agent.encoded)
+            self._agents[tenant, agent.digest] = agent
+        return agent.digest
+
+    def model(self, name: str) -> Model:
+        """Returns a model for one run; address and key are read from the environment at its first use.
+
+        Raises:
+            UnknownModel: no provider goes by that name.
+        """
+        if name not in self._models:
+            self._models[name] = find_model(name, self._client, os.environ, self._prices)
+        return self._models[name].fresh()
+
+    def price(self, name: str) -> Price | None:
+        """Returns what a model costs; None when nobody knows.
+
+        Raises:
+            UnknownModel: no provider goes by that name.
+        """
+        if name not in self._models:
+            self.model(name)
+        return self._models[name].price
+
+    async def bind(self, stream: StreamId, run: Run) -> Bindings:
+        """Returns what a run acts through, by its recorded spec.
+
+        Raises:
+            UnknownTool: a function is neither bound in this process nor found by its reference.
+            UnknownModel: no provider goes by that name.
+        """
+        setup = run.setup.setup
+        tenant = tenant_of(stream)
+        agent = self._agents.get((tenant, setup.spec))
+        if agent is not None:
+            spec, tools = agent.spec, agent.tools
+        else:
+            spec = msgspec.json.decode(await self._journal.blobs.get(tenant, setup.spec), type=AgentSpec)
+            tools = tuple(find_tool(each.reference) for each in spec.tools)
+        workspace = Workspace(Path(setup.workspace)) if setup.workspace else None
+        gateway = Gateway(tools, stream=stream, workspace=workspace, blobs=self._journal.blobs)
+        return Bindings(spec, self.model(setup.model), gateway)
+
+    async def close(self) -> None:
+        """Closes the connections to models."""
+        await self._client.close()

@@ -1,0 +1,181 @@
+"""A run, as whoever started it holds it: what happens in it, what it came to, and how to speak to it.
+
+It holds nothing the log does not: the same events come out of it in the process that runs it, in another one,
+and long after.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import final
+
+import msgspec
+
+from holdfast.engine.events import (
+    CODEC,
+    Answer,
+    InputReceived,
+    ModelFinished,
+    Prompt,
+    RunFinished,
+    RunStarted,
+    Status,
+    Stop,
+)
+from holdfast.errors import InboxFull, InputTooLarge
+from holdfast.flow.ids import new_key
+from holdfast.journal.port import Journal, Letter, Posted
+from holdfast.journal.reading import follow
+from holdfast.journal.tail import Tail
+from holdfast.types import Delta, Event, SessionId, StreamId, Text, Usage, UserMessage, dollars, session_of
+
+__all__ = ("PROMPT_BYTES", "Run", "RunResult", "said")
+
+PROMPT_BYTES = 4 * 1024 * 1024
+"""The longest input; more is no prompt but a file."""
+
+
+class RunResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run came to."""
+
+    output: str
+    """The answer; of a run that did not complete, what the model said last."""
+    status: Status
+    reason: str = ""
+    """Which limit, whose abort, what failure; empty when completed."""
+    usage: Usage = Usage()
+    cost: float | None = None
+    """US dollars; None when a price was unknown."""
+    steps: int = 0
+    session: SessionId
+    seq: int
+    """Where the run started in the session: with the session, the run's id."""
+
+
+@final
+class Run:
+    """One accepted input and what comes of it."""
+
+    def __init__(
+        self, journal: Journal, stream: StreamId, key: str, after: int, tail: Callable[[], Tail | None]
+    ) -> None:
+        self._journal = journal
+        self._stream = stream
+        self._tail = tail
+        self._after = after
+        self._result: RunResult | None = None
+        self.key = key
+        """The input's idempotency key: the log names it once the input is committed."""
+
+    @property
+    def session(self) -> SessionId:
+        """The session it happens in."""
+        return session_of(self._stream)
+
+    async def events(self, after: int | None = None) -> AsyncIterator[Event | Delta]:
+        """Yields what happens, from the run's beginning (or from the events after `after`) to its end.
+
+        Durable events (`Event`) carry a sequence number, come in order and are never missed or repeated. Deltas
+        come in between while the run is live in this process.
+
+        Raises:
+            HoldfastError: this process cannot go on with the run, which is still open in the log.
+        """
+        progress = _Progress(self.key)
+        begin = self._after if after is None else min(after, self._after)
+        batches = follow(self._journal, self._stream, CODEC, self._tail, after=begin)
+        async with contextlib.aclosing(batches):
+            async for batch in batches:
+                for item in batch:
+                    if not isinstance(item, Event):
+                        yield item
+                        continue
+                    result = progress.see(item, self.session)
+                    if after is None or item.seq > after:
+                        yield item
+                    if result is not None:
+                        self._result = result
+                        return
+
+    async def result(self) -> RunResult:
+        """Returns what the run came to, once it is over."""
+        if self._result is None:
+            async for _ in self.events():
+                pass
+        assert self._result is not None  # events() ends with one, or raises
+        return self._result
+
+    async def steer(self, text: str, *, key: str | None = None) -> Posted:
+        """Says something that joins the conversation before the model is asked next."""
+        return await self._post("steer", msgspec.json.encode(Prompt(said(text))), key)
+
+    async def follow_up(self, text: str, *, key: str | None = None) -> Posted:
+        """Says something that joins the conversation when the run would otherwise be over."""
+        return await self._post("follow_up", msgspec.json.encode(Prompt(said(text))), key)
+
+    async def abort(self, reason: str = "", *, key: str | None = None) -> Posted:
+        """Asks the run to end: what is under way is stopped, and what it has is kept."""
+        return await self._post("abort", msgspec.json.encode(Stop(reason)), key)
+
+    async def answer(self, token: str, content: str, *, is_error: bool = False, key: str | None = None) -> Posted:
+        """Gives a waiting call what it waits for."""
+        body = msgspec.json.encode(Answer(token, content, is_error))
+        return await self._post("answer", body, key or f"answer:{token}")
+
+    async def _post(self, kind: str, body: bytes, key: str | None) -> Posted:
+        letter = Letter(key=key or new_key(), kind=kind, body=body, actor="user")
+        posted = await self._journal.post(self._stream, letter)
+        if posted.status == "full":
+            raise InboxFull(
+                f"session {self.session!r} has too much unread mail: wait until it has read some, then send again"
+            )
+        return posted
+
+
+class _Progress:
+    """Finds one run's events in its session's."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+        self._input = 0
+        self._seq = 0
+        self._said = ""
+
+    def see(self, event: Event, session: SessionId) -> RunResult | None:
+        match event.data:
+            case InputReceived() if event.cause == self._key:
+                self._input = event.seq
+            case RunStarted() as data if data.input == self._input:
+                self._seq = event.seq
+            case ModelFinished() as data if self._seq:
+                self._said = data.message.text or self._said
+            case RunFinished() as data if self._seq:
+                return RunResult(
+                    output=self._said,
+                    status=data.status,
+                    reason=data.reason,
+                    usage=data.usage,
+                    cost=None if data.cost is None else dollars(data.cost),
+                    steps=data.steps,
+                    session=session,
+                    seq=self._seq,
+                )
+            case _:
+                pass
+        return None
+
+
+def said(text: str) -> UserMessage:
+    """Returns text as a message.
+
+    Raises:
+        InputTooLarge: it is longer than an input may be.
+    """
+    size = len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+    if size > PROMPT_BYTES:
+        raise InputTooLarge(
+            f"the input has {size:,} bytes and {PROMPT_BYTES:,} are allowed: "
+            "put it into a file in the workspace and tell the agent its name"
+        )
+    return UserMessage((Text(text),))

@@ -1,0 +1,219 @@
+"""The runtime: one store, and the sessions this process drives in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import final
+
+import msgspec
+
+from holdfast.engine.events import Prompt, Setup
+from holdfast.engine.state import State
+from holdfast.errors import InboxFull, LeaseHeld, SessionBusy, UnknownPrice, UnknownSession, UsageError
+from holdfast.flow.clock import Clock, SystemClock
+from holdfast.flow.ids import new_key, new_session
+from holdfast.journal.port import Journal, Letter
+from holdfast.runtime import branching
+from holdfast.runtime.binding import Binder
+from holdfast.runtime.bound import BoundAgent
+from holdfast.runtime.opening import default_url, open_journal
+from holdfast.runtime.run import Run, said
+from holdfast.runtime.working import Worker
+from holdfast.types import Limits, Price, SessionId, StreamId, TenantId, stream_id, tenant_of
+
+__all__ = ("Runtime",)
+
+
+@final
+class Runtime:
+    """Starts, resumes, forks and follows runs; open it with `async with Runtime.open(...)`."""
+
+    def __init__(self, journal: Journal, clock: Clock, prices: Mapping[str, Price], tenant: TenantId) -> None:
+        self.journal = journal
+        """The durable log, for programs that read it directly."""
+        self._clock = clock
+        self._tenant = tenant
+        self._bindings = Binder(journal, prices)
+        self._worker = Worker(journal, clock, self._bindings.bind)
+
+    @staticmethod
+    def open(
+        url: str | None = None,
+        *,
+        prices: Mapping[str, Price] | None = None,
+        tenant: str = "local",
+        clock: Clock | None = None,
+    ) -> _Opening:
+        """Returns the runtime of a store, to be entered with `async with`.
+
+        Args:
+            url: `memory:`, `sqlite:///relative.db` or `sqlite:////absolute.db`; without one, `HOLDFAST_STORE`, or
+                a database in the user's data folder.
+            prices: What models cost, by `provider/name`, where the catalogue is wrong or silent.
+            tenant: Whose sessions these are.
+            clock: Where time comes from, for tests.
+        """
+        return _Opening(url or default_url(), prices or {}, TenantId(tenant), clock or SystemClock())
+
+    async def start(
+        self,
+        agent: BoundAgent,
+        text: str,
+        *,
+        session: str | None = None,
+        limits: Limits | None = None,
+        workspace: str | Path | None = None,
+        key: str | None = None,
+        if_idle: bool = False,
+    ) -> Run:
+        """Gives a session a prompt and returns the run that will answer it.
+
+        In a session that is busy the prompt waits its turn. When this returns the prompt is accepted: it
+        survives a crash. `key` makes a prompt that is sent twice one prompt.
+
+        Raises:
+            SessionBusy: `if_idle` was asked for and the session is not.
+            InboxFull: the session has too much unread mail.
+            UnknownModel, UnknownPrice, InputTooLarge, UsageError: see their messages.
+        """
+        message = said(text)
+        limits = limits or agent.spec.limits
+        self._check(agent.spec.model, limits)
+        stream = stream_id(self._tenant, session or new_session())
+        folder = _absolute(workspace)
+        setup = Setup(await self._bindings.remember(self._tenant, agent), agent.spec.model, limits, folder)
+        key = key or new_key()
+        letter = Letter(key=key, kind="prompt", body=msgspec.json.encode(Prompt(message, setup)), actor="user")
+        lease = self._worker.lease if self._worker.state(stream) is None else None
+        posted = await self.journal.post(stream, letter, if_idle=if_idle, lease=lease)
+        if posted.status == "busy":
+            raise SessionBusy(f"session {session!r} is busy: wait for it, steer it, or send without if_idle")
+        if posted.status == "full":
+            raise InboxFull(
+                f"session {session!r} has too much unread mail: wait until it has read some, then send again"
+            )
+        after = 0
+        if posted.claim is not None:  # otherwise somebody drives it, and takes the prompt from the inbox
+            after = posted.claim.head.seq
+            await self._worker.begin(posted.claim)
+        return self._run(stream, key, after)
+
+    async def resume(self, session: str, agent: BoundAgent | None = None) -> Run:
+        """Goes on with the run a crash or a stop left open, and returns it; of a session without an open run, the
+        last one.
+
+        `agent` brings the functions along that cannot be imported again by name.
+
+        Raises:
+            UnknownSession: there is no such session, or no run in it.
+            LeaseHeld: it is being driven by a process that is, or may be, alive.
+            NotOwnable: a newer version of Holdfast wrote something this one must not ignore.
+        """
+        if agent is not None:
+            await self._bindings.remember(self._tenant, agent)
+        stream = await self._known(session)
+        if (driven := self._worker.state(stream)) is not None:
+            return self._run_of(stream, session, driven)
+        claim = await self._worker.claim(stream)
+        return self._run_of(stream, session, await self._worker.begin(claim))
+
+    async def fork(self, session: str, *, at: int | None = None, name: str | None = None) -> SessionId:
+        """Returns a new session that shares the log of another one up to event `at` (its end by default).
+
+        Calls that are open there, and waits, stay with the original.
+
+        Raises:
+            UnknownSession, UsageError: there is no such session or event, or `name` is taken.
+        """
+        child = SessionId(name or new_session())
+        await branching.fork(self.journal, self._clock, await self._known(session), at, stream_id(self._tenant, child))
+        return child
+
+    async def rewind(self, session: str, *, to: int) -> None:
+        """Takes everything after event `to` out of an idle session's conversation; the log keeps it.
+
+        Raises:
+            UnknownSession, UsageError: there is no such session or event.
+            LeaseHeld: a run is going on in it.
+        """
+        claim = await self._worker.claim(await self._known(session))
+        await branching.rewind(self.journal, self._clock, claim, to)
+
+    def run(self, session: str, key: str, *, after: int = 0) -> Run:
+        """Returns a run by the key of its prompt, wherever it is driven."""
+        return self._run(stream_id(self._tenant, session), key, after)
+
+    async def sweep(self) -> int:
+        """Takes up every session of the store that has something to do and no owner; returns how many.
+
+        Sessions whose functions this process has not got are left to another.
+        """
+        taken = 0
+        for stream in await self.journal.due():
+            if tenant_of(stream) == self._tenant and self._worker.state(stream) is None:
+                try:
+                    await self._worker.begin(await self._worker.claim(stream))
+                    taken += 1
+                except (LeaseHeld, UsageError):
+                    continue
+        return taken
+
+    async def close(self) -> None:
+        """Stops driving sessions and lets go of the store; open runs stay open in the log."""
+        await self._worker.close()
+        await self._bindings.close()
+        await self.journal.close()
+
+    # ---- inside -------------------------------------------------------------------------------------------
+
+    def _run(self, stream: StreamId, key: str, after: int) -> Run:
+        return Run(self.journal, stream, key, after, lambda: self._worker.tail(stream))
+
+    def _run_of(self, stream: StreamId, session: str, state: State) -> Run:
+        run = state.run or state.last
+        if run is None:
+            raise UnknownSession(f"session {session!r} has no run yet: give it a prompt")
+        return self._run(stream, run.key, 0)
+
+    async def _known(self, session: str) -> StreamId:
+        stream = stream_id(self._tenant, session)
+        if await self.journal.head(stream) is None:
+            raise UnknownSession(
+                f"there is no session {session!r} in this store: `holdfast runs list` shows what there is"
+            )
+        return stream
+
+    def _check(self, model: str, limits: Limits) -> None:
+        if self._bindings.price(model) is None and limits.dollars is not None:
+            raise UnknownPrice(
+                f"the price of {model!r} is unknown, so a dollar limit cannot be kept: limit tokens instead, or give "
+                "the price with Runtime.open(prices={...})"
+            )
+
+
+def _absolute(workspace: str | Path | None) -> str:
+    return "" if workspace is None else str(Path(workspace).resolve())
+
+
+class _Opening:
+    """A runtime about to be opened."""
+
+    def __init__(self, url: str, prices: Mapping[str, Price], tenant: TenantId, clock: Clock) -> None:
+        self._url = url
+        self._prices = prices
+        self._tenant = tenant
+        self._clock = clock
+        self._runtime: Runtime | None = None
+
+    async def __aenter__(self) -> Runtime:
+        journal = await open_journal(self._url, self._clock)
+        self._runtime = Runtime(journal, self._clock, self._prices, self._tenant)
+        return self._runtime
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._runtime is not None:
+            await self._runtime.close()
