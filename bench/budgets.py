@@ -1,0 +1,79 @@
+"""The budgets, as data: what must hold, what is aimed at, and how a figure is judged against them.
+
+The ratios are CPU time over the floor's in the same rounds. A figure without a budget is reported, not judged.
+Raising a number here is a decision, not a fix: it needs a record in `docs/decisions`.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+__all__ = ("BUDGETS", "Budget", "Verdict", "budget_for")
+
+
+class Verdict(Enum):
+    """How a figure stands to its budget."""
+
+    AIM = "aim met"
+    MUST = "within must"
+    OVER_AIM = "over aim"
+    """There is an aim only, and it was missed: nothing breaks."""
+    BROKEN = "must broken"
+    REPORTED = "reported"
+    FAILED = "did not run"
+
+    @property
+    def stops(self) -> bool:
+        """Whether it makes the bench fail."""
+        return self in (Verdict.BROKEN, Verdict.FAILED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """The bounds of one figure; lower is better."""
+
+    measure: str
+    """Name of a case or a figure."""
+    program: str
+    must: float | None = None
+    """More than this fails the bench."""
+    aim: float | None = None
+
+    def judge(self, value: float) -> Verdict:
+        """The verdict on a value."""
+        if self.must is not None and value > self.must:
+            return Verdict.BROKEN
+        if self.aim is not None and value <= self.aim:
+            return Verdict.AIM
+        if self.must is not None:
+            return Verdict.MUST
+        return Verdict.REPORTED if self.aim is None else Verdict.OVER_AIM
+
+
+BUDGETS = (
+    # CPU over the floor
+    Budget(measure="hello", program="memory", must=1.75, aim=1.3),
+    Budget(measure="hello", program="sqlite", must=2.6, aim=1.8),
+    Budget(measure="tools10", program="memory", must=1.75, aim=1.25),
+    Budget(measure="tools10", program="sqlite", must=2.2, aim=1.4),
+    Budget(measure="stream1000", program="memory", must=1.4, aim=1.0),
+    Budget(measure="stream1000", program="sqlite", must=1.6, aim=1.1),
+    Budget(measure="tools100", program="memory", must=1.4, aim=1.0),
+    Budget(measure="tools100", program="sqlite", must=1.6, aim=1.1),
+    # CPU over a bare interpreter's start
+    Budget(measure="startup", program="help", must=9.0),
+    # KiB of resident memory per live idle run
+    Budget(measure="idle", program="memory", aim=25.0),
+    Budget(measure="idle", program="sqlite", aim=25.0),
+    # CPU of a late step over an early one, less what the bytes of its request cost
+    Budget(measure="steps", program="memory", aim=1.25),
+    # ms for 10,000 events
+    Budget(measure="resume", program="sqlite", must=300.0),
+)
+
+
+def budget_for(measure: str, program: str) -> Budget:
+    """The budget of a figure; one without bounds when there is none."""
+    for budget in BUDGETS:
+        if (budget.measure, budget.program) == (measure, program):
+            return budget
+    return Budget(measure=measure, program=program)

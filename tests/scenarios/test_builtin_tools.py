@@ -1,0 +1,616 @@
+"""The built-in tools, as a model meets them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from holdfast.sandbox import processes
+from holdfast.sandbox.workspace import Workspace
+from holdfast.tools.binding import ToolContext, ToolFailure
+from holdfast.tools.builtin.differences import near_match, unified_diff
+from holdfast.tools.builtin.languages import language_of
+from holdfast.tools.builtin.table import BUILTIN
+from holdfast.types import CallId, Effect, StreamId, ToolResult
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path)
+
+
+async def use(space: Workspace | None, name: str, **arguments: Any) -> ToolResult:
+    made = BUILTIN[name]
+    context = ToolContext(call_id=CallId("c"), stream=StreamId("local/s"), key="k", workspace=space)
+    result = await made.run(made.parse(json.dumps(arguments).encode()), context)
+    assert isinstance(result, ToolResult)
+    assert len(result.content) <= made.spec.max_output
+    return result
+
+
+async def fail(space: Workspace | None, name: str, **arguments: Any) -> ToolFailure:
+    with pytest.raises(ToolFailure) as caught:
+        await use(space, name, **arguments)
+    assert len(str(caught.value)) <= BUILTIN[name].spec.max_output
+    return caught.value
+
+
+def alive(marker: str) -> bool:
+    """Whether any process has this in its command line."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if marker.encode() in path.read_bytes() and int(path.parent.name) != os.getpid():
+                return True
+        except OSError:
+            continue
+    return False
+
+
+async def until(condition: Any) -> None:
+    """Waits for what another process does, which nothing here can be woken by."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - see above
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.requirement("tools:effect-of-builtins")
+def test_each_builtin_declares_what_it_changes() -> None:
+    effects = {name: made.spec.effect for name, made in BUILTIN.items()}
+    assert effects == {
+        "read": Effect(False, "none"),
+        "write": Effect(True, "none"),
+        "edit": Effect(True, "none"),
+        "bash": Effect(True, "unsafe"),
+    }
+    for name, arguments in (("write", {"content": ""}), ("edit", {"edits": [{"oldText": "a", "newText": "b"}]})):
+        touches, parse = BUILTIN[name].touches, BUILTIN[name].parse
+        assert touches is not None
+        assert touches(parse(json.dumps({"path": "a/b", **arguments}).encode())) == ("a/b",)
+    assert BUILTIN["bash"].touches is None
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("read", {"path": "f"}),
+        ("write", {"path": "f", "content": ""}),
+        ("edit", {"path": "f", "edits": [{"oldText": "a", "newText": ""}]}),
+        ("bash", {"command": "true"}),
+    ],
+)
+async def test_without_a_workspace_nothing_is_touched(name: str, arguments: dict[str, Any]) -> None:
+    assert "no workspace" in str(await fail(None, name, **arguments))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("read", '{"path": "f", "offset": 0}'),
+        ("read", '{"path": "f", "limit": 0}'),
+        ("edit", '{"path": "f", "edits": []}'),
+        ("edit", '{"path": "f", "edits": [{"oldText": "", "newText": "x"}]}'),
+        ("edit", '{"path": "f", "edits": [{"old_text": "a", "newText": "x"}]}'),
+        ("bash", '{"command": "true", "timeout": 601}'),
+        ("bash", '{"command": "true", "timeout": 0}'),
+        ("write", '{"path": "f"}'),
+    ],
+)
+def test_arguments_outside_the_bounds_are_refused_before_anything_runs(name: str, text: str) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        BUILTIN[name].parse(text.encode())
+
+
+# read
+
+
+@pytest.mark.requirement("tools:read-slice")
+async def test_reading_gives_the_lines_that_were_asked_for(space: Workspace) -> None:
+    (space.root / "f.py").write_text("one\ntwo\nthree\nfour\n")
+    assert (await use(space, "read", path="f.py")).content == "one\ntwo\nthree\nfour\n"
+    part = await use(space, "read", path="f.py", offset=2, limit=2)
+    assert part.content == (
+        "two\nthree\n[lines 2 to 3 shown; there are more: read on with offset=4]"
+    )  # fmt: skip
+    assert (await use(space, "read", path="f.py", offset=4)).content == "four\n"
+    assert (await use(space, "read", path="f.py", offset=5)).content == ""
+    assert (await use(space, "read", path="f.py", offset=10**15)).content == ""
+
+
+@pytest.mark.requirement("tools:builtin-metadata")
+async def test_reading_tells_the_screen_what_it_shows(space: Workspace) -> None:
+    (space.root / "f.py").write_text("one\ntwo")
+    assert (await use(space, "read", path="f.py", offset=2)).metadata == {
+        "ui": "code",
+        "filePath": "f.py",
+        "offset": 2,
+        "limit": 2000,
+        "language": "python",
+        "lineCount": 1,
+    }
+
+
+async def test_long_lines_and_long_files_are_cut_with_a_note(space: Workspace) -> None:
+    (space.root / "wide").write_text("é" * 5000 + "\nnext\n")
+    wide = (await use(space, "read", path="wide")).content
+    assert wide == "é" * 2000 + "\nnext\n[1 long line(s) cut to at most 2000 characters]"
+    (space.root / "many").write_text("x\n" * 2500)
+    assert (await use(space, "read", path="many")).content.endswith("read on with offset=2001]")
+    (space.root / "both").write_text(("y" * 1999 + "\n") * 100)
+    both = (await use(space, "read", path="both")).content
+    assert both.endswith("[lines 1 to 24 shown; there are more: read on with offset=25]")
+
+
+async def test_reading_page_by_page_gives_every_line_once(space: Workspace) -> None:
+    lines = [f"{n} " + "z" * (n * 37 % 1900) for n in range(500)]
+    (space.root / "f").write_text("\n".join(lines))
+    offset, seen = 1, list[str]()
+    while True:
+        result = await use(space, "read", path="f", offset=offset)
+        count = result.metadata["lineCount"]
+        if not count:
+            break
+        seen += result.content.split("\n")[:count]
+        offset += count
+    assert seen == lines
+
+
+@pytest.mark.requirement("tools:read-bounded")
+async def test_a_huge_file_is_not_loaded(space: Workspace) -> None:
+    with (space.root / "sparse").open("wb") as file:
+        file.write(b"first\n")
+        file.seek(8192)
+        file.write(b"\n")
+        file.truncate(1 << 30)
+    with (space.root / "text").open("wb") as file:
+        file.write(b"x" * 70_000_000 + b"\n" + b"short\n" * 2_000_000)
+    import tracemalloc
+
+    tracemalloc.start()
+    try:
+        assert "binary file of 1073741824 bytes" in str(await fail(space, "read", path="sparse"))
+        result = await use(space, "read", path="text", offset=2_000_000)
+        assert result.content == "short\nshort\n"
+        assert (await use(space, "read", path="text", limit=1)).metadata["lineCount"] == 1
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("data", "content"),
+    [
+        (b"", ""),
+        (b"\n", "\n"),
+        (b"\xef\xbb\xbfmarked\r\n", "marked\r\n"),
+        (b"caf\xe9", "caf\ufffd\n[not valid UTF-8: bytes that could not be decoded are shown as \ufffd]"),
+        ("shown \ufffd".encode(), "shown \ufffd"),
+    ],
+)
+async def test_text_of_every_kind_is_shown(space: Workspace, data: bytes, content: str) -> None:
+    (space.root / "f").write_bytes(data)
+    assert (await use(space, "read", path="f")).content == content
+
+
+@pytest.mark.parametrize("data", [b"\x89PNG\r\n\x1a\n\0\0", "utf-16".encode("utf-16"), b"text\n" * 5000 + b"\0"])
+async def test_a_binary_file_is_named_with_its_size_and_not_shown(space: Workspace, data: bytes) -> None:
+    (space.root / "f").write_bytes(data)
+    error = await fail(space, "read", path="f", offset=5000 if len(data) > 1000 else 1)
+    assert f"binary file of {len(data)} bytes" in str(error)
+    assert "bash" in str(error)
+
+
+@pytest.mark.requirement("tools:read-missing")
+async def test_what_cannot_be_read_is_named_with_what_to_do(space: Workspace) -> None:
+    (space.root / "src").mkdir()
+    (space.root / "src/main.py").write_text("")
+    os.mkfifo(space.root / "fifo")
+    for path, code, words in (
+        ("src/mian.py", "execution_failed", "'main.py'"),
+        ("src/zzz", "execution_failed", "no such name"),
+        ("gone/f", "execution_failed", "no folder 'gone'"),
+        ("src", "execution_failed", "is a folder"),
+        ("src/main.py/x", "execution_failed", "not a folder"),
+        ("fifo", "execution_failed", "Only regular files"),
+        ("../x", "permission_denied", "leads out of the workspace"),
+        ("/etc/passwd", "permission_denied", "absolute"),
+    ):
+        error = await fail(space, "read", path=path)
+        assert (error.code, words in str(error), path in str(error)) == (code, True, True), str(error)
+        assert error.metadata["ui"] == "code"
+
+
+# write
+
+
+@pytest.mark.requirement("tools:write-creates-parents", "tools:builtin-metadata")
+async def test_writing_makes_folders_and_counts_bytes(space: Workspace) -> None:
+    result = await use(space, "write", path="a/b/f.ts", content="é\n")
+    assert result.content == "Wrote 3 bytes to a/b/f.ts"
+    assert result.metadata == {"ui": "file-created", "filePath": "a/b/f.ts", "size": 3, "language": "typescript"}
+    assert (space.root / "a/b/f.ts").read_bytes() == "é\n".encode()
+
+
+@pytest.mark.requirement("tools:write-atomic")
+async def test_a_kill_in_mid_write_leaves_the_old_file_or_the_new_one(space: Workspace) -> None:
+    old, new = b"old" * 1_000_000, b"new!" * 1_000_000
+    code = (
+        "import sys\nfrom holdfast.sandbox.workspace import Workspace\nspace = Workspace(sys.argv[1])\n"
+        "print('ready', flush=True)\n"
+        "while True:\n    space.replace('f', b'old' * 1000000)\n    space.replace('f', b'new!' * 1000000)\n"
+    )
+    for _ in range(5):
+        command = [sys.executable, "-c", code, str(space.root)]
+        writer = subprocess.Popen(command, stdout=subprocess.PIPE)  # noqa: ASYNC220 - nothing else runs
+        assert writer.stdout is not None
+        with writer.stdout:
+            writer.stdout.readline()
+            await until((space.root / "f").exists)
+            writer.kill()
+            writer.wait()
+        assert (space.root / "f").read_bytes() in (old, new)
+
+
+async def test_what_cannot_be_written_is_refused_and_changes_nothing(space: Workspace) -> None:
+    (space.root / "d").mkdir()
+    for path, code in (("d", "execution_failed"), ("d/", "execution_failed"), ("../x", "permission_denied")):
+        error = await fail(space, "write", path=path, content="x")
+        assert error.code == code
+        assert error.metadata["ui"] == "file-created"
+    assert [path.name for path in space.root.iterdir()] == ["d"]
+
+
+def test_a_write_protected_file_stays(space: Workspace) -> None:
+    (space.root / "f").write_text("old")
+    (space.root / "f").chmod(0o444)
+    # Root may write everything, unless it gives that right away.
+    drop = ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override"] if os.geteuid() == 0 else []
+    if drop and not shutil.which("setpriv"):
+        pytest.skip("root cannot be kept from writing without setpriv")
+    code = (
+        "import sys\nfrom holdfast.sandbox.workspace import Workspace\n"
+        "try:\n    Workspace(sys.argv[1]).replace('f', b'new')\nexcept PermissionError as error:\n    print(error)\n"
+    )
+    command = [*drop, sys.executable, "-c", code, str(space.root)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+    assert "write-protected: 'f'" in ended.stdout
+    assert (space.root / "f").read_text() == "old"
+
+
+# edit
+
+
+def change(old: str, new: str) -> dict[str, str]:
+    return {"oldText": old, "newText": new}
+
+
+@pytest.mark.requirement("tools:edit-several", "tools:builtin-metadata")
+async def test_edits_are_made_in_order_on_one_text(space: Workspace) -> None:
+    (space.root / "f.py").write_text("a = 1\nb = 2\n")
+    (space.root / "f.py").chmod(0o755)
+    result = await use(space, "edit", path="f.py", edits=[change("a = 1", "c = 3"), change("c = 3\n", "c = 4\n")])
+    assert result.content == "Applied 2 edit(s) to f.py"
+    assert (space.root / "f.py").read_text() == "c = 4\nb = 2\n"
+    assert (space.root / "f.py").stat().st_mode & 0o777 == 0o755
+    assert result.metadata == {
+        "ui": "diff",
+        "filePath": "f.py",
+        "editCount": 2,
+        "diff": "--- a/f.py\n+++ b/f.py\n@@ -1,2 +1,2 @@\n-a = 1\n+c = 4\n b = 2\n",
+    }
+
+
+@pytest.mark.parametrize(
+    ("edits", "words"),
+    [
+        ([change("gone", "x")], 'oldText not found in file: "gone"'),
+        ([change("two", "x")], 'oldText matches multiple locations: "two" (for example at lines 2 and 3)'),
+        ([change("one", "1"), change("one", "x")], 'oldText not found in file: "one"'),
+        ([change("one", "two two"), change("x" * 100, "")], '"' + "x" * 80 + '..."'),
+        ([change("aa", "b")], "matches multiple locations"),
+        ([change("  three", "x")], "would match but for white space"),
+        ([change("the fourth lane", "x")], "the nearest is line 5: 'the fourth line'"),
+    ],
+)
+@pytest.mark.requirement("tools:edit-exactly-once", "tools:edit-several")
+async def test_an_edit_that_does_not_fit_once_leaves_the_file_as_it_is(
+    space: Workspace, edits: list[dict[str, str]], words: str
+) -> None:
+    data = b"one\ntwo\ntwo\n\tthree\nthe fourth line\naaa\n"
+    (space.root / "f").write_bytes(data)
+    before = (space.root / "f").stat()
+    error = await fail(space, "edit", path="f", edits=edits)
+    assert words in str(error)
+    assert (space.root / "f").read_bytes() == data
+    assert (space.root / "f").stat().st_mtime_ns == before.st_mtime_ns
+    assert error.metadata == {"ui": "diff", "filePath": "f", "editCount": len(edits)}
+
+
+@pytest.mark.parametrize(
+    ("data", "old", "new", "result"),
+    [
+        (b"a\r\nb\r\nc\r\n", "a\nb", "x\ny", b"x\r\ny\r\nc\r\n"),
+        (b"a\r\nb\r\n", "a\r\nb", "x\r\ny", b"x\r\ny\r\n"),
+        (b"a\r\nb\nc\n", "b\nc", "x\ny", b"a\r\nx\ny\n"),
+        (b"\xef\xbb\xbfa", "a", "b", b"\xef\xbb\xbfb"),
+        (b"no end", "end", "more", b"no more"),
+        ("é😀\u2028x".encode(), "\u2028", "", "é😀x".encode()),
+        (b"a\x0cb\x1dc\n", "b", "B", b"a\x0cB\x1dc\n"),
+    ],
+)
+async def test_line_ends_and_marks_are_kept(space: Workspace, data: bytes, old: str, new: str, result: bytes) -> None:
+    (space.root / "f").write_bytes(data)
+    await use(space, "edit", path="f", edits=[change(old, new)])
+    assert (space.root / "f").read_bytes() == result
+
+
+async def test_a_file_that_is_not_utf8_is_not_edited(space: Workspace) -> None:
+    (space.root / "f").write_bytes(b"caf\xe9 one")
+    assert "the byte at 3" in str(await fail(space, "edit", path="f", edits=[change("one", "two")]))
+    assert (space.root / "f").read_bytes() == b"caf\xe9 one"
+
+
+async def test_a_large_rewrite_gives_a_bounded_diff_soon(space: Workspace) -> None:
+    (space.root / "f").write_text("start\n" + "same\n" * 50_000 + "other\n" * 50_000 + "end\n")
+    result = await use(space, "edit", path="f", edits=[change("start\n", "begin\n"), change("\nend\n", "\nstop\n")])
+    assert len(result.metadata["diff"]) < 21_000
+    assert "more characters of diff" in result.metadata["diff"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("a\nb\nc\n", "a\nB\nc\n"),
+        ("a\nb\n", "a\nb"),
+        ("", "a\n"),
+        ("a\n", ""),
+        ("x\n" * 30, "x\n" * 10 + "y\n" + "x\n" * 20),
+        ("\n".join(map(str, range(50))), "\n".join("!" if n in (3, 25, 49) else str(n) for n in range(50))),
+        ("\n".join(map(str, range(3000))), "\n".join(str(n + n % 2) for n in range(3000))),
+    ],
+)
+def test_a_diff_turns_one_text_into_the_other(tmp_path: Path, before: str, after: str) -> None:
+    (tmp_path / "f").write_text(before)
+    diff = unified_diff(before, after, "f")
+    if "more characters" in diff:
+        return
+    subprocess.run(["patch", "-p1", "--quiet"], input=diff.encode(), cwd=tmp_path, check=True, timeout=5)
+    # An empty file is a removed one to patch.
+    assert ((tmp_path / "f").read_text() if (tmp_path / "f").exists() else "") == after
+
+
+def test_an_unchanged_text_has_no_diff_and_nothing_near_gives_no_hint() -> None:
+    assert unified_diff("a\n", "a\n", "f") == ""
+    assert near_match("alpha\nbeta\n", "zzzzzzzzzz") == ""
+    assert near_match("", "x") == ""
+
+
+# bash
+
+
+@pytest.mark.requirement("tools:bash-exit-code", "tools:path-absolute", "tools:builtin-metadata")
+async def test_a_command_runs_in_the_workspace_with_both_streams_in_order(space: Workspace) -> None:
+    result = await use(space, "bash", command="echo one; echo two >&2; echo three; pwd")
+    assert result.content == f"one\ntwo\nthree\n{space.root}\n"
+    duration = result.metadata.pop("duration")
+    assert isinstance(duration, int)
+    assert result.metadata == {
+        "ui": "terminal",
+        "command": "echo one; echo two >&2; echo three; pwd",
+        "exitCode": 0,
+        "cwd": str(space.root),
+    }
+
+
+@pytest.mark.parametrize(
+    ("command", "content", "code"),
+    [
+        ("echo out; exit 3", "out\nexit code 3", 3),
+        ("exit 1", "exit code 1", 1),
+        ("printf out; false", "out\nexit code 1", 1),
+        ("kill -9 $$", "exit code 137", 137),
+        ("no_such_command_here", "bash: line 1: no_such_command_here: command not found\nexit code 127", 127),
+    ],
+)
+@pytest.mark.requirement("tools:bash-exit-code")
+async def test_a_command_that_fails_gives_its_output_and_code(
+    space: Workspace, command: str, content: str, code: int
+) -> None:
+    error = await fail(space, "bash", command=command)
+    assert (str(error), error.code, error.metadata["exitCode"]) == (content, "execution_failed", code)
+
+
+async def test_a_command_has_no_input_and_no_terminal(space: Workspace) -> None:
+    result = await use(space, "bash", command="cat; read x; test -t 0 || test -t 1 || echo none; echo $TERM")
+    assert result.content == "none\ndumb\n"
+
+
+@pytest.mark.requirement("tools:bash-clean-environment")
+async def test_a_command_sees_no_key_of_ours(space: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "AWS_SECRET_ACCESS_KEY", "HOLDFAST_TOKEN", "GITHUB_TOKEN"):
+        monkeypatch.setenv(name, "geheim")
+    monkeypatch.setenv("BASH_FUNC_echo%%", "() { printf geheim; }")
+    space.env["EXTRA"] = "wanted"
+    result = await use(space, "bash", command="env; cat /proc/self/environ | tr '\\0' '\\n'")
+    assert "geheim" not in result.content
+    names = {line.partition("=")[0] for line in result.content.splitlines()}
+    assert names <= {"PATH", "HOME", "LANG", "TERM", "TMPDIR", "USER", "EXTRA", "PWD", "SHLVL", "OLDPWD", "_"}
+    assert "EXTRA=wanted" in result.content
+
+
+@pytest.mark.requirement("tools:bash-timeout-kills-group")
+async def test_a_command_over_its_time_ends_with_its_whole_group(space: Workspace) -> None:
+    marker = f"60.{os.getpid()}1"
+    command = f"(sleep {marker} & sleep {marker} | sleep {marker}) & echo begun; trap '' TERM; sleep {marker}"
+    error = await fail(space, "bash", command=command, timeout=0.3)
+    assert str(error) == "begun\n[stopped after 0.3 seconds; give a longer timeout, or do less at once]"
+    assert (error.code, error.metadata["exitCode"]) == ("timeout", 124)
+    await until(lambda: not alive(marker))
+
+
+async def test_a_command_may_clean_up_when_its_time_is_over(space: Workspace) -> None:
+    await fail(space, "bash", command="trap 'echo bye > left; exit' TERM; sleep 60 & wait", timeout=0.3)
+    assert (space.root / "left").read_text() == "bye\n"
+
+
+@pytest.mark.requirement("tools:bash-abort-kills-group")
+async def test_a_cancelled_command_ends_with_its_whole_group(space: Workspace) -> None:
+    marker = f"60.{os.getpid()}2"
+    running = asyncio.create_task(use(space, "bash", command=f"sleep {marker} & trap '' TERM; sleep {marker}; wait"))
+    await until(lambda: alive(marker))
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await until(lambda: not alive(marker))
+
+
+@pytest.mark.requirement("tools:bash-abort-kills-group")
+async def test_cancelling_twice_still_ends_the_group(space: Workspace) -> None:
+    marker = f"60.{os.getpid()}3"
+    running = asyncio.create_task(use(space, "bash", command=f"trap '' TERM; sleep {marker}; sleep {marker}"))
+    await until(lambda: alive(marker))
+    running.cancel()
+    await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await until(lambda: not alive(marker))
+
+
+@pytest.mark.requirement("tools:bash-background-child")
+async def test_a_process_left_in_the_background_does_not_hang_the_call(space: Workspace) -> None:
+    marker = f"60.{os.getpid()}4"
+    start = time.monotonic()
+    result = await use(space, "bash", command=f"sleep {marker} & echo done")
+    assert result.content == "done\n[processes left in the background were stopped]"
+    silent = await use(space, "bash", command=f"sleep {marker} >/dev/null 2>&1 & echo done")
+    assert silent.content == "done\n"
+    assert time.monotonic() - start < 5
+    await until(lambda: not alive(marker))
+
+
+async def test_a_daemon_that_leaves_the_group_does_not_hang_the_call(space: Workspace) -> None:
+    # It survives: only an isolated sandbox would hold it.
+    result = await use(space, "bash", command="setsid sh -c 'sleep 3' & echo done")
+    assert result.content.startswith("done\n")
+
+
+@pytest.mark.requirement("tools:bash-output-bounded")
+async def test_output_is_kept_from_both_ends_and_counted(space: Workspace) -> None:
+    result = await use(space, "bash", command="echo first; head -c 60000000 /dev/zero | tr '\\0' x; echo; echo last")
+    assert result.content.startswith("first\nxxx")
+    assert result.content.endswith("xxx\nlast\n")
+    assert "[... 59952012 of 60000012 bytes left out ...]" in result.content
+
+
+@pytest.mark.requirement("tools:bash-output-bounded")
+async def test_endless_output_is_stopped_in_bounded_memory_while_others_go_on(space: Workspace) -> None:
+    import tracemalloc
+
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0.001)
+            turns += 1
+
+    beside = asyncio.create_task(others())
+    tracemalloc.start()
+    try:
+        error = await fail(space, "bash", command="yes", timeout=0.5)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+        beside.cancel()
+    assert error.code == "timeout"
+    assert "bytes left out" in str(error)
+    assert turns > 5
+
+
+async def test_binary_output_is_shown_safely(space: Workspace) -> None:
+    result = await use(space, "bash", command="printf 'a\\0b\\033[31mc\\377d\\r\\ne'")
+    assert result.content == "a␀b␛[31mc\ufffdd\ne"
+    assert (await use(space, "bash", command="head -c 200000 /dev/urandom")).content.isprintable() is False
+
+
+@pytest.mark.parametrize(("command", "words"), [("a\0b", "null"), ("#" * 200_000, "too long")])
+async def test_a_command_that_cannot_be_passed_on_is_refused(space: Workspace, command: str, words: str) -> None:
+    error = await fail(space, "bash", command=command)
+    assert error.code == "invalid_input"
+    assert words in str(error)
+
+
+async def test_a_workspace_that_is_gone_is_named(space: Workspace) -> None:
+    space.root.rmdir()
+    error = await fail(space, "bash", command="true")
+    assert str(space.root) in str(error)
+    space.root.mkdir()
+
+
+async def test_many_commands_leave_nothing_open(space: Workspace) -> None:
+    await use(space, "bash", command="true")
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    results = await asyncio.gather(*(use(space, "bash", command=f"echo {n}") for n in range(30)))
+    assert [result.content for result in results] == [f"{n}\n" for n in range(30)]
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+async def test_without_process_descriptors_a_thread_waits(space: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "pidfd_open")
+    assert (await use(space, "bash", command="echo hi")).content == "hi\n"
+    assert (await fail(space, "bash", command="sleep 60", timeout=0.2)).code == "timeout"
+
+
+@pytest.mark.requirement("sandbox:commands-end-with-the-runtime")
+async def test_commands_end_when_the_runtime_is_killed(space: Workspace) -> None:
+    marker = f"60.{os.getpid()}5"
+    code = (
+        "import asyncio, sys\nfrom pathlib import Path\n"
+        "from holdfast.sandbox.processes import run_command\n"
+        "from holdfast.sandbox.environment import clean_environment\n"
+        "command = f'sleep {sys.argv[2]} & sleep {sys.argv[2]}'\n"
+        "asyncio.run(run_command(command, folder=Path(sys.argv[1]), env=clean_environment({}), timeout=60, keep=99))\n"
+    )
+    runtime = subprocess.Popen([sys.executable, "-c", code, str(space.root), marker])  # noqa: ASYNC220 - as above
+    try:
+        await until(lambda: alive(f"sleep\0{marker}"))
+    finally:
+        runtime.send_signal(signal.SIGKILL)
+        runtime.wait()
+    await until(lambda: not alive(f"sleep\0{marker}"))
+
+
+async def test_the_watcher_of_our_death_is_replaced_when_somebody_kills_it(space: Workspace) -> None:
+    from holdfast.sandbox.leash import _leash
+
+    await use(space, "bash", command="true")
+    first = _leash.shell
+    os.kill(first, signal.SIGKILL)
+    os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222 - it is dead already
+    assert (await use(space, "bash", command="echo on")).content == "on\n"
+    assert _leash.shell != first
+
+
+def test_missing_bash_is_said_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(Exception, match="no bash on the PATH"):
+        processes._find_shell({"PATH": "/nowhere"})
+
+
+@pytest.mark.parametrize(
+    ("path", "language"),
+    [("a/b.py", "python"), ("x.tsx", "typescript"), ("Dockerfile", "dockerfile"), ("README", ""), ("a.b/c", "")],
+)
+def test_a_file_s_name_tells_its_language(path: str, language: str) -> None:
+    assert language_of(path) == language

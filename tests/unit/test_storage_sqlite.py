@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import stat
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from holdfast.errors import StorageError, UsageError
+from holdfast.storage.migrating import Schema
+from holdfast.storage.sqlite import Connection, Database
+
+NOTES = Schema("notes", (("create table note (n integer primary key, text text unique)",),))
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    database = await Database.open(str(tmp_path / "n.db"), (NOTES,))
+    yield database
+    await database.close()
+
+
+def add(connection: Connection, text: str) -> int:
+    return connection.execute("insert into note (text) values (?)", (text,)).lastrowid or 0
+
+
+def refuse(connection: Connection, text: str) -> None:
+    raise UsageError(f"{text!r} is refused; say something else")
+
+
+def add_and_refuse(connection: Connection, text: str) -> None:
+    add(connection, text)
+    refuse(connection, text)
+
+
+def texts(connection: Connection) -> list[str]:
+    return [text for (text,) in connection.execute("select text from note order by n")]
+
+
+def hold(connection: Connection, begun: threading.Event, go_on: threading.Event) -> None:
+    begun.set()
+    assert go_on.wait(5)
+
+
+async def blocked(database: Database) -> tuple[asyncio.Future[None], threading.Event]:
+    """Keeps the writer busy, so that what is handed in meanwhile becomes one group."""
+    begun, go_on = threading.Event(), threading.Event()
+    held = database.write(hold, begun, go_on)
+    assert await asyncio.to_thread(begun.wait, 5)
+    return held, go_on
+
+
+@pytest.mark.requirement("storage:sqlite-group-commit")
+async def test_what_waits_together_is_committed_together(database: Database) -> None:
+    commits: list[str] = []
+    await database.write(lambda connection: connection.set_trace_callback(commits.append))
+    held, go_on = await blocked(database)
+    commits.clear()
+    waiting = [database.write(add, f"t{n}") for n in range(100)]
+    go_on.set()
+    await asyncio.gather(held, *waiting)
+    assert commits.count("commit") == 2  # of the one that blocked, and of all hundred
+    assert [await future for future in waiting] == list(range(1, 101)), "in the order in which they were handed in"
+
+
+@pytest.mark.requirement("storage:sqlite-group-isolates-failure")
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (refuse, UsageError),
+        (add_and_refuse, UsageError),
+        (lambda connection, text: 1 // 0, ZeroDivisionError),
+        (lambda connection, text: add(connection, "a"), StorageError),
+        (lambda connection, text: connection.execute("not sql"), StorageError),
+    ],
+    ids=["refusal", "refusal-after-a-write", "bug", "constraint", "syntax"],
+)
+async def test_one_that_fails_leaves_the_others_of_its_group(database: Database, call, error) -> None:
+    held, go_on = await blocked(database)
+    futures = [database.write(add, "a"), database.write(call, "bad"), database.write(add, "b")]
+    go_on.set()
+    first, failed, last = await asyncio.gather(*futures, return_exceptions=True)
+    await held
+    assert (first, last) == (1, 2)
+    assert type(failed) is error
+    assert await database.read(texts) == ["a", "b"]
+
+
+@pytest.mark.requirement("storage:sqlite-reads-during-write")
+async def test_readers_see_the_last_commit_while_the_writer_is_busy(database: Database) -> None:
+    await database.write(add, "before")
+
+    def add_and_hold(connection: Connection) -> None:
+        add(connection, "during")
+        hold(connection, begun, go_on)
+
+    begun, go_on = threading.Event(), threading.Event()
+    writing = database.write(add_and_hold)
+    assert await asyncio.to_thread(begun.wait, 5)
+    assert await asyncio.wait_for(database.read(texts), 5) == ["before"]
+    go_on.set()
+    await writing
+    assert await database.read(texts) == ["before", "during"]
+
+
+async def test_readers_cannot_write(database: Database) -> None:
+    with pytest.raises(StorageError):
+        await database.read(add, "x")
+
+
+async def test_writers_of_several_event_loops_are_each_answered_in_their_own(database: Database) -> None:
+    def elsewhere(name: str) -> None:
+        async def run() -> None:
+            await asyncio.gather(*(database.write(add, f"{name}{n}") for n in range(50)))
+
+        asyncio.run(run())
+
+    await asyncio.gather(*(asyncio.to_thread(elsewhere, name) for name in "abc"))
+    assert sorted(await database.read(texts)) == sorted(f"{name}{n}" for name in "abc" for n in range(50))
+
+
+async def test_a_caller_that_is_cancelled_disturbs_nobody(database: Database) -> None:
+    held, go_on = await blocked(database)
+    cancelled, kept = database.write(add, "a"), database.write(add, "b")
+    cancelled.cancel()
+    go_on.set()
+    await held
+    assert await kept == 2
+
+
+@pytest.mark.requirement("storage:close-finishes-writes")
+async def test_closing_finishes_what_was_handed_in_and_ends_every_thread(tmp_path: Path) -> None:
+    before = threading.active_count()
+    database = await Database.open(str(tmp_path / "n.db"), (NOTES,))
+    await database.read(texts)
+    futures = [database.write(add, f"t{n}") for n in range(1000)]
+    reads = [database.read(texts) for _ in range(20)]
+    await database.close()
+    assert all(future.done() for future in (*futures, *reads))
+    assert threading.active_count() <= before + 1  # the last one is on its way out
+    assert os.listdir(tmp_path) == ["n.db"], "the write-ahead log is folded back"  # noqa: PTH208
+    with sqlite3.connect(tmp_path / "n.db") as connection:
+        assert len(texts(connection)) == 1000
+    connection.close()
+    with pytest.raises(StorageError, match="was closed"):
+        await database.write(add, "late")
+    await database.close()
+
+
+async def test_sessions_are_private_to_their_user(database: Database) -> None:
+    await database.write(add, "a")
+    for name in (database.path, f"{database.path}-wal", f"{database.path}-shm"):
+        mode = Path(name).stat().st_mode  # noqa: ASYNC240
+        assert stat.S_IMODE(mode) == 0o600, name
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+async def test_a_forked_child_is_told_to_open_its_own(database: Database) -> None:
+    await database.write(add, "parent")
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            database.write(add, "child")
+        except StorageError as error:
+            code = 0 if "forked" in str(error) else 2
+        finally:
+            os._exit(code)
+    _, status = await asyncio.to_thread(os.waitpid, child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    await database.write(add, "parent again")
+    assert await database.read(texts) == ["parent", "parent again"]
+    assert await database.read(lambda c: c.execute("pragma integrity_check").fetchone()[0]) == "ok"
+
+
+async def test_a_version_changes_with_every_commit_of_anybody(database: Database) -> None:
+    first = await database.version()
+    assert await database.version() == first
+    await database.write(add, "a")
+    second = await database.version()
+    assert second != first
+    other = await Database.open(database.path, (NOTES,))
+    await other.write(add, "b")
+    assert await database.version() != second
+    await other.close()
+
+
+@pytest.mark.requirement("storage:sqlite-normal-setting")
+async def test_full_is_the_default_and_normal_is_asked_for(tmp_path: Path) -> None:
+    path = str(tmp_path / "n.db")
+    ways = (
+        (Database.open(path, (NOTES,)), 2),
+        (Database.open(path, (NOTES,), synchronous="full"), 2),
+        (Database.open(path, (NOTES,), synchronous="normal"), 1),
+    )
+    for opening, level in ways:
+        database = await opening
+        assert await database.write(lambda c: c.execute("pragma synchronous").fetchone()[0]) == level
+        assert await database.write(lambda c: c.execute("pragma journal_mode").fetchone()[0]) == "wal"
+        await database.close()
+
+
+@pytest.mark.requirement("storage:migrations-forward")
+async def test_an_older_database_moves_forward_each_step_once(tmp_path: Path) -> None:
+    path = str(tmp_path / "n.db")
+    second = ("alter table note add column mood text default 'calm'", "insert into note (text) values ('step 2')")
+    third = ("insert into note (text) values ('step 3')",)
+    for steps in (NOTES.steps, (*NOTES.steps, second), (*NOTES.steps, second, third), (*NOTES.steps, second, third)):
+        database = await Database.open(path, (Schema("notes", steps),))
+        found = await database.read(texts)
+        await database.close()
+    assert found == ["step 2", "step 3"]
+
+
+async def test_a_step_that_fails_leaves_the_database_as_it_was(tmp_path: Path) -> None:
+    path = str(tmp_path / "n.db")
+    await (await Database.open(path, (NOTES,))).close()
+    bad = Schema("notes", (*NOTES.steps, ("insert into note (text) values ('half')", "insert into nowhere values (1)")))
+    with pytest.raises(StorageError, match="nowhere"):
+        await Database.open(path, (bad,))
+    database = await Database.open(path, (NOTES,))
+    assert await database.read(texts) == []
+    await database.close()
+
+
+async def test_rooms_keep_their_own_numbers_in_one_file(tmp_path: Path) -> None:
+    path = str(tmp_path / "n.db")
+    other = Schema("other", (("create table other (n integer)",),))
+    for schemas in ((NOTES,), (NOTES, other), (other,)):
+        await (await Database.open(path, schemas)).close()
+
+
+@pytest.mark.requirement("storage:migrations-newer-refused")
+async def test_a_newer_database_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "n.db"
+    newer = Schema("notes", (*NOTES.steps, ("create table later (n integer)",)))
+    await (await Database.open(str(path), (newer,))).close()
+    before = path.read_bytes()
+    with pytest.raises(StorageError, match="newer version") as error:
+        await Database.open(str(path), (NOTES,))
+    assert "upgrade Holdfast" in str(error.value)
+    assert path.read_bytes() == before
+
+
+async def test_a_step_that_was_changed_is_noticed(tmp_path: Path) -> None:
+    path = str(tmp_path / "n.db")
+    await (await Database.open(path, (NOTES,))).close()
+    with pytest.raises(StorageError, match="step 1 of schema 'notes'"):
+        await Database.open(path, (Schema("notes", (("create table note (n integer)",),)),))
+
+
+async def test_a_database_of_another_program_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.db"
+    connection = sqlite3.connect(path)
+    connection.execute("create table theirs (n integer)")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(StorageError, match="another program"):
+        await Database.open(str(path), (NOTES,))
+    assert path.read_bytes() == before
+
+
+async def test_many_that_make_one_file_at_once_all_get_it(tmp_path: Path) -> None:
+    path = str(tmp_path / "n.db")
+    opened = await asyncio.gather(*(Database.open(path, (NOTES,)) for _ in range(8)))
+    await asyncio.gather(*(database.write(add, f"t{n}") for n, database in enumerate(opened)))
+    assert len(await opened[0].read(texts)) == 8
+    await asyncio.gather(*(database.close() for database in opened))
