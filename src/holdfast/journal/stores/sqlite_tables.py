@@ -51,7 +51,7 @@ JOURNAL = Schema(
             "updated_at integer not null, parent text, parent_seq integer not null, created_at integer not null, "
             "due_at integer)",
             "create unique index head_stream on head (stream)",
-            "create index head_due on head (due_at) where due_at is not null",
+            "create index head_due on head (due_at, stream) where due_at is not null",
             "create table record (position integer primary key, sid integer not null, seq integer not null, "
             "type text not null, body blob not null, blob text)",
             "create unique index record_seq on record (sid, seq)",
