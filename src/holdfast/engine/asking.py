@@ -6,12 +6,15 @@ from holdfast.context.assembling import assemble
 from holdfast.engine.attempt import Attempt
 from holdfast.engine.events import BudgetExhausted, ModelFailed, ModelFinished, ModelStarted
 from holdfast.engine.state import Run
-from holdfast.errors import ModelError
+from holdfast.errors import Malformed, ModelError
 from holdfast.models import calling
 from holdfast.models.port import Model, ModelRequest
 from holdfast.types import AssistantMessage, from_dollars
 
 __all__ = ("ask_model",)
+
+_LONGEST_WAIT = 60.0
+"""Seconds a provider may ask us to wait; one that asks for more is not asked again."""
 
 
 async def ask_model(attempt: Attempt, at: int) -> None:
@@ -53,12 +56,14 @@ async def _stream(
     try:
         async for item in stream:
             if isinstance(item, list):
-                attempt.tail.publish(item)
+                attempt.tail.publish(item, attempt.state.seq)
             else:
                 message = item
     finally:
         await stream.aclose()
     assert message is not None  # the port: a message last, or an error
+    if message.stop == "stop" and not message.calls and not message.text.strip():
+        raise Malformed(f"{model.name!r} gave an empty answer; try again, or look at what the server logs about it")
     return message
 
 
@@ -71,5 +76,6 @@ def _allowance(run: Run) -> calling.Allowance:
 
 
 def _failed(error: ModelError, now: int) -> ModelFailed:
-    retry_at = None if error.retry_after is None else now + int(error.retry_after * 1e6)
-    return ModelFailed(error.code, str(error), error.retry != "never", retry_at)
+    wait = error.retry_after
+    again = error.retry != "never" and (wait is None or wait <= _LONGEST_WAIT)
+    return ModelFailed(error.code, str(error), again, None if wait is None else now + int(wait * 1e6))

@@ -6,6 +6,7 @@ which the outside world may be slow: an abort, or the run's time running out, en
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import final
 
@@ -25,6 +26,10 @@ from holdfast.tools.gateway import Gateway
 from holdfast.types import AgentSpec, Event, Payload, StreamId
 
 __all__ = ("Attempt", "Bind", "Bindings", "receive")
+
+_prompt = msgspec.json.Decoder(Prompt)
+_stop = msgspec.json.Decoder(Stop)
+_answer = msgspec.json.Decoder(Answer)
 
 
 class Bindings(msgspec.Struct, frozen=True):
@@ -51,6 +56,7 @@ class Attempt:
         self._bind = bind
         self._bound: tuple[int, Bindings] | None = None
         self._scope = Interruptible(clock)
+        self._task: asyncio.Task[object] | None = None
 
     @property
     def run(self) -> Run:
@@ -72,12 +78,13 @@ class Attempt:
 
     async def take_mail(self) -> None:
         """Writes down what came by mail, what expired, and what may join the conversation now."""
-        for mail in await self.pen.mail():
+        for mail in await self.pen.mail() if self.pen.has_mail else ():
             for payload in receive(mail):
                 self.write(payload, actor=mail.actor, cause=mail.key)
             self.pen.taken = mail.n
-        for resolved in list(expired(self.state, self.clock.now())):
-            self.write(resolved)
+        if self.state.calls:
+            for resolved in list(expired(self.state, self.clock.now())):
+                self.write(resolved)
         while (payload := admit(self.state)) is not None:
             self.write(payload)
 
@@ -91,14 +98,21 @@ class Attempt:
         if (seconds := self.run.setup.setup.limits.seconds) is not None:
             # A little late rather than early: what follows must find the time to be up.
             left = (self.run.started_at - self.clock.now()) / 1e6 + seconds + 0.001
-        self._scope = Interruptible(self.clock, left)
+        if self._task is None:
+            self._task = asyncio.current_task()
+        self._scope = Interruptible(self.clock, left, self._task)
         return self._scope
 
+    def end(self) -> None:
+        """Lets go of the task that drove it."""
+        self._task = None
+
     async def glance(self) -> None:
-        """Looks at the mail without taking it, and interrupts what is under way when it holds an abort."""
+        """Looks at the mail without taking it, and interrupts what is under way when it holds the run's abort."""
         for mail in await self.pen.peek():
-            if mail.kind == "abort":
-                self._scope.interrupt()
+            for payload in receive(mail) if mail.kind == "abort" else ():
+                if isinstance(payload, AbortRequested) and self.state.run and payload.run in ("", self.state.run.key):
+                    self._scope.interrupt()
 
 
 def receive(mail: Mail) -> list[Payload]:
@@ -106,12 +120,13 @@ def receive(mail: Mail) -> list[Payload]:
     try:
         match mail.kind:
             case "prompt" | "steer" | "follow_up" as kind:
-                said = msgspec.json.decode(mail.body, type=Prompt)
+                said = _prompt.decode(mail.body)
                 return [InputReceived(kind, said.message, said.setup)]
             case "abort":
-                return [AbortRequested(msgspec.json.decode(mail.body, type=Stop).reason or "on request")]
+                stop = _stop.decode(mail.body)
+                return [AbortRequested(stop.reason or "on request", stop.run)]
             case "answer":
-                answer = msgspec.json.decode(mail.body, type=Answer)
+                answer = _answer.decode(mail.body)
                 return [WaitResolved(answer.token, answer.content, answer.is_error)]
             case _:
                 return []

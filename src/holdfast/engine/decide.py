@@ -7,7 +7,7 @@ Theory of operation. A session is a conversation that ends in one of four ways, 
     a person's words, or tools' results    CallModel
     an answer that wants tools             CallTools, for the calls that are neither over nor waiting
     ... all of which wait for mail         Wait, for an answer or the earliest deadline
-    an answer that wants nothing           Finish as completed
+    an answer that wants nothing           Finish as completed, or as limited when its length cap cut it off
 
 Three things come before that. No open run: Wait for a prompt, holding nothing. An abort: Finish. A limit that
 was met: Finish as limited; but never instead of an answer that is already there. A model that failed is asked
@@ -73,7 +73,7 @@ def decide(state: State, now: int) -> Decision:
     if run.abort is not None:
         return Finish("aborted", run.abort)
     if state.answered:
-        return Finish("completed")
+        return Finish("limited", "max_output_tokens") if state.cut else Finish("completed")
     if limit := met_limit(state, run, now):
         return Finish("limited", limit)
     if state.calls:

@@ -80,6 +80,8 @@ class Stop(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The body of a letter of kind `abort`."""
 
     reason: str = ""
+    run: str = ""
+    """Key of the prompt whose run is meant; empty for the one that is open."""
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -212,10 +214,12 @@ class CallReopened(Payload, frozen=True, gc=False):
 
 
 class AbortRequested(Payload, frozen=True, gc=False, omit_defaults=True):
-    """Somebody wants the run to end."""
+    """Somebody wants a run to end: the open one, or one that is still queued; too late, it means nothing."""
 
     type: ClassVar[str] = "abort.requested"
     reason: str = ""
+    run: str = ""
+    """Key of the prompt whose run is meant; empty for the one that is open."""
 
 
 class RunFinished(Payload, frozen=True, gc=False, omit_defaults=True):

@@ -53,8 +53,8 @@ def fold(state: State, event: Event) -> None:
             state.queue[event.seq] = data
             state.keys[event.seq] = event.cause
         case RunStarted() as data:
-            received = state.queue.pop(data.input)
-            state.run = Run(event.seq, data, state.keys.pop(data.input), event.at)
+            received, key = state.queue.pop(data.input), state.keys.pop(data.input)
+            state.run = Run(event.seq, data, key, event.at, abort=state.unwanted.pop(key, None))
             state.messages.append(received.message)
         case InputApplied() as data:
             state.messages.append(state.queue.pop(data.input).message)
@@ -73,6 +73,8 @@ def _fold_rare(state: State, event: Event) -> None:
             _resolve(state, data)
         case CallReopened() as data:
             state.calls[data.call_id].started = None
+        case AbortRequested() as data:
+            _abort_requested(state, data)
         case Forked() | Rewound():
             _branch(state)
         case _ if state.run is not None:
@@ -89,10 +91,15 @@ def _fold_run(run: Run, event: Event) -> None:
             _model_failed(run, data)
         case BudgetExhausted() as data:
             run.stop = data.limit
-        case AbortRequested() as data:
-            run.abort = data.reason
         case _:
             pass
+
+
+def _abort_requested(state: State, data: AbortRequested) -> None:
+    if state.run is not None and data.run in ("", state.run.key):
+        state.run.abort = data.reason
+    elif data.run in state.keys.values():
+        state.unwanted[data.run] = data.reason
 
 
 def _model_finished(state: State, data: ModelFinished) -> None:
@@ -176,6 +183,7 @@ def _branch(state: State) -> None:
     # What people sent was meant for the branch that was left; and so was its run.
     state.queue.clear()
     state.keys.clear()
+    state.unwanted.clear()
     if state.run is not None:
         run = state.run
         run.finished = RunFinished("aborted", "left for another branch", run.steps, run.usage, run.cost)
@@ -183,16 +191,13 @@ def _branch(state: State) -> None:
 
 
 def visible(events: Iterable[Event]) -> list[Event]:
-    """Returns the events that are part of the conversation: what a rewind took back is left out, and so is the
-    rewind itself.
-    """
+    """Returns the events that are part of the conversation: what a rewind took back is left out."""
     kept: list[Event] = []
     for event in events:
         if isinstance(event.data, Rewound):
             while kept and kept[-1].seq > event.data.to:
                 kept.pop()
-        else:
-            kept.append(event)
+        kept.append(event)
     return kept
 
 

@@ -39,7 +39,8 @@ async def drive(attempt: Attempt) -> None:
         StorageError: nothing can be written down, so nothing may be done; the run stays open.
         UsageError: this process has not got what the run acts through; the run stays open.
     """
-    await recover(attempt)
+    if attempt.state.run is not None:
+        await recover(attempt)
     while True:
         await attempt.take_mail()
         match decide(attempt.state, attempt.clock.now()):
@@ -63,9 +64,7 @@ async def recover(attempt: Attempt) -> None:
     changed are put back; anything else ends as `outcome unknown`, its files as they are, and the model decides.
     """
     state = attempt.state
-    if state.run is None:
-        return
-    if state.run.reserved_tokens or state.run.reserved_cost:
+    if attempt.run.reserved_tokens or attempt.run.reserved_cost:
         attempt.write(ModelFailed("lost", "the process died during the call"))
     for call in list(state.calls.values()):
         if call.started is None or call.result is not None or call.wait is not None:

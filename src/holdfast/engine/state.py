@@ -1,11 +1,12 @@
 """What the log comes to: the state of a session, as `folding.py` builds it.
 
-Mutable, and changed nowhere but in the fold: 10,000 steps must not copy 10,000 states.
+Mutable, and changed nowhere but in the fold: 10,000 steps must not copy 10,000 states. The structs hold no cycles, so
+the garbage collector is told to pass them by.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from holdfast.engine.events import InputReceived, RunFinished, RunStarted, ToolStarted
 from holdfast.types import (
@@ -22,8 +23,7 @@ from holdfast.types import (
 __all__ = ("Call", "Run", "State")
 
 
-@dataclass(slots=True)
-class Call:
+class Call(msgspec.Struct, gc=False):
     """One tool call of the current turn."""
 
     call: ToolCall
@@ -35,8 +35,7 @@ class Call:
     """Set when it is over."""
 
 
-@dataclass(slots=True)
-class Run:
+class Run(msgspec.Struct, gc=False):
     """One accepted prompt, until its `RunFinished`."""
 
     seq: int
@@ -47,7 +46,7 @@ class Run:
     started_at: int
     steps: int = 0
     tool_calls: int = 0
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = Usage()
     cost: int | None = Nanodollars(0)
     """Nanodollars; None once a price was unknown."""
     reserved_tokens: int = 0
@@ -79,23 +78,24 @@ class Run:
         return self.usage.total_tokens + self.charged_tokens
 
 
-@dataclass(slots=True)
-class State:
+class State(msgspec.Struct, gc=False):
     """One session."""
 
     seq: int = 0
     at: int = 0
     """When the last event was written, µs UTC."""
-    messages: list[Message] = field(default_factory=list[Message])
+    messages: list[Message] = []
     """The conversation: grows at its end, so that a model adapter can keep what it encoded."""
-    calls: dict[CallId, Call] = field(default_factory=dict[CallId, Call])
+    calls: dict[CallId, Call] = {}
     """The current turn's, in the model's order; empty when every one has its result in `messages`."""
     turn: int = 0
     """Sequence number of the model's last answer: with a call's id, the call's name for ever."""
-    queue: dict[int, InputReceived] = field(default_factory=dict[int, InputReceived])
+    queue: dict[int, InputReceived] = {}
     """What was said and not yet applied, by sequence number, oldest first."""
-    keys: dict[int, str] = field(default_factory=dict[int, str])
+    keys: dict[int, str] = {}
     """The key of each queued input."""
+    unwanted: dict[str, str] = {}
+    """Why somebody wants the run of a queued prompt to end before it begins, by the prompt's key."""
     run: Run | None = None
     """The open run."""
     last: Run | None = None

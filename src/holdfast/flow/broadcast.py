@@ -10,7 +10,7 @@ A reader that does not keep up loses its backlog: what it missed is summed up by
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 __all__ = ("Broadcast", "Reader")
@@ -21,7 +21,7 @@ T = TypeVar("T")
 class Reader(Generic[T]):
     """One reader's place in a broadcast."""
 
-    __slots__ = ("_broadcast", "_closed", "_items", "_waiter", "lost")
+    __slots__ = ("_broadcast", "_closed", "_items", "_mark", "_waiter", "lost", "mark")
 
     def __init__(self, broadcast: Broadcast[T]) -> None:
         self._broadcast = broadcast
@@ -30,6 +30,9 @@ class Reader(Generic[T]):
         self._closed = False
         self.lost = False
         """Whether items were dropped since the reader last took some."""
+        self._mark = 0
+        self.mark = 0
+        """The publisher's mark of the last items taken."""
 
     async def take(self) -> list[T]:
         """Returns everything that came since the last call, waiting until there is something; an empty list
@@ -42,11 +45,8 @@ class Reader(Generic[T]):
             finally:
                 self._waiter = None
         items, self._items = self._items, []
-        return items
-
-    def take_nowait(self) -> list[T]:
-        """Returns everything that came since the last call, perhaps nothing."""
-        items, self._items = self._items, []
+        if not self.lost:
+            self.mark = self._mark
         return items
 
     @property
@@ -59,8 +59,11 @@ class Reader(Generic[T]):
         self._broadcast.leave(self)
         self.end()
 
-    def give(self, items: Sequence[T], limit: int) -> None:
-        """Adds items; drops the backlog when it grew over the limit."""
+    def give(self, items: Sequence[T], limit: int, mark: int) -> None:
+        """Adds items; drops the backlog when it grew over the limit, and what comes after it as well."""
+        if self.lost:
+            return
+        self._mark = mark
         self._items.extend(items)
         if len(self._items) > limit:
             self._items.clear()
@@ -80,10 +83,9 @@ class Reader(Generic[T]):
 class Broadcast(Generic[T]):
     """A one-to-many hand-over inside one event loop."""
 
-    def __init__(self, *, limit: int = 20_000, on_idle: Callable[[], None] | None = None) -> None:
+    def __init__(self, *, limit: int = 20_000) -> None:
         self._readers: list[Reader[T]] = []
         self._limit = limit
-        self._on_idle = on_idle
 
     def join(self) -> Reader[T]:
         """Returns a reader that gets everything published from now on."""
@@ -95,13 +97,11 @@ class Broadcast(Generic[T]):
         """Takes a reader out; unknown readers are none of its business."""
         if reader in self._readers:
             self._readers.remove(reader)
-            if not self._readers and self._on_idle:
-                self._on_idle()
 
-    def publish(self, items: Sequence[T]) -> None:
-        """Gives the items to each reader."""
+    def publish(self, items: Sequence[T], mark: int) -> None:
+        """Gives the items to each reader; `mark` says how far they reach, in the publisher's own count."""
         for reader in self._readers:
-            reader.give(items, self._limit)
+            reader.give(items, self._limit, mark)
 
     def close(self) -> None:
         """Tells each reader that nothing more will come."""

@@ -19,6 +19,14 @@ class _Source:
     def __init__(self) -> None:
         self.prefix = secrets.token_hex(6)
         self.count = itertools.count(1)
+        self.pool = ""
+
+    def draw(self, digits: int) -> str:
+        """Returns fresh random digits; the kernel is asked for many at a time."""
+        if len(self.pool) < digits:
+            self.pool = secrets.token_hex(512)
+        drawn, self.pool = self.pool[:digits], self.pool[digits:]
+        return drawn
 
 
 _source = _Source()
@@ -45,7 +53,7 @@ def new_key() -> str:
 
 def new_session() -> SessionId:
     """Returns a session name that is random throughout: people pass it around."""
-    return SessionId(f"s-{secrets.token_hex(5)}")
+    return SessionId(f"s-{_source.draw(10)}")
 
 
 def worker_name() -> WorkerId:

@@ -18,17 +18,19 @@ __all__ = ("Interruptible",)
 class Interruptible:
     """A scope that `interrupt` leaves early; afterwards `interrupted` says whether that happened."""
 
-    __slots__ = ("_clock", "_seconds", "_task", "_timer", "interrupted")
+    __slots__ = ("_clock", "_known", "_seconds", "_task", "_timer", "interrupted")
 
-    def __init__(self, clock: Clock, seconds: float | None = None) -> None:
+    def __init__(self, clock: Clock, seconds: float | None = None, task: asyncio.Task[object] | None = None) -> None:
+        """A scope of at most so many seconds; `task` is the one that will enter it, if the caller knows."""
         self._clock = clock
         self._seconds = seconds
+        self._known = task
         self._task: asyncio.Task[object] | None = None
         self._timer: Timer | None = None
         self.interrupted = False
 
     def __enter__(self) -> Interruptible:
-        self._task = asyncio.current_task()
+        self._task = self._known or asyncio.current_task()
         if self._seconds is not None:
             self._timer = self._clock.call_later(max(0.0, self._seconds), self.interrupt)
         return self
@@ -45,7 +47,7 @@ class Interruptible:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        task, self._task = self._task, None
+        task, self._task, self._known = self._task, None, None
         if self._timer is not None:
             self._timer.cancel()
         if not self.interrupted or task is None:

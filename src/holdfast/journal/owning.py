@@ -1,7 +1,7 @@
 """The owner's pen: turns payloads into events, batches them, and makes them durable in order.
 
 `write` gives a payload its place in the stream at once and keeps it in memory. `sync` is the barrier: when it
-returns, everything written before is durable. `flush` starts the same without waiting. A batch keeps its id
+returns, everything written before is durable. `flush` sees to the same soon, without waiting. A batch keeps its id
 until it is acknowledged, so that a lost answer can be asked for again.
 
 Readers are told of events after the acknowledgement, never before.
@@ -10,20 +10,25 @@ Readers are told of events after the acknowledgement, never before.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import final
 
 import msgspec
 
+from holdfast.errors import HoldfastError
 from holdfast.flow.clock import Clock
 from holdfast.flow.ids import new_batch
+from holdfast.flow.soon import Soon
 from holdfast.journal.port import Claim, Head, Journal, Mail, Park, Record, Unread
 from holdfast.types import BatchId, Codec, Event, EventId, Payload, StreamId, digest_of, tenant_of
 
-__all__ = ("BLOB_BYTES", "Pen", "Reference", "to_record")
+__all__ = ("BLOB_BYTES", "FLUSH_SECONDS", "Pen", "Reference", "to_record")
 
 BLOB_BYTES = 32 * 1024
 """An event larger than this leaves its content in a blob."""
+FLUSH_SECONDS = 0.01
+"""How long a flush may leave events in memory."""
 
 
 class Reference(Payload, frozen=True, gc=False):
@@ -38,13 +43,19 @@ class Pen:
     """One attempt's right to write one stream."""
 
     def __init__(
-        self, journal: Journal, claim: Claim, codec: Codec, clock: Clock, on_commit: Callable[[Sequence[Event]], None]
+        self,
+        journal: Journal,
+        claim: Claim,
+        codec: Codec,
+        clock: Clock,
+        on_commit: Callable[[Sequence[Event]], None],
+        soon: Soon | None = None,
     ) -> None:
         self.head: Head = claim.head
         """The head as last acknowledged, or as a hint told us."""
         self.taken = claim.head.inbox_taken
         """The last message whose effect is written, durable or not."""
-        self._first_mail = list(claim.mail)
+        self._first_mail: Sequence[Mail] = claim.mail
         self._posted = claim.head.inbox_seq
         self._journal = journal
         self._codec = codec
@@ -55,6 +66,8 @@ class Pen:
         self._pending: list[Event] = []
         self._batch: BatchId = new_batch()
         self._inflight: asyncio.Future[Head | Unread] | None = None
+        self._soon = soon or Soon(clock, FLUSH_SECONDS)
+        self._flushing = False
 
     @property
     def stream(self) -> StreamId:
@@ -85,14 +98,17 @@ class Pen:
         self._pending.append(event)
         return event
 
-    async def mail(self) -> list[Mail]:
+    @property
+    def has_mail(self) -> bool:
+        """Whether, as far as is known here, something lies unread."""
+        return self._posted > self.taken or self.head.inbox_seq > self.taken
+
+    async def mail(self) -> Sequence[Mail]:
         """Returns what lies unread, oldest first."""
         if self._first_mail:
-            mail, self._first_mail = self._first_mail, []
+            mail, self._first_mail = self._first_mail, ()
             return mail
-        if max(self._posted, self.head.inbox_seq) > self.taken:
-            return await self._journal.mail(self.stream, self.taken)
-        return []
+        return await self._journal.mail(self.stream, self.taken)
 
     async def peek(self) -> list[Mail]:
         """Returns what lies unread by asking the store, and leaves it unread."""
@@ -102,9 +118,21 @@ class Pen:
         return mail
 
     def flush(self) -> None:
-        """Starts making everything written durable, without waiting for it."""
-        if self._pending and self._inflight is None:
-            self._begin()
+        """Makes everything written durable soon, without waiting for it.
+
+        Soon is a moment later: what a barrier takes along in that time saves a transaction.
+        """
+        if not self._flushing and self._pending:
+            self._flushing = True
+            self._soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        if self._inflight is not None:
+            self.flush()  # what is on its way may not take everything along
+        elif self._pending:
+            with contextlib.suppress(HoldfastError):  # it is tried again, and fails again, at the next sync
+                self._begin()
 
     async def sync(self) -> None:
         """Returns when everything written before is durable.

@@ -15,7 +15,7 @@ import msgspec
 from holdfast.errors import Corrupt
 from holdfast.journal.port import Journal, Record
 from holdfast.journal.tail import Tail
-from holdfast.types import Codec, Delta, Event, Lagged, StreamId, tenant_of
+from holdfast.types import Codec, Delta, Event, Lagged, Reset, StreamId, tenant_of
 
 __all__ = ("decode_record", "follow", "read_events")
 
@@ -67,37 +67,32 @@ async def follow(
     """
     while True:
         live = tail()
-        batches = _poll(journal, stream, codec, tail, after) if live is None else _live(journal, codec, live, after)
-        async with contextlib.aclosing(batches):
-            async for batch in batches:
-                for item in reversed(batch):
-                    if isinstance(item, Event):
-                        after = item.seq
-                        break
-                yield batch
-
-
-async def _live(
-    journal: Journal, codec: Codec, tail: Tail, after: int
-) -> AsyncGenerator[Sequence[Event | Delta], None]:
-    reader, partial = tail.join()
-    try:
-        # Nothing is awaited between joining and this slice, so together they miss nothing.
-        known = tail.recent[max(0, after - tail.after) :]
-        first = known[0].seq if known else tail.last + 1
-        if after + 1 < first:
-            earlier = read_events(journal, tail.stream, codec, after=after, until=first - 1)
-            yield [event async for event in earlier]
-        if known or partial:
-            yield [*known, *partial]
-        while items := await reader.take():
-            yield items
-        if reader.lost:
-            yield [Lagged(after)]
-        elif tail.error is not None:
-            raise tail.error
-    finally:
-        reader.close()
+        if live is None or live.closed:
+            polled = _poll(journal, stream, codec, tail, after)
+            async with contextlib.aclosing(polled):
+                async for events in polled:
+                    after = events[-1].seq
+                    yield events
+            continue
+        reader, partial = live.join()
+        try:
+            # Nothing is awaited between joining and this slice, so together they miss nothing.
+            known, last = live.recent[max(0, after - live.after) :], live.last
+            first = known[0].seq if known else last + 1
+            if after + 1 < first:
+                yield [event async for event in read_events(journal, stream, codec, after=after, until=first - 1)]
+            if known or partial:
+                yield [*known, *partial]
+            after = max(after, last)
+            while items := await reader.take():
+                yield items
+            after = max(after, reader.mark)
+            if reader.lost:
+                yield [Lagged(after), Reset("lagged")]
+            elif live.error is not None:
+                raise live.error
+        finally:
+            reader.close()
 
 
 async def _poll(
@@ -106,13 +101,15 @@ async def _poll(
     changed = asyncio.Event()
     stop = journal.listen(stream, changed.set)
     try:
-        while tail() is None:
+        while (live := tail()) is None or live.closed:
             changed.clear()
             batch = [event async for event in read_events(journal, stream, codec, after=after)]
             if batch:
                 after = batch[-1].seq
                 yield batch
                 continue
+            if live is not None and live.error is not None:
+                raise live.error  # it was driven here and cannot go on, and nobody else wrote anything since
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(changed.wait(), _POLL_SECONDS)
     finally:

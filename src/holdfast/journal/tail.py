@@ -1,7 +1,8 @@
 """What happens in one live session, handed to readers of this process as it happens.
 
-Durable events are published here only after their append was acknowledged; deltas pass through and are gone. A
-reader that joins in mid-answer first gets the answer so far, as one delta of each kind in a row.
+Durable events are published here only after their append was acknowledged; deltas pass through and are gone, but
+never before the events that came before them. A reader that joins in mid-answer first gets the answer so far, as one
+delta of each kind in a row.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ class Tail:
         self.broadcast: Broadcast[Event | Delta] = Broadcast()
         self.error: BaseException | None = None
         self._partial: list[Delta] = []
+        self._held: list[Delta] = []
+        """Deltas whose turn comes after event `_held_after`, which is not durable yet."""
+        self._held_after = 0
+        self.closed = False
 
     @property
     def last(self) -> int:
@@ -39,28 +44,45 @@ class Tail:
         return self.broadcast.join(), coalesce(self._partial)
 
     def commit(self, events: Sequence[Event]) -> None:
-        """Publishes events that are durable."""
+        """Publishes events that are durable, and the deltas that waited for them."""
+        before = self._held_after - self.last
+        if self._held and before <= len(events):
+            held, self._held = self._held, []
+            self._commit(events[:before])
+            self.publish(held, self._held_after)
+            events = events[before:]
+        if events:
+            self._commit(events)
+
+    def _commit(self, events: Sequence[Event]) -> None:
         self._partial.clear()
         self.recent.extend(events)
         if len(self.recent) > _RECENT:
             drop = len(self.recent) - _RECENT // 2
             del self.recent[:drop]
             self.after += drop
-        self.broadcast.publish(events)
+        self.broadcast.publish(events, self.last)
 
-    def publish(self, deltas: Sequence[Delta]) -> None:
-        """Publishes deltas; they are nowhere else."""
+    def publish(self, deltas: Sequence[Delta], after: int) -> None:
+        """Publishes deltas once the events up to `after` are; they are nowhere else."""
+        if self.last < after:
+            self._held.extend(deltas)
+            self._held_after = after
+            return
         self._partial.extend(deltas)
-        self.broadcast.publish(deltas)
+        self.broadcast.publish(deltas, after)
 
     def reset(self, reason: str) -> None:
         """Takes back the deltas since the last durable event."""
+        self._held.clear()
         if self._partial:
             self._partial.clear()
-            self.broadcast.publish([Reset(reason)])
+            self.broadcast.publish([Reset(reason)], self.last)
 
     def close(self, error: BaseException | None = None) -> None:
         """Ends every reader; with an error, readers raise it after what was published."""
+        self.reset("closed")
+        self.closed = True
         self.error = error
         self.broadcast.close()
 

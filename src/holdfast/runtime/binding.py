@@ -36,12 +36,15 @@ class Binder:
         self._models: dict[str, Model] = {}
         self._agents: dict[tuple[TenantId, Digest], BoundAgent] = {}
 
-    async def remember(self, tenant: TenantId, agent: BoundAgent) -> Digest:
-        """Returns the digest under which the log can name the agent from now on."""
+    def knows(self, tenant: TenantId, agent: BoundAgent) -> bool:
+        """Whether the log can name the agent by its digest."""
+        return self._agents.get((tenant, agent.digest)) is agent
+
+    async def remember(self, tenant: TenantId, agent: BoundAgent) -> None:
+        """Sees to it that the log can name the agent by its digest."""
         if (tenant, agent.digest) not in self._agents:
             await self._journal.blobs.put(tenant, agent.encoded)
-            self._agents[tenant, agent.digest] = agent
-        return agent.digest
+        self._agents[tenant, agent.digest] = agent
 
     def model(self, name: str) -> Model:
         """Returns a model for one run; address and key are read from the environment at its first use.

@@ -15,9 +15,11 @@ import msgspec
 from holdfast.engine.events import (
     CODEC,
     Answer,
+    Forked,
     InputReceived,
     ModelFinished,
     Prompt,
+    Rewound,
     RunFinished,
     RunStarted,
     Status,
@@ -89,10 +91,11 @@ class Run:
             async for batch in batches:
                 for item in batch:
                     if not isinstance(item, Event):
-                        yield item
+                        if progress.seq or after is not None:
+                            yield item
                         continue
                     result = progress.see(item, self.session)
-                    if after is None or item.seq > after:
+                    if progress.seq or item.seq == progress.input if after is None else item.seq > after:
                         yield item
                     if result is not None:
                         self._result = result
@@ -116,11 +119,11 @@ class Run:
 
     async def abort(self, reason: str = "", *, key: str | None = None) -> Posted:
         """Asks the run to end: what is under way is stopped, and what it has is kept."""
-        return await self._post("abort", msgspec.json.encode(Stop(reason)), key)
+        return await self._post("abort", msgspec.json.encode(Stop(_checked(reason), self.key)), key)
 
     async def answer(self, token: str, content: str, *, is_error: bool = False, key: str | None = None) -> Posted:
         """Gives a waiting call what it waits for."""
-        body = msgspec.json.encode(Answer(token, content, is_error))
+        body = msgspec.json.encode(Answer(token, _checked(content), is_error))
         return await self._post("answer", body, key or f"answer:{token}")
 
     async def _post(self, kind: str, body: bytes, key: str | None) -> Posted:
@@ -133,37 +136,59 @@ class Run:
         return posted
 
 
+_TELLING = frozenset(each.type for each in (InputReceived, RunStarted, ModelFinished, RunFinished, Forked, Rewound))
+
+
 class _Progress:
     """Finds one run's events in its session's."""
 
     def __init__(self, key: str) -> None:
         self._key = key
-        self._input = 0
-        self._seq = 0
+        self.input = 0
+        """Where its input was received; 0 before."""
+        self.seq = 0
+        """Where it started; 0 before."""
         self._said = ""
+        self._steps = 0
+        self._usage = Usage()
+        self._cost: int | None = 0
 
     def see(self, event: Event, session: SessionId) -> RunResult | None:
+        if event.type not in _TELLING:
+            return None
         match event.data:
             case InputReceived() if event.cause == self._key:
-                self._input = event.seq
-            case RunStarted() as data if data.input == self._input:
-                self._seq = event.seq
-            case ModelFinished() as data if self._seq:
-                self._said = data.message.text or self._said
-            case RunFinished() as data if self._seq:
-                return RunResult(
-                    output=self._said,
-                    status=data.status,
-                    reason=data.reason,
-                    usage=data.usage,
-                    cost=None if data.cost is None else dollars(data.cost),
-                    steps=data.steps,
-                    session=session,
-                    seq=self._seq,
-                )
+                self.input = event.seq
+            case RunStarted() as data if data.input == self.input:
+                self.seq = event.seq
+            case ModelFinished() as data if self.seq:
+                self._count(data)
+            case RunFinished() as data if self.seq:
+                return self._result(data, session)
+            case Forked() | Rewound() if self.input:  # it was queued or open there, and stayed behind
+                left = "left for another branch"
+                return self._result(RunFinished("aborted", left, self._steps, self._usage, self._cost), session)
             case _:
                 pass
         return None
+
+    def _count(self, data: ModelFinished) -> None:
+        self._said = data.message.text or self._said
+        self._steps += 1
+        self._usage = self._usage + data.message.usage
+        self._cost = None if self._cost is None or data.cost is None else self._cost + data.cost
+
+    def _result(self, end: RunFinished, session: SessionId) -> RunResult:
+        return RunResult(
+            output=self._said,
+            status=end.status,
+            reason=end.reason,
+            usage=end.usage,
+            cost=None if end.cost is None else dollars(end.cost),
+            steps=end.steps,
+            session=session,
+            seq=self.seq,
+        )
 
 
 def said(text: str) -> UserMessage:
@@ -172,10 +197,16 @@ def said(text: str) -> UserMessage:
     Raises:
         InputTooLarge: it is longer than an input may be.
     """
-    size = len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+    return UserMessage((Text(_checked(text)),))
+
+
+def _checked(text: str) -> str:
+    """Returns text as it can be written down: a lone surrogate, which no bytes stand for, becomes a question mark."""
+    encoded = text.encode("utf-8", "replace") if not text.isascii() else b""
+    size = len(encoded) or len(text)
     if size > PROMPT_BYTES:
         raise InputTooLarge(
             f"the input has {size:,} bytes and {PROMPT_BYTES:,} are allowed: "
             "put it into a file in the workspace and tell the agent its name"
         )
-    return UserMessage((Text(text),))
+    return encoded.decode() if encoded else text

@@ -83,7 +83,9 @@ class Runtime:
         self._check(agent.spec.model, limits)
         stream = stream_id(self._tenant, session or new_session())
         folder = _absolute(workspace)
-        setup = Setup(await self._bindings.remember(self._tenant, agent), agent.spec.model, limits, folder)
+        if not self._bindings.knows(self._tenant, agent):
+            await self._bindings.remember(self._tenant, agent)
+        setup = Setup(agent.digest, agent.spec.model, limits, folder)
         key = key or new_key()
         letter = Letter(key=key, kind="prompt", body=msgspec.json.encode(Prompt(message, setup)), actor="user")
         lease = self._worker.lease if self._worker.state(stream) is None else None
@@ -96,7 +98,7 @@ class Runtime:
             )
         after = 0
         if posted.claim is not None:  # otherwise somebody drives it, and takes the prompt from the inbox
-            after = posted.claim.head.seq
+            after = posted.claim.head.seq if posted.status == "accepted" else 0  # a duplicate may lie far back
             await self._worker.begin(posted.claim)
         return self._run(stream, key, after)
 

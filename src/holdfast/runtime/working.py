@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import final
 
 from holdfast.engine.attempt import Attempt, Bind
@@ -20,7 +20,8 @@ from holdfast.engine.state import State
 from holdfast.errors import Fenced, HoldfastError, LeaseHeld, NotOwnable, StorageError, UsageError
 from holdfast.flow.clock import Clock, Timer
 from holdfast.flow.ids import is_alive, worker_name
-from holdfast.journal.owning import Pen
+from holdfast.flow.soon import Soon
+from holdfast.journal.owning import FLUSH_SECONDS, Pen
 from holdfast.journal.port import Claim, Journal, Lease
 from holdfast.journal.reading import read_events
 from holdfast.journal.tail import Tail
@@ -32,6 +33,10 @@ LEASE_SECONDS = 30
 """How long a session stays ours without a sign of life."""
 
 
+def _nothing() -> None:
+    """Does nothing."""
+
+
 @dataclass(slots=True, eq=False)
 class _Live:
     """A session this process drives."""
@@ -40,7 +45,14 @@ class _Live:
     stop_listening: Callable[[], None]
     task: asyncio.Task[None] | None = None
     fenced: bool = False
-    glances: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
+    glance: asyncio.Task[None] | None = None
+
+    def end(self) -> None:
+        """Lets go of what refers back to it, so that nothing is left to the garbage collector."""
+        self.stop_listening()
+        self.stop_listening = _nothing
+        self.task = None
+        self.attempt.end()
 
 
 @dataclass(slots=True, eq=False)
@@ -61,6 +73,7 @@ class Worker:
         self._journal = journal
         self._clock = clock
         self._bind = bind
+        self._soon = Soon(clock, FLUSH_SECONDS)
         self._live: dict[StreamId, _Live] = {}
         self._parked: dict[StreamId, _Parked] = {}
         self._wakes: set[asyncio.Task[None]] = set()
@@ -98,8 +111,6 @@ class Worker:
             Corrupt: a record cannot be read.
         """
         head = claim.head
-        if head.seq == 0:
-            return State()
         events = [event async for event in read_events(self._journal, head.stream, CODEC)]
         for event in events:
             if event.must_understand and not CODEC.knows(event.type):
@@ -113,15 +124,15 @@ class Worker:
         """Starts driving a claimed session and returns its state as it was found."""
         stream = claim.head.stream
         try:
-            state = await self.load(claim)
+            state = State() if claim.head.seq == 0 else await self.load(claim)
         except HoldfastError:
             await self._journal.release(stream, claim.head.epoch)
             raise
         self._unpark(stream)
         tail = Tail(stream, claim.head.seq)
-        pen = Pen(self._journal, claim, CODEC, self._clock, tail.commit)
+        pen = Pen(self._journal, claim, CODEC, self._clock, tail.commit, self._soon)
         attempt = Attempt(state, pen, tail, self._clock, self._bind)
-        live = _Live(attempt, lambda: None)
+        live = _Live(attempt, _nothing)
         live.stop_listening = self._journal.listen(stream, lambda: self._hinted(live), mail=True)
         self._live[stream] = live
         live.task = asyncio.create_task(self._drive(live))
@@ -157,7 +168,7 @@ class Worker:
             error = caught
             await self._release(attempt)
         finally:
-            live.stop_listening()
+            live.end()
             del self._live[stream]
             if error is None:
                 self._park(attempt)
@@ -168,10 +179,16 @@ class Worker:
             await asyncio.shield(self._journal.release(attempt.pen.stream, attempt.pen.epoch))
 
     def _hinted(self, live: _Live) -> None:
-        if live.task is not None and not live.task.done() and not live.glances:
-            glance = asyncio.create_task(live.attempt.glance())
-            live.glances.add(glance)
-            glance.add_done_callback(live.glances.discard)
+        if live.task is not None and live.glance is None:
+            live.glance = asyncio.create_task(self._glance(live))
+
+    async def _glance(self, live: _Live) -> None:
+        try:
+            await live.attempt.glance()
+        except HoldfastError:
+            pass  # the store refuses: the loop meets that by itself
+        finally:
+            live.glance = None
 
     def _park(self, attempt: Attempt) -> None:
         head = attempt.pen.head

@@ -54,7 +54,7 @@ class Hints:
 
     def tell(self, stream: StreamId, *, mail: bool) -> None:
         """Hints those who listen to the stream; those who wait for mail only if there may be some."""
-        if not self._listeners:
+        if stream not in self._listeners:
             return
         gone: list[_Listener] = []
         listeners = self._listeners.get(stream, ())

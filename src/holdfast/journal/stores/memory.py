@@ -6,9 +6,8 @@ Nothing here waits, so every coroutine ends in its first step. One event loop at
 from __future__ import annotations
 
 import asyncio
-import bisect
 import heapq
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import final
 
@@ -45,8 +44,7 @@ class MemoryJournal(Journal):
         self._blobs = MemoryBlobStore()
         self._hints = Hints()
         self._streams: dict[StreamId, _Stream] = {}
-        self._feed: list[FeedItem] = []
-        self._by_type: dict[str, list[FeedItem]] = {}
+        self._feed: list[tuple[StreamId, Record]] = []
         self._restless: dict[StreamId, _Stream] = {}
         """Those that are, or will be, due."""
 
@@ -199,9 +197,13 @@ class MemoryJournal(Journal):
         self, *, after: int = 0, types: Sequence[str] = (), tenant: str | None = None, limit: int = 1000
     ) -> list[FeedItem]:
         """Returns records of all streams in the order in which they were written."""
-        sources = [self._by_type.get(kind, []) for kind in set(types)] if types else [self._feed]
-        items = heapq.merge(*(_rest(source, after) for source in sources), key=_position)
-        return list(islice((item for item in items if tenant is None or tenant_of(item.stream) == tenant), limit))
+        wanted = frozenset(types)
+        items = (
+            FeedItem(position, stream, record)
+            for position, (stream, record) in enumerate(islice(self._feed, max(after, 0), None), max(after, 0) + 1)
+            if (not wanted or record.type in wanted) and (tenant is None or tenant_of(stream) == tenant)
+        )
+        return list(islice(items, limit))
 
     async def due(self, limit: int = 100) -> list[StreamId]:
         """Returns streams without a live lease that want an owner, oldest first."""
@@ -232,13 +234,12 @@ class MemoryJournal(Journal):
         """Does nothing: what is in memory goes with the process."""
 
     def _write(self, stream: _Stream, records: Sequence[Record]) -> None:
-        if any(record.content is not None for record in records):
-            records = [self._lightened(tenant_of(stream.head.stream), record) for record in records]
-        stream.records += records
+        name = stream.head.stream
         for record in records:
-            item = FeedItem(len(self._feed) + 1, stream.head.stream, record)
-            self._feed.append(item)
-            self._by_type.setdefault(record.type, []).append(item)
+            if record.content is not None:
+                record = self._lightened(tenant_of(name), record)  # noqa: PLW2901 - the same record without its content
+            stream.records.append(record)
+            self._feed.append((name, record))
 
     def _lightened(self, tenant: TenantId, record: Record) -> Record:
         if record.blob is None or record.content is None:
@@ -258,12 +259,3 @@ class MemoryJournal(Journal):
             self._restless[head.stream] = stream
         self._hints.tell(head.stream, mail=mail)
         return stream
-
-
-def _rest(source: list[FeedItem], after: int) -> Iterator[FeedItem]:
-    start = bisect.bisect_right(source, after, key=_position)
-    return map(source.__getitem__, range(start, len(source)))
-
-
-def _position(item: FeedItem) -> int:
-    return item.position

@@ -12,7 +12,6 @@ that is needed; what the stream raises is a `ModelError`.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
-from copy import copy
 from typing import final
 
 import msgspec
@@ -72,11 +71,14 @@ class OpenAIModel(Model):
         self._max_chars = max_chars
         self._clock = clock or SystemClock()
         self._encoder = Encoder(name)
+        self._source: OpenAIModel | None = None
 
     def fresh(self) -> OpenAIModel:
         """Returns the same model for another run."""
-        twin = copy(self)
-        twin._encoder = Encoder(self._origin.model)
+        twin = object.__new__(OpenAIModel)
+        twin.__dict__.update(self.__dict__)
+        twin._encoder = self._encoder.fresh()
+        twin._source = self._source or self
         return twin
 
     @classmethod
@@ -127,7 +129,7 @@ class OpenAIModel(Model):
             ModelError: instead of the message.
         """
         self._check_key()
-        body = self._encoder.encode(request)
+        body = self._body(request)
         parser = Parser(
             self._origin, turn=len(request.messages), taken=self._encoder.call_ids, max_chars=self._max_chars
         )
@@ -152,6 +154,13 @@ class OpenAIModel(Model):
         if parser.usage is None:
             message = msgspec.structs.replace(message, usage=self._bound_of(request, message))
         yield message
+
+    def _body(self, request: ModelRequest) -> bytes:
+        body = self._encoder.encode(request)
+        if self._source is not None:
+            # What every conversation of this agent begins with is encoded now: later runs start from it.
+            self._source._encoder, self._source = self._encoder.fresh(), None
+        return body
 
     def _check_key(self) -> None:
         key = self._origin.secret
@@ -188,6 +197,8 @@ class OpenAIModel(Model):
 
 async def _run_out(answer: Exchange, clock: Clock) -> None:
     """Reads to the end, so that the connection can be used again; a server that does not end loses it."""
+    if answer.ended:
+        return
     try:
         with Interruptible(clock, _LINGER):
             async for _ in answer:

@@ -45,19 +45,41 @@ _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 class Encoder:
     """Makes the bodies of one model's requests, remembering the conversation it encoded last."""
 
-    __slots__ = ("_history", "_ids", "_instructions", "_prefix", "_seen", "_system", "_tools", "_tools_of")
+    __slots__ = (
+        "_history",
+        "_ids",
+        "_instructions",
+        "_known",
+        "_last",
+        "_messages",
+        "_prefix",
+        "_system",
+        "_tools",
+        "_tools_of",
+    )
 
     def __init__(self, model: str) -> None:
         self._prefix = (
             b'{"model":' + _bytes_of(model) + b',"stream":true,"stream_options":{"include_usage":true},"messages":['
         )
         self._history = bytearray()
-        self._seen: list[Message] = []
+        self._messages: Sequence[Message] = ()
+        self._known = 0
+        self._last: Message | None = None
         self._ids: set[str] = set()
         self._instructions: str = ""
         self._system = b""
         self._tools_of: tuple[ToolSpec, ...] = ()
         self._tools = b""
+
+    def fresh(self) -> Encoder:
+        """Returns an encoder of the same model that knows no conversation yet."""
+        twin = object.__new__(Encoder)
+        twin._prefix, twin._instructions, twin._system = self._prefix, self._instructions, self._system
+        twin._tools, twin._tools_of = self._tools, self._tools_of
+        twin._history, twin._ids = bytearray(), set()
+        twin._messages, twin._known, twin._last = (), 0, None
+        return twin
 
     @property
     def call_ids(self) -> AbstractSet[str]:
@@ -93,22 +115,22 @@ class Encoder:
         if request.tools is not self._tools_of:
             self._tools_of = request.tools
             self._tools = _encode_tools(request.tools)
-        messages, seen = request.messages, self._seen
-        known = len(seen)
-        # Comparing is a pointer comparison for each message that is still the same object.
-        if known > len(messages) or list(messages[:known]) != seen:
+        messages, known = request.messages, self._known
+        # The port promises that a list which is still the same object only grew; anything else is encoded anew.
+        if messages is not self._messages or known > len(messages) or (known and messages[known - 1] is not self._last):
+            self._messages = messages
             self._history.clear()
             self._ids.clear()
-            seen.clear()
             known = 0
         if known < len(messages):
             self._add(messages[known:])
+            self._known = len(messages)
+            self._last = messages[-1]
 
     def _add(self, messages: Sequence[Message]) -> None:
         history = self._history
         for message in messages:
             history += b"," + _bytes_of(self._turn(message))
-            self._seen.append(message)
 
     def _turn(self, message: Message) -> _Turn:
         if isinstance(message, UserMessage):

@@ -1,0 +1,36 @@
+"""Things that shall happen a moment later, many of them with one timer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import final
+
+from holdfast.flow.clock import Clock
+
+__all__ = ("Soon",)
+
+
+@final
+class Soon:
+    """Calls back, in the event loop, within `seconds` of being asked; all who asked meanwhile together."""
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._due: list[Callable[[], None]] = []
+
+    def __call__(self, callback: Callable[[], None]) -> None:
+        """Asks for one call."""
+        self._due.append(callback)
+        if len(self._due) == 1:
+            self._clock.call_later(self._seconds, self._fire)
+
+    def _fire(self) -> None:
+        due, self._due = self._due, []
+        for number, callback in enumerate(due, 1):
+            try:
+                callback()
+            except BaseException:
+                for other in due[number:]:  # one that fails is the loop's to report, and no reason to forget the rest
+                    self(other)
+                raise
