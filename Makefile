@@ -35,6 +35,7 @@ check: $(READY) ## format, lint, types, import contracts, unit and architecture 
 	@$(BIN)/python -m pytest -q -n 2 tests/unit tests/architecture
 
 test: $(READY) ## every test, as CI runs them
+	@scripts/system-packages.sh
 	@$(BIN)/python -m pytest -n 2
 
 campaign: $(READY) ## the long kill campaign; writes campaign-results/*.json

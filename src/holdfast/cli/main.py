@@ -1,70 +1,131 @@
-"""`holdfast`: the commands, each loaded when it is used, so that `--help` stays quick."""
+"""`holdfast`: finds the command that was asked for and ends the process as it should end.
+
+The list of commands is a table and the first page of help is text, so that both cost little more than Python's
+own start; each command is loaded when it is used. Nothing else is here: what commands do is in their files.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
-from typing import Any, cast
-
-import click
 
 from holdfast import __version__
-from holdfast.errors import HoldfastError
 
-__all__ = ("main",)
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # without `typing`, which takes longer to load than all of this
+    from typing import TextIO
 
-_COMMANDS = {
+__all__ = ("COMMANDS", "main")
+
+COMMANDS = {
     "run": ("holdfast.cli.run", "run", "Give an agent a job in a folder."),
     "runs": ("holdfast.cli.runs", "runs", "List, show and resume runs."),
     "demo": ("holdfast.cli.demo.command", "demo", "Watch an agent repair a small project, and survive a kill."),
     "stub": ("holdfast.cli.stub", "stub", "Serve a scripted model, for tests and trials."),
 }
+"""Every command with the module and the name where it is found, and what it is for."""
+
+_HELP = """\
+{b}holdfast{e}: a durable agent runtime. Kill it anywhere, it goes on.
+
+{b}Usage{e}  holdfast COMMAND [OPTIONS] [ARGUMENTS]
+
+{b}Commands{e}
+{commands}
+
+{b}Options{e}
+  -h, --help     This page; after a command, the page of that command.
+  -V, --version  The version.
+
+{b}Exit codes{e}
+  0 completed    1 failed     2 wrong usage    3 stopped at a limit
+  4 aborted      130 ended by a second Ctrl-C  141 nobody read the output
+                 143 ended by SIGTERM
+
+{b}Environment{e}
+  OPENAI_API_KEY   the key for models named openai/...
+  OPENAI_BASE_URL  another server that speaks OpenAI's Chat Completions
+  HOLDFAST_MODEL   the model when none is named
+  HOLDFAST_STORE   where the log is kept; by default your data folder
+  NO_COLOR         no colours
+"""
 
 
-class _Lazy(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+def main(argv: list[str] | None = None) -> None:
+    """Runs the command line; an error shows as a line that says what to do.
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
-            return None
-        module, attribute, _ = _COMMANDS[cmd_name]
-        return cast("click.Command", getattr(import_module(module), attribute))
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, _, text) in _COMMANDS.items()])
-
-
-@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="holdfast")
-def cli() -> None:
-    r"""A durable agent runtime: kill it anywhere, it goes on.
-
-    \b
-    Exit codes: 0 completed · 1 failed · 2 wrong usage · 3 stopped at a limit
-                4 aborted · 130 interrupted
+    Raises:
+        SystemExit: always, unless the command ends by itself with 0.
     """
-
-
-def main() -> None:
-    """Runs the command line; an error shows as one line that says what to do."""
+    name, *rest = (sys.argv[1:] if argv is None else argv) or [""]
     try:
-        cli.main(standalone_mode=False)
-    except click.exceptions.Abort:
-        sys.exit(130)
+        if name in ("", "-h", "--help"):
+            _help()
+            code = 0 if name else 2
+        elif name in ("-V", "--version"):
+            print(f"holdfast {__version__}")
+            code = 0
+        elif name in COMMANDS:
+            code = _run(name, rest)
+        else:
+            code = _unknown(name)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left to be written goes nowhere, in silence
+        code = 141
+    sys.exit(code)
+
+
+def _run(name: str, arguments: list[str]) -> int:
+    import click
+
+    from holdfast.errors import HoldfastError, UsageError
+
+    module, attribute, _ = COMMANDS[name]
+    try:
+        command: click.Command = getattr(import_module(module), attribute)
+        # Not `command.main`: it would end a broken pipe and an interrupt in its own ways.
+        with command.make_context(f"holdfast {name}", arguments) as context:
+            command.invoke(context)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message())
+        return 2
     except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else f"holdfast {name}"
+        _complain(error.format_message(), f"`{where} --help` shows how it is used")
+        return error.exit_code
     except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
+        return done.exit_code
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        return 130
     except HoldfastError as error:
-        _complain(error)
-        sys.exit(2 if error.audience == "user" else 1)
+        _complain(str(error), error.code)
+        return 2 if isinstance(error, UsageError) else 1
+    return 0
 
 
-def _complain(error: HoldfastError) -> None:
-    style: dict[str, Any] = {"fg": "red", "bold": True}
-    click.echo(f"{click.style('error', **style)} {error} {click.style(f'[{error.code}]', dim=True)}", err=True)
+def _help() -> None:
+    bold, end = ("\033[1m", "\033[0m") if _colours(sys.stdout) else ("", "")
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:<{width}}  {text}" for name, (_, _, text) in COMMANDS.items())
+    print(_HELP.format(b=bold, e=end, commands=commands), end="")
+
+
+def _unknown(name: str) -> int:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, COMMANDS, n=1)
+    meant = f"did you mean {near[0]!r}?" if near else "`holdfast --help` lists what there is"
+    _complain(f"there is no command {name!r}: {meant}", "usage")
+    return 2
+
+
+def _complain(message: str, note: str) -> None:
+    red, dim, end = ("\033[1;31m", "\033[2m", "\033[0m") if _colours(sys.stderr) else ("", "", "")
+    clean = "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in message)
+    print(f"{red}error{end} {clean} {dim}[{note}]{end}", file=sys.stderr)
+
+
+def _colours(stream: TextIO) -> bool:
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -1,48 +1,59 @@
-"""`holdfast run`: one job, in a folder, from the command line."""
+"""`holdfast run`: one job, in a folder, from the command line; and following any run to its end.
+
+Ctrl-C asks the run to end and keeps what it has; a second one leaves at once, and the log is none the worse.
+SIGTERM stops the process and leaves the run open, as a crash would, but cleanly.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
-from rich.console import Console
 
-from holdfast.cli.screen import EXIT_CODES, Screen, print_result
+from holdfast.cli.screen import EXIT_CODES, Screen
+from holdfast.cli.terminal import open_console
 from holdfast.engine.events import CODEC
 from holdfast.errors import UsageError
 from holdfast.runtime.agent import Agent
 from holdfast.runtime.opening import default_url
-from holdfast.runtime.run import Run
+from holdfast.runtime.run import PROMPT_BYTES, Run, RunResult
 from holdfast.runtime.runtime import Runtime
-from holdfast.types import Event, Limits
+from holdfast.types import Delta, Event, Limits
 
-__all__ = ("CODER", "coder", "follow", "run")
+__all__ = ("coder", "follow", "play", "run")
 
-CODER = (
+_INSTRUCTIONS = (
     "You work on the files of one folder with the tools you are given. Look before you change anything, change as "
     "little as does the job, run what proves that it works, and say at the end what you did and what you saw. "
     "Paths are relative to the folder."
 )
+_INTERRUPTED = 130
+_TERMINATED = 143
 
 
 def coder(model: str, limits: Limits) -> Agent:
     """Returns the agent behind `holdfast run`: the workspace tools and a few words on how to use them."""
-    return Agent(model, instructions=CODER, tools=["read", "write", "edit", "bash"], name="coder", limits=limits)
+    return Agent(
+        model, instructions=_INSTRUCTIONS, tools=["read", "write", "edit", "bash"], name="coder", limits=limits
+    )
 
 
-@click.command()
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.argument("prompt", required=False)
 @click.option("-m", "--model", envvar="HOLDFAST_MODEL", default="openai/gpt-5-mini", show_default=True)
-@click.option("-s", "--session", help="Go on in this session; a new one by default.")
-@click.option("-w", "--workspace", type=click.Path(file_okay=False, path_type=Path), default=".", show_default=True)
-@click.option("--max-steps", type=click.IntRange(1), help="Model calls.")
-@click.option("--max-dollars", type=click.FloatRange(0, min_open=True))
+@click.option("-s", "--session", help="Go on in this session.  [default: a new one]")
+@click.option("-w", "--workspace", type=click.Path(path_type=Path), default=".", help="Folder.  [default: this one]")
+@click.option("--max-steps", type=click.IntRange(1), help="Model calls.  [default: 200]")
+@click.option("--max-dollars", type=click.FloatRange(0, min_open=True), help="What the model may cost.")
 @click.option("--max-seconds", type=click.FloatRange(0, min_open=True), help="Wall time.")
-@click.option("--store", help="Where the log is kept: sqlite:///file.db or memory:.")
+@click.option("--store", help="Where the log is kept: sqlite:///file.db or memory:  [default: your data folder]")
 @click.option("-o", "--output", type=click.Choice(["text", "json", "jsonl"]), default="text", show_default=True)
 def run(
     prompt: str | None,
@@ -58,9 +69,12 @@ def run(
     """Give an agent the job PROMPT says, or standard input, in a folder.
 
     It reads, writes and edits files there and runs commands, without a sandbox: use a folder you can spare.
-    Ctrl-C aborts the run and keeps what it has.
+
+    Ctrl-C aborts the run and keeps what it has; a second one leaves at once. `-o json` prints the result as one
+    object, `-o jsonl` everything that happens, an object a line.
     """
-    text = prompt or ("" if sys.stdin.isatty() else sys.stdin.read())
+    # Arguments may hold bytes that are no UTF-8; what the log holds must be.
+    text = _input() if prompt is None else prompt.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     if not text.strip():
         raise UsageError('there is no job: write it behind the command, as in holdfast run "Fix the failing test"')
     if not workspace.is_dir():
@@ -76,36 +90,95 @@ def run(
             started = await runtime.start(coder(model, limits), text, session=session, workspace=workspace)
             return await follow(started, url, output)
 
-    sys.exit(asyncio.run(go()))
+    sys.exit(play(go()))
 
 
-async def follow(run: Run, url: str, output: str, known: int = 0) -> int:
-    """Shows a run to its end and returns the exit code; Ctrl-C aborts the run."""
-    console = Console(stderr=output == "json", highlight=False)
-    loop = asyncio.get_running_loop()
-    aborts: set[asyncio.Task[object]] = set()
-
-    def abort() -> None:
-        aborts.add(loop.create_task(run.abort("Ctrl-C")))
-
-    loop.add_signal_handler(signal.SIGINT, abort)
+def play(work: Coroutine[Any, Any, int]) -> int:
+    """Runs a command's work and returns its exit code, also when it was told to stop."""
     try:
-        if output == "jsonl":
+        return asyncio.run(work)
+    except asyncio.CancelledError:
+        return _TERMINATED
+
+
+async def follow(
+    run: Run,
+    url: str,
+    output: str,
+    *,
+    known: int = 0,
+    note: str = "",
+    events: AsyncIterator[Event | Delta] | None = None,
+) -> int:
+    """Shows a run to its end, after a note, and returns the exit code.
+
+    Events up to `known` are not shown as text. `events` stand in for the run's own.
+    """
+    screen = Screen(open_console(), known=known) if output == "text" else None
+    with _Signals(run, screen):
+        if screen is not None:
+            if note:
+                screen.note(note)
+            await screen.show(events or run.events())
+        elif output == "jsonl":
             async for event in run.events():
                 click.echo(CODEC.encode(event) if isinstance(event, Event) else _delta(event))
-        else:
-            screen = Screen(console, quiet=output == "json", known=known)
-            await screen.show(run.events())
         result = await run.result()
-    finally:
-        loop.remove_signal_handler(signal.SIGINT)
-    if output == "json":
-        click.echo(msgspec.json.format(msgspec.json.encode(result)).decode())
-    elif output == "text":
-        print_result(console, result, url)
+    if screen is not None:
+        screen.conclude(result, url)
+    elif output == "json":
+        click.echo(_pretty(result))
     return EXIT_CODES[result.status]
 
 
-def _delta(delta: object) -> bytes:
-    kind = str(getattr(delta, "type", "delta"))
-    return msgspec.json.encode({"type": kind, "data": delta})
+class _Signals:
+    """What a person's or a system's wish to stop does while a run is followed."""
+
+    def __init__(self, run: Run, screen: Screen | None) -> None:
+        self._run = run
+        self._screen = screen
+        self._aborts: list[asyncio.Task[object]] = []
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+
+    def __enter__(self) -> None:
+        wishes: tuple[tuple[signal.Signals, Callable[[], None]], ...] = (
+            (signal.SIGINT, self._interrupt),
+            (signal.SIGTERM, self._terminate),
+        )
+        for number, handler in wishes:
+            self._loop.add_signal_handler(number, handler)
+
+    def __exit__(self, *_: object) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._loop.remove_signal_handler(number)
+
+    def _interrupt(self) -> None:
+        if self._aborts:
+            if self._screen is not None:
+                self._screen.leave()
+            # Like a kill, which the log stands: nothing here may wait, or a second Ctrl-C would be one too few.
+            click.echo(f"left; the run is still open: holdfast runs resume {self._run.session}", err=True)
+            os._exit(_INTERRUPTED)
+        self._aborts.append(self._loop.create_task(self._run.abort("Ctrl-C")))
+        if self._screen is not None:
+            self._screen.aborting()
+
+    def _terminate(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+
+def _input() -> str:
+    """Returns standard input, if somebody gave one; of a very long one just enough to see that it is too long."""
+    if sys.stdin is None or sys.stdin.isatty():  # pyright: ignore[reportUnnecessaryComparison] - None when it is closed
+        return ""
+    return sys.stdin.buffer.read(PROMPT_BYTES + 1).decode("utf-8", "replace")
+
+
+def _pretty(result: RunResult) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(result))
+
+
+def _delta(delta: Delta) -> bytes:
+    return msgspec.json.encode({"type": delta.type, "data": delta})

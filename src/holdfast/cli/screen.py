@@ -6,19 +6,16 @@ a line below shows what is under way and for how long.
 
 from __future__ import annotations
 
-import json
+import shlex
 import time
 from collections.abc import AsyncIterator
-from typing import Any, cast
 
-from rich.console import Console, RenderableType
-from rich.markdown import Markdown
-from rich.markup import escape
-from rich.padding import Padding
-from rich.status import Status
-from rich.table import Table
+from rich.console import Console
 from rich.text import Text
 
+from holdfast.cli.outcomes import about, mark_of, outcome
+from holdfast.cli.terminal import LiveLine, Words, indented, reset_line, title
+from holdfast.cli.words import count, money, one_line, printable, seconds
 from holdfast.engine.events import (
     BudgetExhausted,
     CallReopened,
@@ -32,77 +29,104 @@ from holdfast.engine.events import (
     ToolStarted,
     ToolWaiting,
 )
+from holdfast.runtime.opening import default_url
 from holdfast.runtime.run import RunResult
-from holdfast.types import Delta, Event, Reset, TextDelta, ToolCall, ToolResult, dollars
+from holdfast.types import Delta, Event, Reset, TextDelta, ToolCall, from_dollars
 
-__all__ = ("EXIT_CODES", "Screen", "money", "print_result", "seconds")
+__all__ = ("EXIT_CODES", "Screen")
 
 EXIT_CODES = {"completed": 0, "failed": 1, "limited": 3, "aborted": 4}
-_MARKS = {"completed": "[green]✓[/]", "limited": "[yellow]■[/]", "aborted": "[yellow]■[/]", "failed": "[red]✗[/]"}
+_MARKS = {"completed": ("✓", "green"), "limited": ("■", "yellow"), "aborted": ("■", "yellow"), "failed": ("✗", "red")}
+_WIDTH = 110
+"""Columns after which a duration at the right would be too far from its call."""
 
 
 class Screen:
     """Shows one run."""
 
-    def __init__(self, console: Console, *, quiet: bool = False, known: int = 0) -> None:
+    def __init__(self, console: Console, *, known: int = 0) -> None:
         """Shows what comes after event `known`; what comes before it is learned in silence."""
         self._console = console
-        self._quiet = quiet
         self._known = known
         self._calls: dict[str, ToolCall] = {}
-        self._began: dict[str, float] = {}
+        self._running: dict[str, float] = {}
+        self._live = LiveLine(console)
         self._cost: int | None = 0
         self._tokens = 0
         self._said = ""
-        self._status: Status | None = None
-        self._last: tuple[str, float] = ("", 0.0)
+        self._failure: ModelFailed | None = None
+        self._began: int | None = None
+        self._ended = 0
 
     async def show(self, events: AsyncIterator[Event | Delta]) -> None:
         """Draws events until there are no more."""
-        try:
+        with self._live:
+            self._live.show("starting")
             async for event in events:
                 self.see(event)
-        finally:
-            self._busy("")
+
+    def note(self, words: str) -> None:
+        """Shows what is not an event."""
+        self._console.print(Text(words, "cyan"))
+
+    def aborting(self) -> None:
+        """Says that the run was asked to end."""
+        self._console.print(Text("■ aborting; Ctrl-C again leaves at once", "yellow"))
+
+    def leave(self) -> None:
+        """Gives the terminal back at once."""
+        if self._console.is_terminal:
+            reset_line(self._console)
 
     def see(self, event: Event | Delta) -> None:
         """Draws one event."""
-        if self._quiet:
-            return
         match event:
             case TextDelta():
                 self._said += event.text
-                self._busy("answering " + self._tail())
+                self._live.say(self._said)
             case Reset():
                 self._said = ""
+                self._live.say("")
             case Event() if event.seq <= self._known:
-                if isinstance(event.data, ModelFinished):
-                    self._count(event.data)
+                self._learn(event)
             case Event():
-                self._durable(event)
+                self._learn(event)
+                self._draw(event)
             case _:
                 pass
 
-    def _count(self, data: ModelFinished) -> None:
-        self._cost = None if self._cost is None or data.cost is None else self._cost + data.cost
-        self._tokens += data.message.usage.total_tokens
-        for call in data.message.calls:
-            self._calls[call.id] = call
+    # ---- what it knows ------------------------------------------------------------------------------------
 
-    def _durable(self, event: Event) -> None:
+    def _learn(self, event: Event) -> None:
         match event.data:
-            case InputReceived() as data if data.kind != "prompt":
-                self._line(f"[cyan]{data.kind.replace('_', '-')}[/] {escape(data.message.text)}")
+            case RunStarted():
+                self._began = event.at
+            case RunFinished():
+                self._ended = event.at
+            case ModelFinished() as data:
+                self._cost = None if self._cost is None or data.cost is None else self._cost + data.cost
+                self._tokens += data.message.usage.total_tokens
+                self._live.spent = f"{self._tokens:,} tokens · {money(self._cost)}"
+                for call in data.message.calls:
+                    self._calls[call.id] = call
+            case _:
+                pass
+
+    def _draw(self, event: Event) -> None:
+        if self._failure is not None and not isinstance(event.data, RunFinished):  # else the summary says it
+            self._line(Text.assemble(("! ", "yellow"), one_line(self._failure.message), (" · trying again", "dim")))
+            self._failure = None
+        match event.data:
             case RunStarted() | InputApplied():
-                self._busy("thinking")
+                self._live.show("thinking")
             case ModelFinished() as data:
                 self._answer(data)
             case ModelFailed() as data:
-                self._line(f"[yellow]! model call failed[/] {escape(data.message)} [dim]{data.code}[/]")
-                self._busy("trying again")
+                self._failure = data
+                self._live.show(Text(f"waiting to try again: {one_line(data.message, 60)}"))
             case ToolStarted() as data:
-                self._began[data.call_id] = time.monotonic()
-                self._busy(self._title(self._calls.get(data.call_id)))
+                self._running[data.call_id] = time.monotonic()
+                self._busy()
             case ToolFinished() as data:
                 self._finished(data)
             case _:
@@ -110,133 +134,89 @@ class Screen:
 
     def _rare(self, event: Event) -> None:
         match event.data:
+            case InputReceived() as data if data.kind != "prompt":
+                kind = data.kind.replace("_", "-")
+                self._line(Text.assemble((f"{kind} ", "cyan"), printable(data.message.text)))
             case CallReopened() as data:
-                self._line(
-                    f"[magenta]↻[/] {self._title(self._calls.get(data.call_id))} [dim]runs again, files put back[/]"
-                )
+                again = Text.assemble(("↻ ", "magenta"), self._title(data.call_id))
+                self._line(again.append("  runs again, its files put back", "dim"))
             case ToolWaiting() as data:
-                self._line(f"[yellow]⏸ waiting[/] for {data.wait.kind} [dim]{escape(data.wait.token)}[/]")
+                self._line(Text.assemble(("⏸ waiting", "yellow"), f" for {data.wait.kind} ", (data.wait.token, "dim")))
+                self._live.show(f"waiting for {data.wait.kind}")
             case BudgetExhausted() as data:
-                self._line(f"[yellow]■[/] the {data.limit} left do not pay for another model call")
+                self._line(Text.assemble(("■ ", "yellow"), f"the {data.limit} left do not pay for another model call"))
             case RunFinished():
-                self._busy("")
+                self._live.show("")
             case _:
                 pass
 
     def _answer(self, data: ModelFinished) -> None:
         self._said = ""
-        self._count(data)
-        self._busy("")
-        text = data.message.text.strip()
-        if text:
-            body: RenderableType = Markdown(text) if not data.message.calls else Text(text)
-            self._print(Padding(body, (1 if not data.message.calls else 0, 0, 0, 0)))
-        self._busy("working")
+        self._live.show("" if not data.message.calls else "working")
+        text = printable(data.message.text).strip()
+        if not text:
+            return
+        self._console.print()
+        if self._console.is_terminal and not data.message.calls:
+            self._console.print(Words(text))
+        elif self._console.is_terminal:
+            indented(self._console, Text(text), 0)
+        else:
+            self._console.print(Text(text), soft_wrap=True)
 
     def _finished(self, data: ToolFinished) -> None:
-        call = self._calls.get(data.call_id)
-        self._began.pop(data.call_id, None)
-        mark = "[green]✓[/]" if data.result.error is None else "[red]✗[/]"
-        line = Table.grid(padding=(0, 1), expand=True)
-        line.add_column(width=1)
-        line.add_column(ratio=1, overflow="ellipsis", no_wrap=True)
-        line.add_column(justify="right", style="dim")
-        line.add_row(mark, Text.from_markup(self._title(call)), seconds(data.duration / 1e6))
-        self._busy("")
-        self._print(Padding(line, (0, 0, 0, 2)))
+        since = self._running.pop(data.call_id, None)
+        amount = data.duration / 1e6 or (time.monotonic() - since if since is not None else None)
+        mark, took = mark_of(data.result), "" if amount is None else seconds(amount)
+        name = self._title(data.call_id)
+        room = min(self._console.width, _WIDTH) - len(took) - 6
+        name.truncate(room, overflow="ellipsis", pad=self._console.is_terminal)
+        line = Text.assemble("  ", mark, " ", name, "  ", (took, "dim"))
+        line.rstrip()
+        self._console.print(line, no_wrap=True, overflow="ignore", crop=False)
         for row in outcome(data.result):
-            self._print(Padding(Text.from_markup(row), (0, 0, 0, 4)))
-        self._busy("thinking")
+            row.truncate(self._console.width - 4, overflow="ellipsis")
+            indented(self._console, row, 4)
+        self._busy()
 
-    def _title(self, call: ToolCall | None) -> str:
-        if call is None:
-            return "call"
-        return f"[bold]{escape(call.name)}[/] {escape(_about(call))}"
-
-    def _tail(self) -> str:
-        return escape(" ".join(self._said.split())[-60:])
-
-    def _line(self, markup: str) -> None:
-        self._busy("")
-        self._print(Padding(Text.from_markup(markup), (0, 0, 0, 2)))
-
-    def _print(self, what: RenderableType) -> None:
-        self._console.print(what)
-
-    def _busy(self, what: str) -> None:
-        """Shows what is under way below the lines, on a terminal."""
-        if not self._console.is_terminal:
+    def _busy(self) -> None:
+        """Shows the call that has been running longest, or that the model is at it."""
+        if not self._running:
+            self._live.show("thinking")
             return
-        if not what:
-            if self._status is not None:
-                self._status.stop()
-                self._status = None
-            return
-        spent = "" if not self._tokens else f"  [dim]{self._tokens:,} tokens · {money(self._cost)}[/]"
-        if self._status is None:
-            self._status = self._console.status(what + spent)
-            self._status.start()
-        else:
-            self._status.update(what + spent)
+        call, since = next(iter(self._running.items()))
+        more = f" and {len(self._running) - 1} more" if len(self._running) > 1 else ""
+        self._live.show(self._title(call).append(more, "dim"), since)
 
+    def _title(self, call_id: str) -> Text:
+        call = self._calls.get(call_id)
+        return Text("a call") if call is None else title(call.name, about(call))
 
-def outcome(result: ToolResult) -> list[str]:
-    """Returns a few words on what a call came to, as markup lines."""
-    ui = result.metadata.get("ui")
-    if result.error is not None and result.error.reason == "outcome_unknown":
-        return ["[magenta]outcome unknown: it was under way when the process died[/]"]
-    if ui == "diff":
-        return [_coloured(line) for line in str(result.metadata.get("diff", "")).splitlines()[2:14]]
-    if ui == "terminal" or result.error is not None:
-        lines = [line for line in result.content.splitlines() if line.strip()]
-        style = "dim" if result.error is None else "red"
-        return [f"[{style}]{escape(line[:200])}[/]" for line in lines[-2:]]
-    if ui == "code":
-        return [f"[dim]{result.metadata.get('lineCount', '?')} lines[/]"]
-    if ui == "file-created":
-        return [f"[dim]{result.metadata.get('size', '?')} bytes[/]"]
-    first = next((line for line in result.content.splitlines() if line.strip()), "")
-    return [f"[dim]{escape(first[:200])}[/]"] if first else []
+    def _line(self, line: Text) -> None:
+        indented(self._console, line, 2)
 
+    # ---- the end ------------------------------------------------------------------------------------------
 
-def _coloured(line: str) -> str:
-    style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "dim")
-    return f"[{style}]{escape(line[:200])}[/]"
+    def conclude(self, result: RunResult, store: str) -> None:
+        """Prints how the run ended, what it took, and where it is kept."""
+        cost = None if result.cost is None else from_dollars(result.cost)
+        figures = [count(result.steps, "step"), count(result.usage.total_tokens, "token"), money(cost)]
+        if self._began is not None and self._ended:
+            figures.append(seconds((self._ended - self._began) / 1e6))
+        stopped = result.status in ("limited", "aborted") and result.reason
+        why = f" ({one_line(result.reason, 80)})" if stopped else ""
+        mark, style = _MARKS[result.status]
+        line = Text.assemble((f"{mark} ", style), (result.status, "bold"), why, (f"  {' · '.join(figures)}", "dim"))
+        self._console.print()
+        indented(self._console, line, 0)
+        if result.status == "failed":
+            self._line(Text(printable(result.reason), "red"))
+        where = "" if store == default_url() else f" --store {shlex.quote(store)}"
+        self.fact("log", store)
+        self.fact("look", f"holdfast runs show {result.session}{where}")
+        if result.status != "completed":
+            self.fact("go on", f'holdfast run --session {result.session}{where} "…"')
 
-
-def _about(call: ToolCall) -> str:
-    try:
-        arguments: Any = json.loads(call.arguments or "{}")
-    except ValueError:
-        return call.arguments[:120]
-    if not isinstance(arguments, dict):
-        return str(arguments)[:120]
-    fields = cast("dict[str, Any]", arguments)
-    for name in ("command", "path", "url", "pattern"):
-        if name in fields:
-            return " ".join(str(fields[name]).split())
-    return ", ".join(f"{name}={value!r}" for name, value in fields.items())[:120]
-
-
-def print_result(console: Console, result: RunResult, store: str) -> None:
-    """Prints how a run ended, and where it is kept."""
-    console.print()
-    reason = f" [dim]({escape(result.reason)})[/]" if result.reason else ""
-    cost = "price unknown" if result.cost is None else f"${result.cost:.4f}"
-    console.print(
-        f"{_MARKS[result.status]} [bold]{result.status}[/]{reason}  "
-        f"[dim]{result.steps} steps · {result.usage.total_tokens:,} tokens · {cost}[/]"
-    )
-    console.print(f"  [dim]session[/] {result.session}  [dim]log[/] {escape(store)}", highlight=False, soft_wrap=True)
-
-
-def money(cost: int | None) -> str:
-    """Returns nanodollars for people."""
-    return "$?" if cost is None else f"${dollars(cost):.4f}"
-
-
-def seconds(amount: float) -> str:
-    """Returns a duration for people."""
-    if amount < 0.0995:
-        return f"{amount * 1000:.0f} ms"
-    return f"{amount:.1f} s" if amount < 60 else f"{amount // 60:.0f} min {amount % 60:.0f} s"
+    def fact(self, name: str, value: str | Text) -> None:
+        """Prints a line of the summary, on one line whatever its length so that it can be copied."""
+        self._console.print(Text.assemble((f"  {name:<8}", "dim"), value), soft_wrap=True)

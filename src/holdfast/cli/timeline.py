@@ -1,98 +1,148 @@
-"""A session's log as a table: one line for each event."""
+"""A session's log, one line for each event, printed as it is read.
+
+A line says what is new in the event; everything is in `runs show -o jsonl`. A rule marks where another owner,
+usually another process, went on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from rich.console import Console
+from rich.text import Text
 
-from rich.markup import escape
-from rich.table import Table
-
-from holdfast.cli.screen import money, outcome, seconds
+from holdfast.cli.outcomes import about, mark_of, outcome
+from holdfast.cli.words import clock_time, count, money, one_line, seconds
 from holdfast.engine.events import (
     AbortRequested,
+    BudgetExhausted,
+    CallReopened,
     Forked,
+    InputApplied,
     InputReceived,
     ModelFailed,
     ModelFinished,
+    ModelStarted,
     Rewound,
     RunFinished,
     RunStarted,
     ToolFinished,
     ToolStarted,
     ToolWaiting,
+    WaitResolved,
 )
-from holdfast.types import Event, Unknown
+from holdfast.types import Event, ToolCall, Unknown
 
-__all__ = ("timeline",)
+__all__ = ("Timeline",)
+
+_ENDS = {"completed": "green", "failed": "red"}
 
 
-def timeline(events: Sequence[Event]) -> Table:
-    """Returns the table."""
-    table = Table(box=None, header_style="dim", pad_edge=False, expand=True)
-    table.add_column("seq", justify="right", style="dim", no_wrap=True)
-    table.add_column("time", style="dim", no_wrap=True)
-    table.add_column("epoch", justify="right", style="dim", no_wrap=True)
-    table.add_column("event", no_wrap=True)
-    table.add_column("what", ratio=1)
-    names: dict[str, str] = {}
-    for event in events:
+class Timeline:
+    """Prints the events of one session."""
+
+    def __init__(self, console: Console, last: int) -> None:
+        """Prints to the console; `last` is the highest number there will be."""
+        self._console = console
+        self._digits = max(3, len(str(last)))
+        self._calls: dict[str, ToolCall] = {}
+        self._epoch: int | None = None
+
+    def print(self, event: Event) -> None:
+        """Prints one event."""
         if isinstance(event.data, ModelFinished):
-            names.update({call.id: call.name for call in event.data.message.calls})
-        at = datetime.fromtimestamp(event.at / 1e6, UTC).astimezone().strftime("%H:%M:%S.%f")[:-3]
-        table.add_row(str(event.seq), at, str(event.epoch), event.type, _what(event, names))
-    return table
+            self._calls.update({call.id: call for call in event.data.message.calls})
+        if self._epoch is not None and event.epoch != self._epoch:
+            self._console.print(
+                Text(f"{'':>{self._digits}}  ── epoch {event.epoch}: another owner goes on ──", "magenta")
+            )
+        self._epoch = event.epoch
+        line = Text.assemble(
+            (f"{event.seq:>{self._digits}}  {clock_time(event.at)}  ", "dim"),
+            f"{one_line(event.type, 24):<15}  ",
+            self._what(event),
+        )
+        line.truncate(self._console.width, overflow="ellipsis")
+        line.rstrip()
+        self._console.print(line, no_wrap=True, overflow="ignore", crop=False)
+
+    def _what(self, event: Event) -> Text:
+        match event.data:
+            case InputReceived() as data:
+                return Text.assemble((f"{data.kind}  ", "cyan"), one_line(data.message.text))
+            case RunStarted() as data:
+                return Text.assemble(data.setup.model, (f"  {data.setup.workspace}", "dim"))
+            case ModelFinished() as data:
+                return self._answer(data)
+            case ModelFailed() as data:
+                again = "  tries again" if data.again else ""
+                return Text.assemble((f"{data.code}  ", "yellow"), one_line(data.message), (again, "dim"))
+            case ToolStarted() as data:
+                undo = ", files can be put back" if data.snapshot else ""
+                return self._call(data.call_id).append(f"  outside: {data.effect.outside}{undo}", "dim")
+            case ToolFinished() as data:
+                return self._outcome(data)
+            case RunFinished() as data:
+                status = (data.status, _ENDS.get(data.status, "yellow"))
+                figures = f"  {count(data.steps, 'step')} · {money(data.cost)}"
+                return Text.assemble(status, f"  {one_line(data.reason)}" if data.reason else "", (figures, "dim"))
+            case _:
+                return self._rare(event)
+
+    def _rare(self, event: Event) -> Text:
+        match event.data:
+            case InputApplied() as data:
+                return Text(f"event {data.input} joins the conversation", "dim")
+            case ModelStarted() as data:
+                cost = "" if data.cost is None else f" · {money(data.cost)}"
+                return Text(f"reserves {count(data.tokens, 'token')}{cost}", "dim")
+            case BudgetExhausted() as data:
+                return Text(f"the {data.limit} left do not pay for another model call", "yellow")
+            case CallReopened() as data:
+                return self._call(data.call_id).append("  runs again, its files put back", "dim")
+            case ToolWaiting() as data:
+                return Text.assemble((f"for {data.wait.kind}  ", "yellow"), one_line(data.wait.token))
+            case WaitResolved() as data:
+                said = "nobody answered in time" if data.content is None else one_line(data.content)
+                return Text.assemble(f"{one_line(data.token)}  ", (said, "dim"))
+            case AbortRequested() as data:
+                return Text(one_line(data.reason), "yellow")
+            case _:
+                return _of_session(event)
+
+    def _answer(self, data: ModelFinished) -> Text:
+        words = one_line(data.message.text, 160)
+        calls = ", ".join(one_line(call.name, 60) for call in data.message.calls)
+        figures = f"{seconds(data.duration / 1e6)} · {money(data.cost)}"
+        # What it does comes first: what it says may be long.
+        parts = [Text(calls, "bold"), Text(figures, "dim"), Text(words)]
+        return Text("  ").join(part for part in parts if part.plain)
+
+    def _outcome(self, data: ToolFinished) -> Text:
+        call = self._calls.get(data.call_id)
+        name = one_line(call.name, 60) if call else "?"
+        said = outcome(data.result)
+        words = one_line(said[-1].plain, 160) if said and data.result.metadata.get("ui") != "diff" else ""
+        return Text.assemble(
+            mark_of(data.result), (f" {name}", "bold"), (f"  {seconds(data.duration / 1e6)}  {words}", "dim")
+        )
+
+    def _call(self, call_id: str) -> Text:
+        call = self._calls.get(call_id)
+        return Text("?") if call is None else Text.assemble((one_line(call.name, 60), "bold"), f" {about(call)}")
 
 
-def _what(event: Event, names: dict[str, str]) -> str:
+def _of_session(event: Event) -> Text:
     match event.data:
-        case InputReceived() as data:
-            return f"[cyan]{data.kind}[/] {escape(_short(data.message.text))}"
-        case RunStarted() as data:
-            return f"[bold]{escape(data.setup.model)}[/] [dim]{escape(data.setup.workspace)}[/]"
-        case ModelFinished() as data:
-            calls = " ".join(f"[bold]{escape(call.name)}[/]" for call in data.message.calls)
-            cost = f"[dim]{seconds(data.duration / 1e6)} · {money(data.cost)}[/]"
-            return f"{escape(_short(data.message.text))} {calls} {cost}".strip()
-        case ModelFailed() as data:
-            return f"[yellow]{data.code}[/] {escape(_short(data.message))}"
-        case ToolStarted() as data:
-            undo = " · files can be put back" if data.snapshot else ""
-            return f"[bold]{escape(names.get(data.call_id, '?'))}[/] [dim]outside: {data.effect.outside}{undo}[/]"
-        case ToolFinished() as data:
-            mark = "[green]✓[/]" if data.result.error is None else "[red]✗[/]"
-            said = outcome(data.result)
-            name = escape(names.get(data.call_id, "?"))
-            return f"{mark} [bold]{name}[/] {said[-1] if said else ''} [dim]{seconds(data.duration / 1e6)}[/]"
-        case _:
-            return _rare(event)
-
-
-def _rare(event: Event) -> str:
-    match event.data:
-        case RunFinished() as data:
-            return f"[bold]{data.status}[/] {escape(data.reason)} [dim]{data.steps} steps · {money(data.cost)}[/]"
-        case ToolWaiting() as data:
-            return f"[yellow]waits for {data.wait.kind}[/] {escape(data.wait.token)}"
-        case AbortRequested() as data:
-            return escape(data.reason)
         case Forked() as data:
-            return f"from {escape(data.parent)} at {data.at}"
+            return Text(f"from {data.parent} at {data.at}")
         case Rewound() as data:
-            return f"to {data.to}"
+            return Text(f"to {data.to}")
         case Unknown() as data:
-            must = (
-                " [red]must be understood: this version cannot go on with the session[/]"
-                if event.must_understand
-                else ""
-            )
-            return (
-                f"[dim]unknown to this version: {escape(_short(bytes(data.raw).decode('utf-8', 'replace')))}[/]{must}"
-            )
+            return _unknown(event, data)
         case _:
-            return ""
+            return Text()
 
 
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 160 else line[:159] + "…"
+def _unknown(event: Event, data: Unknown) -> Text:
+    raw = one_line(bytes(data.raw).decode("utf-8", "replace"))
+    must = ("unknown, must be understood: this version cannot go on with the session  ", "red")
+    return Text.assemble(must if event.must_understand else ("unknown to this version  ", "yellow"), (raw, "dim"))

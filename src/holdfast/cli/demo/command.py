@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,15 +18,17 @@ import time
 from collections.abc import AsyncIterator, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import click
 from rich.console import Console
-from rich.markup import escape
 from rich.panel import Panel
+from rich.text import Text
 
 from holdfast.cli.demo.staging import copy_project, put_python_first, scripted
-from holdfast.cli.run import coder
-from holdfast.cli.screen import EXIT_CODES, Screen, print_result
+from holdfast.cli.run import coder, follow, play
+from holdfast.cli.terminal import open_console, reset_line
+from holdfast.cli.words import seconds
 from holdfast.engine.events import ToolStarted
 from holdfast.flow.ids import new_session
 from holdfast.runtime.opening import default_url
@@ -44,12 +47,12 @@ _KILL_AFTER = 0.15
 """Seconds from the start of the second shell command to the kill: the tests are running by then."""
 
 
-@click.command()
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--crash", is_flag=True, help="Kill the agent in mid-tool, and go on in a new process.")
-@click.option("-m", "--model", help=f"A real model; {_REAL} when OPENAI_API_KEY is set.")
+@click.option("-m", "--model", help=f"A real model.  [default: {_REAL} when OPENAI_API_KEY is set]")
 @click.option("--scripted", "force", is_flag=True, help="The scripted model, even when there is a key.")
 @click.option("--keep", type=click.Path(file_okay=False, path_type=Path), help="Leave the project in this folder.")
-@click.option("--store", help="Where the log is kept; your data folder by default.")
+@click.option("--store", help="Where the log is kept.  [default: your data folder]")
 @click.option("--stage", type=click.Choice(["run", "crash", "resume"]), hidden=True)
 @click.option("--session", hidden=True)
 def demo(
@@ -68,57 +71,72 @@ def demo(
     """
     url = store or default_url()
     if stage is not None and keep is not None and session is not None and model is not None:
-        sys.exit(asyncio.run(_play(stage, model, keep, url, session)))
+        sys.exit(play(_act(stage, model, keep, url, session)))
     put_python_first()
     name = _SCRIPTED if force else model or (_REAL if os.environ.get("OPENAI_API_KEY") else _SCRIPTED)
-    console = Console(highlight=False)
+    console = open_console()
     with _folder(keep) as target:
         project = copy_project(target)
         with _model(name) as where:
             console.print(_introduction(name, where, project))
             stages = ("crash", "resume") if crash else ("run",)
-            code, session = _perform(console, stages, name, project, url)
-        proof = _proof(project)
-    _conclude(console, code, proof, session, keep)
+            code = _perform(console, stages, name, project, url)
+        passed, words = _proof(project)
+    _fact(console, "tests", Text(words, "green" if passed else "red").append("  run once more by the demo", "dim"))
+    if keep is not None:
+        _fact(console, "project", Text(shlex.quote(str(project))))
+    sys.exit(code or (0 if passed else 1))
 
 
-def _perform(console: Console, stages: tuple[str, ...], model: str, project: Path, url: str) -> tuple[int, str]:
+def _perform(console: Console, stages: tuple[str, ...], model: str, project: Path, url: str) -> int:
+    """Runs the agent's process, or one after the other, and returns the exit code of the last."""
     session, code = new_session(), 1
     for stage in stages:
+        console.file.flush()
         command = [sys.executable, "-m", "holdfast", "demo", "--stage", stage, "--session", session]
         child = subprocess.Popen([*command, "--model", model, "--keep", str(project), "--store", url])
-        try:
+        with _leaving_signals_to_the_child():
             code = child.wait()
-        except KeyboardInterrupt:
-            child.wait()
-            raise
         if stage == "crash":
             if code != -signal.SIGKILL:
-                console.print(f"[red]The agent's process should have been killed and ended with code {code}.[/]")
-                return code or 1, session
-            console.print(
-                f"\n[bold red]✗ SIGKILL[/] [dim]process {child.pid} is gone, in the middle of that command[/]\n"
-                "[dim]  A new process opens the log, sees what is certain and what is not, and goes on:[/]\n"
-            )
-    return code, session
+                console.print(Text(f"The agent's process should have been killed; it ended with {code}.", "red"))
+                return code or 1
+            _show_death(console, child.pid)
+    return code
 
 
-async def _play(stage: str, model: str, project: Path, url: str, session: str) -> int:
+@contextmanager
+def _leaving_signals_to_the_child() -> Generator[None]:
+    """A terminal's Ctrl-C reaches both processes; the one with the agent knows what to do."""
+
+    def nothing(number: int, frame: FrameType | None) -> None:
+        """Does nothing; unlike SIG_IGN, a child does not inherit it."""
+
+    before = signal.signal(signal.SIGINT, nothing)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _show_death(console: Console, pid: int) -> None:
+    if console.is_terminal:  # the killed process left its line and hid the cursor
+        reset_line(console)
+    gone = Text.assemble(("\n✗ SIGKILL", "bold red"), f"  process {pid} is gone, in the middle of that command.")
+    console.print(gone)
+    console.print(Text("  A new process opens the log, sees what is certain and what is not, and goes on.\n", "dim"))
+
+
+async def _act(stage: str, model: str, project: Path, url: str, session: str) -> int:
     """The agent's process."""
-    console = Console(highlight=False)
     async with Runtime.open(url, prices=_PRICES) as runtime:
-        known = 0
         if stage == "resume":
             head = await runtime.journal.head(stream_id("local", session))
             known = head.seq if head else 0
-            run = await runtime.resume(session)
-        else:
-            run = await runtime.start(coder(model, _LIMITS), _PROMPT, session=session, workspace=project)
-        screen = Screen(console, known=known)
-        await screen.show(_with_kill(run.events()) if stage == "crash" else run.events())
-        result = await run.result()
-    print_result(console, result, url)
-    return EXIT_CODES[result.status]
+            note = f"↻ going on in session {session} after event {known}"
+            return await follow(await runtime.resume(session), url, "text", known=known, note=note)
+        run = await runtime.start(coder(model, _LIMITS), _PROMPT, session=session, workspace=project)
+        return await follow(run, url, "text", events=_with_kill(run.events()) if stage == "crash" else None)
 
 
 async def _with_kill(events: AsyncIterator[Event | Delta]) -> AsyncIterator[Event | Delta]:
@@ -155,14 +173,14 @@ def _model(name: str) -> Generator[str]:
 
 
 def _introduction(name: str, where: str, project: Path) -> Panel:
-    words = (
-        f"[bold]The model's words are scripted[/] [dim](served on {where})[/]; the tools, the files and the tests are "
-        "real.\n[dim]Set OPENAI_API_KEY and the same command uses a real model.[/]"
-        if name == _SCRIPTED
-        else f"The model is [bold]{escape(name)}[/], limited to ${_LIMITS.dollars:.2f}."
-    )
-    job = f"[dim]job[/]      {_PROMPT}\n[dim]project[/]  {escape(str(project))}"
-    return Panel(f"{job}\n\n{words}", title="[bold]holdfast demo[/]", title_align="left", border_style="dim")
+    words = Text.assemble(("job      ", "dim"), _PROMPT, ("\nproject  ", "dim"), str(project), "\n\n")
+    if name == _SCRIPTED:
+        words.append("Nobody thinks here: the model's words are a script", "bold")
+        words.append(f", served on {where}.\nThe tools, the files and the tests are real. ")
+        words.append("Set OPENAI_API_KEY to watch a real model.")
+    else:
+        words.append("The model is ").append(name, "bold").append(f", limited to ${_LIMITS.dollars:.2f}.")
+    return Panel(words, title=Text("holdfast demo", "bold"), title_align="left", border_style="dim", width=96)
 
 
 def _proof(project: Path) -> tuple[bool, str]:
@@ -172,14 +190,9 @@ def _proof(project: Path) -> tuple[bool, str]:
         [sys.executable, "-m", "pytest", "-q"], cwd=project, capture_output=True, text=True, check=False, timeout=120
     )
     lines = [line for line in done.stdout.splitlines() if line.strip()]
-    last = lines[-1] if lines else done.stderr.strip()[-200:]
-    return done.returncode == 0, f"{last} [dim](checked by the demo itself, {time.monotonic() - began:.1f} s)[/]"
+    last = lines[-1].partition(" in ")[0] if lines else done.stderr.strip()[-200:]
+    return done.returncode == 0, f"{last} in {seconds(time.monotonic() - began)}"
 
 
-def _conclude(console: Console, code: int, proof: tuple[bool, str], session: str, keep: Path | None) -> None:
-    passed, words = proof
-    console.print(f"  [dim]tests[/] {'[green]' if passed else '[red]'}{words}[/]")
-    console.print(f"  [dim]see[/] holdfast runs show {session}", soft_wrap=True)
-    if keep is not None:
-        console.print(f"  [dim]project[/] {escape(str(keep / 'broken-project'))}", soft_wrap=True)
-    sys.exit(code or (0 if passed else 1))
+def _fact(console: Console, name: str, value: Text) -> None:
+    console.print(Text.assemble((f"  {name:<8}", "dim"), value), soft_wrap=True)

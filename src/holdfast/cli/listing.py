@@ -1,0 +1,132 @@
+"""All runs of a store, newest first: a projection of the feed, and its table.
+
+Only the two events that open and close a run are read of the whole store; prompts are fetched for the runs that
+are shown.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+
+import msgspec
+from rich.console import Console
+from rich.text import Text
+
+from holdfast.cli.words import age, money, one_line
+from holdfast.engine.events import CODEC, InputReceived, Rewound, RunFinished, RunStarted
+from holdfast.flow.ids import is_alive
+from holdfast.journal.port import Head, Journal, Record
+from holdfast.journal.reading import decode_record, read_events
+from holdfast.types import StreamId, session_of
+
+__all__ = ("Listed", "list_runs", "print_runs")
+
+_TYPES = (RunStarted.type, RunFinished.type, Rewound.type)
+_STYLES = {"completed": "green", "running": "cyan", "waiting": "cyan", "open": "magenta", "failed": "red"}
+
+
+class Listed(msgspec.Struct):
+    """One run, as a list shows it."""
+
+    session: str
+    seq: int
+    """Where it started in its session."""
+    started: int
+    """µs UTC."""
+    status: str
+    """How it ended; else `running` while somebody drives it, `waiting` for mail, `open` after a crash or a stop,
+    or `rewound`."""
+    model: str
+    steps: int = 0
+    tokens: int = 0
+    cost: int | None = 0
+    """Nanodollars; None when a price was unknown."""
+    prompt: str = ""
+
+
+class _Found:
+    """The records of one run."""
+
+    __slots__ = ("begin", "end", "stream")
+
+    def __init__(self, stream: StreamId, begin: Record) -> None:
+        self.stream = stream
+        self.begin = begin
+        self.end: Record | None = None
+
+
+async def list_runs(journal: Journal, limit: int) -> list[Listed]:
+    """Returns the newest runs of a store, newest first."""
+    found: deque[_Found] = deque(maxlen=limit)
+    open_runs: dict[StreamId, _Found] = {}
+    after = 0
+    while items := await journal.feed(after=after, types=_TYPES, tenant="local"):
+        after = items[-1].position
+        for item in items:
+            if item.record.type == RunStarted.type:
+                open_runs[item.stream] = run = _Found(item.stream, item.record)
+                found.append(run)
+            elif (run := open_runs.pop(item.stream, None)) is not None:
+                run.end = item.record
+    return [await _listed(run, journal) for run in reversed(found)]
+
+
+async def _listed(run: _Found, journal: Journal) -> Listed:
+    event = await decode_record(run.begin, run.stream, CODEC, journal)
+    assert isinstance(event.data, RunStarted)  # the feed was asked for it
+    listed = Listed(session_of(run.stream), event.seq, event.at, "open", event.data.setup.model)
+    async for said in read_events(journal, run.stream, CODEC, after=event.data.input - 1, until=event.data.input):
+        if isinstance(said.data, InputReceived):
+            listed.prompt = one_line(said.data.message.text)
+    if run.end is None:
+        head = await journal.head(run.stream)
+        listed.status = "open" if head is None else _state(head)
+        return listed
+    end = (await decode_record(run.end, run.stream, CODEC, journal)).data
+    if isinstance(end, RunFinished):
+        listed.status, listed.steps, listed.cost = end.status, end.steps, end.cost
+        listed.tokens = end.usage.total_tokens
+    else:
+        listed.status = "rewound"
+    return listed
+
+
+def _state(head: Head) -> str:
+    driven = head.owner is not None and head.lease_until > time.time_ns() // 1000 and is_alive(head.owner)
+    return "running" if driven else "waiting" if head.state == "waiting" else "open"
+
+
+def print_runs(console: Console, rows: list[Listed], where: str) -> None:
+    """Prints the table; each run is one line, whatever was asked, and on a terminal no longer than it is wide.
+
+    `where` is the store option, if there was one.
+    """
+    now = time.time_ns() // 1000
+    lines = [
+        [
+            Text(row.session),
+            Text(age(row.started, now), "dim"),
+            Text(row.status, _STYLES.get(row.status, "yellow")),
+            Text(str(row.steps)),
+            Text("?" if row.cost is None else money(row.cost)),
+        ]
+        for row in rows
+    ]
+    heads = [Text(name, "dim") for name in ("session", "started", "status", "steps", "cost")]
+    widths = [max(cell.cell_len for cell in column) for column in zip(heads, *lines, strict=True)]
+    prompts = [Text("prompt", "dim"), *(Text(row.prompt) for row in rows)]
+    for cells, prompt in zip([heads, *lines], prompts, strict=True):
+        line = Text()
+        for cell, width, name in zip(cells, widths, heads, strict=True):
+            right = name.plain in ("steps", "cost")
+            cell.align("right" if right else "left", width)
+            line.append_text(cell).append("  ")
+        line.append_text(prompt)
+        if console.is_terminal:
+            line.truncate(console.width, overflow="ellipsis")
+        line.rstrip()
+        console.print(line, no_wrap=True, overflow="ignore", crop=False)
+    waiting = next((row.session for row in rows if row.status == "open"), None)
+    if waiting is not None:
+        console.print(Text(f"\nopen runs go on: holdfast runs resume {waiting}{where}", "dim"), soft_wrap=True)

@@ -1,0 +1,138 @@
+"""One tree of errors, drawn as it is, with stable codes, and caught broadly at the boundaries only."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+
+import pytest
+from tests.architecture.tree import modules, parse, shown
+
+from holdfast import errors
+from holdfast.errors import HoldfastError
+
+FROZEN = {
+    "HoldfastError": "error",
+    "UsageError": "usage",
+    "UnknownModel": "unknown_model",
+    "UnknownTool": "unknown_tool",
+    "UnknownSession": "unknown_session",
+    "UnknownPrice": "unknown_price",
+    "UndescribableTool": "undescribable_tool",
+    "InputTooLarge": "input_too_large",
+    "InboxFull": "inbox_full",
+    "SessionBusy": "session_busy",
+    "JournalError": "journal",
+    "Fenced": "fenced",
+    "LeaseHeld": "lease_held",
+    "Corrupt": "corrupt",
+    "NotOwnable": "not_ownable",
+    "StorageError": "storage",
+    "StorageLocked": "storage_locked",
+    "StorageReadOnly": "storage_read_only",
+    "StorageFull": "storage_full",
+    "StorageDamaged": "storage_damaged",
+    "NetError": "net",
+    "AddressBlocked": "address_blocked",
+    "RequestRefused": "request_refused",
+    "ConnectionBroken": "connection_broken",
+    "NetTimeout": "net_timeout",
+    "ProtocolError": "net_protocol",
+    "AnswerTooLarge": "answer_too_large",
+    "SandboxError": "sandbox",
+    "PathEscape": "path_escape",
+    "ModelError": "model",
+    "RateLimited": "rate_limit",
+    "Overloaded": "overloaded",
+    "ServerError": "server_error",
+    "ConnectionFailed": "connection",
+    "ModelTimeout": "timeout",
+    "Malformed": "malformed",
+    "AuthFailed": "auth",
+    "InvalidRequest": "invalid_request",
+    "ContextOverflow": "context_overflow",
+}
+"""Logs and programs depend on these; a code is added, never changed."""
+
+BOUNDARIES = {
+    "src/holdfast/tools/gateway.py": 2,  # a tool call
+    "src/holdfast/runtime/working.py": 1,  # a run
+    "src/holdfast/testing/answering.py": 2,  # a surface: the scripted server, around a test's own function
+    "src/holdfast/storage/sqlite.py": 2,  # these two hand it, as it is, to the one who waits for the answer
+    "src/holdfast/tools/threads.py": 1,
+}
+"""How many handlers catch everything and do not raise it again."""
+
+
+def tree() -> list[type[HoldfastError]]:
+    found = [HoldfastError]
+    for kind in found:
+        found += [each for each in kind.__subclasses__() if each.__module__ == errors.__name__]
+    return found
+
+
+def drawn() -> dict[str, str]:
+    """Returns each class of the drawing with the class it hangs from."""
+    above: dict[int, str] = {}
+    parents: dict[str, str] = {}
+    for line in (inspect.getdoc(errors) or "").splitlines():
+        match = re.match(r"( *(?:[│ ]   )*(?:[├└]── )?)([A-Z]\w+(?: · [A-Z]\w+)*)(?:  |$)", line)
+        if match is None or (not above and match[2] != "HoldfastError"):
+            continue
+        depth = len(match[1]) // 4
+        for name in match[2].split(" · "):
+            parents[name] = above.get(depth - 1, "")
+            above[depth] = name
+    return parents
+
+
+@pytest.mark.requirement("errors:tree-drawn")
+def test_the_drawing_shows_the_classes_that_exist_and_where_they_hang() -> None:
+    real = {kind.__name__: kind.__mro__[1].__name__ for kind in tree()[1:]}
+    shown_ = drawn()
+    assert shown_.pop("HoldfastError") == ""
+    assert shown_ == real
+
+
+@pytest.mark.requirement("errors:stable-codes")
+def test_every_class_has_a_code_of_its_own_that_never_changes() -> None:
+    assert {kind.__name__: vars(kind).get("code") for kind in tree()} == FROZEN
+    assert len(set(FROZEN.values())) == len(FROZEN)
+    assert set(errors.__all__) == set(FROZEN)
+
+
+@pytest.mark.requirement("errors:retry-meaning", "errors:audience")
+@pytest.mark.parametrize("kind", tree(), ids=lambda kind: kind.__name__)
+def test_every_class_says_when_to_try_again_and_who_is_to_read_it(kind: type[HoldfastError]) -> None:
+    assert kind.retry in ("never", "now", "later")
+    assert kind.audience in ("model", "user", "operator")
+    assert inspect.getdoc(kind)
+
+
+@pytest.mark.requirement("errors:one-tree")
+def test_every_exception_class_of_the_package_is_in_the_tree_or_private_or_for_tool_authors() -> None:
+    outside = [
+        f"{shown(path)}:{node.name}"
+        for path in modules()
+        if path.name != "errors.py"
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.ClassDef)
+        and any(re.search(r"(Error|Exception)$", ast.unparse(base)) for base in node.bases)
+    ]
+    # What a tool's author raises, what carries a refusal through the HTTP library, and what fails a test.
+    allowed = re.compile(r":_|tools/binding.py:ToolFailure$|net/guarding.py:BlockedSocketError$|testing/")
+    assert [name for name in outside if not allowed.search(name)] == []
+
+
+@pytest.mark.requirement("errors:broad-except-only-at-boundaries")
+def test_everything_is_caught_only_at_the_boundaries() -> None:
+    found: dict[str, int] = {}
+    for path in modules():
+        for node in ast.walk(parse(path)):
+            if not isinstance(node, ast.ExceptHandler):
+                continue
+            broad = node.type is None or ast.unparse(node.type) in ("Exception", "BaseException")
+            if broad and not isinstance(node.body[-1], ast.Raise):
+                found[shown(path)] = found.get(shown(path), 0) + 1
+    assert found == BOUNDARIES

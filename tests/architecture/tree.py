@@ -1,0 +1,41 @@
+"""The repository's files, as the architecture tests read them."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "src" / "holdfast"
+
+
+def tracked() -> list[Path]:
+    """Returns the files of the repository: what git knows and does not ignore, or everything where there is no git."""
+    asked = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if asked.returncode == 0 and asked.stdout:
+        return [path for name in sorted(set(asked.stdout.split("\0")) - {""}) if (path := ROOT / name).is_file()]
+    return sorted(p for p in ROOT.rglob("*") if p.is_file() and not set(p.parts) & {".git", ".venv", "__pycache__"})
+
+
+def modules(folder: Path = PACKAGE) -> list[Path]:
+    """Returns the Python files of a folder and those below it."""
+    return sorted(p for p in folder.rglob("*.py") if "__pycache__" not in p.parts)
+
+
+def parse(path: Path) -> ast.Module:
+    """Returns a file's syntax tree."""
+    return ast.parse(path.read_text("utf-8"), str(path))
+
+
+def name_of(path: Path) -> str:
+    """Returns the name a module is imported by."""
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def shown(path: Path) -> str:
+    """Returns a path as people write it."""
+    return path.relative_to(ROOT).as_posix()

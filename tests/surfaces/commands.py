@@ -1,0 +1,92 @@
+"""The command line as a program of its own, with an environment that holds nothing but what a test gives it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from holdfast.testing import ScriptedModelServer, Turn
+from holdfast.testing.scripts import Call
+
+BOUND = 30
+"""Seconds after which a command that hangs is killed."""
+
+
+def bash(command: str) -> Turn:
+    """Returns a turn that runs a command."""
+    return Turn(text=f"I run {command.partition(' ')[0]}.", calls=[Call(name="bash", arguments={"command": command})])
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    """Returns an environment without keys, addresses and settings of whoever runs the tests."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    return {"PATH": path, "HOME": str(home), "XDG_DATA_HOME": str(home / "data"), "LANG": "C.UTF-8", **more}
+
+
+class Shell:
+    """A person's folder, store and model server."""
+
+    def __init__(self, home: Path, server: ScriptedModelServer | None = None) -> None:
+        self.home = home
+        self.store = f"sqlite:///{home / 'data' / 'holdfast' / 'holdfast.db'}"
+        served = {} if server is None else {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": "k"}
+        self.environment = environment(home, **served)
+
+    def run(self, *arguments: str, given: str | bytes = "", **more: str) -> subprocess.CompletedProcess[str]:
+        """Runs a command to its end."""
+        done = subprocess.run(
+            [sys.executable, "-m", "holdfast", *arguments],
+            cwd=self.home,
+            env=self.environment | more,
+            input=given.encode() if isinstance(given, str) else given,
+            capture_output=True,
+            timeout=BOUND,
+            check=False,
+        )
+        out, error = done.stdout.decode(), done.stderr.decode()
+        assert "Traceback" not in error, error
+        return subprocess.CompletedProcess(done.args, done.returncode, out, error)
+
+    @contextmanager
+    def running(self, *arguments: str) -> Generator[subprocess.Popen[str]]:
+        """Runs a command beside the test; what it prints is read from its pipes."""
+        with subprocess.Popen(
+            [sys.executable, "-m", "holdfast", *arguments],
+            cwd=self.home,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            watchdog = threading.Timer(BOUND, process.kill)
+            watchdog.start()
+            try:
+                yield process
+            finally:
+                watchdog.cancel()
+                process.kill()
+
+
+def await_line(process: subprocess.Popen[str], pattern: str) -> str:
+    """Returns the first line of the output that matches; fails when it ends without one."""
+    assert process.stdout is not None
+    seen: list[str] = []
+    for line in process.stdout:
+        if re.search(pattern, line):
+            return line
+        seen.append(line)
+    raise AssertionError(f"no line matches {pattern!r} in {seen}")
+
+
+@contextmanager
+def shell(home: Path, turns: Sequence[Turn]) -> Generator[Shell]:
+    """Serves a script while the block lasts."""
+    with ScriptedModelServer.in_thread(turns) as server:
+        yield Shell(home, server)
