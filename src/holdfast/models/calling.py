@@ -76,15 +76,16 @@ def reserve(model: Model, request: ModelRequest, allowance: Allowance) -> Reserv
         )
     size = model.size(request)
     output = request.max_output_tokens or min(model.max_output_tokens or _UNKNOWN_OUTPUT, _DEFAULT_OUTPUT)
+    least = min(output, _LEAST_OUTPUT)  # who asks for less gets less
     if allowance.tokens is not None:
         output = min(output, allowance.tokens - size)
-        if output < _LEAST_OUTPUT:
+        if output < least:
             return Exhausted("tokens")
     if allowance.cost is not None and price is not None:
         left = allowance.cost - price.bound(size, 0)
         if price.output:
             output = min(output, left * 1_000_000 // price.output)
-        if left < 0 or output < _LEAST_OUTPUT:
+        if left < 0 or output < least:
             return Exhausted("dollars")
     return Reservation(size + output, price.bound(size, output) if price else None, output, binding=True)
 

@@ -107,8 +107,13 @@ def lookup(model: str, prices: Mapping[str, Price] | None = None) -> ModelCard |
         name=model,
         price=price or entry.price(),
         context_window=entry.window,
-        max_output_tokens=entry.max_output,
+        max_output_tokens=entry.max_output or _assumed(entry.window),
     )
+
+
+def _assumed(window: int | None) -> int | None:
+    """Returns a length of answer that every model with such a window gives, where the data names none."""
+    return None if window is None else min(16_000, window // 8)
 
 
 @functools.cache

@@ -151,7 +151,7 @@ def _turn_call(call: ToolCall) -> TurnCall:
 def _arguments(text: str) -> str:
     try:
         _object.decode(text)
-    except (msgspec.DecodeError, UnicodeEncodeError):
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return _bytes_of({"invalid_arguments": text}).decode() if text.strip() else "{}"
     return text
 
