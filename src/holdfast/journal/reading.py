@@ -1,6 +1,6 @@
 """From records back to events: of a stream that is at rest, and of one that is alive.
 
-`read_events` decodes what is durable. `follow` goes on from there: through the live tail when the session runs
+`read_events` decodes what is durable. A `Follower` goes on from there: through the live tail when the session runs
 in this process, and by asking the store again, prompted by hints, when it runs elsewhere or nowhere.
 """
 
@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import final
 
 import msgspec
 
 from holdfast.errors import Corrupt
+from holdfast.flow.broadcast import Reader
 from holdfast.journal.port import Journal, Record
 from holdfast.journal.tail import Tail
 from holdfast.types import Codec, Delta, Event, Lagged, Reset, StreamId, tenant_of
 
-__all__ = ("decode_record", "follow", "read_events")
+__all__ = ("Follower", "decode_record", "read_events")
 
 _PAGE = 2000
 _POLL_SECONDS = 0.5
@@ -58,59 +60,86 @@ async def read_events(
         after = records[-1].seq
 
 
-async def follow(
-    journal: Journal, stream: StreamId, codec: Codec, tail: Callable[[], Tail | None], *, after: int = 0
-) -> AsyncGenerator[Sequence[Event | Delta], None]:
-    """Yields, in lists, durable events over `after` and whatever follows, for ever; close it to stop.
+@final
+class Follower:
+    """A session's events and what comes next, for ever, in lists; no durable event is missed or repeated.
 
-    `tail` gives the session's live tail while it runs in this process. No durable event is missed or repeated.
+    `tail` gives the session's live tail while it runs in this process.
     """
-    while True:
-        live = tail()
-        if live is None or live.closed:
-            polled = _poll(journal, stream, codec, tail, after)
-            async with contextlib.aclosing(polled):
-                async for events in polled:
-                    after = events[-1].seq
-                    yield events
-            continue
-        reader, partial = live.join()
-        try:
-            # Nothing is awaited between joining and this slice, so together they miss nothing.
-            known, last = live.recent[max(0, after - live.after) :], live.last
-            first = known[0].seq if known else last + 1
-            if after + 1 < first:
-                yield [event async for event in read_events(journal, stream, codec, after=after, until=first - 1)]
-            if known or partial:
-                yield [*known, *partial]
-            after = max(after, last)
-            while items := await reader.take():
-                yield items
-            after = max(after, reader.mark)
-            if reader.lost:
-                yield [Lagged(after), Reset("lagged")]
-            elif live.error is not None:
-                raise live.error
-        finally:
-            reader.close()
 
+    __slots__ = ("_after", "_changed", "_codec", "_journal", "_live", "_reader", "_stop", "_stream", "_tail")
 
-async def _poll(
-    journal: Journal, stream: StreamId, codec: Codec, tail: Callable[[], Tail | None], after: int
-) -> AsyncGenerator[Sequence[Event], None]:
-    changed = asyncio.Event()
-    stop = journal.listen(stream, changed.set)
-    try:
-        while (live := tail()) is None or live.closed:
-            changed.clear()
-            batch = [event async for event in read_events(journal, stream, codec, after=after)]
+    def __init__(
+        self, journal: Journal, stream: StreamId, codec: Codec, tail: Callable[[], Tail | None], *, after: int = 0
+    ) -> None:
+        self._journal = journal
+        self._stream = stream
+        self._codec = codec
+        self._tail = tail
+        self._after = after
+        self._live: Tail | None = None
+        self._reader: Reader[Event | Delta] | None = None
+        self._changed: asyncio.Event | None = None
+        self._stop: Callable[[], None] | None = None
+
+    async def next(self) -> Sequence[Event | Delta]:
+        """Returns what came since the last call, waiting until there is something.
+
+        Raises:
+            HoldfastError: this process drove the session and cannot go on, and nobody else has.
+        """
+        while True:
+            if self._reader is None:
+                live = self._tail()
+                batch = await (self._poll(live) if live is None or live.closed else self._join(live))
+            else:
+                batch = await self._reader.take() or self._leave(self._reader)
             if batch:
-                after = batch[-1].seq
-                yield batch
-                continue
-            if live is not None and live.error is not None:
-                raise live.error  # it was driven here and cannot go on, and nobody else wrote anything since
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), _POLL_SECONDS)
-    finally:
-        stop()
+                return batch
+
+    def close(self) -> None:
+        """Lets go of the tail and of the store's hints."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+        if self._stop is not None:
+            self._stop()
+            self._stop = self._changed = None
+
+    async def _join(self, live: Tail) -> Sequence[Event | Delta]:
+        self.close()
+        self._live = live
+        self._reader, partial = live.join()
+        # Nothing is awaited between joining and this slice, so together they miss nothing.
+        known, last = live.recent[max(0, self._after - live.after) :], live.last
+        first = known[0].seq if known else last + 1
+        earlier: list[Event] = []
+        if self._after + 1 < first:
+            events = read_events(self._journal, self._stream, self._codec, after=self._after, until=first - 1)
+            earlier = [event async for event in events]
+        self._after = max(self._after, last)
+        return [*earlier, *known, *partial]
+
+    def _leave(self, reader: Reader[Event | Delta]) -> Sequence[Event | Delta]:
+        self.close()
+        self._after = max(self._after, reader.mark)
+        if reader.lost:
+            return [Lagged(self._after), Reset("lagged")]
+        if self._live is not None and self._live.error is not None:
+            raise self._live.error
+        return ()
+
+    async def _poll(self, live: Tail | None) -> Sequence[Event | Delta]:
+        if self._changed is None:
+            self._changed = asyncio.Event()
+            self._stop = self._journal.listen(self._stream, self._changed.set)
+        self._changed.clear()
+        events = read_events(self._journal, self._stream, self._codec, after=self._after)
+        if batch := [event async for event in events]:
+            self._after = batch[-1].seq
+            return batch
+        if live is not None and live.error is not None:
+            raise live.error  # it was driven here and cannot go on, and nobody else wrote anything since
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), _POLL_SECONDS)
+        return ()

@@ -6,7 +6,6 @@ and long after.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import final
 
@@ -28,7 +27,7 @@ from holdfast.engine.events import (
 from holdfast.errors import InboxFull, InputTooLarge
 from holdfast.flow.ids import new_key
 from holdfast.journal.port import Journal, Letter, Posted
-from holdfast.journal.reading import follow
+from holdfast.journal.reading import Follower
 from holdfast.journal.tail import Tail
 from holdfast.types import Delta, Event, SessionId, StreamId, Text, Usage, UserMessage, dollars, session_of
 
@@ -86,10 +85,10 @@ class Run:
         """
         progress = _Progress(self.key)
         begin = self._after if after is None else min(after, self._after)
-        batches = follow(self._journal, self._stream, CODEC, self._tail, after=begin)
-        async with contextlib.aclosing(batches):
-            async for batch in batches:
-                for item in batch:
+        follower = Follower(self._journal, self._stream, CODEC, self._tail, after=begin)
+        try:
+            while True:
+                for item in await follower.next():
                     if not isinstance(item, Event):
                         if progress.seq or after is not None:
                             yield item
@@ -100,6 +99,8 @@ class Run:
                     if result is not None:
                         self._result = result
                         return
+        finally:
+            follower.close()
 
     async def result(self) -> RunResult:
         """Returns what the run came to, once it is over."""
