@@ -7,19 +7,17 @@ READY := .venv/.ready
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-# uv is used when it is there and put into the venv when it is not; plain pip is the last resort.
+# uv is used when it is there and put into the venv when it is not; where it fails (it does not read pip's settings),
+# plain pip does the same, slower.
 $(READY): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Holdfast needs Python 3.11 or later; set PYTHON=/path/to/python3.11")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@UV=$$(command -v uv || true); \
-	if [ -z "$$UV" ]; then $(BIN)/python -m pip install --quiet uv && UV=$(BIN)/uv || UV=; fi; \
-	if [ -n "$$UV" ]; then \
-	  "$$UV" pip install --quiet --python $(BIN)/python -r requirements.lock && \
-	  "$$UV" pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e . ; \
-	else \
-	  $(BIN)/python -m pip install --quiet -r requirements.lock && \
-	  $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e . ; \
-	fi
+	if [ -z "$$UV" ] && $(BIN)/python -m pip install --quiet uv; then UV=$(BIN)/uv; fi; \
+	{ [ -n "$$UV" ] && "$$UV" pip install --quiet --python $(BIN)/python -r requirements.lock && \
+	  "$$UV" pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e . ; } || \
+	{ $(BIN)/python -m pip install --quiet -r requirements.lock && \
+	  $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e . ; }
 	@touch $(READY)
 
 setup: $(READY) ## make .venv with everything the other targets need

@@ -85,7 +85,7 @@ class Page:
         self._run(fence, [sys.executable, *how, file.name])
 
     def _command(self, fence: Fence, words: list[str]) -> None:
-        program, rest = words[0].removeprefix(".venv/bin/"), words[1:]
+        program, rest = words[0].removeprefix(".venv/bin/").removeprefix("try/bin/"), words[1:]
         match program, rest:
             case "holdfast", ["stub", *_]:
                 self._serve(fence, [sys.executable, "-m", "holdfast", *rest])
@@ -111,7 +111,7 @@ class Page:
                 self._known(fence, [target], "\n".join(_TARGET.findall((ROOT / "Makefile").read_text("utf-8"))))
             case "pip", ["install", what]:
                 self._known(fence, re.findall(r"\[(.*)\]", what), "\n".join(_extras()))
-            case "python3.11", ["-m", "venv", ".venv"]:
+            case "python3.11", ["-m", "venv", _]:
                 pass
             case _:
                 raise PageError(f"{fence.where}: nobody checks the command {shlex.join([program, *rest])!r}")

@@ -19,7 +19,7 @@ from holdfast.engine.events import CODEC
 from holdfast.errors import LeaseHeld, UnknownSession
 from holdfast.journal.port import Head, Journal
 from holdfast.journal.reading import read_events
-from holdfast.runtime.opening import default_url
+from holdfast.runtime.opening import default_url, store_exists
 from holdfast.runtime.runtime import Runtime
 from holdfast.types import StreamId, stream_id
 
@@ -43,7 +43,7 @@ def list_(store: str | None, limit: int, output: str) -> None:
     url = store or default_url()
 
     async def go() -> None:
-        async with Runtime.open(url) as runtime:
+        async with Runtime.open(_there(url)) as runtime:
             rows = await list_runs(runtime.journal, limit)
         if output == "json":
             click.echo(msgspec.json.format(msgspec.json.encode(rows)))
@@ -66,7 +66,7 @@ def show(session: str, store: str | None, output: str) -> None:
     url = store or default_url()
 
     async def go() -> None:
-        async with Runtime.open(url) as runtime:
+        async with Runtime.open(_there(url)) as runtime:
             stream, head = await _known(runtime.journal, session, url)
             timeline = None if output == "jsonl" else Timeline(open_console(), head.seq)
             async for event in read_events(runtime.journal, stream, CODEC):
@@ -90,7 +90,7 @@ def resume(session: str, store: str | None, output: str) -> None:
     url = store or default_url()
 
     async def go() -> int:
-        async with Runtime.open(url) as runtime:
+        async with Runtime.open(_there(url)) as runtime:
             _, head = await _known(runtime.journal, session, url)
             try:
                 run = await runtime.resume(session)
@@ -99,6 +99,11 @@ def resume(session: str, store: str | None, output: str) -> None:
             return await follow(run, url, output, known=head.seq, note=_note(session, head))
 
     sys.exit(play(go()))
+
+
+def _there(url: str) -> str:
+    """The store, if it exists: looking for a session makes none."""
+    return url if store_exists(url) else "memory:"
 
 
 async def _known(journal: Journal, session: str, url: str) -> tuple[StreamId, Head]:

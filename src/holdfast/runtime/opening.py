@@ -11,14 +11,14 @@ import os
 from collections.abc import Awaitable, Callable
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from holdfast.errors import StorageReadOnly, UsageError
 from holdfast.flow.clock import Clock
 from holdfast.journal.port import Journal
 
-__all__ = ("default_url", "open_journal")
+__all__ = ("default_url", "open_journal", "store_exists")
 
 _GROUP = "holdfast.adapters"
 
@@ -27,8 +27,11 @@ def default_url() -> str:
     """Returns the store of the person at this machine: `HOLDFAST_STORE`, or a database in their data folder."""
     if url := os.environ.get("HOLDFAST_STORE"):
         return url
-    data = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    return f"sqlite:///{Path(data) / 'holdfast' / 'holdfast.db'}"
+    return f"sqlite:///{_data_folder() / 'holdfast.db'}"
+
+
+def _data_folder() -> Path:
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "holdfast"
 
 
 async def open_journal(url: str, clock: Clock) -> Journal:
@@ -55,9 +58,21 @@ async def open_journal(url: str, clock: Clock) -> Journal:
     )
 
 
+def store_exists(url: str) -> bool:
+    """Returns whether opening a store would find one; False only where it would have to be made."""
+    return not url.startswith("sqlite:") or _file(url)[0].exists()
+
+
 async def _sqlite(url: str, clock: Clock) -> Journal:
     from holdfast.journal.stores.sqlite import SqliteJournal
 
+    file, synchronous = _file(url)
+    if not file.parent.is_dir():
+        _make_folder(file.parent)
+    return await SqliteJournal.open(file, clock=clock, synchronous=synchronous)
+
+
+def _file(url: str) -> tuple[Path, Literal["full", "normal"]]:
     parts = urlsplit(url)
     options = parse_qs(parts.query)
     synchronous = options.pop("synchronous", ["full"])[0]
@@ -67,17 +82,17 @@ async def _sqlite(url: str, clock: Clock) -> Journal:
             f"{url!r} is not a SQLite store: write 'sqlite:///relative/path.db' or 'sqlite:////absolute/path.db', "
             "with '?synchronous=normal' if you like"
         )
-    file = _folder_made(path)
-    return await SqliteJournal.open(file, clock=clock, synchronous=synchronous)
+    return Path(path).expanduser(), synchronous
 
 
-def _folder_made(path: str) -> Path:
-    file = Path(path).expanduser()
+def _make_folder(folder: Path) -> None:
+    """Makes the data folder of a new user; a folder that was named by hand has to be there, or it was misspelt."""
+    if folder.resolve() != _data_folder().resolve():
+        raise UsageError(f"there is no folder {str(folder)!r} for the store: make it first, or name another")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageReadOnly(
-            f"the folder {str(file.parent)!r} for the store cannot be made ({error.strerror}): "
+            f"the folder {str(folder)!r} for the store cannot be made ({error.strerror}): "
             "name another with --store or HOLDFAST_STORE"
         ) from error
-    return file

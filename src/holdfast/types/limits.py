@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from holdfast.errors import UsageError
+
 __all__ = ("Limits",)
 
 
@@ -28,3 +30,14 @@ class Limits(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     """How often in a row the same calls may come back with the same results."""
     model_retries: int = 2
     """Retries of one model call whose error says that trying again may help."""
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value: object = getattr(self, name)
+            whole = name not in ("dollars", "seconds")
+            fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+            if value is None and name != "model_retries":
+                continue
+            if not fits or not value >= 0:  # type: ignore[operator] - a number by now; NaN is not >= 0
+                kind = "a whole number from 0" if whole else "a number from 0"
+                raise UsageError(f"Limits({name}={value!r}) is no limit: give {kind}, or None for no bound")
