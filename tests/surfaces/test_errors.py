@@ -59,7 +59,10 @@ def test_a_wrong_use_is_one_line_that_says_what_to_do(
 def test_no_key_is_said_at_once_and_by_the_name_of_its_variable(tmp_path: Path) -> None:
     done = Shell(tmp_path).run("run", "x", "-o", "json")
     assert done.returncode == 1
-    assert "needs a key and there is none; set OPENAI_API_KEY" in done.stdout
+    assert done.stdout == ""
+    assert "needs a key and there is none; set OPENAI_API_KEY" in done.stderr
+    assert "[auth]" in done.stderr
+    assert "No runs yet" in Shell(tmp_path).run("runs", "list").stdout
 
 
 @pytest.mark.requirement("cli:command-errors-short")

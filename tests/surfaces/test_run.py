@@ -101,9 +101,10 @@ def test_each_end_has_its_exit_code(
 
 
 def test_a_failed_run_says_why_once_and_how_to_go_on(tmp_path: Path) -> None:
-    done = Shell(tmp_path).run("run", "go")
+    with shell(tmp_path, [Turn(text="Never.", fault=Status(status=401))]) as sh:
+        done = sh.run("run", "go")
     assert done.returncode == 1
-    assert done.stdout.count("set OPENAI_API_KEY") == 1
+    assert done.stdout.count("OPENAI_API_KEY") == 1
     assert "  go on   holdfast run --session s-" in done.stdout
 
 

@@ -30,6 +30,14 @@ class Model(Protocol):
     An instance may keep what it encoded for earlier requests, so it belongs to one run at a time.
     """
 
+    def check(self) -> None:
+        """Raises when it is certain beforehand that no call can succeed; asks nobody.
+
+        Raises:
+            AuthFailed: the key it needs is missing.
+        """
+        ...
+
     def fresh(self) -> Model:
         """Returns the same model for another run: nothing it remembers of this one's conversation."""
         ...

@@ -11,6 +11,7 @@ import msgspec
 
 from holdfast.engine.attempt import Bindings
 from holdfast.engine.state import Run
+from holdfast.errors import AuthFailed
 from holdfast.journal.port import Journal
 from holdfast.models.port import Model
 from holdfast.models.providers.finding import find_model
@@ -57,14 +58,21 @@ class Binder:
         return self._models[name].fresh()
 
     def price(self, name: str) -> Price | None:
-        """Returns what a model costs; None when nobody knows.
+        """Returns what a model that can be called costs; None when nobody knows.
 
         Raises:
             UnknownModel: no provider goes by that name.
+            AuthFailed: the key it needs is missing; the environment is looked at again next time.
         """
         if name not in self._models:
             self.model(name)
-        return self._models[name].price
+        model = self._models[name]
+        try:
+            model.check()
+        except AuthFailed:
+            del self._models[name]
+            raise
+        return model.price
 
     async def bind(self, stream: StreamId, run: Run) -> Bindings:
         """Returns what a run acts through, by its recorded spec.

@@ -128,7 +128,7 @@ class OpenAIModel(Model):
         Raises:
             ModelError: instead of the message.
         """
-        self._check_key()
+        self.check()
         body = self._body(request)
         parser = Parser(
             self._origin, turn=len(request.messages), taken=self._encoder.call_ids, max_chars=self._max_chars
@@ -162,7 +162,12 @@ class OpenAIModel(Model):
             self._source._encoder, self._source = self._encoder.fresh(), None
         return body
 
-    def _check_key(self) -> None:
+    def check(self) -> None:
+        """Raises when a call cannot succeed.
+
+        Raises:
+            AuthFailed: a key is needed and there is none, or it is none.
+        """
         key = self._origin.secret
         if not key and self._origin.url == DEFAULT_URL:
             raise AuthFailed(

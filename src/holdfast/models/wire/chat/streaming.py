@@ -102,11 +102,12 @@ class Parser:
             events = self._sse.feed_data(data)
         except AnswerTooLarge as error:
             raise self._too_long() from error
-        if events and events[-1] == b"[DONE]":
-            self.done = True
+        last = bool(events) and events[-1] == b"[DONE]"
+        if last:
             events.pop()
         deltas: list[Delta] = []
         self._read(events, deltas)
+        self.done = self.done or last
         self._check(self._text.tell() + self._thinking.tell() + self._calls.size)
         return deltas
 
