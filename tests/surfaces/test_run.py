@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.surfaces.commands import Shell, bash, shell
+from tests.surfaces.commands import bash, shell
 
 from holdfast.engine.events import CODEC
 from holdfast.testing import Turn

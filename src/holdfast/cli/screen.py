@@ -141,7 +141,11 @@ class Screen:
                 again = Text.assemble(("↻ ", "magenta"), self._title(data.call_id))
                 self._line(again.append("  runs again, its files put back", "dim"))
             case ToolWaiting() as data:
-                self._line(Text.assemble(("⏸ waiting", "yellow"), f" for {data.wait.kind} ", (data.wait.token, "dim")))
+                self._line(
+                    Text.assemble(
+                        ("⏸ waiting", "yellow"), f" for {data.wait.kind} ", (one_line(data.wait.token), "dim")
+                    )
+                )
                 self._live.show(f"waiting for {data.wait.kind}")
             case BudgetExhausted() as data:
                 self._line(Text.assemble(("■ ", "yellow"), f"the {data.limit} left do not pay for another model call"))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from holdfast.engine.attempt import Attempt
 from holdfast.engine.events import ToolFinished, ToolStarted, ToolWaiting
+from holdfast.errors import Fenced
 from holdfast.tools.gateway import Admitted, Gateway, Refused, canceled
 from holdfast.types import ToolCall, ToolResult, Wait
 
@@ -32,6 +33,9 @@ async def perform_calls(attempt: Attempt, calls: Sequence[ToolCall]) -> None:
         attempt.write(ToolStarted(admitted.call.id, admitted.effect))
     if any(not admitted.effect.repeatable for admitted in others):
         await attempt.pen.sync()  # barrier: what must not silently happen twice
+    if attempt.stopping:
+        return  # it came while the barrier was waited for
+    attempt.pen.flush()  # no barrier: readers see what is under way while it takes its time
     with attempt.interruptible() as scope:
         await _all(attempt, gateway, others, writers)
     if scope.interrupted:
@@ -50,7 +54,10 @@ async def _all(attempt: Attempt, gateway: Gateway, others: Sequence[Admitted], w
                     group.create_task(_one(attempt, gateway, admitted))
                 group.create_task(_in_turn(attempt, gateway, writers))
         except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from errors  # tools do not raise: the store refused, and once is enough
+            fenced = [error for error in errors.exceptions if isinstance(error, Fenced)]
+            raise (fenced or errors.exceptions)[
+                0
+            ] from errors  # tools do not raise: the store refused, and once is enough
 
 
 async def _in_turn(attempt: Attempt, gateway: Gateway, writers: Sequence[Admitted]) -> None:

@@ -28,23 +28,26 @@ async def ask_model(attempt: Attempt, at: int) -> None:
     if reservation.binding:
         attempt.write(ModelStarted(reservation.tokens, reservation.cost))
         await attempt.pen.sync()  # barrier: a call that is lost stays charged
+    if attempt.stopping:
+        return  # it came while the barrier was waited for
     attempt.pen.flush()  # no barrier: readers see what led here while the model thinks
     message: AssistantMessage | None = None
     with attempt.interruptible():
         if (delay := at - attempt.clock.now()) > 0:
             await attempt.clock.sleep(delay / 1e6)
+        await attempt.pen.hold()  # nobody pays for a call whose answer may not be written
         began = attempt.clock.monotonic()
         try:
             message = await _stream(attempt, bindings.model, request, reservation)
         except ModelError as error:
-            attempt.tail.reset(error.code)
+            attempt.tail.reset(error.code, attempt.state.seq)
             attempt.write(_failed(error, attempt.clock.now()))
             return
         settled = calling.settle(bindings.model, reservation, message.usage)
         duration = int((attempt.clock.monotonic() - began) * 1e6)
         attempt.write(ModelFinished(message, settled.cost, duration, settled.exceeded))
     if message is None:
-        attempt.tail.reset("interrupted")
+        attempt.tail.reset("interrupted", attempt.state.seq)
         attempt.write(ModelFailed("interrupted", "the call was stopped"))
 
 

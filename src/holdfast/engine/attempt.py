@@ -48,6 +48,8 @@ Bind = Callable[[StreamId, Run], Awaitable[Bindings]]
 class Attempt:
     """A session in the hands of its owner."""
 
+    __slots__ = ("_bind", "_bound", "_scope", "_task", "clock", "pen", "state", "stopping", "tail")
+
     def __init__(self, state: State, pen: Pen, tail: Tail, clock: Clock, bind: Bind) -> None:
         self.state = state
         self.pen = pen
@@ -57,6 +59,8 @@ class Attempt:
         self._bound: tuple[int, Bindings] | None = None
         self._scope = Interruptible(clock)
         self._task: asyncio.Task[object] | None = None
+        self.stopping = False
+        """Whether unread mail wants the run to end, so that nothing more should begin before it is read."""
 
     @property
     def run(self) -> Run:
@@ -67,7 +71,9 @@ class Attempt:
     async def bindings(self) -> Bindings:
         """Returns what the open run acts through."""
         if self._bound is None or self._bound[0] != self.run.seq:
-            self._bound = (self.run.seq, await self._bind(self.pen.stream, self.run))
+            bindings = await self._bind(self.pen.stream, self.run)
+            bindings.tools.attach(self.pen)
+            self._bound = (self.run.seq, bindings)
         return self._bound[1]
 
     def write(self, payload: Payload, *, actor: str = "", cause: str = "") -> Event:
@@ -82,6 +88,7 @@ class Attempt:
             for payload in receive(mail):
                 self.write(payload, actor=mail.actor, cause=mail.key)
             self.pen.taken = mail.n
+        self.stopping = self.stopping and self.pen.has_mail
         if self.state.calls:
             for resolved in list(expired(self.state, self.clock.now())):
                 self.write(resolved)
@@ -112,6 +119,7 @@ class Attempt:
         for mail in await self.pen.peek():
             for payload in receive(mail) if mail.kind == "abort" else ():
                 if isinstance(payload, AbortRequested) and self.state.run and payload.run in ("", self.state.run.key):
+                    self.stopping = True
                     self._scope.interrupt()
 
 

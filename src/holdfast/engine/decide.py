@@ -87,8 +87,8 @@ def admit(state: State) -> Payload | None:
     """Returns what lets the next queued input into the conversation; None when none may enter now."""
     if state.run is None:
         for seq, received in state.queue.items():  # what comes too late for a run opens the next one, like a prompt
-            setup = received.setup or (state.last and state.last.setup.setup)
-            return RunStarted(seq, setup) if setup else None
+            if setup := received.setup or (state.last and state.last.setup.setup):
+                return RunStarted(seq, setup)
         return None
     if state.calls or state.run.abort is not None:
         return None

@@ -33,6 +33,8 @@ from holdfast.types import Event, ToolError, ToolMessage, ToolResult
 
 __all__ = ("ABSENT", "fold", "not_in_this_branch", "replay", "visible")
 
+_MAYBE_SPENT = frozenset(("interrupted", "lost", "connection", "timeout", "malformed"))
+"""How a call ends that the provider may bill; one it refused costs nothing."""
 ABSENT = ToolError("canceled", "not_in_this_branch")
 
 
@@ -117,10 +119,10 @@ def _model_finished(state: State, data: ModelFinished) -> None:
 
 
 def _model_failed(run: Run, data: ModelFailed) -> None:
-    # Nobody reported what it used: it stays charged at its reservation.
-    run.charged_tokens += run.reserved_tokens
-    if run.cost is not None:
-        run.cost += run.reserved_cost
+    if data.code in _MAYBE_SPENT:  # nobody reported what it used: it stays charged at its reservation
+        run.charged_tokens += run.reserved_tokens
+        if run.cost is not None:
+            run.cost += run.reserved_cost
     run.reserved_tokens = run.reserved_cost = 0
     if data.code in ("interrupted", "lost"):
         return

@@ -6,9 +6,12 @@ What it keeps, whatever happens:
   before every call that must not silently happen twice, and nowhere else; what needs no barrier rides along
   with the next one. A model call may be repeated, so none stands before it, unless a limit on tokens or dollars
   must know of it even if it is lost.
+- **Calls of a turn overlap**, except those that may change files: these run one after another, each behind a
+  barrier and a snapshot of its own. Results reach the model in the order of its calls, whichever ended first.
 - **Every call gets exactly one result**: from the tool, from a refusal, or `canceled`, or `outcome unknown`.
 - **Nothing is decided on news half-way.** Mail is read between decisions. An abort, or time running out, only
-  interrupts what is under way; what to do about it is the next decision.
+  interrupts what is under way: each call that was begun ends as `canceled`, and what it did until then stays done.
+  What to do about it is the next decision.
 - **Parking is refused while there is unread mail**, in the same transaction, so that no message is lost between
   looking and leaving.
 - **A newer owner fences this one**: the next write raises `Fenced`, it goes through here uncaught, and nothing
@@ -25,6 +28,7 @@ from holdfast.engine.asking import ask_model
 from holdfast.engine.attempt import Attempt
 from holdfast.engine.decide import CallModel, CallTools, Finish, Wait, decide
 from holdfast.engine.events import CallReopened, ModelFailed, RunFinished, ToolFinished
+from holdfast.errors import SandboxError
 from holdfast.journal.port import Park
 from holdfast.tools.gateway import unknown_outcome
 
@@ -60,8 +64,9 @@ async def recover(attempt: Attempt) -> None:
     """Deals with what was under way when the previous owner stopped.
 
     A model call that was reserved and has no answer stays charged. A tool call that started and has no result
-    is judged by its effect, outside first: what is safe to repeat runs again, after the files it may have
-    changed are put back; anything else ends as `outcome unknown`, its files as they are, and the model decides.
+    is judged by its effect, outside first: what is safe to repeat runs again after the files it may have changed
+    are put back, if they can be. Anything else ends as `outcome unknown`, its files as they are, and the model
+    decides.
     """
     state = attempt.state
     if attempt.run.reserved_tokens or attempt.run.reserved_cost:
@@ -69,10 +74,15 @@ async def recover(attempt: Attempt) -> None:
     for call in list(state.calls.values()):
         if call.started is None or call.result is not None or call.wait is not None:
             continue
-        if call.started.effect.outside in ("none", "keyed"):
-            if call.started.snapshot is not None:
-                await (await attempt.bindings()).tools.restore(call.started.snapshot)
-            attempt.write(CallReopened(call.call.id))
+        effect, snapshot = call.started.effect, call.started.snapshot
+        if effect.outside in ("none", "keyed") and (snapshot is not None or not effect.workspace):
+            try:
+                if snapshot is not None:
+                    await (await attempt.bindings()).tools.restore(snapshot)
+            except (SandboxError, OSError):
+                attempt.write(ToolFinished(call.call.id, unknown_outcome(call.call.name)))
+            else:
+                attempt.write(CallReopened(call.call.id))
         else:
             attempt.write(ToolFinished(call.call.id, unknown_outcome(call.call.name)))
 

@@ -83,6 +83,8 @@ class Reader(Generic[T]):
 class Broadcast(Generic[T]):
     """A one-to-many hand-over inside one event loop."""
 
+    __slots__ = ("_limit", "_readers")
+
     def __init__(self, *, limit: int = 20_000) -> None:
         self._readers: list[Reader[T]] = []
         self._limit = limit

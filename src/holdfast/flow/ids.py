@@ -57,19 +57,25 @@ def new_session() -> SessionId:
 
 
 def worker_name() -> WorkerId:
-    """Returns who this process is, as `host:boot:pid:start`, so that another process on the host can tell
-    whether it is still alive.
+    """Returns a name for one worker of this process, as `host:boot:pid:start.number`, so that another process on
+    the host can tell whether it is still alive.
     """
-    return WorkerId(f"{os.uname().nodename}:{_boot()}:{os.getpid()}:{start_of(os.getpid())}")
+    start = start_of(os.getpid())
+    return WorkerId(f"{os.uname().nodename}:{_boot()}:{os.getpid()}:{start}.{next(_source.count)}")
 
 
 def start_of(pid: int) -> str:
-    """Returns when a process started, in the kernel's ticks; empty when it is gone or the system does not say."""
+    """Returns when a process started, in the kernel's ticks; empty when it is gone or the system does not say.
+
+    One that was killed and that its parent has not asked after yet is gone, once the last of its threads is.
+    """
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:  # noqa: PTH123 - no pathlib at start-up
-            return file.read().rpartition(")")[2].split()[19]
+            fields = file.read().rpartition(")")[2].split()
     except OSError:
         return ""
+    state, threads, start = fields[0], fields[17], fields[19]
+    return "" if state == "Z" and threads == "1" else start
 
 
 def is_alive(worker: str) -> bool:
@@ -77,14 +83,17 @@ def is_alive(worker: str) -> bool:
     host, boot, pid, start = [*worker.rsplit(":", 3), "", "", ""][:4]
     if host != os.uname().nodename or not pid.isdigit():
         return True
-    if boot != _boot():
+    here, there = _boot().partition("."), boot.partition(".")
+    if here[0] != there[0]:
         return False
-    return start_of(int(pid)) == start != ""
+    if here[2] != there[2]:
+        return True  # another namespace: its processes cannot be seen from here
+    return start_of(int(pid)) == start.partition(".")[0] != ""
 
 
 def _boot() -> str:
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:  # noqa: PTH123 - as above
-            return file.read(8)
+            return f"{file.read(8)}.{os.stat('/proc/self/ns/pid').st_ino}"  # noqa: PTH116 - as above
     except OSError:
         return "unknown"

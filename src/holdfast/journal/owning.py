@@ -16,7 +16,7 @@ from typing import final
 
 import msgspec
 
-from holdfast.errors import HoldfastError
+from holdfast.errors import Fenced, HoldfastError
 from holdfast.flow.clock import Clock
 from holdfast.flow.ids import new_batch
 from holdfast.flow.soon import Soon
@@ -42,6 +42,27 @@ class Reference(Payload, frozen=True, gc=False):
 class Pen:
     """One attempt's right to write one stream."""
 
+    __slots__ = (
+        "_batch",
+        "_clock",
+        "_codec",
+        "_epoch",
+        "_first_mail",
+        "_flushing",
+        "_inflight",
+        "_journal",
+        "_on_commit",
+        "_pending",
+        "_posted",
+        "_seq",
+        "_soon",
+        "_tenant",
+        "_ttl",
+        "head",
+        "hinted",
+        "taken",
+    )
+
     def __init__(
         self,
         journal: Journal,
@@ -55,6 +76,8 @@ class Pen:
         """The head as last acknowledged, or as a hint told us."""
         self.taken = claim.head.inbox_taken
         """The last message whose effect is written, durable or not."""
+        self.hinted = False
+        """Whether somebody heard that there may be more mail than is known of."""
         self._first_mail: Sequence[Mail] = claim.mail
         self._posted = claim.head.inbox_seq
         self._journal = journal
@@ -62,6 +85,8 @@ class Pen:
         self._clock = clock
         self._on_commit = on_commit
         self._tenant = tenant_of(claim.head.stream)
+        self._epoch = claim.head.epoch
+        self._ttl = claim.head.lease_until - claim.head.updated_at
         self._seq = claim.head.seq
         self._pending: list[Event] = []
         self._batch: BatchId = new_batch()
@@ -77,7 +102,30 @@ class Pen:
     @property
     def epoch(self) -> int:
         """The attempt this pen belongs to."""
-        return self.head.epoch
+        return self._epoch
+
+    @property
+    def held(self) -> bool:
+        """Whether nobody else can own the stream: the lease, as far as is known here, is not over."""
+        return self._clock.now() < self.head.lease_until
+
+    async def hold(self) -> None:
+        """Returns when nobody else can own the stream; asks the store only when the lease may be over.
+
+        For whoever is about to act outside the log: a process that was stopped for long does not know it.
+
+        Raises:
+            Fenced: somebody else owns the stream now.
+        """
+        if self.held:
+            return
+        until = self._clock.now() + self._ttl
+        if await self._journal.renew([(self.stream, self.epoch)], self._ttl):
+            raise Fenced(
+                f"stream {self.stream!r} was claimed by somebody else while epoch {self.epoch} was not looking; "
+                "stop and touch nothing, or claim the stream again"
+            )
+        self.head = msgspec.structs.replace(self.head, lease_until=until)
 
     def write(self, payload: Payload, *, actor: str = "", cause: str = "") -> Event:
         """Returns the payload as the stream's next event; it is not durable yet."""
@@ -87,7 +135,7 @@ class Pen:
             id=EventId(f"{self._batch}-{len(self._pending)}"),
             type=payload.type,
             at=self._clock.now(),
-            epoch=self.head.epoch,
+            epoch=self._epoch,
             v=payload.v,
             tenant=self._tenant,
             actor=actor,
@@ -101,13 +149,14 @@ class Pen:
     @property
     def has_mail(self) -> bool:
         """Whether, as far as is known here, something lies unread."""
-        return self._posted > self.taken or self.head.inbox_seq > self.taken
+        return self.hinted or self._posted > self.taken or self.head.inbox_seq > self.taken
 
     async def mail(self) -> Sequence[Mail]:
         """Returns what lies unread, oldest first."""
         if self._first_mail:
             mail, self._first_mail = self._first_mail, ()
             return mail
+        self.hinted = False
         return await self._journal.mail(self.stream, self.taken)
 
     async def peek(self) -> list[Mail]:
@@ -195,7 +244,7 @@ class Pen:
         expected = events[0].seq - 1 if events else self._seq
         taken = self.taken if self.taken > self.head.inbox_taken else None
         return self._journal.append(
-            self.head.stream, self.head.epoch, expected, self._batch, records, taken=taken, park=park
+            self.head.stream, self._epoch, expected, self._batch, records, taken=taken, park=park
         )
 
     def _acknowledge(self, head: Head) -> None:

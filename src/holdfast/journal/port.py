@@ -23,6 +23,7 @@ from holdfast.types import BatchId, Digest, StreamId, WorkerId
 
 __all__ = (
     "INBOX_LIMIT",
+    "URGENT_LIMIT",
     "Claim",
     "FeedItem",
     "Head",
@@ -39,6 +40,8 @@ __all__ = (
 
 INBOX_LIMIT = 64
 """Unread messages a stream holds before `post` answers `full`."""
+URGENT_LIMIT = 16
+"""Places beyond that for urgent letters."""
 
 State = Literal["idle", "running", "waiting"]
 """`idle`: no run is open. `running`: a run is open and wants an owner. `waiting`: a run is open and parked."""
@@ -94,6 +97,8 @@ class Letter(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     kind: str
     body: bytes
     actor: str = ""
+    urgent: bool = False
+    """Whether it may use the places that are kept free for what ends a run."""
 
 
 class Mail(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -205,8 +210,8 @@ class Journal(Protocol):
 
         `taken` says that these records hold the effect of the inbox up to that message. With `park` the stream
         is given up in the same transaction; if mail beyond `taken` lies unread, `Unread` is returned and nothing
-        is written. Without `park` the state becomes `running`. The same batch again writes nothing and returns
-        the head as it is: a lost answer may be asked for again. Records may be empty.
+        is written. Without `park` the state becomes `running`. The same batch again, under the same epoch, writes
+        nothing and returns the head as it is: a lost answer may be asked for again. Records may be empty.
 
         Raises:
             Fenced: the epoch is not the current one, or the stream was given up; nothing was written.
@@ -226,7 +231,8 @@ class Journal(Protocol):
 
         Never conflicts with the owner. A key that was posted before gives `duplicate` with the number of the
         first, even when it was taken long ago. With `if_idle`, a stream that is not idle or has unread mail
-        gives `busy`. Over `INBOX_LIMIT` unread messages give `full`.
+        gives `busy`. Over `INBOX_LIMIT` unread messages give `full`;
+        an urgent letter finds `URGENT_LIMIT` places more.
         """
         ...
 

@@ -7,7 +7,9 @@ delta of each kind in a row.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
+from itertools import groupby
 
 from holdfast.flow.broadcast import Broadcast, Reader
 from holdfast.types import CallDelta, Delta, Event, Reset, StreamId, TextDelta, ThinkingDelta
@@ -29,9 +31,8 @@ class Tail:
         self.broadcast: Broadcast[Event | Delta] = Broadcast()
         self.error: BaseException | None = None
         self._partial: list[Delta] = []
-        self._held: list[Delta] = []
-        """Deltas whose turn comes after event `_held_after`, which is not durable yet."""
-        self._held_after = 0
+        self._held: deque[tuple[int, list[Delta]]] = deque()
+        """Deltas of answers that come after events that are not durable yet, each with the last of these events."""
         self.closed = False
 
     @property
@@ -45,12 +46,12 @@ class Tail:
 
     def commit(self, events: Sequence[Event]) -> None:
         """Publishes events that are durable, and the deltas that waited for them."""
-        before = self._held_after - self.last
-        if self._held and before <= len(events):
-            held, self._held = self._held, []
+        while self._held and self._held[0][0] <= self.last + len(events):
+            after, deltas = self._held.popleft()
+            before = after - self.last
             self._commit(events[:before])
-            self.publish(held, self._held_after)
             events = events[before:]
+            self.publish(deltas, after)
         if events:
             self._commit(events)
 
@@ -66,22 +67,25 @@ class Tail:
     def publish(self, deltas: Sequence[Delta], after: int) -> None:
         """Publishes deltas once the events up to `after` are; they are nowhere else."""
         if self.last < after:
-            self._held.extend(deltas)
-            self._held_after = after
+            if not self._held or self._held[-1][0] != after:
+                self._held.append((after, []))
+            self._held[-1][1].extend(deltas)
             return
         self._partial.extend(deltas)
         self.broadcast.publish(deltas, after)
 
-    def reset(self, reason: str) -> None:
-        """Takes back the deltas since the last durable event."""
-        self._held.clear()
-        if self._partial:
+    def reset(self, reason: str, after: int) -> None:
+        """Takes back the deltas that came after event `after`: their answer begins again."""
+        if self._held and self._held[-1][0] == after:
+            self._held.pop()
+        elif self._partial and self.last >= after:
             self._partial.clear()
             self.broadcast.publish([Reset(reason)], self.last)
 
     def close(self, error: BaseException | None = None) -> None:
         """Ends every reader; with an error, readers raise it after what was published."""
-        self.reset("closed")
+        self._held.clear()
+        self.reset("closed", self.last)
         self.closed = True
         self.error = error
         self.broadcast.close()
@@ -89,16 +93,21 @@ class Tail:
 
 def coalesce(deltas: Sequence[Delta]) -> list[Delta]:
     """Returns fewer deltas that say the same: neighbours of one kind are joined."""
-    out: list[Delta] = []
-    for delta in deltas:
-        last = out[-1] if out else None
-        match last, delta:
-            case TextDelta(), TextDelta():
-                out[-1] = TextDelta(last.text + delta.text)
-            case ThinkingDelta(), ThinkingDelta():
-                out[-1] = ThinkingDelta(last.text + delta.text)
-            case CallDelta(), CallDelta() if last.index == delta.index:
-                out[-1] = CallDelta(last.index, last.id, last.name, last.arguments + delta.arguments)
-            case _:
-                out.append(delta)
-    return out
+    return [_joined(list(run)) for _, run in groupby(deltas, _kind)]
+
+
+def _kind(delta: Delta) -> tuple[type[Delta], int]:
+    return type(delta), delta.index if isinstance(delta, CallDelta) else 0
+
+
+def _joined(run: list[Delta]) -> Delta:
+    match run[0]:
+        case TextDelta():
+            return TextDelta("".join([delta.text for delta in run if isinstance(delta, TextDelta)]))
+        case ThinkingDelta():
+            return ThinkingDelta("".join([delta.text for delta in run if isinstance(delta, ThinkingDelta)]))
+        case CallDelta() as first:
+            arguments = "".join([delta.arguments for delta in run if isinstance(delta, CallDelta)])
+            return CallDelta(first.index, first.id, first.name, arguments)
+        case last:
+            return last  # one says it all

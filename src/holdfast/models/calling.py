@@ -83,8 +83,8 @@ def reserve(model: Model, request: ModelRequest, allowance: Allowance) -> Reserv
             return Exhausted("tokens")
     if allowance.cost is not None and price is not None:
         left = allowance.cost - price.bound(size, 0)
-        if price.output:
-            output = min(output, left * 1_000_000 // price.output)
+        if rate := price.bound(size, 1_000_000) - price.bound(size, 0):  # a long input makes output dearer, too
+            output = min(output, left * 1_000_000 // rate)
         if left < 0 or output < least:
             return Exhausted("dollars")
     return Reservation(size + output, price.bound(size, output) if price else None, output, binding=True)

@@ -36,10 +36,20 @@ class Binder:
         self._client = HttpClient(TRUSTED)
         self._models: dict[str, Model] = {}
         self._agents: dict[tuple[TenantId, Digest], BoundAgent] = {}
+        self._lent: dict[StreamId, dict[str, BoundAgent]] = {}
+        """Which agent each prompt of an open session came with: two with one spec may have other functions."""
 
     def knows(self, tenant: TenantId, agent: BoundAgent) -> bool:
         """Whether the log can name the agent by its digest."""
         return self._agents.get((tenant, agent.digest)) is agent
+
+    def lend(self, stream: StreamId, key: str, agent: BoundAgent) -> None:
+        """Gives the run of that prompt this very agent's functions."""
+        self._lent.setdefault(stream, {})[key] = agent
+
+    def forget(self, stream: StreamId) -> None:
+        """Lets go of what was lent to a session that is idle now."""
+        self._lent.pop(stream, None)
 
     async def remember(self, tenant: TenantId, agent: BoundAgent) -> None:
         """Sees to it that the log can name the agent by its digest."""
@@ -83,7 +93,7 @@ class Binder:
         """
         setup = run.setup.setup
         tenant = tenant_of(stream)
-        agent = self._agents.get((tenant, setup.spec))
+        agent = self._lent.get(stream, {}).get(run.key) or self._agents.get((tenant, setup.spec))
         if agent is not None:
             spec, tools = agent.spec, agent.tools
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from holdfast.engine.attempt import receive
 from holdfast.engine.events import CODEC, Forked, Rewound
 from holdfast.errors import UsageError
 from holdfast.flow.clock import Clock
@@ -48,8 +49,12 @@ async def rewind(journal: Journal, clock: Clock, claim: Claim, to: int) -> None:
         if not 0 <= to <= head.seq:
             raise UsageError(f"session {session_of(head.stream)!r} has no event {to}: name one from 0 to {head.seq}")
         pen = Pen(journal, claim, CODEC, clock, lambda _: None)
-        pen.taken = head.inbox_seq  # what was said to the part that goes, goes with it
-        while not await pen.park(Park("idle"), Rewound(to)):
-            pen.taken = pen.head.inbox_seq
+        while True:
+            for mail in await pen.mail():  # what was said to the part that goes, goes with it
+                for payload in receive(mail):
+                    pen.write(payload, actor=mail.actor, cause=mail.key)
+                pen.taken = mail.n
+            if await pen.park(Park("idle"), Rewound(to)):
+                return
     finally:
         await journal.release(head.stream, head.epoch)

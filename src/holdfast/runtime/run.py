@@ -128,7 +128,7 @@ class Run:
         return await self._post("answer", body, key or f"answer:{token}")
 
     async def _post(self, kind: str, body: bytes, key: str | None) -> Posted:
-        letter = Letter(key=key or new_key(), kind=kind, body=body, actor="user")
+        letter = Letter(key=key or new_key(), kind=kind, body=body, actor="user", urgent=kind == "abort")
         posted = await self._journal.post(self._stream, letter)
         if posted.status == "full":
             raise InboxFull(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import final
@@ -11,10 +14,10 @@ import msgspec
 
 from holdfast.engine.events import Prompt, Setup
 from holdfast.engine.state import State
-from holdfast.errors import InboxFull, LeaseHeld, SessionBusy, UnknownPrice, UnknownSession, UsageError
+from holdfast.errors import InboxFull, JournalError, SessionBusy, UnknownPrice, UnknownSession, UsageError
 from holdfast.flow.clock import Clock, SystemClock
 from holdfast.flow.ids import new_key, new_session
-from holdfast.journal.port import Journal, Letter
+from holdfast.journal.port import Journal, Letter, Mail
 from holdfast.runtime import branching
 from holdfast.runtime.binding import Binder
 from holdfast.runtime.bound import BoundAgent
@@ -36,7 +39,7 @@ class Runtime:
         self._clock = clock
         self._tenant = tenant
         self._bindings = Binder(journal, prices)
-        self._worker = Worker(journal, clock, self._bindings.bind)
+        self._worker = Worker(journal, clock, self._bindings.bind, self._bindings.forget)
 
     @staticmethod
     def open(
@@ -76,7 +79,7 @@ class Runtime:
         Raises:
             SessionBusy: `if_idle` was asked for and the session is not.
             InboxFull: the session has too much unread mail.
-            UnknownModel, UnknownPrice, InputTooLarge, UsageError: see their messages.
+            UnknownModel, UnknownPrice, AuthFailed, InputTooLarge, UsageError: see their messages.
         """
         message = said(text)
         limits = limits or agent.spec.limits
@@ -88,18 +91,26 @@ class Runtime:
         setup = Setup(agent.digest, agent.spec.model, limits, folder)
         key = key or new_key()
         letter = Letter(key=key, kind="prompt", body=msgspec.json.encode(Prompt(message, setup)), actor="user")
-        lease = self._worker.lease if self._worker.state(stream) is None else None
-        posted = await self.journal.post(stream, letter, if_idle=if_idle, lease=lease)
+        after = 0
+        self._bindings.lend(stream, key, agent)
+        try:
+            posted = await self.journal.post(stream, letter, if_idle=if_idle, lease=self._worker.lease)
+            claim = posted.claim or (await self._worker.inherit(stream) if posted.n else None)
+            if claim is not None:  # otherwise somebody drives it, and takes the prompt from the inbox
+                self._bindings.lend(
+                    stream, key, agent
+                )  # the session may have fallen idle, and been forgotten, meanwhile
+                after = claim.head.seq if posted.status == "accepted" else 0  # a duplicate may lie far back
+                await self._worker.begin(claim)
+        except asyncio.CancelledError:
+            self._worker.adopt(stream)
+            raise
         if posted.status == "busy":
             raise SessionBusy(f"session {session!r} is busy: wait for it, steer it, or send without if_idle")
         if posted.status == "full":
             raise InboxFull(
                 f"session {session!r} has too much unread mail: wait until it has read some, then send again"
             )
-        after = 0
-        if posted.claim is not None:  # otherwise somebody drives it, and takes the prompt from the inbox
-            after = posted.claim.head.seq if posted.status == "accepted" else 0  # a duplicate may lie far back
-            await self._worker.begin(posted.claim)
         return self._run(stream, key, after)
 
     async def resume(self, session: str, agent: BoundAgent | None = None) -> Run:
@@ -117,9 +128,9 @@ class Runtime:
             await self._bindings.remember(self._tenant, agent)
         stream = await self._known(session)
         if (driven := self._worker.state(stream)) is not None:
-            return self._run_of(stream, session, driven)
+            return self._run_of(stream, session, driven, ())
         claim = await self._worker.claim(stream)
-        return self._run_of(stream, session, await self._worker.begin(claim))
+        return self._run_of(stream, session, await self._worker.begin(claim), claim.mail)
 
     async def fork(self, session: str, *, at: int | None = None, name: str | None = None) -> SessionId:
         """Returns a new session that shares the log of another one up to event `at` (its end by default).
@@ -153,13 +164,14 @@ class Runtime:
         Sessions whose functions this process has not got are left to another.
         """
         taken = 0
-        for stream in await self.journal.due():
-            if tenant_of(stream) == self._tenant and self._worker.state(stream) is None:
-                try:
-                    await self._worker.begin(await self._worker.claim(stream))
-                    taken += 1
-                except (LeaseHeld, UsageError):
-                    continue
+        seen: set[StreamId] = set()
+        while fresh := [stream for stream in await self.journal.due(len(seen) + 100) if stream not in seen]:
+            seen.update(fresh)
+            for stream in fresh:
+                if tenant_of(stream) == self._tenant and self._worker.state(stream) is None:
+                    with contextlib.suppress(JournalError, UsageError):  # one that cannot be taken stops no other
+                        await self._worker.begin(await self._worker.claim(stream))
+                        taken += 1
         return taken
 
     async def close(self) -> None:
@@ -171,13 +183,15 @@ class Runtime:
     # ---- inside -------------------------------------------------------------------------------------------
 
     def _run(self, stream: StreamId, key: str, after: int) -> Run:
-        return Run(self.journal, stream, key, after, lambda: self._worker.tail(stream))
+        return Run(self.journal, stream, key, after, partial(self._worker.tail, stream))
 
-    def _run_of(self, stream: StreamId, session: str, state: State) -> Run:
-        run = state.run or state.last
-        if run is None:
+    def _run_of(self, stream: StreamId, session: str, state: State, unread: Sequence[Mail]) -> Run:
+        """Returns the open run, or the one that is about to open, or the last one."""
+        waiting = [*state.keys.values(), *(mail.key for mail in unread if mail.kind == "prompt")]
+        key = state.run.key if state.run else waiting[0] if waiting else state.last.key if state.last else None
+        if key is None:
             raise UnknownSession(f"session {session!r} has no run yet: give it a prompt")
-        return self._run(stream, run.key, 0)
+        return self._run(stream, key, 0)
 
     async def _known(self, session: str) -> StreamId:
         stream = stream_id(self._tenant, session)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import final
 
 from holdfast.engine.attempt import Attempt, Bind
@@ -31,6 +32,8 @@ __all__ = ("LEASE_SECONDS", "Worker")
 
 LEASE_SECONDS = 30
 """How long a session stays ours without a sign of life."""
+_AGAIN = 1.0
+"""Seconds until a session that could not be woken is looked at again."""
 
 
 def _nothing() -> None:
@@ -45,7 +48,11 @@ class _Live:
     stop_listening: Callable[[], None]
     task: asyncio.Task[None] | None = None
     fenced: bool = False
+    failed: bool = False
+    """Whether it cannot go on, and is about to be let go."""
     glance: asyncio.Task[None] | None = None
+    hinted: bool = False
+    """Whether mail may have come since the glance that is under way began."""
 
     def end(self) -> None:
         """Lets go of what refers back to it, so that nothing is left to the garbage collector."""
@@ -67,28 +74,32 @@ class _Parked:
 class Worker:
     """The sessions of one process."""
 
-    def __init__(self, journal: Journal, clock: Clock, bind: Bind) -> None:
+    def __init__(self, journal: Journal, clock: Clock, bind: Bind, forget: Callable[[StreamId], None]) -> None:
         self.name = worker_name()
         self.lease = Lease(self.name, LEASE_SECONDS * 1_000_000)
         self._journal = journal
         self._clock = clock
         self._bind = bind
+        self._forget = forget
         self._soon = Soon(clock, FLUSH_SECONDS)
         self._live: dict[StreamId, _Live] = {}
         self._parked: dict[StreamId, _Parked] = {}
+        self._failed: dict[StreamId, Tail] = {}
+        """Sessions this process could not go on with, for readers that come too late to have seen it."""
         self._wakes: set[asyncio.Task[None]] = set()
         self._heartbeat: asyncio.Task[None] | None = None
-        self._closing = False
+        self._closed: Tail | None = None
+        """Of every session, once this is closed."""
 
     def tail(self, stream: StreamId) -> Tail | None:
-        """Returns the live tail of a session this process drives."""
+        """Returns the live tail of a session this process drives; a closed one where it cannot, and why."""
         live = self._live.get(stream)
-        return live.attempt.tail if live else None
+        return live.attempt.tail if live else self._failed.get(stream) or self._closed
 
     def state(self, stream: StreamId) -> State | None:
-        """Returns the state of a session this process drives."""
+        """Returns the state of a session this process drives, and goes on with."""
         live = self._live.get(stream)
-        return live.attempt.state if live else None
+        return live.attempt.state if live and not live.failed else None
 
     async def claim(self, stream: StreamId) -> Claim:
         """Claims a session, also from an owner that is known to be dead.
@@ -102,6 +113,16 @@ class Worker:
             if held.owner == self.name or is_alive(held.owner):
                 raise
             return await self._journal.claim(stream, self.name, LEASE_SECONDS * 1_000_000, over=held.epoch)
+
+    async def inherit(self, stream: StreamId) -> Claim | None:
+        """Claims a session whose owner is known to be dead; None when it is, or may be, in good hands."""
+        head = None if stream in self._live else await self._journal.head(stream)
+        if head is None or head.owner is None or is_alive(head.owner):
+            return None
+        try:
+            return await self._journal.claim(stream, self.name, LEASE_SECONDS * 1_000_000, over=head.epoch)
+        except LeaseHeld:
+            return None  # another heir was quicker
 
     async def load(self, claim: Claim) -> State:
         """Returns the state of a claimed session.
@@ -123,17 +144,23 @@ class Worker:
     async def begin(self, claim: Claim) -> State:
         """Starts driving a claimed session and returns its state as it was found."""
         stream = claim.head.stream
+        if (stale := self._live.get(stream)) is not None and stale.task is not None:
+            # It gave the session up, or slept through the end of its lease, and has not heard of it yet.
+            stale.fenced = True
+            stale.task.cancel()
+            await asyncio.wait([stale.task])
         try:
             state = State() if claim.head.seq == 0 else await self.load(claim)
         except HoldfastError:
             await self._journal.release(stream, claim.head.epoch)
             raise
         self._unpark(stream)
+        self._failed.pop(stream, None)
         tail = Tail(stream, claim.head.seq)
         pen = Pen(self._journal, claim, CODEC, self._clock, tail.commit, self._soon)
         attempt = Attempt(state, pen, tail, self._clock, self._bind)
         live = _Live(attempt, _nothing)
-        live.stop_listening = self._journal.listen(stream, lambda: self._hinted(live), mail=True)
+        live.stop_listening = self._journal.listen(stream, partial(self._hinted, live), mail=True)
         self._live[stream] = live
         live.task = asyncio.create_task(self._drive(live))
         if self._heartbeat is None:
@@ -142,10 +169,11 @@ class Worker:
 
     async def close(self) -> None:
         """Stops driving, without a word in any log: whatever is open stays open."""
-        self._closing = True
+        self._closed = Tail(StreamId(""), 0)
+        self._closed.close(UsageError("the runtime was closed: open the store again to go on, or to see what happened"))
         for stream in list(self._parked):
             self._unpark(stream)
-        tasks = [live.task for live in self._live.values() if live.task]
+        tasks = [task for live in self._live.values() for task in (live.task, live.glance) if task]
         tasks += [self._heartbeat] if self._heartbeat else []
         tasks += self._wakes
         for task in tasks:
@@ -163,28 +191,42 @@ class Worker:
             if live.fenced:
                 return
             error = UsageError(f"the runtime was closed while session {stream!r} was running: resume it to go on")
-            await self._release(attempt)
-        except HoldfastError as caught:
+            with contextlib.suppress(HoldfastError):  # what is finished is written down, if it can be
+                await asyncio.shield(attempt.pen.sync())
+            await self._release(live)
+        except Exception as caught:  # noqa: BLE001 - boundary: a run; whoever waits for it must hear of it
             error = caught
-            await self._release(attempt)
+            await self._release(live)
         finally:
             live.end()
             del self._live[stream]
             if error is None:
+                if attempt.pen.head.state == "idle":
+                    self._forget(stream)
                 self._park(attempt)
+            else:
+                self._fail(stream, error)
             tail.close(error)
 
-    async def _release(self, attempt: Attempt) -> None:
+    def _fail(self, stream: StreamId, error: BaseException) -> None:
+        self._failed[stream] = Tail(stream, 0)
+        self._failed[stream].close(error.with_traceback(None))  # a traceback would keep the whole session
+
+    async def _release(self, live: _Live) -> None:
+        live.failed = True
         with contextlib.suppress(StorageError):  # then the lease runs out by itself
-            await asyncio.shield(self._journal.release(attempt.pen.stream, attempt.pen.epoch))
+            await asyncio.shield(self._journal.release(live.attempt.pen.stream, live.attempt.pen.epoch))
 
     def _hinted(self, live: _Live) -> None:
+        live.hinted = live.attempt.pen.hinted = True
         if live.task is not None and live.glance is None:
             live.glance = asyncio.create_task(self._glance(live))
 
     async def _glance(self, live: _Live) -> None:
         try:
-            await live.attempt.glance()
+            while live.hinted:
+                live.hinted = False
+                await live.attempt.glance()
         except HoldfastError:
             pass  # the store refuses: the loop meets that by itself
         finally:
@@ -192,7 +234,7 @@ class Worker:
 
     def _park(self, attempt: Attempt) -> None:
         head = attempt.pen.head
-        if self._closing or head.state != "waiting":
+        if self._closed or head.state != "waiting":
             return
         timer = None
         if head.wake_at is not None:
@@ -209,20 +251,48 @@ class Worker:
                 parked.timer.cancel()
 
     def _wake(self, stream: StreamId) -> None:
-        if not self._closing:
-            task = asyncio.create_task(self._rouse(stream))
-            self._wakes.add(task)
-            task.add_done_callback(self._wakes.discard)
+        if not self._closed:
+            self._run(self._rouse(stream))
+
+    def adopt(self, stream: StreamId) -> None:
+        """Takes up a session that may be ours without anybody driving it: whoever began it was cancelled."""
+        self._run(self._adopt(stream))
+
+    def _run(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(work)
+        self._wakes.add(task)
+        task.add_done_callback(self._wakes.discard)
+
+    async def _adopt(self, stream: StreamId) -> None:
+        with contextlib.suppress(HoldfastError):
+            try:
+                claim = await self._journal.claim(stream, self.name, LEASE_SECONDS * 1_000_000)
+            except LeaseHeld as held:
+                if held.owner != self.name or stream in self._live:
+                    return
+                claim = await self._journal.claim(stream, self.name, LEASE_SECONDS * 1_000_000, over=held.epoch)
+            await self.begin(claim)
 
     async def _rouse(self, stream: StreamId) -> None:
         """Takes a parked session up again if there is a reason to."""
-        head = await self._journal.head(stream)
-        if head is None or stream in self._live or stream not in self._parked:
-            return
-        due = head.wake_at is not None and head.wake_at <= self._clock.now()
-        if head.unread or due or head.state == "running":
-            with contextlib.suppress(LeaseHeld):  # then another worker was quicker
+        try:
+            head = await self._journal.head(stream)
+            if head is None or stream in self._live or stream not in self._parked:
+                return
+            due = head.wake_at is not None and head.wake_at <= self._clock.now()
+            if head.unread or due or head.state == "running":
                 await self.begin(await self.claim(stream))
+            elif head.wake_at is not None:  # too early: the wall clock is not the one timers run by
+                delay = (head.wake_at - self._clock.now()) / 1e6
+                self._parked[stream].timer = self._clock.call_later(delay, lambda: self._wake(stream))
+            elif head.state == "idle":
+                self._unpark(stream)
+        except (LeaseHeld, StorageError):  # another worker was quicker, for now at least
+            if (parked := self._parked.get(stream)) is not None:
+                parked.timer = self._clock.call_later(_AGAIN, lambda: self._wake(stream))
+        except HoldfastError as error:
+            self._unpark(stream)
+            self._fail(stream, error)
 
     async def _beat(self) -> None:
         while True:

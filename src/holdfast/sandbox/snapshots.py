@@ -149,6 +149,7 @@ def _unchanged(workspace: Workspace, entry: _Entry) -> bool:
     status = workspace.status(entry.path, follow=False)
     if status is None or not stat.S_ISREG(status.st_mode):
         return False
+    workspace.ask_guard()
     with workspace.at(entry.path) as place:
         sweep(place)
     if (stat.S_IMODE(status.st_mode), status.st_size) != (entry.mode, entry.size):
@@ -161,6 +162,7 @@ def _put_back(workspace: Workspace, entry: _Entry, data: bytes | None) -> None:
         _make_absent(workspace, entry)
         return
     with workspace.at(entry.path, make=True) as place:
+        workspace.ask_guard()
         sweep(place)
         if not _is_kind(place.status(), entry, place):
             _remove(place)
@@ -174,6 +176,7 @@ def _put_back(workspace: Workspace, entry: _Entry, data: bytes | None) -> None:
 
 def _make_absent(workspace: Workspace, entry: _Entry) -> None:
     with suppress(FileNotFoundError, NotADirectoryError), workspace.at(entry.path) as place:
+        workspace.ask_guard()
         sweep(place)
         _remove(place)
     for folder in reversed(entry.missing):

@@ -19,7 +19,7 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -61,6 +61,13 @@ class Workspace:
         self.env = dict(env or {})
         """What commands get in their environment on top of the clean one."""
         self._root = str(self.root)
+        self.guard: Callable[[], None] | None = None
+        """Asked, in the thread that does it, before a file is changed; raises when this process must not any more."""
+
+    def ask_guard(self) -> None:
+        """Raises what the guard raises, if there is one and it objects."""
+        if self.guard is not None:
+            self.guard()
 
     @contextmanager
     def reading(self, path: str) -> Generator[IO[bytes], None, None]:
@@ -119,6 +126,7 @@ class Workspace:
             OSError: it is a folder, write-protected, or the disk is full.
         """
         check(self._root, path)
+        self.ask_guard()
         if path.endswith("/"):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         with walk(self._root, path, make=True) as place:
@@ -131,7 +139,7 @@ class Workspace:
             if mode is None and status is not None and not os.access(place.name, os.W_OK, dir_fd=place.folder):
                 raise PermissionError(errno.EACCES, "the file is write-protected", path)
             try:
-                _put(place, data, status, mode)
+                _put(place, data, status, mode, self.ask_guard)
             except OSError as error:
                 raise _renamed(error, path) from None
 
@@ -188,7 +196,9 @@ def sweep(place: Place) -> None:
         os.close(folder)
 
 
-def _put(place: Place, data: bytes, status: os.stat_result | None, mode: int | None) -> None:
+def _put(
+    place: Place, data: bytes, status: os.stat_result | None, mode: int | None, ask_guard: Callable[[], None]
+) -> None:
     temporary = _temporary(place.name) + secrets.token_hex(6)
     descriptor = os.open(temporary, _CREATE, 0o666, dir_fd=place.folder)
     try:
@@ -203,6 +213,8 @@ def _put(place: Place, data: bytes, status: os.stat_result | None, mode: int | N
                 mode = stat.S_IMODE(status.st_mode)
             if mode is not None:
                 os.fchmod(descriptor, mode)
+        # Asked only now: a later owner sweeps the new file away before it looks at the old one.
+        ask_guard()
         os.rename(temporary, place.name, src_dir_fd=place.folder, dst_dir_fd=place.folder)
     except BaseException:
         with suppress(FileNotFoundError):

@@ -9,12 +9,14 @@ An `async def` runs in the event loop and can be cancelled; a plain `def` runs i
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import re
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import partial
 from operator import attrgetter
+from types import FunctionType
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 import msgspec
@@ -137,7 +139,7 @@ def _declare(
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         raise UndescribableTool(f"tool {name!r} is a generator; return the whole result instead of yielding it")
     text, entries = split_docstring(inspect.getdoc(function))
-    closure: Mapping[str, Any] = inspect.getclosurevars(function).nonlocals if inspect.isfunction(function) else {}
+    closure = _closure(function) if inspect.isfunction(function) else {}
     unbound = _is_method(function)
     described = describe(name, function, entries, {**names, **closure}, skip=int(unbound))
     given: dict[str, Any] = {"description": text, "reference": _reference_of(function)}
@@ -212,6 +214,15 @@ def _reference_of(function: Callable[..., Any]) -> str:
     plain = function.func if isinstance(function, partial) else function
     named = plain if hasattr(plain, "__qualname__") else type(plain)
     return f"{named.__module__}:{named.__qualname__}"
+
+
+def _closure(function: FunctionType) -> dict[str, Any]:
+    """The names of functions around it that it uses, those left out that get their value later."""
+    names: dict[str, Any] = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with contextlib.suppress(ValueError):  # the cell is empty
+            names[name] = cell.cell_contents
+    return names
 
 
 def _local_names(frame: Any) -> dict[str, Any]:

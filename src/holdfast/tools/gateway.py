@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, final
 
 import msgspec
 
-from holdfast.errors import HoldfastError, PathEscape
+from holdfast.errors import Fenced, HoldfastError, PathEscape
+from holdfast.journal.owning import Pen
 from holdfast.sandbox import snapshots
 from holdfast.sandbox.workspace import Workspace
 from holdfast.storage.blobs import BlobStore
@@ -60,6 +62,8 @@ class Admitted(msgspec.Struct, frozen=True):
 class Gateway:
     """The tools of one run, and the place they act in."""
 
+    __slots__ = ("_blobs", "_pen", "_stream", "_tools", "_workspace")
+
     def __init__(
         self, tools: Iterable[Tool], *, stream: StreamId, workspace: Workspace | None, blobs: BlobStore
     ) -> None:
@@ -67,6 +71,13 @@ class Gateway:
         self._stream = stream
         self._workspace = workspace
         self._blobs = blobs
+        self._pen: Pen | None = None
+
+    def attach(self, pen: Pen) -> None:
+        """Ties every effect to the attempt of that pen: a process that lost its session touches nothing more."""
+        self._pen = pen
+        if self._workspace is not None:
+            self._workspace.guard = partial(_ensure_held, pen, asyncio.get_running_loop())
 
     @property
     def specs(self) -> tuple[ToolSpec, ...]:
@@ -85,12 +96,15 @@ class Gateway:
             return refusal(f"There is no tool {call.name!r}. Tools: {known}.", "unsupported_tool", "tool_unsupported")
         try:
             arguments = _parse(tool, call.arguments, cut=cut)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:  # the second: brackets nested by the thousand
             hint = (
                 f"Arguments of {call.name!r} do not fit: {error}. Call it again with arguments that match its schema."
             )
             return refusal(hint, "invalid_input", "tool_invalid_input")
-        effect = tool.effect(arguments) if tool.effect else tool.spec.effect
+        try:
+            effect = tool.effect(arguments) if tool.effect else tool.spec.effect
+        except Exception as error:  # noqa: BLE001 - boundary: a tool call; this is its author's function, too
+            return _raised(call.name, "effect", error)
         return Admitted(call, tool, arguments, effect, f"{self._stream}/{name}")
 
     async def protect(self, admitted: Admitted) -> Admitted | Refused:
@@ -100,6 +114,9 @@ class Gateway:
             return admitted
         try:
             paths = touches(admitted.arguments)
+        except Exception as error:  # noqa: BLE001 - boundary: a tool call, as above
+            return _raised(admitted.call.name, "touches", error)
+        try:
             snapshot = await snapshots.take(self._workspace, paths, self._blobs, tenant_of(self._stream))
         except PathEscape as error:
             return refusal(str(error), "permission_denied", "tool_permission_denied", denied=True)
@@ -119,29 +136,43 @@ class Gateway:
 
         Raises:
             asyncio.CancelledError: the run wants it to stop.
+            Fenced: the session has another owner, and nothing more was done.
         """
         tool, call = admitted.tool, admitted.call
+        if self._pen is not None:
+            await self._pen.hold()
         context = ToolContext(call_id=call.id, stream=self._stream, key=admitted.key, workspace=self._workspace)
         try:
             if tool.spec.timeout is None:
                 return _shaped(await tool.run(admitted.arguments, context))
             return await _timed(tool, tool.spec.timeout, admitted.arguments, context)
+        except Fenced:
+            raise
         except PathEscape as error:
             return ToolResult(str(error), _failure("permission_denied"))
         except ToolFailure as error:
-            return ToolResult(str(error), _failure(error.code), error.metadata)
+            return ToolResult(str(error), _failure(str(error.code)), _shown(error.metadata))
+        except asyncio.CancelledError as error:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            return _broken(call.name, error)  # nobody cancelled the call: something it awaited was cancelled
         except (Exception, SystemExit) as error:  # noqa: BLE001 - boundary: a tool call; whatever its author did wrong, the model reads
-            text = f"{call.name!r} failed: {type(error).__name__}: {error}"
-            return ToolResult(text, _failure("execution_failed"))
+            return _broken(call.name, error)
 
     def finish(self, admitted: Admitted, raw: ToolResult) -> ToolResult:
         """Returns the result as the model reads it: valid text, and no more of it than the tool may give."""
         content, limit = raw.content, admitted.tool.spec.max_output
-        if not content.isascii():
-            content = content.encode("utf-8", "replace").decode()  # a lone surrogate cannot be written down
         if len(content) > limit:
             content = _bounded(content, limit)
+        if not content.isascii():
+            content = content.encode("utf-8", "replace").decode()  # a lone surrogate cannot be written down
         return raw if content is raw.content else msgspec.structs.replace(raw, content=content)
+
+
+def _ensure_held(pen: Pen, loop: asyncio.AbstractEventLoop) -> None:
+    """The same for what is done in a thread."""
+    if not pen.held:
+        asyncio.run_coroutine_threadsafe(pen.hold(), loop).result()
 
 
 async def _timed(tool: Tool, seconds: float, arguments: Any, context: ToolContext) -> ToolResult | Wait:
@@ -198,8 +229,33 @@ def _failure(code: str) -> ToolError:
     return ToolError(code, reasons.get(code, "tool_backend_failure"), status, retryable=code == "timeout")
 
 
+def _raised(name: str, function: str, error: Exception) -> Refused:
+    text = f"The {function!r} function of {name!r} failed, so it was not run: {type(error).__name__}: {error}"
+    return refusal(text, "execution_failed", "tool_backend_failure")
+
+
+def _broken(name: str, error: BaseException) -> ToolResult:
+    return ToolResult(f"{name!r} failed: {type(error).__name__}: {error}", _failure("execution_failed"))
+
+
 def _shaped(raw: Output) -> ToolResult | Wait:
-    return raw if isinstance(raw, (ToolResult, Wait)) else ToolResult(_as_text(raw))
+    if isinstance(raw, Wait):
+        return msgspec.json.decode(msgspec.json.encode(raw), type=Wait)  # what cannot be read again must not be logged
+    if not isinstance(raw, ToolResult):
+        return ToolResult(_as_text(raw))
+    content = _as_text(raw.content)
+    if content is raw.content and raw.error is None and raw.metadata == {}:
+        return raw
+    shaped = msgspec.structs.replace(raw, content=content, metadata=_shown(raw.metadata))
+    return msgspec.json.decode(msgspec.json.encode(shaped), type=ToolResult)  # as above
+
+
+def _shown(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Returns metadata as the log can hold it; what JSON has no word for is left out, all of it."""
+    try:
+        return msgspec.json.decode(msgspec.json.encode(metadata, enc_hook=_pydantic), type=dict[str, Any])
+    except (msgspec.MsgspecError, TypeError, ValueError, NotImplementedError, RecursionError):
+        return {}
 
 
 def _as_text(raw: object) -> str:
@@ -221,4 +277,4 @@ def _bounded(text: str, limit: int) -> str:
     head, tail = limit * 2 // 3, limit // 3
     left_out = len(text) - head - tail
     note = f"\n[... {left_out} of {len(text)} characters left out; ask for less at a time ...]\n"
-    return text[:head] + note + text[-tail:]
+    return text[:head] + note + text[len(text) - tail :]

@@ -30,8 +30,11 @@ class Effect(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     @property
     def repeatable(self) -> bool:
-        """Whether doing it twice equals doing it once, with nothing to put back first."""
-        return not self.workspace and self.outside in ("none", "keyed")
+        """Whether doing it twice equals doing it once, even if nobody remembers the first time.
+
+        A keyed one is not: its key has to be remembered, or the call is made again under another.
+        """
+        return not self.workspace and self.outside == "none"
 
 
 class ToolSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from holdfast.errors import Corrupt, Fenced, LeaseHeld, UnknownSession, UsageError
-from holdfast.journal.port import INBOX_LIMIT, Head, Park, Posted, Record, Unread
+from holdfast.journal.port import INBOX_LIMIT, URGENT_LIMIT, Head, Park, Posted, Record, Unread
 from holdfast.types import BatchId, StreamId, WorkerId, tenant_of
 
 __all__ = (
@@ -89,7 +89,7 @@ def appended(
         Fenced: the epoch is not the current one, or the stream was given up.
         Corrupt: the epoch is right and the numbers are not.
     """
-    if head.last_batch == batch:
+    if head.last_batch == batch and head.epoch == epoch:
         return head
     if head.epoch != epoch or head.owner is None:
         raise Fenced(
@@ -118,11 +118,11 @@ def appended(
     )
 
 
-def posted(head: Head, *, if_idle: bool, now: int) -> Head | Posted:
+def posted(head: Head, *, if_idle: bool, urgent: bool, now: int) -> Head | Posted:
     """Returns the head with one more message, or the refusal."""
     if if_idle and (head.state != "idle" or head.unread):
         return Posted("busy")
-    if head.inbox_seq - head.inbox_taken >= INBOX_LIMIT:
+    if head.inbox_seq - head.inbox_taken >= INBOX_LIMIT + (URGENT_LIMIT if urgent else 0):
         return Posted("full")
     return replace(head, inbox_seq=head.inbox_seq + 1, updated_at=now)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from holdfast.types import StreamId
 
@@ -38,15 +39,14 @@ class Hints:
         """
         listener = (asyncio.get_running_loop(), hint, mail)
         self._listeners.setdefault(stream, []).append(listener)
+        return partial(self._stop, stream, listener)
 
-        def stop() -> None:
-            listeners = self._listeners.get(stream, [])
-            if listener in listeners:
-                listeners.remove(listener)
-                if not listeners:
-                    del self._listeners[stream]
-
-        return stop
+    def _stop(self, stream: StreamId, listener: _Listener) -> None:
+        listeners = self._listeners.get(stream, [])
+        if listener in listeners:
+            listeners.remove(listener)
+            if not listeners:
+                del self._listeners[stream]
 
     def wanted(self, stream: StreamId) -> bool:
         """Whether somebody wants to hear of more than mail."""

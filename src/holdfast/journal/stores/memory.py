@@ -44,7 +44,7 @@ class MemoryJournal(Journal):
         self._blobs = MemoryBlobStore()
         self._hints = Hints()
         self._streams: dict[StreamId, _Stream] = {}
-        self._feed: list[tuple[StreamId, Record]] = []
+        self._feed: list[FeedItem] = []
         self._restless: dict[StreamId, _Stream] = {}
         """Those that are, or will be, due."""
 
@@ -150,7 +150,9 @@ class MemoryJournal(Journal):
         found = self._streams.get(stream)
         if found is not None and (first := found.keys.get(letter.key)):
             return Posted("duplicate", first)
-        head = rules.posted(found.head if found else rules.created(stream, now), if_idle=if_idle, now=now)
+        head = rules.posted(
+            found.head if found else rules.created(stream, now), if_idle=if_idle, urgent=letter.urgent, now=now
+        )
         if isinstance(head, Posted):
             return head
         n = head.inbox_seq
@@ -199,9 +201,9 @@ class MemoryJournal(Journal):
         """Returns records of all streams in the order in which they were written."""
         wanted = frozenset(types)
         items = (
-            FeedItem(position, stream, record)
-            for position, (stream, record) in enumerate(islice(self._feed, max(after, 0), None), max(after, 0) + 1)
-            if (not wanted or record.type in wanted) and (tenant is None or tenant_of(stream) == tenant)
+            item
+            for item in islice(self._feed, max(after, 0), None)
+            if (not wanted or item.record.type in wanted) and (tenant is None or tenant_of(item.stream) == tenant)
         )
         return list(islice(items, limit))
 
@@ -239,7 +241,7 @@ class MemoryJournal(Journal):
             if record.content is not None:
                 record = self._lightened(tenant_of(name), record)  # noqa: PLW2901 - the same record without its content
             stream.records.append(record)
-            self._feed.append((name, record))
+            self._feed.append(FeedItem(len(self._feed) + 1, name, record))
 
     def _lightened(self, tenant: TenantId, record: Record) -> Record:
         if record.blob is None or record.content is None:

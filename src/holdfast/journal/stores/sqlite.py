@@ -232,7 +232,7 @@ class SqliteJournal(Journal):
         if first is not None and found is not None:
             posted, head = Posted("duplicate", first), found
         else:
-            after = rules.posted(found or rules.created(stream, now), if_idle=if_idle, now=now)
+            after = rules.posted(found or rules.created(stream, now), if_idle=if_idle, urgent=letter.urgent, now=now)
             if isinstance(after, Posted):
                 return after
             posted, head = Posted("accepted", after.inbox_seq), after

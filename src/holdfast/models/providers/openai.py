@@ -197,7 +197,10 @@ class OpenAIModel(Model):
         """Returns the most a call can have used, for a server that does not say what it did."""
         said = len(msgspec.json.encode(message.parts))
         cap = request.max_output_tokens
-        return Usage(self.size(request), said if cap is None else min(said, cap))
+        bare = msgspec.structs.replace(
+            request, max_output_tokens=None
+        )  # what was reserved did not count the cap itself
+        return Usage(self.size(bare), said if cap is None else min(said, cap))
 
 
 async def _run_out(answer: Exchange, clock: Clock) -> None:
