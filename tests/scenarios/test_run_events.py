@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -312,9 +313,11 @@ async def test_an_event_nobody_knows_is_kept_byte_for_byte_shown_and_passed_over
 
 
 @pytest.mark.requirement("journal:must-understand-not-owned")
-async def test_an_event_that_must_be_understood_keeps_this_version_from_owning_but_not_from_showing() -> None:
+async def test_an_event_that_must_be_understood_keeps_this_version_from_owning_but_not_from_showing(
+    tmp_path: Path,
+) -> None:
     body = b'{"seq":5,"id":"x","type":"law.changed","at":5,"epoch":2,"must_understand":true,"data":{"to":1}}'
-    async with scene(["one", "two"]) as s:
+    async with scene(["one", "two"], url=store("sqlite", tmp_path)) as s:
         first = await s.runtime.start(AGENT, "a", session="s")
         await soon(first.result())
         await append(s, Record(5, "law.changed", body))
@@ -324,10 +327,14 @@ async def test_an_event_that_must_be_understood_keeps_this_version_from_owning_b
         head = await s.runtime.journal.head(STREAM)
         assert head is not None
         assert head.owner is None, "it was given up at once"
-        assert [event.type for event in await s.log()][-1] == "law.changed"
         assert CODEC.encode((await s.log())[4]) == body
         assert (await soon(first.result())).output == "one"
         assert len(s.server.requests) == 1
+        show = [sys.executable, "-m", "holdfast", "runs", "show", "s", "--store", s.url]
+        child = await asyncio.create_subprocess_exec(*show, stdout=asyncio.subprocess.PIPE)
+        out, _ = await soon(child.communicate(), 10)
+    assert child.returncode == 0
+    assert b"law.changed" in out
 
 
 async def test_a_run_that_is_cut_off_and_made_again_never_shows_text_twice_to_anybody(tmp_path: Path) -> None:

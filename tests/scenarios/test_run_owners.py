@@ -146,7 +146,9 @@ async def test_a_lease_is_kept_alive_as_long_as_the_run_goes_on(tmp_path: Path) 
     async with scene([Turn("never", fault=Hang())], url=url(tmp_path), clock=clock) as s:
         await s.runtime.start(AGENT, "go", session="s")
         await soon(s.server.arrived(1))
+        await clock.advance(0.05)
         for _ in range(6):
+            await until(lambda: clock.waiting > 0, "the heart beats again")
             head = await s.runtime.journal.head(STREAM)
             assert head is not None
             before = head.lease_until
