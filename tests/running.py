@@ -25,7 +25,7 @@ from holdfast.flow.clock import Clock, SystemClock, Timer
 from holdfast.journal.port import Journal
 from holdfast.journal.reading import read_events
 from holdfast.net.client import HttpClient
-from holdfast.net.sessions import NetSettings
+from holdfast.net.pooling import NetSettings
 from holdfast.runtime.opening import open_journal
 from holdfast.runtime.run import Run, RunResult
 from holdfast.runtime.runtime import Runtime

@@ -13,7 +13,7 @@ from ..floor.measure import CASE, MODEL, Run, measure
 from .stores import store_url
 
 
-@tool
+@tool(effect="none")
 async def add(a: int, b: int) -> int:
     """Add."""
     return a + b

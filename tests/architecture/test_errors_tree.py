@@ -59,7 +59,7 @@ BOUNDARIES = {
     "src/holdfast/tools/gateway.py": 2,  # a tool call
     "src/holdfast/runtime/working.py": 1,  # a run
     "src/holdfast/testing/answering.py": 2,  # a surface: the scripted server, around a test's own function
-    "src/holdfast/storage/sqlite.py": 2,  # these two hand it, as it is, to the one who waits for the answer
+    "src/holdfast/storage/sqlite.py": 3,  # these three hand it, as it is, to the one who waits for the answer
     "src/holdfast/tools/threads.py": 1,
 }
 """How many handlers catch everything and do not raise it again."""

@@ -27,7 +27,7 @@ __all__ = ("BLOB_BYTES", "FLUSH_SECONDS", "Pen", "Reference", "to_record")
 
 BLOB_BYTES = 32 * 1024
 """An event larger than this leaves its content in a blob."""
-FLUSH_SECONDS = 0.01
+FLUSH_SECONDS = 0.02
 """How long a flush may leave events in memory."""
 
 
@@ -92,7 +92,8 @@ class Pen:
         self._batch: BatchId = new_batch()
         self._inflight: asyncio.Future[Head | Unread] | None = None
         self._soon = soon or Soon(clock, FLUSH_SECONDS)
-        self._flushing = False
+        self._flushing = 0
+        """The last event that waits for a flush; 0 when none was asked for."""
 
     @property
     def stream(self) -> StreamId:
@@ -172,13 +173,13 @@ class Pen:
         Soon is a moment later: what a barrier takes along in that time saves a transaction.
         """
         if not self._flushing and self._pending:
-            self._flushing = True
+            self._flushing = self._seq
             self._soon(self._flush)
 
     def _flush(self) -> None:
-        self._flushing = False
-        if self._inflight is not None:
-            self.flush()  # what is on its way may not take everything along
+        flushing, self._flushing = self._flushing, 0
+        if self._inflight is not None or (self._pending and self._pending[0].seq > flushing):
+            self.flush()  # what is on its way may not take everything along; what came later has its own moment
         elif self._pending:
             with contextlib.suppress(HoldfastError):  # it is tried again, and fails again, at the next sync
                 self._begin()

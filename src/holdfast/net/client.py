@@ -17,7 +17,7 @@ from typing import final
 from holdfast.net.exchange import Exchange
 from holdfast.net.guarding import Resolve
 from holdfast.net.hops import Hop, checked_url
-from holdfast.net.sessions import NetSettings, Sessions
+from holdfast.net.pooling import NetSettings, Pools
 from holdfast.safety.addresses import AddressPolicy
 
 __all__ = ("HttpClient",)
@@ -27,12 +27,12 @@ __all__ = ("HttpClient",)
 class HttpClient:
     """Sends HTTP requests to the addresses that a policy allows; usable from any event loop."""
 
-    __slots__ = ("_sessions",)
+    __slots__ = ("_pools",)
 
     def __init__(
         self, policy: AddressPolicy, settings: NetSettings | None = None, *, resolve: Resolve | None = None
     ) -> None:
-        self._sessions = Sessions(policy, settings or NetSettings(), resolve)
+        self._pools = Pools(policy, settings or NetSettings(), resolve)
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str] | None = None, *, redirects: int = 0) -> Exchange:
         """Returns a POST, sent when it is entered with `async with`.
@@ -64,11 +64,11 @@ class HttpClient:
         Raises:
             RequestRefused: the URL is none that is sent to.
         """
-        return Exchange(self._sessions, Hop(method, checked_url(url), body, headers), redirects)
+        return Exchange(self._pools, Hop(method, checked_url(url), body, headers), redirects)
 
     async def close(self) -> None:
         """Closes what is open in the running loop; a later request opens it again."""
-        await self._sessions.close()
+        await self._pools.close()
 
     async def __aenter__(self) -> HttpClient:
         """Returns itself."""

@@ -3,43 +3,49 @@
 An exchange is entered once. Leaving it gives the connection back when the body was read to its end, and drops it
 otherwise. What is handed out is bytes after decompression, bounded in sum: the library unpacks a bounded piece at a
 time and stops reading while nobody takes, so a small body that unpacks into a huge one costs no memory.
+
+The library connects, keeps connections, and parses answers. Its request objects, with a task to write each body, are
+left out: they cost as much as the whole exchange, and a request that is bytes already needs none of what they do.
 """
 
 from __future__ import annotations
 
-import asyncio
-import io
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Final, final
 
-from aiohttp import ClientResponse
+import aiohttp
+from aiohttp.streams import StreamReader
 
 from holdfast.errors import AnswerTooLarge, ProtocolError
 from holdfast.net.failures import CAUGHT, translated
-from holdfast.net.hops import REDIRECTS, Hop, next_hop, origin_of
-from holdfast.net.sessions import Sessions
+from holdfast.net.hops import REDIRECTS, Hop, head_of, next_hop, origin_of
+from holdfast.net.pooling import Pools, Reading
 
 __all__ = ("Exchange",)
 
-_TAKEN_AT_ONCE: Final = 64 * 1024  # a body up to this never waits for the other side to read
-_SENT_WHOLE: Final = 1024 * 1024  # above, the library wants a file and lets others run between its pieces
+_REPEATABLE: Final = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE"))
+"""Sent again when a kept connection turns out to be closed (RFC 9110, 9.2.2)."""
+_SENT_AT_ONCE: Final = 64 * 1024
+_NOT_WAITING: Final = float("-inf")
 
 
 @final
-class Exchange:
+class Exchange(Reading):
     """A request and its answer: `async with client.post(...) as answer: async for data in answer: ...`."""
 
-    __slots__ = ("_answer", "_hop", "_left", "_place", "_read", "_redirects", "_sessions", "headers", "status")
+    __slots__ = ("_connection", "_content", "_hop", "_left", "_pool", "_pools", "_protocol", "_read", "_redirects")
 
-    def __init__(self, sessions: Sessions, hop: Hop, redirects: int) -> None:
-        self._sessions = sessions
+    def __init__(self, pools: Pools, hop: Hop, redirects: int) -> None:
+        self._pools = pools
         self._hop = hop
         self._redirects = redirects
-        self._left = sessions.settings.body_limit
+        self._left = pools.settings.body_limit
+        self._content: StreamReader | None = None
+        self.quiet = 0.0
         self.status = 0
         """The HTTP status."""
-        self.headers: Mapping[str, str]
+        self.headers: Mapping[str, str] = {}
         """The answer's headers; names match in any case."""
 
     async def __aenter__(self) -> Exchange:
@@ -48,30 +54,21 @@ class Exchange:
         Raises:
             NetError: there is no answer; the subclass says why.
         """
-        answer = await self._send()
-        if self._redirects and answer.status in REDIRECTS:
-            answer = await self._follow(answer)
-        self._answer = answer
-        self._place.answers.add(answer)
-        self._read = answer.content.readany
-        self.status = answer.status
-        self.headers = answer.headers
+        await self._send()
+        if self._redirects and self.status in REDIRECTS:
+            await self._follow()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Gives the connection back, or drops it when the body was not read to its end."""
-        answer = self._answer
-        self._place.answers.discard(answer)
-        if not answer.closed:
-            answer.release()
-            await answer.wait_for_close()
+        self._leave()
 
     @property
     def ended(self) -> bool:
         """Whether the whole body has come in and been handed out."""
-        return self._answer.content.at_eof()
+        return self._content is not None and self._content.at_eof()
 
     def __aiter__(self) -> Exchange:
         """Returns itself: the body as it comes in, once."""
@@ -83,15 +80,17 @@ class Exchange:
         Raises:
             NetError: the body broke off, went silent, is no HTTP, or is over the limit.
         """
+        self.quiet = 0.0
         try:
             data = await self._read()
         except CAUGHT as error:
             raise translated(error, origin_of(self._hop.url)) from None
+        self.quiet = _NOT_WAITING
         if not data:
             raise StopAsyncIteration
         self._left -= len(data)
         if self._left < 0:
-            raise self._too_large(self._sessions.settings.body_limit)
+            raise self._too_large(self._pools.settings.body_limit)
         return data
 
     async def body(self, limit: int | None = None) -> bytes:
@@ -109,38 +108,79 @@ class Exchange:
             pieces.append(data)
         return b"".join(pieces)
 
+    def drop(self, error: Exception) -> None:
+        """Gives the connection up; whoever reads from it gets the error."""
+        if self._content is None:
+            self._protocol.set_exception(error)
+        elif not self._content.is_eof() and self._content.exception() is None:
+            self._content.set_exception(error)
+        self._connection.close()
+
     def _too_large(self, limit: int) -> AnswerTooLarge:
         origin = origin_of(self._hop.url)
         return AnswerTooLarge(f"the answer of {origin!r} is over {limit} bytes; ask for less or raise the limit")
 
-    async def _send(self) -> ClientResponse:
-        hop = self._hop
-        body = hop.body
+    async def _send(self) -> None:
         try:
-            self._place = self._sessions.current() or await self._sessions.open()
-            session = self._place.session
-            if body is None or len(body) <= _TAKEN_AT_ONCE:
-                return await session.request(hop.method, hop.url, data=body, headers=hop.headers, allow_redirects=False)
-            # The library's silence limit begins when the body is out: somebody who never takes it needs one too.
-            settings = self._sessions.settings
-            async with asyncio.timeout(settings.connect_timeout + settings.silence_timeout):
-                data = body if len(body) <= _SENT_WHOLE else io.BytesIO(body)
-                return await session.request(hop.method, hop.url, data=data, headers=hop.headers, allow_redirects=False)
+            try:
+                await self._attempt()
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                if self._hop.method not in _REPEATABLE:
+                    raise
+                await self._attempt()
         except CAUGHT as error:
-            raise translated(error, origin_of(hop.url)) from None
+            raise translated(error, origin_of(self._hop.url)) from None
 
-    async def _follow(self, answer: ClientResponse) -> ClientResponse:
+    async def _attempt(self) -> None:
+        """Writes the request to a connection and returns with the answer's headers there."""
+        hop = self._hop
+        head = head_of(hop)
+        pool = self._pools.current() or await self._pools.open()
+        connection = await pool.connect(hop.url)
+        protocol, transport = connection.protocol, connection.transport
+        if protocol is None or transport is None:
+            raise aiohttp.ServerDisconnectedError
+        self._pool, self._connection, self._protocol, self._content = pool, connection, protocol, None
+        self.quiet = 0.0  # silence counts from here: also of one that does not take the body
+        pool.join(self)
+        try:
+            protocol.set_response_params(skip_payload=hop.method == "HEAD", read_until_eof=True)
+            body = hop.body or b""
+            if len(body) <= _SENT_AT_ONCE:
+                transport.write(head + body)
+            else:
+                transport.write(head)
+                transport.write(body)
+            message, content = await protocol.read()
+            while message.code < 200 and message.code != 101:
+                message, content = await protocol.read()
+        except BaseException:
+            pool.leave(self)
+            connection.close()
+            raise
+        self.quiet = _NOT_WAITING
+        self._content, self._read = content, content.readany
+        self.status, self.headers = message.code, message.headers
+
+    def _leave(self) -> None:
+        self._pool.leave(self)
+        connection = self._connection
+        transport = connection.transport
+        if transport is None or transport.get_write_buffer_size():
+            connection.close()  # it answered before it had the whole request
+        else:
+            connection.release()  # which closes it unless the answer has ended
+
+    async def _follow(self) -> None:
         for _ in range(self._redirects):
-            location = answer.headers.get("Location")
+            location = self.headers.get("Location")
             if location is None:
-                return answer
-            answer.release()
-            await answer.wait_for_close()
-            self._hop = next_hop(self._hop, answer.status, location)
-            answer = await self._send()
-            if answer.status not in REDIRECTS:
-                return answer
-        answer.release()
-        await answer.wait_for_close()
+                return
+            self._leave()
+            self._hop = next_hop(self._hop, self.status, location)
+            await self._send()
+            if self.status not in REDIRECTS:
+                return
+        self._leave()
         message = f"{origin_of(self._hop.url)!r} redirects more than {self._redirects} times; ask for the final URL"
         raise ProtocolError(message)

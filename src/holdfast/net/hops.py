@@ -13,17 +13,29 @@ from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address
 from typing import Final
 
+import aiohttp
 import msgspec
+from aiohttp import hdrs
 from yarl import URL
 
 from holdfast.errors import RequestRefused
 
-__all__ = ("REDIRECTS", "Hop", "checked_url", "next_hop", "origin_of")
+__all__ = ("REDIRECTS", "Hop", "checked_url", "head_of", "next_hop", "origin_of")
 
 REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
 """The statuses that point elsewhere."""
 
 _HARMLESS: Final = frozenset(("accept", "accept-language", "content-type", "user-agent"))
+_DEFAULTS: Final = {
+    "host": "",
+    "accept": "Accept: */*",
+    "accept-encoding": f"Accept-Encoding: {aiohttp.ClientRequest.DEFAULT_HEADERS[hdrs.ACCEPT_ENCODING]}",
+    "user-agent": "User-Agent: holdfast",
+}
+"""Header lines of every request, by name, where the caller gives no other; the library says what it can unpack."""
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_BREAK: Final = re.compile(r"[\r\n\0]")
+_FRAMING: Final = frozenset(("content-length", "transfer-encoding", "connection", "upgrade", "expect", "te", "trailer"))
 _NUMERIC_HOST: Final = re.compile(r"[0-9a-fx.]+", re.IGNORECASE)
 
 
@@ -34,6 +46,33 @@ class Hop(msgspec.Struct, frozen=True):
     url: URL
     body: bytes | None
     headers: Mapping[str, str] | None
+
+
+def head_of(hop: Hop) -> bytes:
+    """Returns the request line and the headers, with the empty line that ends them (RFC 9112).
+
+    Raises:
+        ValueError: a header, or the method, would break out of its line, or wants to say how the body is framed.
+    """
+    head = _head_of(hop.method, hop.url, tuple(hop.headers.items()) if hop.headers else ())
+    if hop.body is None and hop.method in ("GET", "HEAD"):
+        return head + b"\r\n"
+    return b"%bContent-Length: %d\r\n\r\n" % (head, len(hop.body or b""))
+
+
+@functools.lru_cache(maxsize=64)
+def _head_of(method: str, url: URL, headers: tuple[tuple[str, str], ...]) -> bytes:
+    """What does not depend on the body: a model's requests all begin alike."""
+    if not _TOKEN.fullmatch(method):
+        raise ValueError("the method is no word")
+    fields = {**_DEFAULTS, "host": f"Host: {url.host_port_subcomponent}"}
+    for name, value in headers:
+        if not _TOKEN.fullmatch(name) or _BREAK.search(value):
+            raise ValueError("a header with a line break in it, or a name that is no word")
+        fields[name.lower()] = f"{name}: {value}"
+    if not _FRAMING.isdisjoint(fields):
+        raise ValueError("the length and framing of a body, and the connection, are not the caller's to set")
+    return "\r\n".join((f"{method} {url.raw_path_qs} HTTP/1.1", *fields.values(), "")).encode()
 
 
 @functools.lru_cache(maxsize=1024)

@@ -23,6 +23,9 @@ Connection = sqlite3.Connection
 Synchronous = Literal["full", "normal"]
 """`full`: an answer means the disk has it. `normal`: a power cut may take the last moments, a crash may not."""
 
+_CHECKPOINT = 1000
+"""Pages in the log before they are copied into the file (16 MB): busy pages are copied once for many commits."""
+
 T = TypeVar("T")
 
 
@@ -90,6 +93,7 @@ def _prepare(
         _patiently(lambda: pending(connection, schemas, path), patience)
         _patiently(lambda: connection.execute("pragma journal_mode = wal"), patience)
     connection.execute(f"pragma synchronous = {synchronous}")
+    connection.execute(f"pragma wal_autocheckpoint = {_CHECKPOINT}")
     if _patiently(lambda: pending(connection, schemas, path), patience):
         begin(connection, patience)
         try:

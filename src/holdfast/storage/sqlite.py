@@ -1,8 +1,13 @@
-"""One SQLite file: a thread that writes in groups, and a few that read.
+"""One SQLite file: a thread that commits for groups, and a few that read.
 
-Theory of operation. Callers hand in functions; the writer thread takes everything that waits, runs it in one
-transaction with one commit, and only then answers all of them, so that a hundred appenders share one fsync.
-The functions of one event loop run in the order in which they were handed in.
+Theory of operation. Callers hand in functions. Those that wait together take a turn: they run in one transaction
+with one commit, and only then are all of them answered, so that a hundred appenders share one fsync. What comes
+meanwhile waits for the next turn. The functions of one event loop run in the order in which they were handed in.
+
+Who runs them? The commit waits for the disk and belongs to the writer's thread. The statements before it take
+microseconds, and in a thread of their own each would have to win the interpreter's lock back from a busy event
+loop, which costs more than the statement. So functions that are known to be quick (`stage`) run in the event loop
+that handed them in, unless the lock on the file is not to be had at once; all others (`write`) run in the thread.
 
 A function that raises a `HoldfastError` before it wrote anything has been refused, and the others go on. After
 any other failure the whole group is rolled back and each function gets a transaction of its own, so that only
@@ -20,7 +25,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from holdfast.errors import HoldfastError, StorageError
@@ -34,14 +39,29 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _GROUP = 256
-"""How many functions share a commit, more or less, at most: the first of them waits for the last."""
+"""How many functions share a commit at most: the first of them waits for the last."""
+_STAGED = 64
+"""How many of them may run in the event loop, which does nothing else meanwhile."""
 _GATHER = 0.0002
 """Seconds a function waits for others when the last commit was shared; one that is alone waits for nobody."""
 _READERS = 2
 
 
+_forks = 0
+"""How often this process is a fork of another that had loaded this: asking for the process id costs a system call."""
+
+
+def _forked() -> None:
+    global _forks  # noqa: PLW0603 - a child must not use its parent's databases
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
 class Buffer(Protocol):
-    """What somebody keeps back during a transaction, to write it at its end; called by the writer's thread."""
+    """What somebody keeps back during a transaction, to write it at its end; called by whoever has the turn."""
 
     def begin(self, connection: Connection) -> None:
         """Called when a transaction has begun."""
@@ -57,15 +77,31 @@ class Buffer(Protocol):
 
 
 class _Job:
-    __slots__ = ("args", "call", "error", "future", "loop", "result")
+    __slots__ = ("args", "call", "error", "future", "loop", "quick", "result")
 
-    def __init__(self, call: Callable[..., Any], args: tuple[Any, ...], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, call: Callable[..., Any], args: tuple[Any, ...], loop: asyncio.AbstractEventLoop, *, quick: bool = False
+    ) -> None:
         self.call = call
         self.args = args
         self.loop = loop
+        self.quick = quick
         self.future: asyncio.Future[Any] = loop.create_future()
         self.result: Any = None
         self.error: BaseException | None = None
+
+
+class _Turn:
+    """What the writer's thread is to do next."""
+
+    __slots__ = ("error", "jobs", "staged")
+
+    def __init__(self, jobs: list[_Job]) -> None:
+        self.jobs = jobs
+        self.staged = False
+        """Whether the functions ran, so that only the commit is left."""
+        self.error: BaseException | None = None
+        """Why they did not run to their end."""
 
 
 _Trays = dict[asyncio.AbstractEventLoop, list[_Job]]
@@ -82,14 +118,16 @@ class Database:
         self._buffer = buffer
         self._synchronous: Synchronous = synchronous
         self._patience = patience
-        self._pid = os.getpid()
+        self._forks = _forks
         self._closed = False
         self._lock = threading.Lock()
         self._trays: _Trays = {}
         """What each event loop handed in and has not passed on yet."""
+        self._taken = False
+        """Whether somebody has the turn: the writing connection is theirs until it was committed."""
         self._crowded = False
         """Whether the last group was one of several, so that waiting a moment makes the next one larger."""
-        self._writes: SimpleQueue[list[_Job] | None] = SimpleQueue()
+        self._turns: SimpleQueue[_Turn] = SimpleQueue()
         self._reads: SimpleQueue[_Job | None] = SimpleQueue()
         self._readers: list[threading.Thread] = []
         self._hung_up: asyncio.Future[None] | None = None
@@ -121,13 +159,18 @@ class Database:
         try:
             await opened.future
         except asyncio.CancelledError:
-            database._writes.put(None)
+            database._closed = True
+            database._turns.put(_Turn([]))
             raise
         return database
 
     def write(self, call: Callable[Concatenate[Connection, P], T], *args: P.args, **_: P.kwargs) -> asyncio.Future[T]:
         """Runs `call(connection, *args)` in a durable transaction; the future is its answer after the commit."""
-        return self._hand_in(call, args)
+        return self._hand_in(call, args, quick=False)
+
+    def stage(self, call: Callable[Concatenate[Connection, P], T], *args: P.args, **_: P.kwargs) -> asyncio.Future[T]:
+        """As `write`, for what takes microseconds: it may run in this very event loop."""
+        return self._hand_in(call, args, quick=True)
 
     def read(self, call: Callable[Concatenate[Connection, P], T], *args: P.args, **_: P.kwargs) -> asyncio.Future[T]:
         """Runs `call(connection, *args)` on a connection that sees everything committed before."""
@@ -154,39 +197,76 @@ class Database:
             self._hung_up = asyncio.get_running_loop().create_future()
             for _ in self._readers:
                 self._reads.put(None)
-            for tray in self._trays.values():
-                self._writes.put(tray)
-            self._trays.clear()
-            self._writes.put(None)
+            if not self._taken:
+                self._taken = True
+                self._turns.put(_Turn([]))  # its end is where the thread finds that this is the last
         await self._hung_up
 
-    def _hand_in(self, call: Callable[..., T], args: tuple[Any, ...]) -> asyncio.Future[T]:
+    def _hand_in(self, call: Callable[..., T], args: tuple[Any, ...], *, quick: bool) -> asyncio.Future[T]:
         """Puts a function to the others that this event loop hands in at about the same time."""
         self._check_process()
         loop = asyncio.get_running_loop()
-        job = _Job(call, args, loop)
+        job = _Job(call, args, loop, quick=quick)
         with self._lock:
             self._check_open()
             tray = self._trays.setdefault(loop, [])
             tray.append(job)
-        if len(tray) == 1:
-            if self._crowded:
-                loop.call_later(_GATHER, self._pass_on, loop)
-            else:
-                loop.call_soon(self._pass_on, loop)
+            alone = len(tray) == 1 and not self._taken  # otherwise the end of the turn passes it on
+        if alone:
+            self._pass_on_soon(loop)
         return job.future
 
+    def _pass_on_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._crowded:
+            loop.call_later(_GATHER, self._pass_on, loop)
+        else:
+            loop.call_soon(self._pass_on, loop)
+
     def _pass_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Takes the turn for what this loop handed in, if it is to be had."""
         with self._lock:
-            if tray := self._trays.pop(loop, None):
-                self._writes.put(tray)
+            tray = self._trays.get(loop)
+            if not tray or self._taken or self._closed:
+                return
+            self._taken = True
+            if len(tray) > _GROUP:
+                tray, self._trays[loop] = tray[:_GROUP], tray[_GROUP:]
+            else:
+                del self._trays[loop]
+            self._crowded = len(tray) > 1
+        turn = _Turn(tray)
+        try:
+            if len(tray) <= _STAGED and all(job.quick for job in tray):
+                self._stage(turn)
+        except Exception as error:  # noqa: BLE001 - as in the thread, which finds out whose it is
+            turn.error = error
+        except BaseException as error:  # somebody wants the program to end: the thread ends the transaction first
+            turn.error = error
+            raise
+        finally:
+            self._turns.put(turn)
+
+    def _stage(self, turn: _Turn) -> None:
+        connection = self._connections[0]
+        try:
+            connection.execute("begin immediate")
+        except sqlite3.Error:
+            return  # the thread can wait for the lock, and meets everything else again
+        self._run(connection, turn.jobs)
+        turn.staged = True
+
+    def _pass_on_next(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._lock:
+            waiting = loop in self._trays and not self._taken
+        if waiting:
+            self._pass_on_soon(loop)
 
     def _check_open(self) -> None:
         if self._closed:
             raise StorageError(f"the database {self.path!r} was closed; open it again")
 
     def _check_process(self) -> None:
-        if os.getpid() != self._pid:
+        if self._forks != _forks:
             raise StorageError(f"the database {self.path!r} was opened before this process was forked; open it again")
 
     # The writer's thread.
@@ -201,15 +281,41 @@ class Database:
         self._connections.append(connection)
         _answer([opened])
         del opened
-        more = True
-        while more:
-            jobs, more = _drain(self._writes)
-            self._crowded = len(jobs) > 1
-            if jobs:
-                self._commit(connection, jobs)
-                _answer(jobs)
-            del jobs
+        while self._take_turn(connection):
+            pass
         self._hang_up()
+
+    def _take_turn(self, connection: Connection) -> bool:
+        """Does the next turn; False when it was the last."""
+        turn = self._turns.get()
+        if turn.error is not None:
+            self._recover(connection, turn.jobs, turn.error)
+        elif turn.staged:
+            self._finish(connection, turn.jobs)
+        elif turn.jobs:
+            self._commit(connection, turn.jobs)
+        with self._lock:
+            closed = self._taken = self._closed
+            waiting = dict(self._trays)
+            if closed:
+                self._trays.clear()
+        if turn.jobs:
+            _answer(turn.jobs, self._pass_on_next)
+        if closed:
+            self._commit_last(connection, [job for tray in waiting.values() for job in tray])
+            return False
+        mine = turn.jobs[0].loop if turn.jobs else None  # it hears of the next turn with its answers
+        for loop in waiting:
+            if loop is not mine:
+                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                    loop.call_soon_threadsafe(self._pass_on, loop)
+        return True
+
+    def _commit_last(self, connection: Connection, jobs: list[_Job]) -> None:
+        for start in range(0, len(jobs), _GROUP):
+            group = jobs[start : start + _GROUP]
+            self._commit(connection, group)
+            _answer(group)
 
     def _commit(self, connection: Connection, jobs: list[_Job]) -> None:
         try:
@@ -220,14 +326,24 @@ class Database:
                 job.error = storage_error(error, self.path)
             return
         try:
-            if self._buffer is not None:
-                self._buffer.begin(connection)
-            for job in jobs:
-                self._perform(connection, job)
-            if self._buffer is not None:
-                self._buffer.flush(connection)
-            connection.execute("commit")
+            self._run(connection, jobs)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer of the one who caused it
+            self._recover(connection, jobs, error)
+        else:
+            self._finish(connection, jobs)
+
+    def _run(self, connection: Connection, jobs: list[_Job]) -> None:
+        if self._buffer is not None:
+            self._buffer.begin(connection)
+        for job in jobs:
+            self._perform(connection, job)
+        if self._buffer is not None:
+            self._buffer.flush(connection)
+
+    def _finish(self, connection: Connection, jobs: list[_Job]) -> None:
+        try:
+            connection.execute("commit")
+        except sqlite3.Error as error:
             self._recover(connection, jobs, error)
 
     def _perform(self, connection: Connection, job: _Job) -> None:
@@ -239,7 +355,7 @@ class Database:
                 raise
             job.error = error
 
-    def _recover(self, connection: Connection, jobs: list[_Job], error: Exception) -> None:
+    def _recover(self, connection: Connection, jobs: list[_Job], error: BaseException) -> None:
         if self._buffer is not None:
             self._buffer.forget()
         try:
@@ -304,31 +420,17 @@ class Database:
         return self._watcher.execute("pragma data_version").fetchone()[0]
 
 
-def _drain(queue: SimpleQueue[list[_Job] | None]) -> tuple[list[_Job], bool]:
-    tray = queue.get()
-    jobs: list[_Job] = []
-    try:
-        while tray is not None:
-            jobs += tray
-            if len(jobs) >= _GROUP:
-                break
-            tray = queue.get_nowait()
-    except Empty:
-        return jobs, True
-    return jobs, tray is not None
-
-
-def _answer(jobs: list[_Job]) -> None:
-    """Resolves futures with one call into each event loop."""
+def _answer(jobs: list[_Job], then: Callable[[asyncio.AbstractEventLoop], None] | None = None) -> None:
+    """Resolves futures with one call into each event loop, and does there what comes next."""
     loop = jobs[0].loop
     mine = jobs if len(jobs) == 1 else [job for job in jobs if job.loop is loop]
     with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-        loop.call_soon_threadsafe(_settle, mine)
+        loop.call_soon_threadsafe(_settle, mine, then)
     if len(mine) < len(jobs):
-        _answer([job for job in jobs if job.loop is not loop])
+        _answer([job for job in jobs if job.loop is not loop], then)
 
 
-def _settle(jobs: list[_Job]) -> None:
+def _settle(jobs: list[_Job], then: Callable[[asyncio.AbstractEventLoop], None] | None) -> None:
     for job in jobs:
         if job.future.done():
             continue
@@ -336,6 +438,8 @@ def _settle(jobs: list[_Job]) -> None:
             job.future.set_result(job.result)
         else:
             job.future.set_exception(job.error)
+    if then is not None:
+        then(jobs[0].loop)
 
 
 def _done(future: asyncio.Future[None]) -> None:

@@ -1,7 +1,9 @@
 """Streams in one SQLite file, for one machine: many processes may use it at once.
 
-What changes anything is a function that the writer's thread runs inside a transaction: it reads the head, asks
-the rules, and stores what they say. What only reads runs on a reader's thread and never waits for a writer.
+What changes anything is a function that runs inside a transaction: it reads the head, asks the rules, and stores
+what they say. Most touch a few rows that were touched before, and are staged in the event loop; those that carry
+blobs or many leases are left to the writer's thread. What only reads runs on a reader's thread and never waits for
+a writer.
 """
 
 from __future__ import annotations
@@ -24,6 +26,9 @@ from holdfast.storage.stores.sqlite import BLOBS, SqliteBlobStore, insert_blob
 from holdfast.types import BatchId, StreamId, WorkerId, tenant_of
 
 __all__ = ("SqliteJournal",)
+
+_FEW = 64
+"""Leases renewed in the event loop at once; more are the thread's."""
 
 
 @final
@@ -71,17 +76,18 @@ class SqliteJournal(Journal):
         Raises:
             LeaseHeld: somebody else's lease is live.
         """
-        claim = await self._database.write(self._claim, stream, worker, ttl, over)
+        claim = await self._database.stage(self._claim, stream, worker, ttl, over)
         self._watch.tell(stream, claim.head)
         return claim
 
     async def renew(self, leases: Sequence[tuple[StreamId, int]], ttl: int) -> set[StreamId]:
         """Prolongs leases and returns the streams that are not ours any more."""
-        return await self._database.write(self._renew, leases, ttl)
+        write = self._database.stage if len(leases) <= _FEW else self._database.write
+        return await write(self._renew, leases, ttl)
 
     async def release(self, stream: StreamId, epoch: int) -> None:
         """Gives up a lease; the state stays."""
-        await self._database.write(self._release, stream, epoch)
+        await self._database.stage(self._release, stream, epoch)
         self._watch.tell(stream)
 
     def append(
@@ -102,7 +108,9 @@ class SqliteJournal(Journal):
             Corrupt: the epoch is right but `expected_seq` is not the last record.
             StorageError: nothing of this batch was written.
         """
-        answer = self._database.write(self._append, stream, epoch, expected_seq, batch, records, taken, park)
+        heavy = any(record.content is not None for record in records)
+        write = self._database.write if heavy else self._database.stage
+        answer = write(self._append, stream, epoch, expected_seq, batch, records, taken, park)
         if self._watch.wanted(stream):
             answer.add_done_callback(lambda done: self._appended(stream, done))
         return answer
@@ -116,7 +124,7 @@ class SqliteJournal(Journal):
         self, stream: StreamId, letter: Letter, *, if_idle: bool = False, lease: Lease | None = None
     ) -> Posted:
         """Puts a letter into the inbox, once for each key, and claims the stream if it is wanted and free."""
-        posted = await self._database.write(self._post, stream, letter, if_idle, lease)
+        posted = await self._database.stage(self._post, stream, letter, if_idle, lease)
         if posted.status == "accepted":
             self._watch.tell(stream, mail=True)
         return posted
@@ -172,16 +180,17 @@ class SqliteJournal(Journal):
         self._watch.close()
         await self._database.close()
 
-    # What follows runs on the writer's thread, inside a transaction.
+    # What follows runs inside a transaction, in the event loop or the writer's thread.
 
     def _claim(self, connection: Connection, stream: StreamId, worker: WorkerId, ttl: int, over: int | None) -> Claim:
         now = self._clock.now()
         head = self._buffer.head(connection, stream) or rules.created(stream, now)
-        return self._claimed(connection, rules.claimed(head, worker, ttl, over, now), now)
+        claimed = rules.claimed(head, worker, ttl, over, now)
+        self._buffer.put(claimed, now)
+        return Claim(claimed, self._unread(connection, claimed))
 
-    def _claimed(self, connection: Connection, head: Head, now: int) -> Claim:
-        self._buffer.put(head, now)
-        return Claim(head, tuple(self._buffer.mail(connection, head.stream, head.inbox_taken)) if head.unread else ())
+    def _unread(self, connection: Connection, head: Head) -> tuple[Mail, ...]:
+        return tuple(self._buffer.mail(connection, head.stream, head.inbox_taken)) if head.unread else ()
 
     def _renew(self, connection: Connection, leases: Sequence[tuple[StreamId, int]], ttl: int) -> set[StreamId]:
         now = self._clock.now()
@@ -229,6 +238,7 @@ class SqliteJournal(Journal):
         now = self._clock.now()
         found = self._buffer.head(connection, stream)
         first = self._buffer.key(connection, stream, letter.key) if found else None
+        mail: Mail | None = None
         if first is not None and found is not None:
             posted, head = Posted("duplicate", first), found
         else:
@@ -242,7 +252,11 @@ class SqliteJournal(Journal):
         if lease is None or not rules.is_free(head, now):
             return posted
         claimed = rules.claimed(head, lease.worker, lease.ttl, None, now)
-        return Posted(posted.status, posted.n, self._claimed(connection, claimed, now))
+        self._buffer.put(claimed, now)
+        # What lies unread is known without looking where nothing did before.
+        alone = mail is not None and claimed.inbox_taken == mail.n - 1
+        unread = (mail,) if mail is not None and alone else self._unread(connection, claimed)
+        return Posted(posted.status, posted.n, Claim(claimed, unread))
 
     def _fork(
         self,
