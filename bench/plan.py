@@ -54,6 +54,7 @@ CASES = (
     Case(name="stream1000", title="1,000-token answer", runs=120, peer_runs=8),
     Case(name="tools100", title="100 tool steps", runs=16, peer_runs=2),
     Case(name="tools10-sync", title="10 steps, plain def tool", runs=100, peer_runs=8),
+    Case(name="tools10-unsafe", title="10 steps, a barrier each", runs=100, peer_runs=8),
 )
 
 FLOOR = Program(name="floor", label="floor", module="bench.floor.floor")

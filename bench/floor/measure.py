@@ -27,13 +27,15 @@ SCRIPTS = {
     "stream1000": "stream-1000",
     "tools100": "tools-100",
     "tools10-sync": "tools-10",
+    "tools10-unsafe": "tools-10",
 }
-DEFAULT_RUNS = {"hello": 1000, "tools10": 100, "stream1000": 120, "tools100": 16, "tools10-sync": 100}
+DEFAULT_RUNS = {"hello": 1000, "tools10": 100, "stream1000": 120, "tools100": 16}
+VARIANT = 100  # runs of a case that differs from another one by its tool
 
 BASE = os.environ.get("STUB", "http://127.0.0.1:8399/v1")
 CASE = os.environ.get("CASE", "hello")
 MODEL = SCRIPTS[CASE]
-RUNS = int(os.environ.get("RUNS", DEFAULT_RUNS[CASE]))
+RUNS = int(os.environ.get("RUNS", DEFAULT_RUNS.get(CASE, VARIANT)))
 CONC = int(os.environ.get("CONC", "8"))
 WARMUP = int(os.environ.get("WARMUP", "5"))
 

@@ -1,6 +1,8 @@
 """Holdfast runs the cases: `memory` or `sqlite` says where its log is; each run is a session of its own.
 
-Nothing is tuned: the tool is declared as in the first example anybody sees, and SQLite syncs every commit.
+Nothing is tuned: the tool is declared as in the first example anybody sees, as one that changes nothing, and SQLite
+syncs every commit. `tools10-sync` has a plain function instead, and `tools10-unsafe` a tool of which nothing is known,
+so that every call waits until the log is on the disk.
 """
 
 import sys
@@ -19,16 +21,25 @@ async def add(a: int, b: int) -> int:
     return a + b
 
 
-@tool(name="add")
+@tool(name="add", effect="none")
 def add_sync(a: int, b: int) -> int:
     """Add."""
     return a + b
 
 
+@tool(name="add")
+async def add_unsafe(a: int, b: int) -> int:
+    """Add."""
+    return a + b
+
+
+_TOOLS = {"tools10-sync": add_sync, "tools10-unsafe": add_unsafe}
+
+
 @asynccontextmanager
 async def open_client(url: str) -> AsyncGenerator[Run]:
     """One agent and one runtime for all runs."""
-    agent = Agent(f"openai/{MODEL}", instructions="You add.", tools=[add_sync if CASE.endswith("sync") else add])
+    agent = Agent(f"openai/{MODEL}", instructions="You add.", tools=[_TOOLS.get(CASE, add)])
     async with Runtime.open(url) as runtime:
 
         async def run() -> str:

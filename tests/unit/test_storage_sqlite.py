@@ -46,6 +46,12 @@ def hold(connection: Connection, begun: threading.Event, go_on: threading.Event)
     assert go_on.wait(5)
 
 
+@pytest.fixture(params=["write", "stage"])
+def hand_in(request: pytest.FixtureRequest, database: Database):
+    """How functions are handed in: for the writer's thread, or for the event loop itself."""
+    return getattr(database, request.param)
+
+
 async def blocked(database: Database) -> tuple[asyncio.Future[None], threading.Event]:
     """Keeps the writer busy, so that what is handed in meanwhile becomes one group."""
     begun, go_on = threading.Event(), threading.Event()
@@ -55,12 +61,12 @@ async def blocked(database: Database) -> tuple[asyncio.Future[None], threading.E
 
 
 @pytest.mark.requirement("storage:sqlite-group-commit")
-async def test_what_waits_together_is_committed_together(database: Database) -> None:
+async def test_what_waits_together_is_committed_together(database: Database, hand_in) -> None:
     commits: list[str] = []
     await database.write(lambda connection: connection.set_trace_callback(commits.append))
     held, go_on = await blocked(database)
     commits.clear()
-    waiting = [database.write(add, f"t{n}") for n in range(100)]
+    waiting = [hand_in(add, f"t{n}") for n in range(100)]
     go_on.set()
     await asyncio.gather(held, *waiting)
     assert commits.count("commit") == 2  # of the one that blocked, and of all hundred
@@ -79,9 +85,9 @@ async def test_what_waits_together_is_committed_together(database: Database) -> 
     ],
     ids=["refusal", "refusal-after-a-write", "bug", "constraint", "syntax"],
 )
-async def test_one_that_fails_leaves_the_others_of_its_group(database: Database, call, error) -> None:
+async def test_one_that_fails_leaves_the_others_of_its_group(database: Database, hand_in, call, error) -> None:
     held, go_on = await blocked(database)
-    futures = [database.write(add, "a"), database.write(call, "bad"), database.write(add, "b")]
+    futures = [hand_in(add, "a"), hand_in(call, "bad"), hand_in(add, "b")]
     go_on.set()
     first, failed, last = await asyncio.gather(*futures, return_exceptions=True)
     await held
@@ -112,10 +118,10 @@ async def test_readers_cannot_write(database: Database) -> None:
         await database.read(add, "x")
 
 
-async def test_writers_of_several_event_loops_are_each_answered_in_their_own(database: Database) -> None:
+async def test_writers_of_several_event_loops_are_each_answered_in_their_own(database: Database, hand_in) -> None:
     def elsewhere(name: str) -> None:
         async def run() -> None:
-            await asyncio.gather(*(database.write(add, f"{name}{n}") for n in range(50)))
+            await asyncio.gather(*(hand_in(add, f"{name}{n}") for n in range(50)))
 
         asyncio.run(run())
 
@@ -123,13 +129,59 @@ async def test_writers_of_several_event_loops_are_each_answered_in_their_own(dat
     assert sorted(await database.read(texts)) == sorted(f"{name}{n}" for name in "abc" for n in range(50))
 
 
-async def test_a_caller_that_is_cancelled_disturbs_nobody(database: Database) -> None:
+async def test_a_caller_that_is_cancelled_disturbs_nobody(database: Database, hand_in) -> None:
     held, go_on = await blocked(database)
-    cancelled, kept = database.write(add, "a"), database.write(add, "b")
+    cancelled, kept = hand_in(add, "a"), hand_in(add, "b")
     cancelled.cancel()
     go_on.set()
     await held
     assert await kept == 2
+
+
+async def test_what_is_quick_runs_in_the_event_loop_and_what_is_not_in_the_thread(database: Database) -> None:
+    def here(connection: Connection) -> int:
+        return threading.get_ident()
+
+    assert await database.stage(here) == threading.get_ident()
+    assert await database.write(here) != threading.get_ident()
+    first, second = database.stage(here), database.write(here)
+    assert await first == await second != threading.get_ident(), "one turn has one place, so that order is kept"
+
+
+async def test_a_lock_another_program_holds_is_waited_for_outside_the_event_loop(database: Database) -> None:
+    other = sqlite3.connect(database.path, isolation_level=None)
+    other.execute("begin immediate")
+    waiting = database.stage(add, "late")
+    ticks = 0
+    while ticks < 50:  # the event loop goes on
+        await asyncio.sleep(0)
+        ticks += 1
+    assert not waiting.done()
+    other.execute("commit")
+    other.close()
+    assert await asyncio.wait_for(waiting, 5) == 1
+
+
+async def test_an_interrupt_in_mid_transaction_leaves_no_lock_and_loses_nothing(database: Database) -> None:
+    interrupted = False
+
+    def add_once_interrupted(connection: Connection) -> int:
+        nonlocal interrupted
+        if not interrupted:
+            interrupted = True
+            raise KeyboardInterrupt
+        return add(connection, "kept")
+
+    waiting: list[asyncio.Future[int]] = []
+    with pytest.raises(KeyboardInterrupt):
+        await asyncio.to_thread(lambda: asyncio.run(_hand_in(database, add_once_interrupted, waiting)))
+    assert await asyncio.wait_for(database.stage(add, "after"), 5) == 2
+    assert await database.read(texts) == ["kept", "after"]
+
+
+async def _hand_in(database: Database, call, waiting: list[asyncio.Future[int]]) -> None:
+    waiting.append(database.stage(call))
+    await waiting[0]
 
 
 @pytest.mark.requirement("storage:close-finishes-writes")

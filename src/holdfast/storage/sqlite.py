@@ -364,7 +364,7 @@ class Database:
             error = worse
         for job in jobs:
             job.result = job.error = None
-        if len(jobs) > 1:
+        if len(jobs) > 1 or not isinstance(error, Exception):
             for job in jobs:
                 self._commit(connection, [job])
         elif isinstance(error, HoldfastError | sqlite3.Error | OSError):
