@@ -7,6 +7,7 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -15,6 +16,7 @@ WORD = "[a-z0-9]+(?:-[a-z0-9]+)*"
 KEYS = {"met": {"id", "source", "text", "status"}, "gap": {"id", "source", "text", "status", "reason"}}
 
 
+@cache
 def load() -> list[tuple[str, dict[str, str]]]:
     """Returns every entry with the room whose file it stands in."""
     files = sorted(FOLDER.glob("*.toml"))
@@ -34,6 +36,7 @@ def marks_in(source: str, where: str) -> Iterator[tuple[str, str]]:
                 yield ast.literal_eval(argument) if known else ast.unparse(argument), f"{where}:{node.lineno}"
 
 
+@cache
 def named() -> dict[str, str]:
     """Returns every id that a test names, with one place where it does."""
     files = sorted(TESTS.rglob("test_*.py"))
@@ -73,7 +76,8 @@ def test_every_promise_that_is_met_is_named_by_a_test() -> None:
 
 
 def test_no_promise_that_a_test_names_is_still_a_gap() -> None:
-    proven = {i: place for i, place in named().items() if i in with_status("gap")}
+    gaps = with_status("gap")
+    proven = {i: place for i, place in named().items() if i in gaps}
     assert not proven, "gaps that a test names; set them to `met` and drop the reason:" + listed(proven)
 
 
