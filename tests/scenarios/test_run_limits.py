@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.running import MODEL, Scene, all_answered, of, scene, seen, soon, until
+from tests.running import MODEL, HastyClock, Scene, all_answered, of, scene, seen, soon, until
 
 from holdfast import Agent, Limits, Price, tool
 from holdfast.engine.events import ModelFailed, ModelFinished, ModelStarted, RunFinished
@@ -17,6 +17,7 @@ from holdfast.testing import Call, Tokens, Turn
 from holdfast.testing.clock import FakeClock
 from holdfast.testing.faults import Hang, Status
 from holdfast.testing.scripts import ScriptRequest
+from holdfast.types import stream_id
 
 PRICE = {MODEL: Price.per_million(1, 10)}
 RAN: list[str] = []
@@ -175,6 +176,96 @@ async def test_a_call_that_was_stopped_stays_charged_at_what_was_reserved_for_it
     (failed,) = of(ModelFailed, log)
     assert (result.status, failed.code) == ("aborted", "interrupted")
     assert result.cost == (held.cost or 0) / 1e9 > 0
+
+
+def failures(s: Scene) -> int:
+    """Returns how often the model failed in a row, in the run that is open."""
+    live = s.runtime._worker._live.get(stream_id("local", "s"))
+    return live.attempt.run.failures if live and live.attempt.state.run else 0
+
+
+@pytest.mark.requirement("engine:model-retry-wait-is-free")
+@pytest.mark.parametrize("end", ["abort", "seconds"])
+async def test_a_run_that_ends_while_it_waits_to_ask_again_pays_nothing_for_the_call_it_did_not_make(end: str) -> None:
+    clock = FakeClock()
+    busy = Turn("never", fault=Status(status=503, retry_after=50))
+    async with scene([busy], prices=PRICE, clock=clock) as s:
+        limits = Limits(tokens=50_000, seconds=40)
+        run = await s.runtime.start(AGENT, "go", session="s", limits=limits)
+        await until(lambda: failures(s) == 1)
+        if end == "abort":
+            await run.abort()
+        await clock.advance(1 if end == "abort" else 41)
+        result = await soon(run.result())
+        log = await s.log()
+    assert result.status == ("aborted" if end == "abort" else "limited")
+    assert (result.cost, result.usage.total_tokens) == (0, 0)
+    assert [failed.code for failed in of(ModelFailed, log)] == ["overloaded"], "no call was made, so none failed"
+    assert len(of(ModelStarted, log)) == len(s.server.requests) == 1
+
+
+async def test_a_call_is_reserved_when_its_moment_has_come() -> None:
+    clock = FakeClock()
+    async with scene([Turn("here", fault=Status(status=503, retry_after=50, times=1))], clock=clock) as s:
+        run = await s.runtime.start(AGENT, "go", session="s", limits=Limits(tokens=50_000))
+        await until(lambda: failures(s) == 1)
+        await clock.advance(49)
+        assert (await s.kinds())[-1] == "model.failed"
+        await clock.advance(2)
+        await until(lambda: len(s.server.requests) == 2)
+        assert (await soon(run.result())).output == "here"
+        started = [event.at for event in await s.log() if event.type == "model.started"]
+    assert started[1] - started[0] >= 50_000_000
+
+
+@pytest.mark.requirement("engine:model-empty-answer-charged")
+@pytest.mark.parametrize("limits", [Limits(), Limits(tokens=50_000), Limits(dollars=1)])
+async def test_an_empty_answer_costs_what_the_provider_reports_limit_or_none(limits: Limits) -> None:
+    asked: list[int] = []
+
+    def model(_: Any) -> Turn:
+        asked.append(1)
+        if len(asked) < 3:
+            return Turn("", usage=Tokens(input_tokens=300, output_tokens=10))
+        return Turn("here", usage=Tokens(input_tokens=400, output_tokens=20))
+
+    async with scene(model, prices=PRICE, clock=HastyClock()) as s:
+        run = await s.runtime.start(AGENT, "go", session="s", limits=limits)
+        result = await soon(run.result())
+        log = await s.log()
+        after = [event.seq for event in log if event.type == "model.failed"][-1]
+        child = s.runtime.run(await s.runtime.fork("s", at=after), run.key)
+        left = await soon(child.result())
+    assert (result.output, result.steps) == ("here", 1)
+    assert (result.usage.input_tokens, result.usage.output_tokens) == (1000, 40)
+    assert result.cost == pytest.approx(0.0014)
+    assert (left.status, left.usage.input_tokens, left.usage.output_tokens) == ("aborted", 600, 20)
+    assert left.cost == pytest.approx(0.0008), "a branch counts as the run does"
+    assert [failed.usage is not None for failed in of(ModelFailed, log)] == [True, True]
+
+
+@pytest.mark.requirement("engine:model-empty-answer-charged")
+async def test_an_empty_answer_stays_charged_at_its_reservation_when_nothing_was_reported() -> None:
+    asked: list[int] = []
+
+    def model(_: Any) -> Turn:
+        asked.append(1)
+        return Turn("" if len(asked) < 2 else "here", usage=Tokens(input_tokens=0, output_tokens=0))
+
+    async with scene(model, prices=PRICE, clock=HastyClock()) as s:
+        limits = Limits(tokens=50_000)
+        result = await soon((await s.runtime.start(AGENT, "go", session="s", limits=limits)).result())
+        log = await s.log()
+    assert result.output == "here"
+    assert result.cost == (of(ModelStarted, log)[0].cost or 0) / 1e9 > 0
+
+
+async def test_an_empty_answer_that_used_more_than_it_could_have_stops_the_run() -> None:
+    much = Turn("", usage=Tokens(input_tokens=10**6, output_tokens=10**6))
+    async with scene([much], prices=PRICE) as s:
+        result = await soon((await s.runtime.start(AGENT, "go", limits=Limits(dollars=50))).result())
+        assert len(s.server.requests) == 1
+    assert (result.status, result.reason, result.cost) == ("limited", "reservation_exceeded", 11)
 
 
 @pytest.mark.requirement("engine:limit-survives-resume")

@@ -189,6 +189,15 @@ async def test_a_second_answer_says_so_and_one_to_a_stranger_changes_nothing() -
         assert results(s) == ["first"]
 
 
+async def test_a_token_that_is_longer_than_a_key_may_be_is_answered_once_all_the_same() -> None:
+    token = "t" * 1000
+    async with scene([asking(token), "thanks"]) as s:
+        run = await parked(s, asking(token))
+        assert [(await run.answer(token, text)).status for text in ("first", "second")] == ["accepted", "duplicate"]
+        assert (await soon(run.result())).output == "thanks"
+        assert results(s) == ["first"]
+
+
 async def test_an_answer_may_say_that_it_went_wrong() -> None:
     async with scene([asking("t"), "pity"]) as s:
         run = await parked(s, asking("t"))

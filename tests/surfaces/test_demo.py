@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 import subprocess
 import sys
 import zipfile
@@ -27,7 +28,11 @@ def verdict_of(folder: Path) -> str:
 
 
 @pytest.mark.requirement(
-    "cli:demo-fixes-the-project", "cli:demo-original-untouched", "cli:demo-says-scripted", "cli:demo-progress"
+    "cli:demo-fixes-the-project",
+    "cli:demo-original-untouched",
+    "cli:demo-says-scripted",
+    "cli:demo-progress",
+    "cli:demo-store-of-its-own",
 )
 def test_the_demo_repairs_a_copy_of_the_broken_project_and_shows_how(tmp_path: Path) -> None:
     before = digests(PROJECT)
@@ -42,7 +47,11 @@ def test_the_demo_repairs_a_copy_of_the_broken_project_and_shows_how(tmp_path: P
         assert part in out
     assert "I run the test suite first to see what fails." in out
     assert "✓ completed  9 steps · 34,202 tokens · $0.0222" in out
-    assert f"  log     {sh.store}\n" in out
+    demo = sh.store.replace("holdfast.db", "demo.db")
+    assert f"  log     {demo}\n" in out
+    assert not Path(sh.store.removeprefix("sqlite:///")).exists()
+    look = next(line for line in out.splitlines() if line.startswith("  look    holdfast "))
+    assert "run.finished" in sh.run(*shlex.split(look)[2:]).stdout, "what it says to paste works"
     assert "  tests   15 passed in " in out
     assert digests(PROJECT) == before
     repaired = digests(tmp_path / "kept" / "broken-project")
@@ -66,10 +75,23 @@ def test_the_demo_is_killed_in_mid_tool_and_a_new_process_repairs_the_project_al
     assert "✓ completed  10 steps" in after
     assert "  tests   15 passed in " in after
     session = after.partition("holdfast runs show ")[2].split()[0]
-    events = sh.run("runs", "show", session, "-o", "jsonl").stdout.splitlines()
+    store = sh.store.replace("holdfast.db", "demo.db")
+    events = sh.run("runs", "show", session, "-o", "jsonl", "--store", store).stdout.splitlines()
     assert sum('"type":"run.started"' in line for line in events) == 1
     assert sum('"type":"run.finished"' in line for line in events) == 1
     assert verdict_of(tmp_path / "kept" / "broken-project").startswith("15 passed")
+
+
+@pytest.mark.requirement("cli:demo-store-of-its-own")
+def test_the_demo_leaves_the_store_alone_that_the_environment_names(tmp_path: Path) -> None:
+    mine = f"sqlite:///{tmp_path}/mine.db"
+    sh = Shell(tmp_path)
+    out = sh.run("demo", HOLDFAST_STORE=mine).stdout
+    look = next(line for line in out.splitlines() if line.startswith("  look    holdfast "))
+    assert "run.finished" in sh.run(*shlex.split(look)[2:], HOLDFAST_STORE=mine).stdout
+    assert not (tmp_path / "mine.db").exists()
+    own = f"sqlite:///{tmp_path}/own.db"
+    assert f"  log     {own}\n" in sh.run("demo", "--store", own).stdout
 
 
 def test_a_folder_that_holds_a_project_already_is_left_alone(tmp_path: Path) -> None:

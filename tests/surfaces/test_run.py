@@ -87,9 +87,10 @@ def test_jsonl_prints_the_events_of_the_log_and_the_deltas_an_object_a_line(tmp_
     [
         ([Turn(text="x", fault=Status(status=401))], (), 1, "✗ failed"),
         ([bash("true"), Turn(text="x")], ("--max-steps", "1"), 3, "■ limited (steps)"),
+        ([bash("true"), Turn(text="x")], ("--max-tokens", "1"), 3, "■ limited (tokens)"),
         ([Turn(text="x")], ("--max-steps", "0"), 2, ""),
     ],
-    ids=["failed", "limited", "misused"],
+    ids=["failed", "limited", "no tokens", "misused"],
 )
 def test_each_end_has_its_exit_code(
     tmp_path: Path, turns: list[Turn], options: tuple[str, ...], code: int, line: str

@@ -13,7 +13,8 @@ from tests.surfaces.commands import Shell, await_line, bash, shell
 
 from holdfast.journal.port import Record
 from holdfast.journal.stores.sqlite import SqliteJournal
-from holdfast.testing import Turn
+from holdfast.testing import ScriptedModelServer, Turn
+from holdfast.testing.faults import Reset
 from holdfast.types import BatchId, StreamId, WorkerId
 
 TURNS = [bash("test -e go || read -r _ < gate"), Turn(text="Through.")]
@@ -137,3 +138,79 @@ async def test_events_of_a_newer_version_are_shown_and_what_must_be_understood_i
     with sqlite3.connect(path) as connection:
         assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
     connection.close()
+
+
+@pytest.mark.requirement("cli:runs-steer")
+def test_a_run_of_another_process_hears_what_is_said_to_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "gate")
+    with ScriptedModelServer.in_thread(TURNS) as server:
+        sh = Shell(tmp_path, server)
+        with sh.running("run", "Pass", "-s", "one") as process:
+            await_line(process, "I run test")
+            said = sh.run("runs", "steer", "one", "Use the back door")
+            (tmp_path / "gate").write_text("\n")
+            out, _ = process.communicate(timeout=20)
+        assert process.returncode == 0
+        last = json.dumps(server.requests[-1].json())
+    assert (said.returncode, said.stdout) == (0, "✓ said to the run in session one\n")
+    assert "steer Use the back door" in out
+    assert "Use the back door" in last
+
+
+@pytest.mark.requirement("cli:runs-abort")
+def test_a_run_of_another_process_ends_with_the_reason_it_is_given(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "gate")
+    with shell(tmp_path, TURNS) as sh:
+        with sh.running("run", "Pass", "-s", "one") as process:
+            await_line(process, "I run test")
+            asked = sh.run("runs", "abort", "one", "--reason", "lunch")
+            out, _ = process.communicate(timeout=20)
+        again = sh.run("runs", "abort", "one")
+        shown = sh.run("runs", "show", "one").stdout
+    assert process.returncode == 4
+    assert (asked.returncode, asked.stdout) == (0, "■ asked to end: the run in session one\n")
+    assert "■ aborted (lunch)" in out
+    assert "lunch" in next(line for line in shown.splitlines() if "abort.requested" in line)
+    assert again.returncode == 2
+    assert "session 'one' has no open run to speak to" in again.stderr
+    assert 'holdfast run --session one "…"' in again.stderr
+
+
+@pytest.mark.requirement("cli:runs-abort", "cli:runs-steer")
+def test_a_run_that_nobody_drives_is_spoken_to_and_told_of_when_somebody_takes_it_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "gate")
+    store = f"sqlite:///{tmp_path}/other.db"
+    with shell(tmp_path, TURNS) as sh:
+        with sh.running("run", "Pass", "-s", "one", "--store", store) as process:
+            await_line(process, "I run test")
+            process.kill()
+            process.wait(10)
+        asked = sh.run("runs", "abort", "one", "--store", store)
+        resumed = sh.run("runs", "resume", "one", "--store", store)
+    assert asked.stdout.splitlines() == [
+        "■ asked to end: the run in session one",
+        f"  no process drives it now; if none takes it up: holdfast runs resume one --store {store}",
+    ]
+    assert resumed.returncode == 4
+    assert "■ aborted (on request)" in resumed.stdout
+
+
+@pytest.mark.requirement("cli:runs-abort", "cli:runs-steer")
+@pytest.mark.parametrize("words", [("steer", "none", "hello"), ("abort", "none")])
+def test_speaking_to_a_session_that_is_not_there_makes_none(words: tuple[str, ...], tmp_path: Path) -> None:
+    sh = Shell(tmp_path)
+    done = sh.run("runs", *words)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error there is no session 'none' in sqlite:///")
+    assert not Path(sh.store.removeprefix("sqlite:///")).exists()
+
+
+@pytest.mark.requirement("cli:runs-show")
+def test_a_model_call_that_failed_shows_what_it_was_charged(tmp_path: Path) -> None:
+    turns = [Turn(text="Lost.", fault=Reset(after_events=1, times=1)), Turn(text="Fine.")]
+    with shell(tmp_path, turns) as sh:
+        sh.run("run", "x", "-s", "limited", "--max-tokens", "500000")
+        limited = sh.run("runs", "show", "limited").stdout
+    failed = next(line for line in limited.splitlines() if "model.failed" in line)
+    reserved = next(line for line in limited.splitlines() if "reserves" in line).partition("reserves ")[2].split()[0]
+    assert f"connection  charged {reserved} tokens" in failed

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from holdfast import Agent
 from holdfast.errors import UnknownModel
 from holdfast.models.calling import Reservation, settle
 from holdfast.models.catalogue import lookup
@@ -62,11 +65,38 @@ def test_a_given_price_goes_before_the_catalogues_and_describes_unknown_models()
 
 
 @pytest.mark.requirement("models:unknown-model")
-@pytest.mark.parametrize("spec", ["gpt-4o", "opanai/gpt-4o", "openai/", "openai", "/", ""])
-def test_a_name_that_leads_nowhere_is_refused_with_what_is_known(spec: str) -> None:
-    with pytest.raises(UnknownModel, match="'openai/<model>'") as caught:
+@pytest.mark.parametrize(
+    ("spec", "written"),
+    [
+        ("gpt-4o", "openai/gpt-4o"),
+        ("openai/", "openai/<model>"),
+        ("openai", "openai/openai"),
+        ("/gpt-4o", "openai/gpt-4o"),
+        ("/", "openai/<model>"),
+        ("", "openai/<model>"),
+    ],
+)
+def test_a_name_without_provider_or_model_is_refused_with_how_to_write_it(spec: str, written: str) -> None:
+    for asking in (lambda: find_model(spec, HttpClient(TRUSTED), {}), lambda: Agent(spec)):
+        with pytest.raises(UnknownModel, match=f"write '{written}'") as caught:
+            asking()
+        assert repr(spec) in str(caught.value)
+
+
+@pytest.mark.requirement("models:unknown-model")
+@pytest.mark.parametrize("spec", ["opanai/gpt-4o", "anthropic/claude-sonnet-4-5", "OpenAI/gpt-4o"])
+def test_a_provider_that_is_not_known_is_refused_with_those_that_are(spec: str) -> None:
+    with pytest.raises(UnknownModel, match=r"known: 'openai'.*'openai/<model>'") as caught:
         find_model(spec, HttpClient(TRUSTED), {})
     assert repr(spec) in str(caught.value)
+    assert Agent(spec).spec.model == spec, "what a spec names may be known elsewhere"
+
+
+def test_a_wrong_call_of_agent_is_told_so_by_that_name() -> None:
+    wrong: Any = Agent
+    for call in (wrong, lambda: wrong("openai/m", instruction="x"), lambda: wrong("openai/m", "x")):
+        with pytest.raises(TypeError, match=r"^Agent\(\) "):
+            call()
 
 
 def test_slashes_after_the_first_belong_to_the_models_name() -> None:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.counting import counting
 from tests.running import answer, done, opened, paired, told
 
 from holdfast.engine.decide import CallModel, decide
@@ -115,6 +116,29 @@ def test_results_stand_in_call_order_whatever_order_they_came_in() -> None:
     said = [message.content for message in state.messages if isinstance(message, ToolMessage)]
     assert said == ["first", "second"]
     assert paired(as_sent(state))
+
+
+@pytest.mark.requirement("engine:turn-linear")
+@pytest.mark.parametrize("backwards", [False, True])
+def test_folding_a_turn_of_ten_times_the_calls_costs_ten_times_as_much(backwards: bool) -> None:
+    costs: list[int] = []
+    for count in (1000, 10_000):
+        numbers = range(count - 1, -1, -1) if backwards else range(count)
+        events = told(*opened(), answer("", *("f" for _ in range(count))), *(done(number) for number in numbers))
+        with counting("engine/folding.py") as lines:
+            state = replay(events)
+        assert (len(state.messages), state.calls, state.unfinished) == (2 + count, {}, 0)
+        costs.append(lines.count)
+    assert costs[1] < 11 * costs[0]
+
+
+def test_a_result_that_comes_twice_closes_no_turn_whose_other_calls_are_open() -> None:
+    waits: Log = [*opened(), answer("", "f", "f", "f"), ToolWaiting(CallId("c1"), Wait("t")), done(0), done(0)]
+    state = replay(told(*waits))
+    assert (len(state.calls), state.unfinished) == (3, 2)
+    state = replay(told(*waits, done(2), done(2), WaitResolved("other"), WaitResolved("t", "yes")))
+    assert (state.calls, state.unfinished) == ({}, 0)
+    assert [each.content for each in state.messages if isinstance(each, ToolMessage)] == ["ok", "yes", "ok"]
 
 
 def test_a_runs_counters_are_the_sums_over_its_calls() -> None:
@@ -258,3 +282,21 @@ def test_lost_and_interrupted_calls_stay_charged_and_are_no_failures() -> None:
     run = replay(told(*log)).run
     assert run is not None
     assert (run.charged_tokens, run.cost, run.failures, run.reserved_tokens) == (100, 50, 0, 0)
+
+
+@pytest.mark.requirement("engine:model-empty-answer-charged")
+def test_a_failed_call_costs_what_was_reported_and_else_what_was_reserved() -> None:
+    reported = ModelFailed("malformed", "empty", True, usage=Usage(10, 5), cost=7)
+    log: Log = [*opened(), ModelStarted(100, 50), reported, ModelStarted(80, 40), ModelFailed("malformed", "cut", True)]
+    run = replay(told(*log)).run
+    assert run is not None
+    assert (run.usage, run.charged_tokens, run.tokens, run.cost, run.failures) == (Usage(10, 5), 80, 95, 47, 2)
+    unpriced = replay(told(*opened(), msgspec.structs.replace(reported, cost=None))).run
+    assert unpriced is not None
+    assert (unpriced.usage, unpriced.cost, unpriced.stop) == (Usage(10, 5), None, "")
+    over = replay(told(*opened(), msgspec.structs.replace(reported, exceeded=True))).run
+    assert over is not None
+    assert over.stop == "reservation_exceeded"
+    old = CODEC.decode(CODEC.encode(told(ModelFailed("malformed", "cut", True))[0])).data
+    assert isinstance(old, ModelFailed)
+    assert old.usage is None

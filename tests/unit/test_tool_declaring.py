@@ -17,7 +17,7 @@ import msgspec
 import pydantic
 import pytest
 
-from holdfast.errors import UndescribableTool
+from holdfast.errors import UndescribableTool, UsageError
 from holdfast.tools.binding import Tool
 from holdfast.tools.binding import ToolContext as Context
 from holdfast.tools.declaring import FunctionTool, tool
@@ -338,6 +338,15 @@ def test_an_effect_is_what_was_said_and_else_the_cautious_one() -> None:
     assert tool(plain).spec.effect == Effect(workspace=False, outside="unsafe")
     assert tool(effect="none")(plain).spec.effect == Effect(outside="none")
     assert tool(effect=Effect(workspace=True, outside="keyed"))(plain).spec.effect == Effect(True, "keyed")
+
+
+@pytest.mark.requirement("tools:effect-words")
+@pytest.mark.parametrize("word", ["nothing", "None", "", True])
+def test_an_effect_that_is_none_is_refused_with_the_words_there_are(word: Any) -> None:
+    for declare in (lambda: tool(effect=word), lambda: Effect(outside=word), lambda: Effect(True, word)):
+        with pytest.raises(UsageError, match="'none', 'keyed', 'checkable' or 'unsafe'") as caught:
+            declare()
+        assert repr(word) in str(caught.value)
 
 
 def test_options_reach_the_spec() -> None:

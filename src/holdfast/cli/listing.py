@@ -20,7 +20,7 @@ from holdfast.journal.port import Head, Journal, Record
 from holdfast.journal.reading import decode_record, read_events
 from holdfast.types import StreamId, session_of
 
-__all__ = ("Listed", "list_runs", "print_runs")
+__all__ = ("Listed", "list_runs", "print_runs", "state_of")
 
 _TYPES = (RunStarted.type, RunFinished.type, Rewound.type)
 _STYLES = {"completed": "green", "running": "cyan", "waiting": "cyan", "open": "magenta", "failed": "red"}
@@ -81,7 +81,7 @@ async def _listed(run: _Found, journal: Journal) -> Listed:
             listed.prompt = one_line(said.data.message.text)
     if run.end is None:
         head = await journal.head(run.stream)
-        listed.status = "open" if head is None else _state(head)
+        listed.status = "open" if head is None else state_of(head)
         return listed
     end = (await decode_record(run.end, run.stream, CODEC, journal)).data
     if isinstance(end, RunFinished):
@@ -92,7 +92,8 @@ async def _listed(run: _Found, journal: Journal) -> Listed:
     return listed
 
 
-def _state(head: Head) -> str:
+def state_of(head: Head) -> str:
+    """Returns how an open run stands: `running` while somebody drives it, `waiting` for mail or its time, or `open`."""
     driven = head.owner is not None and head.lease_until > time.time_ns() // 1000 and is_alive(head.owner)
     return "running" if driven else "waiting" if head.state == "waiting" else "open"
 

@@ -20,7 +20,7 @@ __all__ = ("COMMANDS", "main")
 
 COMMANDS = {
     "run": ("holdfast.cli.run", "run", "Give an agent a job in a folder."),
-    "runs": ("holdfast.cli.runs", "runs", "List, show and resume runs."),
+    "runs": ("holdfast.cli.runs", "runs", "List, show, resume, steer and abort runs."),
     "demo": ("holdfast.cli.demo.command", "demo", "Watch an agent repair a small project, and survive a kill."),
     "stub": ("holdfast.cli.stub", "stub", "Serve a scripted model, for tests and trials."),
 }

@@ -17,7 +17,7 @@ from typing import Any
 import click
 import msgspec
 
-from holdfast.cli.screen import EXIT_CODES, Screen
+from holdfast.cli.screen import EXIT_CODES, Screen, store_option
 from holdfast.cli.terminal import open_console
 from holdfast.engine.events import CODEC
 from holdfast.errors import UsageError
@@ -51,6 +51,7 @@ def coder(model: str, limits: Limits) -> Agent:
 @click.option("-s", "--session", help="Go on in this session.  [default: a new one]")
 @click.option("-w", "--workspace", type=click.Path(path_type=Path), default=".", help="Folder.  [default: this one]")
 @click.option("--max-steps", type=click.IntRange(1), help="Model calls.  [default: 200]")
+@click.option("--max-tokens", type=click.IntRange(1), help="Tokens in and out together.")
 @click.option("--max-dollars", type=click.FloatRange(0, min_open=True), help="What the model may cost.")
 @click.option("--max-seconds", type=click.FloatRange(0, min_open=True), help="Wall time.")
 @click.option("--store", help="Where the log is kept: sqlite:///file.db or memory:  [default: your data folder]")
@@ -61,6 +62,7 @@ def run(
     session: str | None,
     workspace: Path,
     max_steps: int | None,
+    max_tokens: int | None,
     max_dollars: float | None,
     max_seconds: float | None,
     store: str | None,
@@ -82,7 +84,7 @@ def run(
             f"the workspace {str(workspace)!r} is no folder: make it first, or name another with --workspace"
         )
     steps = {} if max_steps is None else {"steps": max_steps}
-    limits = Limits(dollars=max_dollars, seconds=max_seconds, **steps)
+    limits = Limits(tokens=max_tokens, dollars=max_dollars, seconds=max_seconds, **steps)
 
     async def go() -> int:
         url = store or default_url()
@@ -115,7 +117,7 @@ async def follow(
     Events up to `known` are not shown as text. `events` stand in for the run's own.
     """
     screen = Screen(open_console(), known=known) if output == "text" else None
-    with _Signals(run, screen):
+    with _Signals(run, screen, store_option(url)):
         if screen is not None:
             if note:
                 screen.note(note)
@@ -134,8 +136,9 @@ async def follow(
 class _Signals:
     """What a person's or a system's wish to stop does while a run is followed."""
 
-    def __init__(self, run: Run, screen: Screen | None) -> None:
+    def __init__(self, run: Run, screen: Screen | None, where: str) -> None:
         self._run = run
+        self._where = where
         self._screen = screen
         self._aborts: list[asyncio.Task[object]] = []
         self._loop = asyncio.get_running_loop()
@@ -158,7 +161,7 @@ class _Signals:
             if self._screen is not None:
                 self._screen.leave()
             # Like a kill, which the log stands: nothing here may wait, or a second Ctrl-C would be one too few.
-            click.echo(f"left; the run is still open: holdfast runs resume {self._run.session}", err=True)
+            click.echo(f"left; the run is still open: holdfast runs resume {self._run.session}{self._where}", err=True)
             os._exit(_INTERRUPTED)
         self._aborts.append(self._loop.create_task(self._run.abort("Ctrl-C")))
         if self._screen is not None:

@@ -1,25 +1,28 @@
-"""`holdfast runs`: what ran, what happened in it, and going on with what was left open."""
+"""`holdfast runs`: what ran, what happened in it, going on with what was left open, and speaking to what is."""
 
 from __future__ import annotations
 
 import asyncio
-import shlex
 import sys
 import time
+from collections.abc import Awaitable, Callable
 
 import click
 import msgspec
 from rich.text import Text
 
-from holdfast.cli.listing import list_runs, print_runs
+from holdfast.cli.listing import list_runs, print_runs, state_of
 from holdfast.cli.run import follow, play
+from holdfast.cli.screen import store_option
 from holdfast.cli.terminal import open_console
 from holdfast.cli.timeline import Timeline
 from holdfast.engine.events import CODEC
-from holdfast.errors import LeaseHeld, UnknownSession
-from holdfast.journal.port import Head, Journal
+from holdfast.engine.folding import replay
+from holdfast.errors import LeaseHeld, UnknownSession, UsageError
+from holdfast.journal.port import Head, Journal, Posted
 from holdfast.journal.reading import read_events
 from holdfast.runtime.opening import default_url, store_exists
+from holdfast.runtime.run import Run
 from holdfast.runtime.runtime import Runtime
 from holdfast.types import StreamId, stream_id
 
@@ -31,7 +34,7 @@ _STORE = click.option("--store", help="Where the log is kept.  [default: your da
 
 @click.group(context_settings=_SETTINGS)
 def runs() -> None:
-    """List, show and resume runs."""
+    """List, show and resume runs, and speak to those that are open."""
 
 
 @runs.command("list", context_settings=_SETTINGS)
@@ -50,9 +53,9 @@ def list_(store: str | None, limit: int, output: str) -> None:
             return
         console = open_console()
         if rows:
-            print_runs(console, rows, _option(store))
+            print_runs(console, rows, store_option(url))
             return
-        console.print(Text(f'No runs yet in {url}\nStart one: holdfast run "…" or holdfast demo'), soft_wrap=True)
+        console.print(Text(f'No runs yet in {url}\nStart one: holdfast run "…"'), soft_wrap=True)
 
     asyncio.run(go())
 
@@ -101,6 +104,70 @@ def resume(session: str, store: str | None, output: str) -> None:
     sys.exit(play(go()))
 
 
+@runs.command("steer", context_settings=_SETTINGS, short_help="Say something to the open run of SESSION.")
+@click.argument("session")
+@click.argument("text")
+@_STORE
+def steer(session: str, text: str, store: str | None) -> None:
+    """Say TEXT to the run that is open in SESSION, whichever process drives it; the model hears it at its next step."""
+    words = _text(text)
+    if not words.strip():
+        raise UsageError(
+            f'there is nothing to say: write it behind the session, as in holdfast runs steer {session} "Use tabs"'
+        )
+    _speak(session, store, lambda run: run.steer(words), "✓ said to the run in session")
+
+
+@runs.command("abort", context_settings=_SETTINGS, short_help="Ask the open run of SESSION to end.")
+@click.argument("session")
+@click.option("--reason", default="", help="Why; the result and the log will say it.")
+@_STORE
+def abort(session: str, reason: str, store: str | None) -> None:
+    """Ask the run that is open in SESSION to end, whichever process drives it; what it has is kept."""
+    _speak(session, store, lambda run: run.abort(_text(reason)), "■ asked to end: the run in session")
+
+
+def _speak(session: str, store: str | None, send: Callable[[Run], Awaitable[Posted]], done: str) -> None:
+    """Sends something to a session's open run, and says what was done and who is going to hear it."""
+    url = store or default_url()
+
+    async def go() -> str:
+        async with Runtime.open(_there(url)) as runtime:
+            stream, head = await _known(runtime.journal, session, url)
+            key = await _open_run(runtime.journal, stream, head)
+            if key is None:
+                raise UsageError(
+                    f"session {session!r} has no open run to speak to: start one with "
+                    f'holdfast run --session {session}{store_option(url)} "…"'
+                )
+            await send(runtime.run(session, key))
+            return state_of(await runtime.journal.head(stream) or head)
+
+    state = asyncio.run(go())
+    console = open_console()
+    console.print(Text(f"{done} {session}"), soft_wrap=True)
+    if state != "running":
+        why = "it waits" if state == "waiting" else "no process drives it now"
+        note = f"  {why}; if none takes it up: holdfast runs resume {session}{store_option(url)}"
+        console.print(Text(note, "dim"), soft_wrap=True)
+
+
+async def _open_run(journal: Journal, stream: StreamId, head: Head) -> str | None:
+    """Returns the key of the run that is open, or of the one that opens next."""
+    if head.state == "idle" and not head.unread:
+        return None
+    state = replay([event async for event in read_events(journal, stream, CODEC)])
+    if state.run is not None:
+        return state.run.key
+    unread = await journal.mail(stream, head.inbox_taken)
+    return next(iter([*state.keys.values(), *(mail.key for mail in unread if mail.kind == "prompt")]), None)
+
+
+def _text(given: str) -> str:
+    """Returns an argument as text that the log can hold: its bytes may be no UTF-8."""
+    return given.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def _there(url: str) -> str:
     """The store, if it exists: looking for a session makes none."""
     return url if store_exists(url) else "memory:"
@@ -132,7 +199,3 @@ def _held(session: str, held: LeaseHeld) -> LeaseHeld:
         epoch=held.epoch,
         until=held.until,
     )
-
-
-def _option(store: str | None) -> str:
-    return "" if store is None else f" --store {shlex.quote(store)}"

@@ -33,7 +33,7 @@ from holdfast.runtime.opening import default_url
 from holdfast.runtime.run import RunResult
 from holdfast.types import Delta, Event, Reset, TextDelta, ToolCall, from_dollars
 
-__all__ = ("EXIT_CODES", "Screen")
+__all__ = ("EXIT_CODES", "Screen", "store_option")
 
 EXIT_CODES = {"completed": 0, "failed": 1, "limited": 3, "aborted": 4}
 _MARKS = {"completed": ("✓", "green"), "limited": ("■", "yellow"), "aborted": ("■", "yellow"), "failed": ("✗", "red")}
@@ -215,7 +215,7 @@ class Screen:
         indented(self._console, line, 0)
         if result.status == "failed":
             self._line(Text(printable(result.reason), "red"))
-        where = "" if store == default_url() else f" --store {shlex.quote(store)}"
+        where = store_option(store)
         self.fact("log", store)
         self.fact("look", f"holdfast runs show {result.session}{where}")
         if result.status != "completed":
@@ -224,3 +224,8 @@ class Screen:
     def fact(self, name: str, value: str | Text) -> None:
         """Prints a line of the summary, on one line whatever its length so that it can be copied."""
         self._console.print(Text.assemble((f"  {name:<8}", "dim"), value), soft_wrap=True)
+
+
+def store_option(store: str) -> str:
+    """Returns what a command has to be given to find that store again; nothing when it is the default."""
+    return "" if store == default_url() else f" --store {shlex.quote(store)}"

@@ -29,6 +29,8 @@ from holdfast.engine.events import (
     ToolWaiting,
     WaitResolved,
 )
+from holdfast.engine.folding import fold
+from holdfast.engine.state import Run, State
 from holdfast.types import Event, ToolCall, Unknown
 
 __all__ = ("Timeline",)
@@ -45,11 +47,16 @@ class Timeline:
         self._digits = max(3, len(str(last)))
         self._calls: dict[str, ToolCall] = {}
         self._epoch: int | None = None
+        self._run: RunStarted | None = None
+        self._reserved: Event | None = None
+        """What is reserved for the model call under way."""
 
     def print(self, event: Event) -> None:
         """Prints one event."""
         if isinstance(event.data, ModelFinished):
             self._calls.update({call.id: call for call in event.data.message.calls})
+        elif isinstance(event.data, RunStarted):
+            self._run = event.data
         if self._epoch is not None and event.epoch != self._epoch:
             self._console.print(
                 Text(f"{'':>{self._digits}}  ── epoch {event.epoch}: another owner goes on ──", "magenta")
@@ -63,6 +70,8 @@ class Timeline:
         line.truncate(self._console.width, overflow="ellipsis")
         line.rstrip()
         self._console.print(line, no_wrap=True, overflow="ignore", crop=False)
+        if isinstance(event.data, (ModelStarted, ModelFinished, ModelFailed)):
+            self._reserved = event if isinstance(event.data, ModelStarted) else None
 
     def _what(self, event: Event) -> Text:
         match event.data:
@@ -74,7 +83,8 @@ class Timeline:
                 return self._answer(data)
             case ModelFailed() as data:
                 again = "  tries again" if data.again else ""
-                return Text.assemble((f"{data.code}  ", "yellow"), one_line(data.message), (again, "dim"))
+                code, charged = (f"{data.code}  ", "yellow"), (self._charged(event), "dim")
+                return Text.assemble(code, charged, one_line(data.message), (again, "dim"))
             case ToolStarted() as data:
                 undo = ", files can be put back" if data.snapshot else ""
                 return self._call(data.call_id).append(f"  outside: {data.effect.outside}{undo}", "dim")
@@ -115,6 +125,20 @@ class Timeline:
         # What it does comes first: what it says may be long.
         parts = [Text(calls, "bold"), Text(figures, "dim"), Text(words)]
         return Text("  ").join(part for part in parts if part.plain)
+
+    def _charged(self, event: Event) -> str:
+        """What a model call that failed is charged, as the fold has it, which is what the limits go by."""
+        if self._run is None:
+            return ""
+        run = Run(0, self._run, "", 0)
+        state = State(run=run)
+        for each in (self._reserved, event):
+            if each is not None:
+                fold(state, each)
+        if not run.tokens and not run.cost:
+            return ""
+        cost = f" · {money(run.cost)}" if run.cost != 0 else ""
+        return f"charged {count(run.tokens, 'token')}{cost}  "
 
     def _outcome(self, data: ToolFinished) -> Text:
         call = self._calls.get(data.call_id)

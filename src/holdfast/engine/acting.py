@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from holdfast.engine.attempt import Attempt
 from holdfast.engine.events import ToolFinished, ToolStarted, ToolWaiting
@@ -11,14 +11,19 @@ from holdfast.errors import Fenced
 from holdfast.tools.gateway import Admitted, Gateway, Refused, canceled
 from holdfast.types import ToolCall, ToolResult, Wait
 
-__all__ = ("close_calls", "perform_calls")
+__all__ = ("AT_ONCE", "close_calls", "perform_calls")
+
+AT_ONCE = 32
+"""Calls of a turn that overlap: enough to wait for many slow answers together, and few enough that a turn of thousands
+does not open thousands of connections, files and threads. The others wait their turn."""
 
 
 async def perform_calls(attempt: Attempt, calls: Sequence[ToolCall]) -> None:
     """Runs the calls of a turn and writes down what each came to.
 
     Calls that may change the workspace run one after another, in the model's order, each behind a barrier and a
-    snapshot of its own; the others overlap with them and with each other.
+    snapshot of its own; the others overlap with them and with each other, up to `AT_ONCE` of them, and begin in the
+    model's order.
     """
     gateway = (await attempt.bindings()).tools
     writers: list[Admitted] = []
@@ -49,15 +54,25 @@ async def _all(attempt: Attempt, gateway: Gateway, others: Sequence[Admitted], w
         await _in_turn(attempt, gateway, writers)
     else:
         try:
+            waiting = iter(others)  # all take from this one: no task waits for its call
             async with asyncio.TaskGroup() as group:
-                for admitted in others:
-                    group.create_task(_one(attempt, gateway, admitted))
-                group.create_task(_in_turn(attempt, gateway, writers))
+                for _ in range(min(AT_ONCE, len(others))):
+                    group.create_task(_as_they_come(attempt, gateway, waiting))
+                if writers:
+                    group.create_task(_in_turn(attempt, gateway, writers))
         except BaseExceptionGroup as errors:
             fenced = [error for error in errors.exceptions if isinstance(error, Fenced)]
             raise (fenced or errors.exceptions)[
                 0
             ] from errors  # tools do not raise: the store refused, and once is enough
+
+
+async def _as_they_come(attempt: Attempt, gateway: Gateway, waiting: Iterator[Admitted]) -> None:
+    task = asyncio.current_task()
+    for admitted in waiting:
+        await _one(attempt, gateway, admitted)
+        if task is not None and task.cancelling():
+            return  # a tool that kept its cancellation to itself ends alone, and no other begins
 
 
 async def _in_turn(attempt: Attempt, gateway: Gateway, writers: Sequence[Admitted]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from holdfast.context.assembling import assemble
 from holdfast.engine.attempt import Attempt
 from holdfast.engine.events import BudgetExhausted, ModelFailed, ModelFinished, ModelStarted
@@ -25,7 +27,9 @@ async def ask_model(attempt: Attempt, at: int) -> None:
     if isinstance(reservation, calling.Exhausted):
         attempt.write(BudgetExhausted(reservation.limit))
         return
-    if reservation.binding:
+    if at and not await _wait(attempt, at):
+        return
+    if reservation.binding:  # written no sooner: a call that was never made costs nothing
         attempt.write(ModelStarted(reservation.tokens, reservation.cost))
         await attempt.pen.sync()  # barrier: a call that is lost stays charged
     if attempt.stopping:
@@ -33,8 +37,6 @@ async def ask_model(attempt: Attempt, at: int) -> None:
     attempt.pen.flush()  # no barrier: readers see what led here while the model thinks
     message: AssistantMessage | None = None
     with attempt.interruptible():
-        if (delay := at - attempt.clock.now()) > 0:
-            await attempt.clock.sleep(delay / 1e6)
         await attempt.pen.hold()  # nobody pays for a call whose answer may not be written
         began = attempt.clock.monotonic()
         try:
@@ -44,11 +46,25 @@ async def ask_model(attempt: Attempt, at: int) -> None:
             attempt.write(_failed(error, attempt.clock.now()))
             return
         settled = calling.settle(bindings.model, reservation, message.usage)
+        if message.stop == "stop" and not message.calls and not message.text.strip():
+            _discard(attempt, bindings.model, message, settled)
+            return
         duration = int((attempt.clock.monotonic() - began) * 1e6)
         attempt.write(ModelFinished(message, settled.cost, duration, settled.exceeded))
     if message is None:
         attempt.tail.reset("interrupted", attempt.state.seq)
         attempt.write(ModelFailed("interrupted", "the call was stopped"))
+
+
+async def _wait(attempt: Attempt, at: int) -> bool:
+    """Returns True when the time to ask has come, and False when something wants the run to end first."""
+    if attempt.stopping:
+        return False
+    attempt.pen.flush()  # no barrier: readers see what is waited for
+    with attempt.interruptible() as scope:
+        if (delay := at - attempt.clock.now()) > 0:
+            await attempt.clock.sleep(delay / 1e6)
+    return not scope.interrupted
 
 
 async def _stream(
@@ -65,9 +81,17 @@ async def _stream(
     finally:
         await stream.aclose()
     assert message is not None  # the port: a message last, or an error
-    if message.stop == "stop" and not message.calls and not message.text.strip():
-        raise Malformed(f"{model.name!r} gave an empty answer; try again, or look at what the server logs about it")
     return message
+
+
+def _discard(attempt: Attempt, model: Model, message: AssistantMessage, settled: calling.Settlement) -> None:
+    """Writes down an answer that says nothing and wants nothing as a failure, which costs what it used."""
+    error = Malformed(f"{model.name!r} gave an empty answer; try again, or look at what the server logs about it")
+    failed = _failed(error, attempt.clock.now())
+    if message.usage.total_tokens:  # a provider that reports nothing is charged like one that was not heard
+        failed = msgspec.structs.replace(failed, usage=message.usage, cost=settled.cost, exceeded=settled.exceeded)
+    attempt.tail.reset(error.code, attempt.state.seq)
+    attempt.write(failed)
 
 
 def _allowance(run: Run) -> calling.Allowance:

@@ -90,7 +90,7 @@ def admit(state: State) -> Payload | None:
             if setup := received.setup or (state.last and state.last.setup.setup):
                 return RunStarted(seq, setup)
         return None
-    if state.calls or state.run.abort is not None:
+    if not state.queue or state.calls or state.run.abort is not None:
         return None
     seq = state.queued("steer")
     if seq is None and state.answered:

@@ -157,6 +157,12 @@ class ModelFailed(Payload, frozen=True, gc=False, omit_defaults=True):
     """Whether trying again may help."""
     retry_at: int | None = None
     """µs UTC before which the provider does not want to be asked."""
+    usage: Usage | None = None
+    """What the provider says it used all the same; None when it did not say."""
+    cost: int | None = None
+    """Of `usage`, in nanodollars; None when the price is unknown."""
+    exceeded: bool = False
+    """The provider reports more than was reserved: charged in full, and the run stops."""
 
 
 class BudgetExhausted(Payload, frozen=True, gc=False):

@@ -49,8 +49,7 @@ def fold(state: State, event: Event) -> None:
         case ToolStarted() as data:
             state.calls[data.call_id].started = data
         case ToolFinished() as data:
-            state.calls[data.call_id].result = data.result
-            _close_turn(state)
+            _finish_call(state, state.calls[data.call_id], data.result)
         case InputReceived() as data:
             state.queue[event.seq] = data
             state.keys[event.seq] = event.cause
@@ -108,6 +107,7 @@ def _model_finished(state: State, data: ModelFinished) -> None:
     message = data.message
     state.messages.append(message)
     state.calls = {call.id: Call(call) for call in message.calls}
+    state.unfinished = len(state.calls)
     run = cast("Run", state.run)
     run.steps += 1
     run.tool_calls += len(state.calls)
@@ -119,7 +119,11 @@ def _model_finished(state: State, data: ModelFinished) -> None:
 
 
 def _model_failed(run: Run, data: ModelFailed) -> None:
-    if data.code in _MAYBE_SPENT:  # nobody reported what it used: it stays charged at its reservation
+    if data.usage is not None:
+        run.usage = run.usage + data.usage
+        run.cost = None if run.cost is None or data.cost is None else run.cost + data.cost
+        run.stop = "reservation_exceeded" if data.exceeded else run.stop
+    elif data.code in _MAYBE_SPENT:  # nobody reported what it used: it stays charged at its reservation
         run.charged_tokens += run.reserved_tokens
         if run.cost is not None:
             run.cost += run.reserved_cost
@@ -132,13 +136,18 @@ def _model_failed(run: Run, data: ModelFailed) -> None:
     run.retry_at = data.retry_at or 0
 
 
+def _finish_call(state: State, call: Call, result: ToolResult) -> None:
+    if call.result is None:
+        state.unfinished -= 1
+    call.result = result
+    if not state.unfinished:
+        _close_turn(state)
+
+
 def _close_turn(state: State) -> None:
-    """Moves the results of a turn into the conversation, in call order, once there is one for each call."""
-    calls = state.calls.values()
-    if any(call.result is None for call in calls):
-        return
+    """Moves the results of a turn into the conversation, in call order; there is one for each call by now."""
     run, all_failed, fingerprint = state.run, True, 0
-    for call in calls:
+    for call in state.calls.values():
         result = cast("ToolResult", call.result)
         failed = result.error is not None
         all_failed = all_failed and failed
@@ -156,12 +165,12 @@ def _resolve(state: State, data: WaitResolved) -> None:
         if call.wait is not None and call.wait.token == data.token and call.result is None:
             if data.content is None:
                 text = "Nobody answered in time."
-                call.result = ToolResult(text, ToolError("approval_timeout", "tool_wait_expired"))
+                result = ToolResult(text, ToolError("approval_timeout", "tool_wait_expired"))
             else:
                 error = ToolError("execution_failed", "tool_answered_with_error") if data.is_error else None
-                call.result = ToolResult(data.content, error)
+                result = ToolResult(data.content, error)
             call.wait = None
-            _close_turn(state)
+            _finish_call(state, call, result)
             return
 
 
@@ -180,6 +189,7 @@ def _branch(state: State) -> None:
     for call in state.calls.values():
         call.result = call.result or not_in_this_branch()
         call.wait = None
+    state.unfinished = 0
     if state.calls:
         _close_turn(state)
     # What people sent was meant for the branch that was left; and so was its run.

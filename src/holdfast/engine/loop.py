@@ -6,7 +6,7 @@ What it keeps, whatever happens:
   before every call that must not silently happen twice, and nowhere else; what needs no barrier rides along
   with the next one. A model call may be repeated, so none stands before it, unless a limit on tokens or dollars
   must know of it even if it is lost.
-- **Calls of a turn overlap**, except those that may change files: these run one after another, each behind a
+- **Calls of a turn overlap**, up to 32, except those that may change files: these run one after another, each behind a
   barrier and a snapshot of its own. Results reach the model in the order of its calls, whichever ended first.
 - **Every call gets exactly one result**: from the tool, from a refusal, or `canceled`, or `outcome unknown`.
 - **Nothing is decided on news half-way.** Mail is read between decisions. An abort, or time running out, only

@@ -88,6 +88,8 @@ class State(msgspec.Struct, gc=False):
     """The conversation: grows at its end, so that a model adapter can keep what it encoded."""
     calls: dict[CallId, Call] = {}
     """The current turn's, in the model's order; empty when every one has its result in `messages`."""
+    unfinished: int = 0
+    """How many of `calls` have no result yet."""
     turn: int = 0
     """Sequence number of the model's last answer: with a call's id, the call's name for ever."""
     queue: dict[int, InputReceived] = {}

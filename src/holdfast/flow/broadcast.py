@@ -68,14 +68,12 @@ class Reader(Generic[T]):
         if len(self._items) > limit:
             self._items.clear()
             self.lost = True
-        self._wake()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def end(self) -> None:
         """Marks that nothing more will come."""
         self._closed = True
-        self._wake()
-
-    def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 

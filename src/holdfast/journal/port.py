@@ -18,11 +18,13 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from holdfast.errors import UsageError
 from holdfast.storage.blobs import BlobStore
 from holdfast.types import BatchId, Digest, StreamId, WorkerId
 
 __all__ = (
     "INBOX_LIMIT",
+    "KEY_LIMIT",
     "URGENT_LIMIT",
     "Claim",
     "FeedItem",
@@ -42,6 +44,8 @@ INBOX_LIMIT = 64
 """Unread messages a stream holds before `post` answers `full`."""
 URGENT_LIMIT = 16
 """Places beyond that for urgent letters."""
+KEY_LIMIT = 256
+"""Characters of a letter's key: stores keep it for ever, to know a message that comes twice."""
 
 State = Literal["idle", "running", "waiting"]
 """`idle`: no run is open. `running`: a run is open and wants an owner. `waiting`: a run is open and parked."""
@@ -90,7 +94,11 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 
 class Letter(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A message to be posted."""
+    """A message to be posted.
+
+    Raises:
+        UsageError: its key has more than `KEY_LIMIT` characters.
+    """
 
     key: str
     """Two letters of one key are one message."""
@@ -99,6 +107,13 @@ class Letter(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     actor: str = ""
     urgent: bool = False
     """Whether it may use the places that are kept free for what ends a run."""
+
+    def __post_init__(self) -> None:
+        if len(self.key) > KEY_LIMIT:
+            raise UsageError(
+                f"the key {self.key[:40]!r}... has {len(self.key):,} characters and {KEY_LIMIT} are allowed: "
+                "use a shorter one, such as a digest of it"
+            )
 
 
 class Mail(msgspec.Struct, frozen=True, gc=False, kw_only=True):

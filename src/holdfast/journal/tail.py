@@ -27,6 +27,8 @@ class Tail:
         self.stream = stream
         self.after = after
         """Sequence number before the oldest event in `recent`."""
+        self.last = after
+        """Sequence number of the last event published."""
         self.recent: list[Event] = []
         self.broadcast: Broadcast[Event | Delta] = Broadcast()
         self.error: BaseException | None = None
@@ -34,11 +36,6 @@ class Tail:
         self._held: deque[tuple[int, list[Delta]]] = deque()
         """Deltas of answers that come after events that are not durable yet, each with the last of these events."""
         self.closed = False
-
-    @property
-    def last(self) -> int:
-        """Sequence number of the last event published."""
-        return self.after + len(self.recent)
 
     def join(self) -> tuple[Reader[Event | Delta], list[Delta]]:
         """Returns a reader of everything from now on, and the answer so far."""
@@ -58,6 +55,7 @@ class Tail:
     def _commit(self, events: Sequence[Event]) -> None:
         self._partial.clear()
         self.recent.extend(events)
+        self.last += len(events)
         if len(self.recent) > _RECENT:
             drop = len(self.recent) - _RECENT // 2
             del self.recent[:drop]

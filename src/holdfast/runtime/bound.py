@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from holdfast.errors import UsageError
+from holdfast.models.providers.finding import split_name
 from holdfast.tools.binding import Tool
 from holdfast.tools.declaring import tool as declare
 from holdfast.tools.resolving import find_tool
@@ -43,10 +44,12 @@ class BoundAgent:
             temperature: Sent when given.
 
         Raises:
+            UnknownModel: the name has no provider, or nothing but one.
             UndescribableTool: a function has a parameter without a JSON Schema.
             UnknownTool: there is no built-in tool of that name.
             UsageError: two tools have one name.
         """
+        split_name(model)
         self.tools = tuple(_tool(each) for each in tools)
         names = [each.spec.name for each in self.tools]
         if doubled := {each for each in names if names.count(each) > 1}:
@@ -60,6 +63,8 @@ class BoundAgent:
             max_output_tokens=max_output_tokens,
             temperature=temperature,
         )
+
+    __init__.__qualname__ = "Agent"  # a wrong call is told of the name people know
 
     @cached_property
     def encoded(self) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from holdfast.engine.attempt import receive
 from holdfast.engine.events import CODEC, Forked, Rewound
 from holdfast.errors import UsageError
@@ -57,4 +59,4 @@ async def rewind(journal: Journal, clock: Clock, claim: Claim, to: int) -> None:
             if await pen.park(Park("idle"), Rewound(to)):
                 return
     finally:
-        await journal.release(head.stream, head.epoch)
+        await asyncio.shield(journal.release(head.stream, head.epoch))  # a cancelled caller's, too

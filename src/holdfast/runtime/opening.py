@@ -18,7 +18,7 @@ from holdfast.errors import StorageReadOnly, UsageError
 from holdfast.flow.clock import Clock
 from holdfast.journal.port import Journal
 
-__all__ = ("default_url", "open_journal", "store_exists")
+__all__ = ("data_url", "default_url", "open_journal", "store_exists")
 
 _GROUP = "holdfast.adapters"
 
@@ -27,7 +27,12 @@ def default_url() -> str:
     """Returns the store of the person at this machine: `HOLDFAST_STORE`, or a database in their data folder."""
     if url := os.environ.get("HOLDFAST_STORE"):
         return url
-    return f"sqlite:///{_data_folder() / 'holdfast.db'}"
+    return data_url("holdfast.db")
+
+
+def data_url(file: str) -> str:
+    """Returns the store in a file of that name in the data folder of the person at this machine."""
+    return f"sqlite:///{_data_folder() / file}"
 
 
 def _data_folder() -> Path:

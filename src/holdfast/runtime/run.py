@@ -16,6 +16,7 @@ from holdfast.engine.events import (
     Answer,
     Forked,
     InputReceived,
+    ModelFailed,
     ModelFinished,
     Prompt,
     Rewound,
@@ -26,10 +27,10 @@ from holdfast.engine.events import (
 )
 from holdfast.errors import InboxFull, InputTooLarge
 from holdfast.flow.ids import new_key
-from holdfast.journal.port import Journal, Letter, Posted
+from holdfast.journal.port import KEY_LIMIT, Journal, Letter, Posted
 from holdfast.journal.reading import Follower
 from holdfast.journal.tail import Tail
-from holdfast.types import Delta, Event, SessionId, StreamId, Text, Usage, UserMessage, dollars, session_of
+from holdfast.types import Delta, Event, SessionId, StreamId, Text, Usage, UserMessage, digest_of, dollars, session_of
 
 __all__ = ("PROMPT_BYTES", "Run", "RunResult", "said")
 
@@ -83,7 +84,7 @@ class Run:
         Raises:
             HoldfastError: this process cannot go on with the run, which is still open in the log.
         """
-        progress = _Progress(self.key)
+        progress, session = _Progress(self.key), self.session
         begin = self._after if after is None else min(after, self._after)
         follower = Follower(self._journal, self._stream, CODEC, self._tail, after=begin)
         try:
@@ -93,7 +94,7 @@ class Run:
                         if progress.seq or after is not None:
                             yield item
                         continue
-                    result = progress.see(item, self.session)
+                    result = progress.see(item, session)
                     if progress.seq or item.seq == progress.input if after is None else item.seq > after:
                         yield item
                     if result is not None:
@@ -125,7 +126,7 @@ class Run:
     async def answer(self, token: str, content: str, *, is_error: bool = False, key: str | None = None) -> Posted:
         """Gives a waiting call what it waits for."""
         body = msgspec.json.encode(Answer(token, _checked(content), is_error))
-        return await self._post("answer", body, key or f"answer:{token}")
+        return await self._post("answer", body, key or _answer_key(token))
 
     async def _post(self, kind: str, body: bytes, key: str | None) -> Posted:
         letter = Letter(key=key or new_key(), kind=kind, body=body, actor="user", urgent=kind == "abort")
@@ -137,7 +138,9 @@ class Run:
         return posted
 
 
-_TELLING = frozenset(each.type for each in (InputReceived, RunStarted, ModelFinished, RunFinished, Forked, Rewound))
+_TELLING = frozenset(
+    each.type for each in (InputReceived, RunStarted, ModelFinished, ModelFailed, RunFinished, Forked, Rewound)
+)
 
 
 class _Progress:
@@ -163,7 +166,11 @@ class _Progress:
             case RunStarted() as data if data.input == self.input:
                 self.seq = event.seq
             case ModelFinished() as data if self.seq:
-                self._count(data)
+                self._said = data.message.text or self._said
+                self._steps += 1
+                self._count(data.message.usage, data.cost)
+            case ModelFailed() as data if self.seq and data.usage is not None:
+                self._count(data.usage, data.cost)
             case RunFinished() as data if self.seq:
                 return self._result(data, session)
             case Forked() | Rewound() if self.input:  # it was queued or open there, and stayed behind
@@ -173,11 +180,9 @@ class _Progress:
                 pass
         return None
 
-    def _count(self, data: ModelFinished) -> None:
-        self._said = data.message.text or self._said
-        self._steps += 1
-        self._usage = self._usage + data.message.usage
-        self._cost = None if self._cost is None or data.cost is None else self._cost + data.cost
+    def _count(self, usage: Usage, cost: int | None) -> None:
+        self._usage = self._usage + usage
+        self._cost = None if self._cost is None or cost is None else self._cost + cost
 
     def _result(self, end: RunFinished, session: SessionId) -> RunResult:
         return RunResult(
@@ -199,6 +204,12 @@ def said(text: str) -> UserMessage:
         InputTooLarge: it is longer than an input may be.
     """
     return UserMessage((Text(_checked(text)),))
+
+
+def _answer_key(token: str) -> str:
+    """Returns the key under which a wait is answered once; a tool may have made its token longer than a key."""
+    key = f"answer:{token}"
+    return key if len(key) <= KEY_LIMIT else f"answer:{digest_of(token.encode('utf-8', 'replace'))}"
 
 
 def _checked(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -13,11 +13,10 @@ from typing import final
 import msgspec
 
 from holdfast.engine.events import Prompt, Setup
-from holdfast.engine.state import State
 from holdfast.errors import InboxFull, JournalError, SessionBusy, UnknownPrice, UnknownSession, UsageError
 from holdfast.flow.clock import Clock, SystemClock
 from holdfast.flow.ids import new_key, new_session
-from holdfast.journal.port import Journal, Letter, Mail
+from holdfast.journal.port import Journal, Letter
 from holdfast.runtime import branching
 from holdfast.runtime.binding import Binder
 from holdfast.runtime.bound import BoundAgent
@@ -127,10 +126,10 @@ class Runtime:
         if agent is not None:
             await self._bindings.remember(self._tenant, agent)
         stream = await self._known(session)
-        if (driven := self._worker.state(stream)) is not None:
-            return self._run_of(stream, session, driven, ())
-        claim = await self._worker.claim(stream)
-        return self._run_of(stream, session, await self._worker.begin(claim), claim.mail)
+        key = await self._worker.take(stream)
+        if key is None:
+            raise UnknownSession(f"session {session!r} has no run yet: give it a prompt")
+        return self._run(stream, key, 0)
 
     async def fork(self, session: str, *, at: int | None = None, name: str | None = None) -> SessionId:
         """Returns a new session that shares the log of another one up to event `at` (its end by default).
@@ -170,7 +169,7 @@ class Runtime:
             for stream in fresh:
                 if tenant_of(stream) == self._tenant and self._worker.state(stream) is None:
                     with contextlib.suppress(JournalError, UsageError):  # one that cannot be taken stops no other
-                        await self._worker.begin(await self._worker.claim(stream))
+                        await self._worker.take(stream)
                         taken += 1
         return taken
 
@@ -184,14 +183,6 @@ class Runtime:
 
     def _run(self, stream: StreamId, key: str, after: int) -> Run:
         return Run(self.journal, stream, key, after, partial(self._worker.tail, stream))
-
-    def _run_of(self, stream: StreamId, session: str, state: State, unread: Sequence[Mail]) -> Run:
-        """Returns the open run, or the one that is about to open, or the last one."""
-        waiting = [*state.keys.values(), *(mail.key for mail in unread if mail.kind == "prompt")]
-        key = state.run.key if state.run else waiting[0] if waiting else state.last.key if state.last else None
-        if key is None:
-            raise UnknownSession(f"session {session!r} has no run yet: give it a prompt")
-        return self._run(stream, key, 0)
 
     async def _known(self, session: str) -> StreamId:
         stream = stream_id(self._tenant, session)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import final
@@ -23,7 +23,7 @@ from holdfast.flow.clock import Clock, Timer
 from holdfast.flow.ids import is_alive, worker_name
 from holdfast.flow.soon import Soon
 from holdfast.journal.owning import FLUSH_SECONDS, Pen
-from holdfast.journal.port import Claim, Journal, Lease
+from holdfast.journal.port import Claim, Journal, Lease, Mail
 from holdfast.journal.reading import read_events
 from holdfast.journal.tail import Tail
 from holdfast.types import StreamId
@@ -70,6 +70,14 @@ class _Parked:
     timer: Timer | None
 
 
+def _key(state: State, unread: Sequence[Mail]) -> str | None:
+    """Returns the key of the open run, or of the one that is about to open, or of the last one."""
+    if state.run is not None:
+        return state.run.key
+    waiting = [*state.keys.values(), *(mail.key for mail in unread if mail.kind == "prompt")]
+    return waiting[0] if waiting else state.last.key if state.last else None
+
+
 @final
 class Worker:
     """The sessions of one process."""
@@ -87,6 +95,8 @@ class Worker:
         self._failed: dict[StreamId, Tail] = {}
         """Sessions this process could not go on with, for readers that come too late to have seen it."""
         self._wakes: set[asyncio.Task[None]] = set()
+        self._taking: dict[StreamId, asyncio.Task[str | None]] = {}
+        """Sessions on their way into our hands, so that whoever wants the same one gets the same."""
         self._heartbeat: asyncio.Task[None] | None = None
         self._closed: Tail | None = None
         """Of every session, once this is closed."""
@@ -101,18 +111,68 @@ class Worker:
         live = self._live.get(stream)
         return live.attempt.state if live and not live.failed else None
 
-    async def claim(self, stream: StreamId) -> Claim:
-        """Claims a session, also from an owner that is known to be dead.
+    async def take(self, stream: StreamId) -> str | None:
+        """Drives a session and returns the key of its open run, else of the one about to open, else of the last one.
+
+        One this process drives already, or is about to, is left as it is. A caller that is cancelled leaves the
+        session driven.
+
+        Raises:
+            LeaseHeld, NotOwnable, Corrupt: as `claim` and `load` say.
+            UsageError: the runtime was closed meanwhile.
+        """
+        if (state := self.state(stream)) is not None:
+            return _key(state, ())
+        closed = f"the runtime was closed before session {stream!r} was loaded: resume it again"
+        if self._closed:
+            raise UsageError(closed)
+        task = self._taking.get(stream) or self._take_in_a_task(stream, orphan=False)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if not task.cancelled() or (caller is not None and caller.cancelling()):
+                raise
+            raise UsageError(closed) from None
+
+    def _take_in_a_task(self, stream: StreamId, *, orphan: bool) -> asyncio.Task[str | None]:
+        task = self._taking[stream] = asyncio.create_task(self._take(stream, orphan=orphan))
+        task.add_done_callback(lambda _: self._taking.pop(stream))
+        return task
+
+    async def _take(self, stream: StreamId, *, orphan: bool) -> str | None:
+        claim = await self.claim(stream, orphan=orphan)
+        return _key(await self.begin(claim), claim.mail)  # at once: soon the state is another one
+
+    async def claim(self, stream: StreamId, *, orphan: bool = False) -> Claim:
+        """Claims a session, also from an owner that is known to be dead; an `orphan` also from this process, as long as
+        nobody here drives it.
+
+        A caller that is cancelled owns nothing.
 
         Raises:
             LeaseHeld: its owner is, or may be, alive.
         """
+        claiming = asyncio.ensure_future(self._claim(stream, orphan=orphan))
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            await asyncio.shield(self._unclaim(claiming))
+            raise
+
+    async def _claim(self, stream: StreamId, *, orphan: bool) -> Claim:
         try:
             return await self._journal.claim(stream, self.name, LEASE_SECONDS * 1_000_000)
         except LeaseHeld as held:
-            if held.owner == self.name or is_alive(held.owner):
+            ours = held.owner == self.name
+            if is_alive(held.owner) and not (ours and orphan and stream not in self._live):
                 raise
             return await self._journal.claim(stream, self.name, LEASE_SECONDS * 1_000_000, over=held.epoch)
+
+    async def _unclaim(self, claiming: asyncio.Future[Claim]) -> None:
+        with contextlib.suppress(HoldfastError):  # then there is nothing to give back
+            claim = await claiming
+            await self._give_up(claim.head.stream, claim.head.epoch)
 
     async def inherit(self, stream: StreamId) -> Claim | None:
         """Claims a session whose owner is known to be dead; None when it is, or may be, in good hands."""
@@ -142,17 +202,17 @@ class Worker:
         return replay(events)
 
     async def begin(self, claim: Claim) -> State:
-        """Starts driving a claimed session and returns its state as it was found."""
+        """Starts driving a claimed session and returns its state as it was found; gives it up if that fails."""
         stream = claim.head.stream
-        if (stale := self._live.get(stream)) is not None and stale.task is not None:
-            # It gave the session up, or slept through the end of its lease, and has not heard of it yet.
-            stale.fenced = True
-            stale.task.cancel()
-            await asyncio.wait([stale.task])
         try:
+            if (stale := self._live.get(stream)) is not None and stale.task is not None:
+                # It gave the session up, or slept through the end of its lease, and has not heard of it yet.
+                stale.fenced = True
+                stale.task.cancel()
+                await asyncio.wait([stale.task])
             state = State() if claim.head.seq == 0 else await self.load(claim)
-        except HoldfastError:
-            await self._journal.release(stream, claim.head.epoch)
+        except BaseException:  # a cancelled caller's, too: nobody else would give it back
+            await self._give_up(stream, claim.head.epoch)
             raise
         self._unpark(stream)
         self._failed.pop(stream, None)
@@ -175,7 +235,7 @@ class Worker:
             self._unpark(stream)
         tasks = [task for live in self._live.values() for task in (live.task, live.glance) if task]
         tasks += [self._heartbeat] if self._heartbeat else []
-        tasks += self._wakes
+        tasks += [*self._wakes, *self._taking.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -214,8 +274,11 @@ class Worker:
 
     async def _release(self, live: _Live) -> None:
         live.failed = True
+        await self._give_up(live.attempt.pen.stream, live.attempt.pen.epoch)
+
+    async def _give_up(self, stream: StreamId, epoch: int) -> None:
         with contextlib.suppress(StorageError):  # then the lease runs out by itself
-            await asyncio.shield(self._journal.release(live.attempt.pen.stream, live.attempt.pen.epoch))
+            await asyncio.shield(self._journal.release(stream, epoch))
 
     def _hinted(self, live: _Live) -> None:
         live.hinted = live.attempt.pen.hinted = True
@@ -256,22 +319,14 @@ class Worker:
 
     def adopt(self, stream: StreamId) -> None:
         """Takes up a session that may be ours without anybody driving it: whoever began it was cancelled."""
-        self._run(self._adopt(stream))
+        if not self._closed and stream not in self._taking:
+            task = self._take_in_a_task(stream, orphan=True)
+            task.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody waits to hear of it
 
     def _run(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work)
         self._wakes.add(task)
         task.add_done_callback(self._wakes.discard)
-
-    async def _adopt(self, stream: StreamId) -> None:
-        with contextlib.suppress(HoldfastError):
-            try:
-                claim = await self._journal.claim(stream, self.name, LEASE_SECONDS * 1_000_000)
-            except LeaseHeld as held:
-                if held.owner != self.name or stream in self._live:
-                    return
-                claim = await self._journal.claim(stream, self.name, LEASE_SECONDS * 1_000_000, over=held.epoch)
-            await self.begin(claim)
 
     async def _rouse(self, stream: StreamId) -> None:
         """Takes a parked session up again if there is a reason to."""
@@ -281,7 +336,7 @@ class Worker:
                 return
             due = head.wake_at is not None and head.wake_at <= self._clock.now()
             if head.unread or due or head.state == "running":
-                await self.begin(await self.claim(stream))
+                await self.take(stream)
             elif head.wake_at is not None:  # too early: the wall clock is not the one timers run by
                 delay = (head.wake_at - self._clock.now()) / 1e6
                 self._parked[stream].timer = self._clock.call_later(delay, lambda: self._wake(stream))

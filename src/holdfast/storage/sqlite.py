@@ -204,11 +204,13 @@ class Database:
 
     def _hand_in(self, call: Callable[..., T], args: tuple[Any, ...], *, quick: bool) -> asyncio.Future[T]:
         """Puts a function to the others that this event loop hands in at about the same time."""
-        self._check_process()
+        if self._forks != _forks:
+            self._check_process()
         loop = asyncio.get_running_loop()
         job = _Job(call, args, loop, quick=quick)
         with self._lock:
-            self._check_open()
+            if self._closed:
+                self._check_open()
             tray = self._trays.setdefault(loop, [])
             tray.append(job)
             alone = len(tray) == 1 and not self._taken  # otherwise the end of the turn passes it on
@@ -236,7 +238,8 @@ class Database:
             self._crowded = len(tray) > 1
         turn = _Turn(tray)
         try:
-            if len(tray) <= _STAGED and all(job.quick for job in tray):
+            slow = [job for job in tray if not job.quick]
+            if not slow and len(tray) <= _STAGED:
                 self._stage(turn)
         except Exception as error:  # noqa: BLE001 - as in the thread, which finds out whose it is
             turn.error = error

@@ -108,9 +108,11 @@ def tool(
 
     Raises:
         UndescribableTool: a parameter has no JSON Schema, or the name is none that providers take.
+        UsageError: the effect is none.
     """
     options: dict[str, Any] = {"description": description, "timeout": timeout, "max_output": max_output}
-    options["effect"] = Effect(outside=effect) if isinstance(effect, str) else effect
+    # What is no `Effect` is taken for a word, so that a wrong one is told which there are.
+    options["effect"] = effect if effect is None or isinstance(effect, Effect) else Effect(outside=effect)
     options["reference"] = reference
     names = _local_names(sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
 

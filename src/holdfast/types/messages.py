@@ -65,7 +65,7 @@ class UserMessage(msgspec.Struct, frozen=True, gc=False, tag="user"):
     @property
     def text(self) -> str:
         """All its words."""
-        return "".join(part.text for part in self.parts)
+        return self.parts[0].text if len(self.parts) == 1 else "".join([part.text for part in self.parts])
 
 
 class AssistantMessage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="assistant"):
@@ -80,12 +80,12 @@ class AssistantMessage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True
     @property
     def text(self) -> str:
         """Its words, without thinking and calls."""
-        return "".join(part.text for part in self.parts if isinstance(part, Text))
+        return "".join([part.text for part in self.parts if isinstance(part, Text)])
 
     @property
     def calls(self) -> tuple[ToolCall, ...]:
         """The tools it wants, in its order."""
-        return tuple(part for part in self.parts if isinstance(part, ToolCall))
+        return tuple([part for part in self.parts if isinstance(part, ToolCall)])
 
 
 class ToolError(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

@@ -7,10 +7,11 @@ finds its spec's function again by reference.
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
+from holdfast.errors import UsageError
 from holdfast.types.ids import Digest
 from holdfast.types.limits import Limits
 
@@ -19,14 +20,24 @@ __all__ = ("AgentSpec", "Effect", "Outside", "ToolSpec", "digest_of")
 Outside = Literal["none", "keyed", "checkable", "unsafe"]
 """What a call does to the world outside the workspace: nothing, something our idempotency key makes happen
 once, something we can ask about afterwards, or something nobody can repeat safely."""
+_OUTSIDE: tuple[str, ...] = get_args(Outside)
 
 
 class Effect(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """What a call changes, on two axes (brief 5)."""
+    """What a call changes, on two axes (brief 5).
+
+    Raises:
+        UsageError: `outside` is none of its words.
+    """
 
     workspace: bool = False
     """Whether it may change files of the workspace."""
     outside: Outside = "unsafe"
+
+    def __post_init__(self) -> None:
+        if self.outside not in _OUTSIDE:
+            *others, last = map(repr, _OUTSIDE)
+            raise UsageError(f"no effect goes by the word {self.outside!r}: write {', '.join(others)} or {last}")
 
     @property
     def repeatable(self) -> bool:

@@ -31,7 +31,7 @@ from holdfast.cli.terminal import open_console, reset_line
 from holdfast.cli.words import seconds
 from holdfast.engine.events import ToolStarted
 from holdfast.flow.ids import new_session
-from holdfast.runtime.opening import default_url
+from holdfast.runtime.opening import data_url
 from holdfast.runtime.runtime import Runtime
 from holdfast.testing.model_server import ScriptedModelServer
 from holdfast.types import Delta, Event, Limits, Price, stream_id
@@ -52,7 +52,7 @@ _KILL_AFTER = 0.15
 @click.option("-m", "--model", help=f"A real model.  [default: {_REAL} when OPENAI_API_KEY is set]")
 @click.option("--scripted", "force", is_flag=True, help="The scripted model, even when there is a key.")
 @click.option("--keep", type=click.Path(file_okay=False, path_type=Path), help="Leave the project in this folder.")
-@click.option("--store", help="Where the log is kept.  [default: your data folder]")
+@click.option("--store", help="Where the log is kept.  [default: demo.db in your data folder]")
 @click.option("--stage", type=click.Choice(["run", "crash", "resume"]), hidden=True)
 @click.option("--session", hidden=True)
 def demo(
@@ -69,7 +69,8 @@ def demo(
     The project, its tests, the files and the commands are real. Without a key the model's words come from a
     script; with OPENAI_API_KEY set the same command uses a real model.
     """
-    url = store or default_url()
+    # Not the person's own store, also where the environment names one: nobody wants a play among their runs.
+    url = store or data_url("demo.db")
     if stage is not None and keep is not None and session is not None and model is not None:
         sys.exit(play(_act(stage, model, keep, url, session)))
     put_python_first()

@@ -50,19 +50,21 @@ class Hints:
 
     def wanted(self, stream: StreamId) -> bool:
         """Whether somebody wants to hear of more than mail."""
-        return any(not mail for _, _, mail in self._listeners.get(stream, ()))
+        for _, _, mail in self._listeners.get(stream, ()):  # noqa: SIM110 - a generator for each append costs more
+            if not mail:
+                return True
+        return False
 
     def tell(self, stream: StreamId, *, mail: bool) -> None:
         """Hints those who listen to the stream; those who wait for mail only if there may be some."""
         if stream not in self._listeners:
             return
         gone: list[_Listener] = []
-        listeners = self._listeners.get(stream, ())
-        running = _running_loop()
-        for listener in listeners:
+        for listener in self._listeners[stream]:
             loop, hint, only_mail = listener
             if only_mail and not mail:
                 continue
+            running = _running_loop()
             try:
                 if loop is running:
                     loop.call_soon(hint)

@@ -40,7 +40,7 @@ class SqliteJournal(Journal):
         self._buffer = buffer
         self._clock = clock
         self._blobs = SqliteBlobStore(database, clock)
-        self._watch = Watch(database)
+        self._watch = Watch(database, buffer)
 
     @classmethod
     async def open(
@@ -108,7 +108,7 @@ class SqliteJournal(Journal):
             Corrupt: the epoch is right but `expected_seq` is not the last record.
             StorageError: nothing of this batch was written.
         """
-        heavy = any(record.content is not None for record in records)
+        heavy = [record for record in records if record.content is not None]
         write = self._database.write if heavy else self._database.stage
         answer = write(self._append, stream, epoch, expected_seq, batch, records, taken, park)
         if self._watch.wanted(stream):

@@ -38,6 +38,12 @@ class HeadBuffer(Buffer):
         self._version = -1
         self._last = 0
         """The highest number of a stream."""
+        self.written = 0
+        """Differs from an earlier value when this process wrote anything in between."""
+
+    def version(self, _: Connection) -> int:
+        """Returns, inside a transaction, a number that differs from an earlier one when others committed in between."""
+        return self._version
 
     def begin(self, connection: Connection) -> None:
         """Forgets everything when another process has written since the last transaction."""
@@ -66,6 +72,7 @@ class HeadBuffer(Buffer):
         # Setting `due_at` touches its index, which is spared where nothing changes.
         _insert(connection, tables.HEAD, still, tables.SET_HEAD)
         _insert(connection, tables.HEAD, moved, tables.SET_HEAD_AND_DUE)
+        self.written = connection.total_changes
 
     def forget(self) -> None:
         """Drops everything: the transaction was rolled back."""

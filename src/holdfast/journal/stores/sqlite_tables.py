@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -25,6 +25,7 @@ __all__ = (
     "HEAD",
     "INBOX",
     "JOURNAL",
+    "Mark",
     "RECORD",
     "Row",
     "SET_HEAD",
@@ -37,6 +38,7 @@ __all__ = (
     "fetch_last",
     "fetch_line",
     "fetch_mail",
+    "fetch_marks",
     "fetch_records",
     "head_row",
 )
@@ -88,6 +90,19 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     """From when on it is due."""
 
 
+class Mark(NamedTuple):
+    """What of a head tells that its stream changed."""
+
+    seq: int
+    inbox_seq: int
+    epoch: int
+    free: int
+    """1 when nobody owns it, else 0."""
+
+
+_marks = msgspec.json.Decoder(list[tuple[StreamId, Mark]])
+
+
 def fetch_head(connection: Connection, stream: StreamId) -> Row | None:
     """Returns a stored head, or None when there is no such stream."""
     row = connection.execute(f"select {_HEAD}, due_at, sid from head where stream = ?", (stream,)).fetchone()
@@ -119,6 +134,12 @@ def fetch_due(connection: Connection, now: int, limit: int) -> list[StreamId]:
     """Returns the streams that are due, oldest first."""
     query = "select stream from head where due_at <= ? order by due_at, stream limit ?"
     return [stream for (stream,) in connection.execute(query, (now, limit)).fetchall()]
+
+
+def fetch_marks(connection: Connection, streams: Sequence[StreamId]) -> dict[StreamId, Mark]:
+    """Returns the marks of those of the streams that exist."""
+    (found,) = connection.execute(_MARKS, (msgspec.json.encode(streams).decode(),)).fetchone()
+    return dict(_marks.decode(found))
 
 
 def head_row(row: Row) -> tuple[object, ...]:
@@ -199,6 +220,11 @@ INBOX = "inbox (sid, n, key, kind, body, actor, at)"
 SET_HEAD = f"on conflict (sid) do update set {', '.join(f'{name} = excluded.{name}' for name in _CHANGING)}"
 """What makes an insert of a head a change of it."""
 SET_HEAD_AND_DUE = f"{SET_HEAD}, due_at = excluded.due_at"
+# A cross join is done from left to right: each stream is looked up, and no others are gone through.
+_MARKS = (
+    "select json_group_array(json_array(stream, json_array(seq, inbox_seq, epoch, owner is null))) "
+    "from json_each(?) as wanted cross join head on stream = wanted.value"
+)
 _AS_ONE = (
     "select json_group_array(json_array(position, name, seq, type, length(body), blob)), "
     "cast(group_concat(cast(body as text), '') as blob) from"

@@ -1,39 +1,48 @@
 """Hears that another process changed a stream.
 
-SQLite says with one number whether anybody committed anything. It is looked at ten times a second, and only
-while somebody listens; when it changed, the heads of the streams that are listened to are compared.
+SQLite says with one number whether anybody committed anything. It is looked at ten times a second, and only while
+somebody listens. Commits of this process are told of at once by the journal itself, so when there were some the
+connection that writes is asked, whose number counts only those of others. When others committed, the heads of the
+streams that are listened to are compared with what was last known of them.
 
-Commits of this process are told of at once by the journal itself; this module remembers them only to stay quiet.
+Nothing is missed: each number is taken before the one, or the heads, it leads to. What is committed meanwhile is
+either seen there already or makes the next look differ. What could not be asked counts as changed.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from holdfast.errors import StorageError
 from holdfast.journal.port import Head
 from holdfast.journal.stores.hints import Hints
-from holdfast.journal.stores.sqlite_tables import fetch_head
-from holdfast.storage.sqlite import Connection, Database
+from holdfast.journal.stores.sqlite_buffer import HeadBuffer
+from holdfast.journal.stores.sqlite_tables import Mark, fetch_marks
+from holdfast.storage.sqlite import Database
 from holdfast.types import StreamId
 
 __all__ = ("Watch",)
 
 _EVERY = 0.1
 """Seconds between two looks."""
-
-_Mark = tuple[int, int, int, bool]
+_UNKNOWN = -1
 
 
 class Watch:
     """Hints for the streams of one database file."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, buffer: HeadBuffer) -> None:
         self._database = database
+        self._buffer = buffer
         self._hints = Hints()
-        self._marks: dict[StreamId, _Mark] = {}
-        self._version = -1
+        self._marks: dict[StreamId, Mark] = {}
+        self._version = _UNKNOWN
+        """Differs when anybody committed."""
+        self._others = _UNKNOWN
+        """Differs when others committed."""
+        self._written = (0, 0)
+        """What this process had written at the last two looks: a commit may take longer than from one to the next."""
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
@@ -52,10 +61,15 @@ class Watch:
 
     def tell(self, stream: StreamId, head: Head | None = None, *, mail: bool = False) -> None:
         """Hints those who listen to the stream; `head` is how it is now, where that is known."""
-        if len(self._hints):
-            if head is not None:
-                self._marks[stream] = _mark(head)
-            self._hints.tell(stream, mail=mail)
+        if not len(self._hints):
+            return
+        if mail:
+            self._marks.pop(stream, None)
+        elif head is not None and (before := self._marks.get(stream)) is not None:
+            # The head may hold mail of others, which no comparison would find new after this.
+            self._marks[stream] = mark = Mark(head.seq, head.inbox_seq, head.epoch, head.owner is None)
+            mail = mark.inbox_seq != before.inbox_seq
+        self._hints.tell(stream, mail=mail)
 
     def close(self) -> None:
         """Stops looking."""
@@ -71,46 +85,63 @@ class Watch:
             self._loop = None
             self._marks.clear()
             return
+        if len(self._marks) > 2 * len(self._hints):
+            self._marks = {stream: self._marks[stream] for stream in self._hints.streams if stream in self._marks}
         self._timer = self._loop.call_later(_EVERY, self._look)
 
     def _look(self) -> None:
         try:
-            looked = self._database.version()
+            self._database.version().add_done_callback(self._looked)
         except StorageError:
             return  # closed
-        looked.add_done_callback(self._compare)
 
-    def _compare(self, looked: asyncio.Future[int]) -> None:
+    def _looked(self, looked: asyncio.Future[int]) -> None:
         if looked.cancelled() or self._closed:
             return
-        # A look that failed proves nothing, so the heads are looked at.
-        version = -1 if looked.exception() is not None else looked.result()
-        if version == self._version != -1:
-            self._rearm()
+        if looked.exception() is not None:
+            self._compare()
             return
-        self._version = version
+        before, self._version = self._version, looked.result()
+        written, (earlier, last) = self._buffer.written, self._written
+        self._written = (last, written)
+        if self._version == before:
+            self._rearm()
+        elif earlier == written:
+            self._compare()  # it was not this process
+        else:
+            self._ask()
+
+    def _ask(self) -> None:
+        """Asks the connection that writes whether others committed, too."""
         try:
-            compared = self._database.read(_marks, self._hints.streams)
+            self._database.stage(self._buffer.version).add_done_callback(self._asked)
         except StorageError:
             return  # closed
-        compared.add_done_callback(self._tell)
 
-    def _tell(self, compared: asyncio.Future[dict[StreamId, _Mark]]) -> None:
+    def _asked(self, asked: asyncio.Future[int]) -> None:
+        if asked.cancelled() or self._closed:
+            return
+        before, self._others = self._others, _UNKNOWN if asked.exception() is not None else asked.result()
+        if self._others == before != _UNKNOWN:
+            self._rearm()
+        else:
+            self._compare()
+
+    def _compare(self) -> None:
+        try:
+            self._database.read(fetch_marks, self._hints.streams).add_done_callback(self._tell)
+        except StorageError:
+            return  # closed
+
+    def _tell(self, compared: asyncio.Future[dict[StreamId, Mark]]) -> None:
         if compared.cancelled() or self._closed:
             return
-        if compared.exception() is None:
+        if compared.exception() is not None:
+            self._version = self._others = _UNKNOWN  # the next look compares again
+        else:
             for stream, mark in compared.result().items():
                 before = self._marks.get(stream)
                 if before != mark:
                     self._marks[stream] = mark
-                    self._hints.tell(stream, mail=before is None or before[1] != mark[1])
+                    self._hints.tell(stream, mail=before is None or before.inbox_seq != mark.inbox_seq)
         self._rearm()
-
-
-def _marks(connection: Connection, streams: Sequence[StreamId]) -> dict[StreamId, _Mark]:
-    found = ((stream, fetch_head(connection, stream)) for stream in streams)
-    return {stream: _mark(head.head) for stream, head in found if head is not None}
-
-
-def _mark(head: Head) -> _Mark:
-    return head.seq, head.inbox_seq, head.epoch, head.owner is None

@@ -15,13 +15,27 @@ from holdfast.models.providers.openai import OpenAIModel
 from holdfast.net.client import HttpClient
 from holdfast.types import Price
 
-__all__ = ("PROVIDERS", "MakeModel", "find_model")
+__all__ = ("PROVIDERS", "MakeModel", "find_model", "split_name")
 
 MakeModel = Callable[[str, HttpClient, Mapping[str, str], ModelCard | None], Model]
 """Makes one of: the provider's own name for it, the client, the environment, and what is known about it."""
 
 PROVIDERS: Mapping[str, MakeModel] = {"openai": OpenAIModel.from_env}
 """Every provider by the name in front of the slash."""
+
+
+def split_name(spec: str) -> tuple[str, str]:
+    """Returns a model's provider and the provider's own name for it, whether or not such a provider is known.
+
+    Raises:
+        UnknownModel: there is nothing before the first slash, or nothing after it.
+    """
+    provider, slash, name = spec.partition("/")
+    if provider.strip() and name.strip():
+        return provider, name
+    bare = spec.strip() if not slash and spec.strip() else name.strip() or "<model>"
+    written = " or ".join(repr(f"{each}/{bare}") for each in PROVIDERS)
+    raise UnknownModel(f"no model goes by the name {spec!r}: it takes a provider and a model, so write {written}")
 
 
 def find_model(
@@ -32,9 +46,12 @@ def find_model(
     Raises:
         UnknownModel: no provider goes by the name in front of the slash, or there is nothing after it.
     """
-    provider, _, name = spec.partition("/")
+    provider, name = split_name(spec)
     make = PROVIDERS.get(provider)
-    if make is None or not name.strip():
-        known = ", ".join(repr(f"{each}/<model>") for each in PROVIDERS)
-        raise UnknownModel(f"no model goes by the name {spec!r}; write it as provider and model, as in {known}")
+    if make is None:
+        known = ", ".join(map(repr, PROVIDERS))
+        raise UnknownModel(
+            f"no provider goes by the name {provider!r} in {spec!r} (known: {known}): write 'openai/<model>' and set "
+            "OPENAI_BASE_URL for any server that speaks OpenAI's protocol"
+        )
     return make(name, client, env, lookup(spec, prices))

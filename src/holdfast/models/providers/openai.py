@@ -151,7 +151,7 @@ class OpenAIModel(Model):
             if not parser.is_whole:
                 raise failure_from(self._origin, error) from error
         message = parser.message()
-        if parser.usage is None:
+        if not parser.is_metered:
             message = msgspec.structs.replace(message, usage=self._bound_of(request, message))
         yield message
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from holdfast.journal.port import INBOX_LIMIT, Park
+from holdfast.errors import UsageError
+from holdfast.journal.port import INBOX_LIMIT, KEY_LIMIT, Park
 from holdfast.testing.clock import FakeClock
 from holdfast.testing.conformance.checking import (
     ANN,
@@ -91,6 +92,22 @@ async def a_key_is_never_accepted_twice(make: Make) -> None:
     other = await journal.post(named("s2"), letter("a"))
     expect(other.status == "accepted", "another stream has keys of its own", other)
     expect(len(await journal.mail(STREAM, 0)) == 2, "a duplicate adds no message")
+
+
+async def a_key_has_a_bound(make: Make) -> None:
+    """A letter whose key has more than `KEY_LIMIT` characters is none; one with so many keeps each of them."""
+    journal = await make(FakeClock())
+    longest = "\U0001f511" * (KEY_LIMIT - 1)
+    for n, key in enumerate((longest + "a", longest + "b"), 1):
+        posted = await journal.post(STREAM, letter(key))
+        expect((posted.status, posted.n) == ("accepted", n), "the longest keys differ in their last character", posted)
+    expect((await journal.post(STREAM, letter(longest + "a"))).n == 1, "and are found again")
+    try:
+        made = letter(longest + "ab")
+    except UsageError as error:
+        expect(str(KEY_LIMIT) in str(error), "the refusal names the limit", error)
+    else:
+        raise AssertionError(f"a letter with a longer key is refused; seen: {made!r}")
 
 
 async def the_inbox_is_bounded(make: Make) -> None:
@@ -250,6 +267,7 @@ POSTING: tuple[Check, ...] = (
     a_post_does_not_disturb_the_owner,
     posts_at_once_are_each_one_message,
     a_key_is_never_accepted_twice,
+    a_key_has_a_bound,
     the_inbox_is_bounded,
     a_post_may_ask_for_an_idle_stream,
     of_posts_that_want_an_idle_stream_one_is_accepted,

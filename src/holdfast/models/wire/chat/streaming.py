@@ -182,7 +182,7 @@ class Parser:
     def usage(self) -> Usage | None:
         """What the server says it used; None when it does not say."""
         tokens = self._tokens
-        if tokens is None or (tokens.prompt_tokens is None and tokens.completion_tokens is None):
+        if tokens is None or not self.is_metered:
             return None
         prompt, completion = tokens.prompt_tokens_details, tokens.completion_tokens_details
         return Usage(
@@ -192,6 +192,12 @@ class Parser:
             _count(prompt.cache_write_tokens) if prompt else 0,
             _count(completion.reasoning_tokens) if completion else 0,
         )
+
+    @property
+    def is_metered(self) -> bool:
+        """Whether the server said what it used."""
+        tokens = self._tokens
+        return tokens is not None and not (tokens.prompt_tokens is None and tokens.completion_tokens is None)
 
     def _start(self, data: bytes) -> bool:
         first = data.lstrip(_BLANK)[:1]

@@ -1,0 +1,118 @@
+"""Turns of very many calls: they cost what their calls cost, and no more than a few of them act at once."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tests.counting import counting
+from tests.running import MODEL, all_answered, asked, of, paired, scene, soon, until
+
+from holdfast import Agent, tool
+from holdfast.engine.acting import AT_ONCE
+from holdfast.engine.events import ToolFinished, ToolStarted
+from holdfast.errors import Fenced
+from holdfast.testing import Call, Turn
+
+BEGAN: list[int] = []
+ACTING: set[int] = set()
+MOST: list[int] = [0]
+
+
+@tool(effect="none")
+async def crowd(n: int) -> str:
+    """Acts for a while, together with others; the earlier it was called the longer."""
+    BEGAN.append(n)
+    ACTING.add(n)
+    MOST[0] = max(MOST[0], len(ACTING))
+    for _ in range(3 - n % 3):
+        await asyncio.sleep(0)
+    ACTING.remove(n)
+    return f"result {n}"
+
+
+@tool(effect="none")
+async def cling(n: int) -> str:
+    """Takes for ever, and keeps to itself that it was stopped."""
+    BEGAN.append(n)
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        return "kept"
+    return ""
+
+
+@tool(effect="none")
+async def displaced(n: int) -> str:
+    """Finds that somebody else owns the session, when enough others are at it."""
+    BEGAN.append(n)
+    if n == AT_ONCE - 1:
+        raise Fenced("somebody else owns it")
+    await asyncio.Event().wait()
+    return ""
+
+
+AGENT = Agent(MODEL, tools=[crowd, cling, displaced])
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> None:
+    BEGAN.clear()
+    ACTING.clear()
+    MOST[0] = 0
+
+
+def wide(name: str, count: int) -> Turn:
+    return Turn(calls=[Call(name, {"n": n}) for n in range(count)])
+
+
+@pytest.mark.requirement("engine:parallel-bounded", "engine:parallel-results-in-call-order")
+async def test_of_two_thousand_calls_a_few_act_at_once_and_all_have_their_results_in_order() -> None:
+    async with scene([wide("crowd", 2000), "done"], seconds=60) as s:
+        result = await soon((await s.runtime.start(AGENT, "go", session="s")).result(), 50)
+        log, conversation = await s.log(), asked(s.server)[-1]
+    assert (result.status, result.output) == ("completed", "done")
+    assert MOST == [AT_ONCE]
+    assert list(range(2000)) == BEGAN, "they begin in the model's order"
+    assert [each["content"] for each in conversation if each["role"] == "tool"] == [f"result {n}" for n in range(2000)]
+    assert paired(conversation)
+    assert all_answered(log)
+    assert len(of(ToolStarted, log)) == len(of(ToolFinished, log)) == 2000
+
+
+@pytest.mark.requirement("engine:turn-linear")
+async def test_a_turn_of_four_times_the_calls_costs_about_four_times_as_much() -> None:
+    costs: list[int] = []
+    for count in (500, 2000):
+        async with scene([wide("crowd", count), "done"], seconds=60) as s:
+            with counting("engine", "journal", "tools", "runtime") as lines:
+                await soon((await s.runtime.start(AGENT, "go", session="s")).result(), 50)
+        costs.append(lines.count)
+    assert costs[1] < 6 * costs[0], costs
+
+
+@pytest.mark.requirement("engine:parallel-bounded", "engine:abort-tool-call", "engine:every-call-one-result")
+async def test_an_abort_ends_what_acts_and_lets_none_begin_that_waited_its_turn() -> None:
+    async with scene([wide("cling", 3 * AT_ONCE), "never"]) as s:
+        run = await s.runtime.start(AGENT, "go", session="s")
+        await until(lambda: len(BEGAN) == AT_ONCE)
+        await run.abort("enough")
+        assert (await soon(run.result())).status == "aborted"
+        log = await s.log()
+    assert list(range(AT_ONCE)) == BEGAN
+    said = [each.result.content for each in of(ToolFinished, log)]
+    assert said[:AT_ONCE] == ["kept"] * AT_ONCE
+    assert all(content.startswith("Canceled") for content in said[AT_ONCE:])
+    assert len(said) == 3 * AT_ONCE
+    assert all_answered(log)
+
+
+@pytest.mark.requirement("engine:fenced-touches-nothing")
+async def test_a_session_that_is_lost_in_one_of_many_calls_begins_no_other() -> None:
+    async with scene([wide("displaced", 3 * AT_ONCE), "never"]) as s:
+        await s.runtime.start(AGENT, "go", session="s")
+        await until(lambda: len(BEGAN) == AT_ONCE)
+        await until(lambda: not s.runtime._worker._live)
+        log = await s.log()
+    assert list(range(AT_ONCE)) == BEGAN
+    assert of(ToolFinished, log) == []
