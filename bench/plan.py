@@ -108,7 +108,7 @@ FIGURES = (
         name="startup",
         module="bench.programs.startup",
         programs=(("import", "import holdfast"), ("help", "holdfast --help")),
-        unit="x bare start",
+        unit="x python",
         size=7,
         quick_size=2,
     ),

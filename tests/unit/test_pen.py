@@ -252,6 +252,37 @@ async def test_parking_waits_for_what_is_on_its_way() -> None:
     assert (d.published, await d.log()) == ([1, 2], ["a", "last"])
 
 
+async def test_parking_takes_along_what_came_since_in_one_append() -> None:
+    d = await desk()
+    d.store.slow = True
+    d.write("a")
+    d.pen.flush()
+    await d.clock.advance(FLUSH_SECONDS)
+    d.write("b")
+    d.pen.flush()
+    parking = asyncio.create_task(d.pen.park(Park("idle"), AbortRequested("last")))
+    await asyncio.sleep(0)
+    d.store.acknowledge()
+    await d.clock.advance(FLUSH_SECONDS)  # what was to be flushed is on its way with the park
+    assert [len(batch) for batch in d.store.batches] == [1, 2]
+    d.store.acknowledge()
+    assert await soon(parking)
+    assert [len(batch) for batch in d.store.batches] == [1, 2]
+    assert (d.published, await d.log()) == ([1, 2, 3], ["a", "b", "last"])
+
+
+async def test_parking_after_a_lost_answer_does_park_and_writes_its_last_words() -> None:
+    d = await desk()
+    d.write("a")
+    d.pen.flush()
+    d.store.lose = StorageFull("the answer was lost")
+    await d.clock.advance(FLUSH_SECONDS)
+    assert await soon(d.pen.park(Park("idle"), AbortRequested("last")))
+    assert (d.published, await d.log()) == ([1, 2], ["a", "last"])
+    head = await d.store.head(STREAM)
+    assert (head.state, head.owner) == ("idle", None)
+
+
 async def test_mail_is_known_of_once_somebody_looked_and_looking_does_not_take_it() -> None:
     clock = FakeClock()
     store = Store(clock)

@@ -54,6 +54,7 @@ class Pen:
         "_on_commit",
         "_pending",
         "_posted",
+        "_refused",
         "_seq",
         "_soon",
         "_tenant",
@@ -91,6 +92,8 @@ class Pen:
         self._pending: list[Event] = []
         self._batch: BatchId = new_batch()
         self._inflight: asyncio.Future[Head | Unread] | None = None
+        self._refused = False
+        """Whether the last append failed, so that nobody knows whether it was written."""
         self._soon = soon or Soon(clock, FLUSH_SECONDS)
         self._flushing = 0
         """The last event that waits for a flush; 0 when none was asked for."""
@@ -196,20 +199,34 @@ class Pen:
         while self._pending or self._inflight is not None:
             if self._inflight is None:
                 self._begin()
-            if (answer := self._inflight) is not None:
-                await asyncio.shield(answer)
+            if self._inflight is not None:
+                await self._arrival(self._inflight)
+
+    async def _arrival(self, answer: asyncio.Future[Head | Unread]) -> None:
+        try:
+            await asyncio.shield(answer)
+        finally:
+            if answer.done():
                 self._landed(answer)  # its callback may not have had its turn yet
 
     async def park(self, park: Park, *last: Payload) -> bool:
         """Gives the stream up, with `last` as its last words, and returns True; returns False, with `last`
         unwritten, when there is mail to be read first.
         """
-        if self._inflight is not None:
-            await self.sync()
+        while self._inflight is not None:
+            await self._arrival(self._inflight)
+        if self._refused:
+            await self.sync()  # what was refused may be written all the same: its batch is asked for as it was
         before = len(self._pending)
         for payload in last:
             self.write(payload)
-        answer = await self._append(park)
+        self._inflight = self._append(park)
+        self._refused = True  # until we know better
+        try:
+            answer = await self._inflight
+        finally:
+            self._inflight = None
+        self._refused = False
         if isinstance(answer, Unread):
             del self._pending[before:]
             self._seq -= len(last)
@@ -234,7 +251,8 @@ class Pen:
         if self._inflight is not answer:
             return
         self._inflight = None
-        if not answer.cancelled() and answer.exception() is None:
+        self._refused = answer.cancelled() or answer.exception() is not None
+        if not self._refused:
             head = answer.result()
             assert isinstance(head, Head)  # only a park can meet unread mail
             self._acknowledge(head)
