@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from holdfast.cli.words import age, money, one_line
-from holdfast.engine.events import CODEC, InputReceived, Rewound, RunFinished, RunStarted
+from holdfast.engine.events import CODEC, InputReceived, ModelFinished, Rewound, RunFinished, RunStarted
 from holdfast.flow.ids import is_alive
 from holdfast.journal.port import Head, Journal, Record
 from holdfast.journal.reading import decode_record, read_events
@@ -82,6 +82,11 @@ async def _listed(run: _Found, journal: Journal) -> Listed:
     if run.end is None:
         head = await journal.head(run.stream)
         listed.status = "open" if head is None else state_of(head)
+        async for done in read_events(journal, run.stream, CODEC, after=event.seq):
+            if isinstance(done.data, ModelFinished):
+                listed.steps += 1
+                listed.tokens += done.data.message.usage.total_tokens
+                listed.cost = None if listed.cost is None or done.data.cost is None else listed.cost + done.data.cost
         return listed
     end = (await decode_record(run.end, run.stream, CODEC, journal)).data
     if isinstance(end, RunFinished):

@@ -111,10 +111,12 @@ async def follow(
     known: int = 0,
     note: str = "",
     events: AsyncIterator[Event | Delta] | None = None,
+    foreign: bool = False,
 ) -> int:
     """Shows a run to its end, after a note, and returns the exit code.
 
-    Events up to `known` are not shown as text. `events` stand in for the run's own.
+    Events up to `known` are not shown as text. `events` stand in for the run's own. A `foreign` run is of an agent
+    that this command line cannot make.
     """
     screen = Screen(open_console(), known=known) if output == "text" else None
     with _Signals(run, screen, store_option(url)):
@@ -127,7 +129,7 @@ async def follow(
                 click.echo(CODEC.encode(event) if isinstance(event, Event) else _delta(event))
         result = await run.result()
     if screen is not None:
-        screen.conclude(result, url)
+        screen.conclude(result, url, foreign=foreign)
     elif output == "json":
         click.echo(_pretty(result))
     return EXIT_CODES[result.status]

@@ -6,6 +6,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import click
 import msgspec
@@ -24,7 +25,7 @@ from holdfast.journal.reading import read_events
 from holdfast.runtime.opening import default_url, store_exists
 from holdfast.runtime.run import Run
 from holdfast.runtime.runtime import Runtime
-from holdfast.types import StreamId, stream_id
+from holdfast.types import AgentSpec, StreamId, stream_id, tenant_of
 
 __all__ = ("runs",)
 
@@ -88,18 +89,27 @@ def show(session: str, store: str | None, output: str) -> None:
 def resume(session: str, store: str | None, output: str) -> None:
     """Go on with the run that a crash or a stop left open in SESSION.
 
-    If none is open, this says so and shows how the last one ended.
+    If none is open, this says so and shows how the last one ended. Tools of your own are found by their modules, also
+    in this folder.
     """
     url = store or default_url()
+    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
 
     async def go() -> int:
         async with Runtime.open(_there(url)) as runtime:
-            _, head = await _known(runtime.journal, session, url)
+            stream, head = await _known(runtime.journal, session, url)
             try:
                 run = await runtime.resume(session)
             except LeaseHeld as held:
                 raise _held(session, held) from held
-            return await follow(run, url, output, known=head.seq, note=_note(session, head))
+            foreign = await _is_foreign(runtime.journal, stream)
+            code = await follow(run, url, output, known=head.seq, note=_note(session, head), foreign=foreign)
+            # What was said too late for this run has opened the next: leaving now would leave it open.
+            while (again := await runtime.journal.head(stream)) is not None and (again.unread or again.state != "idle"):
+                run = await runtime.resume(session)
+                note = "↻ what was said meanwhile opened another run"
+                code = await follow(run, url, output, known=again.seq, note=note, foreign=foreign)
+            return code
 
     sys.exit(play(go()))
 
@@ -161,6 +171,17 @@ async def _open_run(journal: Journal, stream: StreamId, head: Head) -> str | Non
         return state.run.key
     unread = await journal.mail(stream, head.inbox_taken)
     return next(iter([*state.keys.values(), *(mail.key for mail in unread if mail.kind == "prompt")]), None)
+
+
+async def _is_foreign(journal: Journal, stream: StreamId) -> bool:
+    """Whether the session's agent has tools of its own, which `holdfast run` cannot give it."""
+    state = replay([event async for event in read_events(journal, stream, CODEC)])
+    run = state.run or state.last
+    if run is None:
+        return False
+    spec = await journal.blobs.get(tenant_of(stream), run.setup.setup.spec)
+    tools = msgspec.json.decode(spec, type=AgentSpec).tools
+    return not all(tool.reference.startswith("builtin:") for tool in tools)
 
 
 def _text(given: str) -> str:

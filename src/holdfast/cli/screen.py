@@ -201,8 +201,11 @@ class Screen:
 
     # ---- the end ------------------------------------------------------------------------------------------
 
-    def conclude(self, result: RunResult, store: str) -> None:
-        """Prints how the run ended, what it took, and where it is kept."""
+    def conclude(self, result: RunResult, store: str, *, foreign: bool = False) -> None:
+        """Prints how the run ended, what it took, and where it is kept.
+
+        How to go on depends on whose agent it was: `foreign` is one that this command line cannot make.
+        """
         cost = None if result.cost is None else from_dollars(result.cost)
         figures = [count(result.steps, "step"), count(result.usage.total_tokens, "token"), money(cost)]
         if self._began is not None and self._ended:
@@ -217,8 +220,12 @@ class Screen:
             self._line(Text(printable(result.reason), "red"))
         where = store_option(store)
         self.fact("log", store)
+        if store == "memory:":  # gone with this process
+            return
         self.fact("look", f"holdfast runs show {result.session}{where}")
-        if result.status != "completed":
+        if result.status != "completed" and foreign:
+            self.fact("go on", f"with a prompt from the program that has its tools, in session {result.session!r}")
+        elif result.status != "completed":
             self.fact("go on", f'holdfast run --session {result.session}{where} "…"')
 
     def fact(self, name: str, value: str | Text) -> None:

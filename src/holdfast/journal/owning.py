@@ -51,6 +51,7 @@ class Pen:
         "_flushing",
         "_inflight",
         "_journal",
+        "_last",
         "_on_commit",
         "_pending",
         "_posted",
@@ -92,6 +93,8 @@ class Pen:
         self._pending: list[Event] = []
         self._batch: BatchId = new_batch()
         self._inflight: asyncio.Future[Head | Unread] | None = None
+        self._last = 0
+        """How many of `_pending` are the last words of a park that is on its way."""
         self._refused = False
         """Whether the last append failed, so that nobody knows whether it was written."""
         self._soon = soon or Soon(clock, FLUSH_SECONDS)
@@ -217,23 +220,13 @@ class Pen:
             await self._arrival(self._inflight)
         if self._refused:
             await self.sync()  # what was refused may be written all the same: its batch is asked for as it was
-        before = len(self._pending)
         for payload in last:
             self.write(payload)
-        self._inflight = self._append(park)
-        self._refused = True  # until we know better
-        try:
-            answer = await self._inflight
-        finally:
-            self._inflight = None
-        self._refused = False
-        if isinstance(answer, Unread):
-            del self._pending[before:]
-            self._seq -= len(last)
-            self.head = answer.head
-            return False
-        self._acknowledge(answer)
-        return True
+        self._last = len(last)
+        answer = self._inflight = self._append(park)
+        answer.add_done_callback(self._landed)
+        await self._arrival(answer)
+        return isinstance(answer.result(), Head)
 
     def _begin(self) -> None:
         """Hands over what is pending; a store that answers at once leaves nothing in flight."""
@@ -251,10 +244,18 @@ class Pen:
         if self._inflight is not answer:
             return
         self._inflight = None
+        last, self._last = self._last, 0
         self._refused = answer.cancelled() or answer.exception() is not None
-        if not self._refused:
-            head = answer.result()
-            assert isinstance(head, Head)  # only a park can meet unread mail
+        if self._refused or isinstance(answer.result(), Unread):
+            # Last words are said with a park, or not at all.
+            del self._pending[len(self._pending) - last :]
+            self._seq -= last
+        if self._refused:
+            return
+        head = answer.result()
+        if isinstance(head, Unread):
+            self.head = head.head
+        else:
             self._acknowledge(head)
 
     def _append(self, park: Park | None) -> asyncio.Future[Head | Unread]:

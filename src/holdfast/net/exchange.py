@@ -25,7 +25,7 @@ from holdfast.net.pooling import Pools, Reading
 __all__ = ("Exchange",)
 
 _REPEATABLE: Final = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE"))
-"""Sent again when a kept connection turns out to be closed (RFC 9110, 9.2.2)."""
+"""Sent once more when the connection breaks before the answer, as kept ones do (RFC 9110, 9.2.2)."""
 _SENT_AT_ONCE: Final = 64 * 1024
 _NOT_WAITING: Final = float("-inf")
 
@@ -124,8 +124,8 @@ class Exchange(Reading):
         try:
             try:
                 await self._attempt()
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-                if self._hop.method not in _REPEATABLE:
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as broken:
+                if self._hop.method not in _REPEATABLE or isinstance(broken, aiohttp.ClientConnectorError):
                     raise
                 await self._attempt()
         except CAUGHT as error:
@@ -139,6 +139,7 @@ class Exchange(Reading):
         connection = await pool.connect(hop.url)
         protocol, transport = connection.protocol, connection.transport
         if protocol is None or transport is None:
+            connection.close()
             raise aiohttp.ServerDisconnectedError
         self._pool, self._connection, self._protocol, self._content = pool, connection, protocol, None
         self.quiet = 0.0  # silence counts from here: also of one that does not take the body

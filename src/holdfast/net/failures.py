@@ -7,6 +7,7 @@ headers, and headers carry keys; its text is kept.
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
 from typing import Final
@@ -67,4 +68,7 @@ def _text(error: Exception) -> str:
         return error.message or type(error).__name__  # its own text holds the whole URL
     if isinstance(error, (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)):
         return type(error).__name__  # its text is the URL
+    if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientSSLError):
+        cause = error.os_error  # the text of both says host and port once more
+        return os.strerror(cause.errno) if cause.errno and cause.errno > 0 else cause.strerror or type(cause).__name__
     return _URL.sub("its URL", str(error)) or type(error).__name__

@@ -47,7 +47,7 @@ async def open_journal(url: str, clock: Clock) -> Journal:
         StorageError: the database cannot be opened.
     """
     scheme = url.partition(":")[0]
-    if scheme == "memory":
+    if url == "memory:":
         from holdfast.journal.stores.memory import MemoryJournal
 
         return MemoryJournal(clock)
@@ -57,6 +57,8 @@ async def open_journal(url: str, clock: Clock) -> Journal:
         if point.name == scheme:
             opener = cast("Callable[[str, Clock], Awaitable[Journal]]", point.load())
             return await opener(url, clock)
+    if ":" not in url:
+        raise UsageError(f"{url!r} names no store: did you mean 'sqlite:///{url}'? ('memory:' keeps the log in memory)")
     raise UsageError(
         f"no store is known for {url!r}: use 'memory:' or 'sqlite:///path/to/file.db', or install a package that "
         f"registers {scheme!r} under {_GROUP!r}"

@@ -13,7 +13,7 @@ from typing import final
 import msgspec
 
 from holdfast.engine.events import Prompt, Setup
-from holdfast.errors import InboxFull, JournalError, SessionBusy, UnknownPrice, UnknownSession, UsageError
+from holdfast.errors import AuthFailed, InboxFull, JournalError, SessionBusy, UnknownPrice, UnknownSession, UsageError
 from holdfast.flow.clock import Clock, SystemClock
 from holdfast.flow.ids import new_key, new_session
 from holdfast.journal.port import Journal, Letter
@@ -121,6 +121,7 @@ class Runtime:
         Raises:
             UnknownSession: there is no such session, or no run in it.
             LeaseHeld: it is being driven by a process that is, or may be, alive.
+            UnknownTool, UnknownModel, AuthFailed: this process lacks what the open run acts through; it stays open.
             NotOwnable: a newer version of Holdfast wrote something this one must not ignore.
         """
         if agent is not None:
@@ -168,7 +169,9 @@ class Runtime:
             seen.update(fresh)
             for stream in fresh:
                 if tenant_of(stream) == self._tenant and self._worker.state(stream) is None:
-                    with contextlib.suppress(JournalError, UsageError):  # one that cannot be taken stops no other
+                    with contextlib.suppress(
+                        JournalError, UsageError, AuthFailed
+                    ):  # one that cannot be taken stops no other
                         await self._worker.take(stream)
                         taken += 1
         return taken

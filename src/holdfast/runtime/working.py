@@ -70,6 +70,11 @@ class _Parked:
     timer: Timer | None
 
 
+def _stopped(live: _Live) -> UsageError:
+    stream = live.attempt.pen.stream
+    return UsageError(f"the runtime was closed while session {stream!r} was running: resume it to go on")
+
+
 def _key(state: State, unread: Sequence[Mail]) -> str | None:
     """Returns the key of the open run, or of the one that is about to open, or of the last one."""
     if state.run is not None:
@@ -97,6 +102,8 @@ class Worker:
         self._wakes: set[asyncio.Task[None]] = set()
         self._taking: dict[StreamId, asyncio.Task[str | None]] = {}
         """Sessions on their way into our hands, so that whoever wants the same one gets the same."""
+        self._beginning: dict[StreamId, asyncio.Event] = {}
+        """Sessions that are ours and not driven yet; set when they are, or are given up."""
         self._heartbeat: asyncio.Task[None] | None = None
         self._closed: Tail | None = None
         """Of every session, once this is closed."""
@@ -123,6 +130,9 @@ class Worker:
         """
         if (state := self.state(stream)) is not None:
             return _key(state, ())
+        if (beginning := self._beginning.get(stream)) is not None and stream not in self._taking:
+            await beginning.wait()
+            return await self.take(stream)
         closed = f"the runtime was closed before session {stream!r} was loaded: resume it again"
         if self._closed:
             raise UsageError(closed)
@@ -142,7 +152,8 @@ class Worker:
 
     async def _take(self, stream: StreamId, *, orphan: bool) -> str | None:
         claim = await self.claim(stream, orphan=orphan)
-        return _key(await self.begin(claim), claim.mail)  # at once: soon the state is another one
+        aborted = any(mail.kind == "abort" for mail in claim.mail)  # an end needs nothing to act through
+        return _key(await self.begin(claim, check=not aborted), claim.mail)  # at once: soon the state is another one
 
     async def claim(self, stream: StreamId, *, orphan: bool = False) -> Claim:
         """Claims a session, also from an owner that is known to be dead; an `orphan` also from this process, as long as
@@ -165,7 +176,8 @@ class Worker:
             return await self._journal.claim(stream, self.name, LEASE_SECONDS * 1_000_000)
         except LeaseHeld as held:
             ours = held.owner == self.name
-            if is_alive(held.owner) and not (ours and orphan and stream not in self._live):
+            held_here = stream in self._live or stream in self._beginning
+            if is_alive(held.owner) and not (ours and orphan and not held_here):
                 raise
             return await self._journal.claim(stream, self.name, LEASE_SECONDS * 1_000_000, over=held.epoch)
 
@@ -201,19 +213,42 @@ class Worker:
                 )
         return replay(events)
 
-    async def begin(self, claim: Claim) -> State:
-        """Starts driving a claimed session and returns its state as it was found; gives it up if that fails."""
+    async def begin(self, claim: Claim, *, check: bool = False) -> State:
+        """Starts driving a claimed session and returns its state as it was found; gives it up if that fails.
+
+        With `check`, a run that is open is left open where this process has not got what it acts through.
+        """
         stream = claim.head.stream
+        if claim.head.seq == 0 and stream not in self._live:
+            return self._begun(claim, State())
+        begun = self._beginning[stream] = asyncio.Event()
         try:
-            if (stale := self._live.get(stream)) is not None and stale.task is not None:
-                # It gave the session up, or slept through the end of its lease, and has not heard of it yet.
-                stale.fenced = True
-                stale.task.cancel()
-                await asyncio.wait([stale.task])
-            state = State() if claim.head.seq == 0 else await self.load(claim)
+            state = await self.load(claim)
+            if check and state.run is not None:
+                (await self._bind(stream, state.run)).model.check()
+            while (stale := self._live.get(stream)) is not None:
+                await self._displace(stale, claim)
         except BaseException:  # a cancelled caller's, too: nobody else would give it back
             await self._give_up(stream, claim.head.epoch)
             raise
+        finally:
+            begun.set()
+            if self._beginning.get(stream) is begun:
+                del self._beginning[stream]
+        return self._begun(claim, state)
+
+    async def _displace(self, stale: _Live, claim: Claim) -> None:
+        """Ends a driver that gave the session up or slept through the end of its lease, and has not heard of it yet."""
+        if stale.attempt.pen.epoch > claim.head.epoch:
+            raise Fenced(f"session {claim.head.stream!r} was claimed again before it was loaded: it goes on there")
+        stale.fenced = True
+        if stale.task is not None:
+            stale.task.cancel()
+            await asyncio.wait([stale.task])
+        self._let_go(stale, None)
+
+    def _begun(self, claim: Claim, state: State) -> State:
+        stream = claim.head.stream
         self._unpark(stream)
         self._failed.pop(stream, None)
         tail = Tail(stream, claim.head.seq)
@@ -223,6 +258,8 @@ class Worker:
         live.stop_listening = self._journal.listen(stream, partial(self._hinted, live), mail=True)
         self._live[stream] = live
         live.task = asyncio.create_task(self._drive(live))
+        if claim.head.seq:
+            self._hinted(live)  # mail may have come while it was loaded and nobody listened
         if self._heartbeat is None:
             self._heartbeat = asyncio.create_task(self._beat())
         return state
@@ -239,10 +276,13 @@ class Worker:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for live in list(self._live.values()):  # a task that was cancelled before its first step did not see to it
+            await self._release(live)
+            self._let_go(live, _stopped(live))
 
     async def _drive(self, live: _Live) -> None:
         attempt = live.attempt
-        stream, tail, error = attempt.pen.stream, attempt.tail, None
+        error: BaseException | None = None
         try:
             await drive(attempt)
         except Fenced:
@@ -250,7 +290,7 @@ class Worker:
         except asyncio.CancelledError:
             if live.fenced:
                 return
-            error = UsageError(f"the runtime was closed while session {stream!r} was running: resume it to go on")
+            error = _stopped(live)
             with contextlib.suppress(HoldfastError):  # what is finished is written down, if it can be
                 await asyncio.shield(attempt.pen.sync())
             await self._release(live)
@@ -258,15 +298,23 @@ class Worker:
             error = caught
             await self._release(live)
         finally:
-            live.end()
-            del self._live[stream]
-            if error is None:
-                if attempt.pen.head.state == "idle":
-                    self._forget(stream)
-                self._park(attempt)
-            else:
-                self._fail(stream, error)
-            tail.close(error)
+            self._let_go(live, error)
+
+    def _let_go(self, live: _Live, error: BaseException | None) -> None:
+        """Forgets a session that is driven no longer, and ends its readers; a second call does nothing."""
+        attempt = live.attempt
+        stream = attempt.pen.stream
+        live.end()
+        if self._live.get(stream) is not live:
+            return
+        del self._live[stream]
+        if error is not None:
+            self._fail(stream, error)
+        elif not live.fenced:
+            if attempt.pen.head.state == "idle":
+                self._forget(stream)
+            self._park(attempt)
+        attempt.tail.close(error)
 
     def _fail(self, stream: StreamId, error: BaseException) -> None:
         self._failed[stream] = Tail(stream, 0)
@@ -352,15 +400,16 @@ class Worker:
     async def _beat(self) -> None:
         while True:
             await self._clock.sleep(LEASE_SECONDS / 3)
-            leases = [(stream, live.attempt.pen.epoch) for stream, live in self._live.items()]
+            leases = {stream: live.attempt.pen.epoch for stream, live in self._live.items()}
             if not leases:
                 continue
             try:
-                lost = await self._journal.renew(leases, LEASE_SECONDS * 1_000_000)
+                lost = await self._journal.renew(list(leases.items()), LEASE_SECONDS * 1_000_000)
             except StorageError:
                 continue  # the leases hold a while longer, and a lost one is fenced at its next write
             for stream in lost:
                 live = self._live.get(stream)
-                if live and live.task:
+                # Meanwhile it may have been claimed anew: that lease was not asked about.
+                if live and live.task and live.attempt.pen.epoch == leases[stream]:
                     live.fenced = True
                     live.task.cancel()

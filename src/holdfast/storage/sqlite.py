@@ -372,8 +372,8 @@ class Database:
                 self._commit(connection, [job])
         elif isinstance(error, HoldfastError | sqlite3.Error | OSError):
             jobs[0].error = error if isinstance(error, HoldfastError) else storage_error(error, self.path)
-        else:
-            jobs[0].error = error
+        else:  # a future takes no StopIteration
+            jobs[0].error = RuntimeError(repr(error)) if isinstance(error, StopIteration) else error
 
     def _hang_up(self) -> None:
         for reader in self._readers:

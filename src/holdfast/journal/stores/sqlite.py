@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from os import PathLike, fspath
 from typing import final
 
@@ -29,6 +30,8 @@ __all__ = ("SqliteJournal",)
 
 _FEW = 64
 """Leases renewed in the event loop at once; more are the thread's."""
+_LIGHT = 256 * 1024
+"""Bytes written in the event loop at once; more are the thread's."""
 
 
 @final
@@ -76,7 +79,7 @@ class SqliteJournal(Journal):
         Raises:
             LeaseHeld: somebody else's lease is live.
         """
-        claim = await self._database.stage(self._claim, stream, worker, ttl, over)
+        claim = await self._database.write(self._claim, stream, worker, ttl, over)
         self._watch.tell(stream, claim.head)
         return claim
 
@@ -108,8 +111,10 @@ class SqliteJournal(Journal):
             Corrupt: the epoch is right but `expected_seq` is not the last record.
             StorageError: nothing of this batch was written.
         """
-        heavy = [record for record in records if record.content is not None]
-        write = self._database.write if heavy else self._database.stage
+        weight = 0
+        for record in records:
+            weight += len(record.body) if record.content is None else _LIGHT + 1
+        write = self._database.stage if weight <= _LIGHT else self._database.write
         answer = write(self._append, stream, epoch, expected_seq, batch, records, taken, park)
         if self._watch.wanted(stream):
             answer.add_done_callback(lambda done: self._appended(stream, done))
@@ -124,10 +129,15 @@ class SqliteJournal(Journal):
         self, stream: StreamId, letter: Letter, *, if_idle: bool = False, lease: Lease | None = None
     ) -> Posted:
         """Puts a letter into the inbox, once for each key, and claims the stream if it is wanted and free."""
-        posted = await self._database.stage(self._post, stream, letter, if_idle, lease)
-        if posted.status == "accepted":
-            self._watch.tell(stream, mail=True)
-        return posted
+        write = self._database.stage if len(letter.body) <= _LIGHT else self._database.write
+        posting = write(self._post, stream, letter, if_idle, lease)
+        posting.add_done_callback(partial(self._posted, stream))
+        # Whoever is cancelled here has posted all the same, and somebody waits to hear of it.
+        return await asyncio.shield(posting)
+
+    def _posted(self, stream: StreamId, posting: asyncio.Future[Posted]) -> None:
+        if not posting.cancelled() and posting.exception() is None and posting.result().n:
+            self._watch.tell(stream, mail=True)  # of a letter that came twice, too: its first sender may be gone
 
     async def mail(self, stream: StreamId, after: int) -> list[Mail]:
         """Returns the messages numbered over `after`, oldest first."""

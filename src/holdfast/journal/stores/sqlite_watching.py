@@ -5,7 +5,7 @@ somebody listens. Commits of this process are told of at once by the journal its
 connection that writes is asked, whose number counts only those of others. When others committed, the heads of the
 streams that are listened to are compared with what was last known of them.
 
-Nothing is missed: each number is taken before the one, or the heads, it leads to. What is committed meanwhile is
+Nothing of others is missed: each number is taken before the one, or the heads, it leads to. What is committed then is
 either seen there already or makes the next look differ. What could not be asked counts as changed.
 """
 
