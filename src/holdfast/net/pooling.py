@@ -22,6 +22,9 @@ from holdfast.safety.addresses import AddressPolicy
 __all__ = ("NetSettings", "Pool", "Pools")
 
 _TARGETS: Final = 256
+_READ_AT_ONCE: Final = 64 * 1024
+"""Bytes asked of the kernel at once. The event loop's own 256 KiB are so many that each read maps memory anew and gives
+it back."""
 _LOOKS: Final = 8
 """Looks at who waits, in the time that silence is allowed to last."""
 
@@ -90,7 +93,11 @@ class Pool:
                 self._targets.clear()
             request = aiohttp.ClientRequest("GET", url, loop=asyncio.get_running_loop())
             self._targets[url] = request
-        return await self._connector.connect(request, [], self._timeout)
+        connection = await self._connector.connect(request, [], self._timeout)
+        transport = connection.transport
+        if getattr(transport, "max_size", 0) > _READ_AT_ONCE:
+            transport.max_size = _READ_AT_ONCE  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
+        return connection
 
     def join(self, reading: Reading) -> None:
         """Watches somebody who begins to read."""
