@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -77,3 +78,26 @@ async def test_the_newest_record_cannot_be_deleted(journal: SqliteJournal) -> No
     with pytest.raises(Exception, match="newest record stays"):
         await journal._database.write(lambda c: c.execute("delete from record where seq = 2").rowcount)
     await journal._database.write(lambda c: c.execute("delete from record where seq = 1").rowcount)
+
+
+@pytest.mark.requirement("journal:large-writes-outside-the-loop")
+@pytest.mark.parametrize("how", ["append", "post"])
+@pytest.mark.parametrize(("size", "here"), [(10, True), (256 * 1024, True), (256 * 1024 + 1, False)])
+async def test_only_what_is_small_is_written_in_the_event_loops_thread(
+    journal: SqliteJournal, how: str, size: int, here: bool
+) -> None:
+    threads: list[int] = []
+
+    def ran(statement: str) -> None:
+        if statement.startswith("begin"):  # the statements of a turn run in one place; its commit is the thread's
+            threads.append(threading.get_ident())
+
+    stream, body = StreamId("local/s"), b"x" * size
+    epoch = (await journal.claim(stream, ANN, TTL)).head.epoch
+    await journal._database.write(lambda connection: connection.set_trace_callback(ran))
+    if how == "append":
+        halves = [Record(1, "x.y", body[: size // 2]), Record(2, "x.y", body[size // 2 :])]
+        await journal.append(stream, epoch, 0, BatchId("b"), halves)
+    else:
+        await journal.post(stream, Letter(key="k", kind="prompt", body=body))
+    assert [thread == threading.get_ident() for thread in threads] == [here]

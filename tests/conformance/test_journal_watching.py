@@ -23,8 +23,8 @@ TTL = 10_000_000
 ONE, TWO = StreamId("local/one"), StreamId("local/two")
 
 
-def letter(key: str) -> Letter:
-    return Letter(key=key, kind="prompt", body=b"")
+def letter(key: str, size: int = 0) -> Letter:
+    return Letter(key=key, kind="prompt", body=b"x" * size)
 
 
 class Counted:
@@ -154,6 +154,27 @@ async def test_a_comparison_that_failed_is_made_up_for(
     await other.post(ONE, letter("k"))
     await asyncio.wait_for(hinted.wait(), 5)
     assert counted.failures == 0
+    stop()
+
+
+@pytest.mark.requirement("journal:listener-hinted")
+@pytest.mark.parametrize("size", [10, 300_000])
+async def test_a_letter_whose_sender_was_cancelled_is_told_of_and_again_when_it_comes_twice(
+    journal: SqliteJournal, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(sqlite_watching, "_EVERY", 3600)  # nobody looks
+    mailed = asyncio.Event()
+    stop = journal.listen(ONE, mailed.set, mail=True)
+    sending = asyncio.create_task(journal.post(ONE, letter("k", size)))
+    await asyncio.sleep(0)  # handed in
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+    await asyncio.wait_for(mailed.wait(), 5)
+    assert [mail.key for mail in await journal.mail(ONE, 0)] == ["k"]
+    mailed.clear()
+    assert (await journal.post(ONE, letter("k", size))).status == "duplicate"
+    await asyncio.wait_for(mailed.wait(), 5)
     stop()
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
+from aiohttp.connector import Connection
 from tests.loopback import Request, Server, answer, serving
+from yarl import URL
 
 from holdfast.errors import ConnectionBroken, NetTimeout, RequestRefused
 from holdfast.net.client import HttpClient
@@ -34,6 +37,23 @@ async def test_a_post_is_never_sent_twice() -> None:
         with pytest.raises(ConnectionBroken):
             await second.__aenter__()
     assert len(server.requests) == 2
+
+
+@pytest.mark.requirement("net:stale-connections")
+async def test_a_get_whose_connection_is_refused_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def counted(pool: Pool, url: URL) -> Connection:
+        tried.append(str(url))
+        return await connect(pool, url)
+
+    tried, connect = list[str](), Pool.connect
+    monkeypatch.setattr(Pool, "connect", counted)
+    with socket.socket() as nobody:  # bound, so that it is nobody else's, and not listening
+        nobody.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}/"
+        async with HttpClient(TRUSTED) as client, asyncio.timeout(5):
+            with pytest.raises(ConnectionBroken):
+                await client.get(url).__aenter__()
+    assert tried == [url]
 
 
 async def hang_up_on_the_second(request: Request, writer: Writer, server: Server) -> None:

@@ -10,12 +10,16 @@ import pytest
 from tests.running import MODEL, Scene, Wrapped, all_answered, scene, seen, soon, until
 
 from holdfast import Agent, Wait, tool
-from holdfast.errors import UsageError
+from holdfast.errors import HoldfastError, UsageError
 from holdfast.journal.port import Head, Journal
+from holdfast.journal.stores import sqlite_watching
 from holdfast.runtime.run import Run
+from holdfast.runtime.working import LEASE_SECONDS
 from holdfast.testing import Call, Turn
+from holdfast.testing.clock import FakeClock
 from holdfast.testing.faults import Hang
-from holdfast.types import stream_id
+from holdfast.testing.scripts import ScriptRequest
+from holdfast.types import StreamId, stream_id
 
 STREAM = stream_id("local", "s")
 
@@ -53,6 +57,9 @@ class Holding(Wrapped):
 
     async def mail(self, *args: Any, **options: Any) -> Any:
         return await self._answer("mail", *args, **options)
+
+    async def post(self, *args: Any, **options: Any) -> Any:
+        return await self._answer("post", *args, **options)
 
 
 def url(folder: Path) -> str:
@@ -206,3 +213,148 @@ async def test_a_prompt_whose_sender_is_cancelled_while_the_session_is_loaded_is
         assert (await soon(s.runtime.run("s", "k").result())).output == "two"
         await until(lambda: not s.runtime._worker._live)
         assert (await head(journal)).owner is None
+
+
+@pytest.mark.requirement("runtime:close-leaves-nothing", "engine:stop-is-not-abort")
+async def test_a_runtime_left_right_after_a_start_gives_the_session_back_and_its_run_says_so(tmp_path: Path) -> None:
+    async with scene(["done"], url=url(tmp_path)) as s:
+        async with s.other() as earlier:
+            run = await earlier.start(AGENT, "go", session="s")
+        with pytest.raises(HoldfastError, match="closed"):
+            await soon(run.result())
+        assert (await head(s.runtime.journal)).owner is None
+        resumed = await s.runtime.resume("s")
+        assert resumed.key == run.key
+        assert (await soon(resumed.result())).output == "done"
+
+
+@pytest.mark.requirement("runtime:resume-cancelled")
+async def test_a_cancelled_start_does_not_take_the_session_from_one_that_is_still_loading_it(tmp_path: Path) -> None:
+    async with scene(["warm", "one", "two"], url=url(tmp_path), wrap=Holding) as s:
+        await soon((await s.runtime.start(AGENT, "go", session="s")).result())
+        await until(lambda: not s.runtime._worker._live)
+        journal = holding(s, "read")
+        first = asyncio.create_task(s.runtime.start(AGENT, "first", session="s", key="first"))
+        await until(lambda: journal.holds == ["read"])
+        journal.held.add("post")
+        second = asyncio.create_task(s.runtime.start(AGENT, "second", session="s", key="second"))
+        await until(lambda: journal.holds == ["read", "post"])
+        second.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await soon(second)
+        # Whoever adopts what the second left finds it in good hands; else it would be read a second time.
+        await until(lambda: not s.runtime._worker._taking or len(journal.holds) > 2)
+        assert journal.holds == ["read", "post"]
+        journal.go.set()
+        assert (await soon((await soon(first)).result())).output == "one"
+        assert (await soon(s.runtime.run("s", "second").result())).output == "two"
+        await until(lambda: not s.runtime._worker._live)
+        assert len(s.server.requests) == 3
+        assert (await head(journal)).epoch == 2, "once for the first run and once for these two"
+        assert (await head(journal)).owner is None
+
+
+@pytest.mark.requirement("engine:abort-model-call")
+@pytest.mark.parametrize("store", ["memory", "sqlite"])
+async def test_an_abort_that_comes_while_the_session_is_loaded_is_heard_while_the_model_is_asked(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_watching, "_EVERY", 3600)  # nobody looks: what is not told is not heard
+    where = "memory:" if store == "memory" else url(tmp_path)
+    async with scene(["warm", Turn("never", fault=Hang())], url=where, wrap=Holding) as s:
+        await soon((await s.runtime.start(AGENT, "go", session="s")).result())
+        await until(lambda: not s.runtime._worker._live)
+        journal = holding(s, "read")
+        starting = asyncio.create_task(s.runtime.start(AGENT, "more", session="s", key="k"))
+        await until(lambda: bool(journal.holds))
+        assert (await s.runtime.run("s", "k").abort("enough")).status == "accepted"
+        journal.go.set()
+        result = await soon((await soon(starting)).result())
+        assert (result.status, result.reason) == ("aborted", "enough")
+
+
+@pytest.mark.requirement("runtime:resume-together")
+async def test_a_resume_that_comes_while_a_start_loads_a_session_gets_its_open_run(tmp_path: Path) -> None:
+    async with scene([STUCK, "more"], url=url(tmp_path), wrap=Holding) as s:
+        key = await left_open(s)
+        journal = holding(s, "read")
+        starting = asyncio.create_task(s.runtime.start(AGENT, "more", session="s", key="k"))
+        await until(lambda: bool(journal.holds))
+        resuming = asyncio.create_task(s.runtime.resume("s"))
+        await until(lambda: bool(s.runtime._worker._beginning[STREAM]._waiters))
+        journal.go.set()
+        started, resumed = await soon(asyncio.gather(starting, resuming))
+        assert (started.key, resumed.key) == ("k", key)
+        assert (await soon(resumed.result())).output == "done"
+        assert (await soon(started.result())).output == "more"
+        assert (await head(journal)).epoch == 2, "it was claimed once"
+
+
+@pytest.mark.requirement("runtime:resume-together")
+@pytest.mark.parametrize("store", ["memory", "sqlite"])
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_resume_that_comes_with_a_start_gets_the_run_that_is_about_to_open(
+    store: str, late: bool, tmp_path: Path
+) -> None:
+    async with scene(["warm", "more"], url="memory:" if store == "memory" else url(tmp_path), wrap=Holding) as s:
+        await soon((await s.runtime.start(AGENT, "go", session="s")).result())
+        await until(lambda: not s.runtime._worker._live)
+        journal = holding(s, "read")
+
+        async def start() -> list[Run]:
+            run = await s.runtime.start(AGENT, "more", session="s", key="k")
+            return [run, await s.runtime.resume("s")] if late else [run]
+
+        starting = asyncio.create_task(start())
+        await until(lambda: bool(journal.holds))
+        resuming = asyncio.create_task(s.runtime.resume("s"))
+        await until(lambda: bool(s.runtime._worker._beginning[STREAM]._waiters))
+        journal.go.set()
+        runs = [*await soon(starting), await soon(resuming)]
+        assert [run.key for run in runs] == ["k"] * len(runs)
+        assert {(await soon(run.result())).output for run in runs} == {"more"}
+
+
+class LateRenewal(Wrapped):
+    """A journal that renews leases when it is let, and answers when it is let once more."""
+
+    def __init__(self, inner: Journal) -> None:
+        super().__init__(inner)
+        self.asked, self.go = asyncio.Event(), asyncio.Event()
+        self.answers: list[set[StreamId]] = []
+
+    async def renew(self, *args: Any, **options: Any) -> set[StreamId]:
+        self.asked.set()
+        await self.go.wait()
+        lost = await self.inner.renew(*args, **options)
+        self.answers.append(lost)
+        return lost  # whoever asked goes on with it before anybody else has a turn
+
+
+@pytest.mark.requirement("journal:lease-renewed", "runtime:two-runtimes-one-database")
+async def test_a_renewal_that_is_answered_late_ends_no_driver_that_was_begun_since(tmp_path: Path) -> None:
+    async def model(request: ScriptRequest) -> str:
+        asked.append(request)
+        await proceed.wait()
+        return "done"
+
+    asked, proceed, clock = list[ScriptRequest](), asyncio.Event(), FakeClock()
+    async with scene(model, url=url(tmp_path), clock=clock, wrap=LateRenewal) as s:
+        journal: Any = s.runtime.journal
+        first = await s.runtime.start(AGENT, "first", session="s", key="first")
+        await until(lambda: len(asked) == 1)
+        await clock.advance(LEASE_SECONDS / 3)
+        await soon(journal.asked.wait())
+        await clock.advance(LEASE_SECONDS)
+        second = await soon(s.runtime.start(AGENT, "second", session="s", key="second"))
+        await until(lambda: len(asked) == 2)
+        assert (await head(journal)).epoch == 2, "the lease was over"
+        (driver,) = s.runtime._worker._live.values()
+        journal.go.set()
+        await until(lambda: bool(journal.answers))
+        assert journal.answers == [{STREAM}], "the lease that was asked about is lost"
+        assert not driver.fenced
+        proceed.set()
+        assert (await soon(first.result())).output == "done"
+        assert (await soon(second.result())).output == "done"
+        assert list(s.runtime._worker._live.values()) in ([], [driver])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
 from pathlib import Path
 
@@ -22,6 +23,8 @@ TABLE = {
         "limit tokens instead, or give the price",
     ),
     "no such store": (("run", "x", "--store", "foo://x"), 2, "usage", "use 'memory:' or 'sqlite:///path/to/file.db'"),
+    "a file as a store": (("run", "x", "--store", "shop.db"), 2, "usage", "did you mean 'sqlite:///shop.db'?"),
+    "a word as a store": (("runs", "list", "--store", "memory"), 2, "usage", "'memory' names no store"),
     "half a store": (("runs", "list", "--store", "sqlite://x"), 2, "usage", "write 'sqlite:///relative/path.db'"),
     "store is a folder": (("runs", "list", "--store", "sqlite:///."), 1, "storage", "name a file for the database"),
     "store in no place": (
@@ -63,6 +66,22 @@ def test_no_key_is_said_at_once_and_by_the_name_of_its_variable(tmp_path: Path) 
     assert "needs a key and there is none; set OPENAI_API_KEY" in done.stderr
     assert "[auth]" in done.stderr
     assert "No runs yet" in Shell(tmp_path).run("runs", "list").stdout
+
+
+@pytest.mark.requirement("cli:connection-refused-in-words")
+def test_a_refused_connection_is_said_in_words_with_the_address_once(tmp_path: Path) -> None:
+    with socket.socket() as taken:  # bound and not listening: it refuses, and nobody else can get the port
+        taken.bind(("127.0.0.1", 0))
+        origin = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        done = Shell(tmp_path).run("run", "x", OPENAI_BASE_URL=f"{origin}/v1")
+    assert (done.returncode, done.stderr) == (1, "")
+    said = [line for line in done.stdout.splitlines() if "Connection refused" in line]
+    assert said, done.stdout
+    for line in said:
+        assert line.count(origin.removeprefix("http://")) == 1
+        assert "ssl:" not in line
+        assert "Errno" not in line
+    assert "Connection refused" in done.stdout.partition("✗ failed")[2]
 
 
 @pytest.mark.requirement("cli:command-errors-short")

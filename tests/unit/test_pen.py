@@ -37,10 +37,15 @@ class Store(Wrapped):
 
     def append(self, *args: Any, **options: Any) -> asyncio.Future[Head | Unread]:
         answer: asyncio.Future[Head | Unread] = asyncio.get_running_loop().create_future()
-        if self.refuse is not None:
+        if self.refuse is not None and not self.slow:
             answer.set_exception(self.refuse)
             return answer
         self.batches.append([record.type for record in args[4]])
+        if self.refuse is not None:
+            refused: asyncio.Future[Head | Unread] = asyncio.get_running_loop().create_future()
+            refused.set_exception(self.refuse)
+            self.waiting.append((answer, refused))
+            return answer
         written = self.inner.append(*args, **options)
         if self.lose is not None:
             error, self.lose = self.lose, None
@@ -53,7 +58,10 @@ class Store(Wrapped):
 
     def acknowledge(self) -> None:
         for answer, written in self.waiting:
-            answer.set_result(written.result())
+            if (error := written.exception()) is not None:
+                answer.set_exception(error)
+            else:
+                answer.set_result(written.result())
         self.waiting.clear()
 
 
@@ -236,6 +244,42 @@ async def test_parking_with_unread_mail_is_refused_and_its_last_words_stay_unwri
     assert (d.published, await d.log()) == ([1, 2, 3], ["a", "b", "last"])
     head = await d.store.head(STREAM)
     assert (head.state, head.owner, head.inbox_taken) == ("idle", None, 1)
+
+
+@pytest.mark.requirement("engine:park-goes-on-with-unread-mail")
+@pytest.mark.parametrize("why", ["unread mail", "no space"])
+async def test_a_park_that_is_cancelled_while_it_is_refused_leaves_no_last_words(why: str) -> None:
+    d = await desk()
+    d.write("a")
+    await d.store.post(STREAM, Letter(key="k", kind="steer", body=b"{}"))
+    d.store.slow = True
+    d.store.refuse = StorageFull("no space") if why == "no space" else None
+    parking = asyncio.create_task(d.pen.park(Park("idle"), AbortRequested("last")))
+    await asyncio.sleep(0)
+    assert d.store.batches == [["abort.requested"] * 2]
+    parking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await soon(parking)
+    d.store.acknowledge()
+    await asyncio.sleep(0)  # it is heard of
+    d.store.slow, d.store.refuse = False, None
+    await soon(d.pen.sync())  # as whoever stops driving does
+    assert (d.published, await d.log()) == ([1], ["a"])
+    head = await d.store.head(STREAM)
+    assert (head.state, head.owner) == ("running", "ann")
+
+
+async def test_a_park_that_fails_leaves_no_last_words_and_the_next_one_says_them_once() -> None:
+    d = await desk()
+    d.write("a")
+    d.store.refuse = StorageFull("no space")
+    with pytest.raises(StorageFull):
+        await soon(d.pen.park(Park("idle"), AbortRequested("last")))
+    d.store.refuse = None
+    await soon(d.pen.sync())
+    assert (d.published, await d.log()) == ([1], ["a"])
+    assert await soon(d.pen.park(Park("idle"), AbortRequested("the end")))
+    assert (d.published, await d.log()) == ([1, 2], ["a", "the end"])
 
 
 async def test_parking_waits_for_what_is_on_its_way() -> None:

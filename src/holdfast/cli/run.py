@@ -119,7 +119,7 @@ async def follow(
     that this command line cannot make.
     """
     screen = Screen(open_console(), known=known) if output == "text" else None
-    with _Signals(run, screen, store_option(url)):
+    with _Signals(run, screen, url):
         if screen is not None:
             if note:
                 screen.note(note)
@@ -138,9 +138,9 @@ async def follow(
 class _Signals:
     """What a person's or a system's wish to stop does while a run is followed."""
 
-    def __init__(self, run: Run, screen: Screen | None, where: str) -> None:
+    def __init__(self, run: Run, screen: Screen | None, url: str) -> None:
         self._run = run
-        self._where = where
+        self._url = url
         self._screen = screen
         self._aborts: list[asyncio.Task[object]] = []
         self._loop = asyncio.get_running_loop()
@@ -163,7 +163,8 @@ class _Signals:
             if self._screen is not None:
                 self._screen.leave()
             # Like a kill, which the log stands: nothing here may wait, or a second Ctrl-C would be one too few.
-            click.echo(f"left; the run is still open: holdfast runs resume {self._run.session}{self._where}", err=True)
+            again = f"the run is still open: holdfast runs resume {self._run.session}{store_option(self._url)}"
+            click.echo(f"left; {'the run is gone with its log' if self._url == 'memory:' else again}", err=True)
             os._exit(_INTERRUPTED)
         self._aborts.append(self._loop.create_task(self._run.abort("Ctrl-C")))
         if self._screen is not None:

@@ -25,7 +25,7 @@ from holdfast.journal.reading import read_events
 from holdfast.runtime.opening import default_url, store_exists
 from holdfast.runtime.run import Run
 from holdfast.runtime.runtime import Runtime
-from holdfast.types import AgentSpec, StreamId, stream_id, tenant_of
+from holdfast.types import AgentSpec, Event, StreamId, stream_id, tenant_of
 
 __all__ = ("runs",)
 
@@ -56,7 +56,7 @@ def list_(store: str | None, limit: int, output: str) -> None:
         if rows:
             print_runs(console, rows, store_option(url))
             return
-        console.print(Text(f'No runs yet in {url}\nStart one: holdfast run "…"'), soft_wrap=True)
+        console.print(Text(f'No runs yet in {url}\nStart one: holdfast run{store_option(url)} "…"'), soft_wrap=True)
 
     asyncio.run(go())
 
@@ -103,12 +103,15 @@ def resume(session: str, store: str | None, output: str) -> None:
             except LeaseHeld as held:
                 raise _held(session, held) from held
             foreign = await _is_foreign(runtime.journal, stream)
-            code = await follow(run, url, output, known=head.seq, note=_note(session, head), foreign=foreign)
+            each = "" if output == "json" else output  # one object for all of them: the last one's
+            code = await follow(run, url, each, known=head.seq, note=_note(session, head), foreign=foreign)
             # What was said too late for this run has opened the next: leaving now would leave it open.
-            while (again := await runtime.journal.head(stream)) is not None and (again.unread or again.state != "idle"):
-                run = await runtime.resume(session)
-                note = "↻ what was said meanwhile opened another run"
-                code = await follow(run, url, output, known=again.seq, note=note, foreign=foreign)
+            while (later := await _later(runtime, stream, run)) is not None:
+                known, run = await _end(run), later
+                note = "\n↻ what was said meanwhile opened another run"
+                code = await follow(run, url, each, known=known, note=note, foreign=foreign)
+            if output == "json":
+                click.echo(msgspec.json.format(msgspec.json.encode(await run.result())))
             return code
 
     sys.exit(play(go()))
@@ -173,6 +176,24 @@ async def _open_run(journal: Journal, stream: StreamId, head: Head) -> str | Non
     return next(iter([*state.keys.values(), *(mail.key for mail in unread if mail.kind == "prompt")]), None)
 
 
+async def _later(runtime: Runtime, stream: StreamId, done: Run) -> Run | None:
+    """Returns the run that came after one that is over; None when there is none, or another process sees to it."""
+    head = await runtime.journal.head(stream)
+    if head is not None and head.state == "idle" and not head.unread:
+        state = replay([event async for event in read_events(runtime.journal, stream, CODEC)])
+        # It may have come to its end already.
+        return None if state.last is None or state.last.key == done.key else runtime.run(done.session, state.last.key)
+    try:
+        return await runtime.resume(done.session)
+    except LeaseHeld:
+        return None
+
+
+async def _end(run: Run) -> int:
+    """Returns the number of the last event of a run that is over."""
+    return max([event.seq async for event in run.events() if isinstance(event, Event)])
+
+
 async def _is_foreign(journal: Journal, stream: StreamId) -> bool:
     """Whether the session's agent has tools of its own, which `holdfast run` cannot give it."""
     state = replay([event async for event in read_events(journal, stream, CODEC)])
@@ -198,7 +219,10 @@ async def _known(journal: Journal, session: str, url: str) -> tuple[StreamId, He
     stream = stream_id("local", session)
     head = await journal.head(stream)
     if head is None:
-        raise UnknownSession(f"there is no session {session!r} in {url}: `holdfast runs list` shows what there is")
+        raise UnknownSession(
+            f"there is no session {session!r} in {url.rstrip(':')}: "
+            f"`holdfast runs list{store_option(url)}` shows what there is"
+        )
     return stream, head
 
 

@@ -154,6 +154,11 @@ class Pen:
         return event
 
     @property
+    def first_mail(self) -> Sequence[Mail]:
+        """What lay unread when the stream was claimed, until it is read."""
+        return self._first_mail
+
+    @property
     def has_mail(self) -> bool:
         """Whether, as far as is known here, something lies unread."""
         return self.hinted or self._posted > self.taken or self.head.inbox_seq > self.taken

@@ -129,7 +129,7 @@ class Worker:
             UsageError: the runtime was closed meanwhile.
         """
         if (state := self.state(stream)) is not None:
-            return _key(state, ())
+            return _key(state, self._live[stream].attempt.pen.first_mail)
         if (beginning := self._beginning.get(stream)) is not None and stream not in self._taking:
             await beginning.wait()
             return await self.take(stream)
