@@ -36,6 +36,7 @@ from holdfast.testing.scripts import Script
 from holdfast.types import (
     AssistantMessage,
     CallId,
+    Delta,
     Digest,
     Event,
     EventId,
@@ -160,21 +161,22 @@ async def soon(coming: Awaitable[T], seconds: float = 5) -> T:
         return await coming
 
 
+def read_on(text: str, item: Event | Delta) -> str:
+    """Returns the text of a reader of deltas, by the rules, after one more item."""
+    match item:
+        case TextDelta():
+            return text + item.text
+        case Event(data=ModelFinished()):
+            return ""
+        case _:
+            return "" if item.type in ("reset", "lagged") else text
+
+
 async def text_of(run: Run) -> tuple[str, RunResult]:
-    """Returns the text that a reader of deltas puts together by the rules, and the result."""
+    """Returns the text that a reader of deltas puts together, and the result."""
     text = ""
     async for item in run.events():
-        match item:
-            case TextDelta():
-                text += item.text
-            case Event(data=ModelFinished()):
-                text = ""
-            case Event():
-                pass
-            case _ if item.type in ("reset", "lagged"):
-                text = ""
-            case _:
-                pass
+        text = read_on(text, item)
     return text, await run.result()
 
 

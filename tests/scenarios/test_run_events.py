@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.running import MODEL, Scene, Wrapped, of, scene, seen, soon, text_of, until
+from tests.running import MODEL, Scene, Wrapped, of, read_on, scene, seen, soon, text_of, until
 
 from holdfast import Agent, tool
 from holdfast.engine.events import CODEC, InputReceived, ModelFinished, ToolFinished
@@ -187,17 +187,7 @@ async def test_a_slow_reader_is_told_that_it_lagged_and_misses_nothing_durable(m
         text = ""
         async for item in run.events():
             slow.append(item)
-            match item:
-                case TextDelta():
-                    text += item.text
-                case Event(data=ModelFinished()):
-                    text = ""
-                case Event():
-                    pass
-                case _ if item.type == "reset":
-                    text = ""
-                case _:
-                    pass
+            text = read_on(text, item)
             assert (WORDS if len(of(ModelFinished, durable(slow))) == 20 else "w" * 30).startswith(text)
             if len(slow) % 7 == 0:
                 await asyncio.sleep(0.01)  # a reader that has other things to do

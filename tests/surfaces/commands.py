@@ -23,6 +23,11 @@ def bash(command: str) -> Turn:
     return Turn(text=f"I run {command.partition(' ')[0]}.", calls=[Call(name="bash", arguments={"command": command})])
 
 
+def deaf() -> list[Turn]:
+    """Returns a model's turns whose command ignores being told to end, and so keeps an abort waiting."""
+    return [bash("trap '' TERM INT; touch deaf; while :; do read -r _ < gate; done"), Turn(text="x")]
+
+
 def environment(home: Path, **more: str) -> dict[str, str]:
     """Returns an environment without keys, addresses and settings of whoever runs the tests."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"

@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from tests.surfaces.commands import await_line, bash, shell
+from tests.surfaces.commands import await_line, bash, deaf, shell
 
 from holdfast.testing import Turn
 
@@ -46,9 +46,7 @@ def test_ctrl_c_aborts_the_run_keeps_what_it_has_and_says_how_to_go_on(home: Pat
 
 @pytest.mark.requirement("cli:interrupt-twice")
 def test_a_second_ctrl_c_leaves_at_once_and_the_run_can_be_brought_to_its_end(home: Path) -> None:
-    # A command that ignores being told to end keeps the abort waiting.
-    turns = [bash("trap '' TERM INT; touch deaf; while :; do read -r _ < gate; done"), Turn(text="x")]
-    with shell(home, turns) as sh:
+    with shell(home, deaf()) as sh:
         with sh.running("run", "Pass", "-s", "one") as process:
             await_line(process, "I run trap")
             process.send_signal(signal.SIGINT)

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.surfaces.commands import BOUND, Shell, await_line, bash, shell
+from tests.surfaces.commands import BOUND, Shell, await_line, bash, deaf, shell
 
 from holdfast.testing import Call, ScriptedModelServer, Turn
 from holdfast.testing.faults import Hang
@@ -199,8 +199,7 @@ def test_a_run_in_memory_is_followed_by_no_commands_that_could_not_find_it(tmp_p
 
 @pytest.mark.requirement("cli:log-in-memory", "cli:interrupt-twice")
 def test_leaving_a_run_in_memory_says_that_it_is_gone(home: Path) -> None:
-    deaf = [bash("trap '' TERM INT; touch deaf; while :; do read -r _ < gate; done"), Turn(text="x")]
-    with shell(home, deaf) as sh, sh.running("run", "Pass", "--store", "memory:") as process:
+    with shell(home, deaf()) as sh, sh.running("run", "Pass", "--store", "memory:") as process:
         await_line(process, "I run trap")
         process.send_signal(signal.SIGINT)
         await_line(process, "aborting")

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.surfaces.commands import BOUND, Shell, bash, shell
+from tests.surfaces.commands import BOUND, Shell, bash, deaf, shell
 
 from holdfast.testing import Turn
 from holdfast.testing.faults import Drip
@@ -122,7 +122,7 @@ def test_no_color_and_dumb_terminals_are_honoured(tmp_path: Path) -> None:
 @pytest.mark.requirement("cli:interrupt-twice")
 def test_leaving_at_once_gives_the_terminal_back(tmp_path: Path) -> None:
     opened(tmp_path)
-    turns = [bash("trap '' TERM INT; touch deaf; while :; do read -r _ < gate; done"), Turn(text="x")]
+    turns = deaf()
     with shell(tmp_path, turns) as sh, on_terminal(sh, "run", "x", "-s", "one") as (terminal, process):
         terminal.until("trap .* 0\\.[2-9] s")
         process.send_signal(signal.SIGINT)

@@ -10,7 +10,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from holdfast.runtime.run import PROMPT_BYTES, Run, RunResult
 from holdfast.runtime.runtime import Runtime
 from holdfast.types import Delta, Event, Limits
 
-__all__ = ("coder", "follow", "play", "run")
+__all__ = ("coder", "follow", "play", "report", "run")
 
 _INSTRUCTIONS = (
     "You work on the files of one folder with the tools you are given. Look before you change anything, change as "
@@ -90,7 +90,7 @@ def run(
         url = store or default_url()
         async with Runtime.open(url) as runtime:
             started = await runtime.start(coder(model, limits), text, session=session, workspace=workspace)
-            return await follow(started, url, output)
+            return report(await follow(started, url, output), output)
 
     sys.exit(play(go()))
 
@@ -111,12 +111,12 @@ async def follow(
     known: int = 0,
     note: str = "",
     events: AsyncIterator[Event | Delta] | None = None,
-    foreign: bool = False,
-) -> int:
-    """Shows a run to its end, after a note, and returns the exit code.
+    foreign: Callable[[], Awaitable[bool]] | None = None,
+) -> RunResult:
+    """Shows a run to its end, after a note, and returns what it came to.
 
-    Events up to `known` are not shown as text. `events` stand in for the run's own. A `foreign` run is of an agent
-    that this command line cannot make.
+    Events up to `known` are not shown as text. `events` stand in for the run's own. `foreign` says whether the run is
+    of an agent that this command line cannot make; it is asked only where that matters.
     """
     screen = Screen(open_console(), known=known) if output == "text" else None
     with _Signals(run, screen, url):
@@ -129,9 +129,15 @@ async def follow(
                 click.echo(CODEC.encode(event) if isinstance(event, Event) else _delta(event))
         result = await run.result()
     if screen is not None:
-        screen.conclude(result, url, foreign=foreign)
-    elif output == "json":
-        click.echo(_pretty(result))
+        other = result.status != "completed" and foreign is not None and await foreign()
+        screen.conclude(result, url, foreign=other)
+    return result
+
+
+def report(result: RunResult, output: str) -> int:
+    """Prints a result as an object, where that was asked for, and returns the exit code."""
+    if output == "json":
+        click.echo(msgspec.json.format(msgspec.json.encode(result)))
     return EXIT_CODES[result.status]
 
 
@@ -180,10 +186,6 @@ def _input() -> str:
     if sys.stdin is None or sys.stdin.isatty():  # pyright: ignore[reportUnnecessaryComparison] - None when it is closed
         return ""
     return sys.stdin.buffer.read(PROMPT_BYTES + 1).decode("utf-8", "replace")
-
-
-def _pretty(result: RunResult) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(result))
 
 
 def _delta(delta: Delta) -> bytes:

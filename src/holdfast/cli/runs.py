@@ -6,6 +6,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -13,12 +14,13 @@ import msgspec
 from rich.text import Text
 
 from holdfast.cli.listing import list_runs, print_runs, state_of
-from holdfast.cli.run import follow, play
+from holdfast.cli.run import follow, play, report
 from holdfast.cli.screen import store_option
 from holdfast.cli.terminal import open_console
 from holdfast.cli.timeline import Timeline
 from holdfast.engine.events import CODEC
 from holdfast.engine.folding import replay
+from holdfast.engine.state import State
 from holdfast.errors import LeaseHeld, UnknownSession, UsageError
 from holdfast.journal.port import Head, Journal, Posted
 from holdfast.journal.reading import read_events
@@ -102,17 +104,14 @@ def resume(session: str, store: str | None, output: str) -> None:
                 run = await runtime.resume(session)
             except LeaseHeld as held:
                 raise _held(session, held) from held
-            foreign = await _is_foreign(runtime.journal, stream)
-            each = "" if output == "json" else output  # one object for all of them: the last one's
-            code = await follow(run, url, each, known=head.seq, note=_note(session, head), foreign=foreign)
+            foreign = partial(_is_foreign, runtime.journal, stream)
+            result = await follow(run, url, output, known=head.seq, note=_note(session, head), foreign=foreign)
             # What was said too late for this run has opened the next: leaving now would leave it open.
             while (later := await _later(runtime, stream, run)) is not None:
                 known, run = await _end(run), later
                 note = "\n↻ what was said meanwhile opened another run"
-                code = await follow(run, url, each, known=known, note=note, foreign=foreign)
-            if output == "json":
-                click.echo(msgspec.json.format(msgspec.json.encode(await run.result())))
-            return code
+                result = await follow(run, url, output, known=known, note=note, foreign=foreign)
+            return report(result, output)  # one object for all of them: the last one's
 
     sys.exit(play(go()))
 
@@ -165,11 +164,15 @@ def _speak(session: str, store: str | None, send: Callable[[Run], Awaitable[Post
         console.print(Text(note, "dim"), soft_wrap=True)
 
 
+async def _state(journal: Journal, stream: StreamId) -> State:
+    return replay([event async for event in read_events(journal, stream, CODEC)])
+
+
 async def _open_run(journal: Journal, stream: StreamId, head: Head) -> str | None:
     """Returns the key of the run that is open, or of the one that opens next."""
     if head.state == "idle" and not head.unread:
         return None
-    state = replay([event async for event in read_events(journal, stream, CODEC)])
+    state = await _state(journal, stream)
     if state.run is not None:
         return state.run.key
     unread = await journal.mail(stream, head.inbox_taken)
@@ -180,7 +183,7 @@ async def _later(runtime: Runtime, stream: StreamId, done: Run) -> Run | None:
     """Returns the run that came after one that is over; None when there is none, or another process sees to it."""
     head = await runtime.journal.head(stream)
     if head is not None and head.state == "idle" and not head.unread:
-        state = replay([event async for event in read_events(runtime.journal, stream, CODEC)])
+        state = await _state(runtime.journal, stream)
         # It may have come to its end already.
         return None if state.last is None or state.last.key == done.key else runtime.run(done.session, state.last.key)
     try:
@@ -196,7 +199,7 @@ async def _end(run: Run) -> int:
 
 async def _is_foreign(journal: Journal, stream: StreamId) -> bool:
     """Whether the session's agent has tools of its own, which `holdfast run` cannot give it."""
-    state = replay([event async for event in read_events(journal, stream, CODEC)])
+    state = await _state(journal, stream)
     run = state.run or state.last
     if run is None:
         return False

@@ -60,8 +60,8 @@ class _Screen(Protocol):
 def stub(script: Path, port: int, host: str, expose: bool, log: bool, strict: bool, plain: bool, output: str) -> None:
     """Serve a scripted model on loopback.
 
-    SCRIPT is a YAML or JSON fixture; `pydoc holdfast.testing.scripts` describes it. Point any client that speaks
-    OpenAI's Chat Completions at the address shown; stop with Ctrl-C for the account.
+    SCRIPT is a YAML or JSON fixture; `python -m pydoc holdfast.testing.scripts` describes it. Point any client that
+    speaks OpenAI's Chat Completions at the address shown; stop with Ctrl-C for the account.
     """
     from holdfast.testing.model_server import ScriptedModelServer
 

@@ -10,8 +10,12 @@ Theory of operation. A session is a conversation that ends in one of four ways, 
     an answer that wants nothing           Finish as completed, or as limited when its length cap cut it off
 
 Three things come before that. No open run: Wait for a prompt, holding nothing. An abort: Finish. A limit that
-was met: Finish as limited; but never instead of an answer that is already there. A model that failed is asked
-again, later each time, while that may help.
+was met: Finish as limited; but never instead of an answer that is already there, and steps, tokens and dollars are
+asked about only when a model call would be next: open calls still run to their end. A model that failed is asked
+again, later each time and not before the provider wants, while that may help: up to so many times in each step.
+
+A wait ends with an answer, which is its call's result, or at its deadline, which gives the call an error as its result.
+Either way the run goes on: the model reads it.
 
 What people say never changes a decision half-way. It is queued when the owner reads its mail, between two
 decisions, and `admit` says when it joins the conversation: a prompt when no run is open (it opens one), a steer

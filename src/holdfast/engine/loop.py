@@ -6,8 +6,10 @@ What it keeps, whatever happens:
   before every call that must not silently happen twice, and nowhere else; what needs no barrier rides along
   with the next one. A model call may be repeated, so none stands before it, unless a limit on tokens or dollars
   must know of it even if it is lost.
-- **Calls of a turn overlap**, up to 32, except those that may change files: these run one after another, each behind a
-  barrier and a snapshot of its own. Results reach the model in the order of its calls, whichever ended first.
+- **Calls of a turn overlap.** All are admitted first, and one that is refused has its result at once. Those that may
+  change files run one after another, in the model's order, each behind a barrier and a snapshot of its own. The others
+  overlap with them and with each other, up to 32 at once, behind one barrier for all if any of them needs one. Results
+  reach the model in the order of its calls, whichever ended first.
 - **Every call gets exactly one result**: from the tool, from a refusal, or `canceled`, or `outcome unknown`.
 - **Nothing is decided on news half-way.** Mail is read between decisions. An abort, or time running out, only
   interrupts what is under way: each call that was begun ends as `canceled`, and what it did until then stays done.

@@ -204,13 +204,11 @@ class Database:
 
     def _hand_in(self, call: Callable[..., T], args: tuple[Any, ...], *, quick: bool) -> asyncio.Future[T]:
         """Puts a function to the others that this event loop hands in at about the same time."""
-        if self._forks != _forks:
-            self._check_process()
+        self._check_process()
         loop = asyncio.get_running_loop()
         job = _Job(call, args, loop, quick=quick)
         with self._lock:
-            if self._closed:
-                self._check_open()
+            self._check_open()
             tray = self._trays.setdefault(loop, [])
             tray.append(job)
             alone = len(tray) == 1 and not self._taken  # otherwise the end of the turn passes it on

@@ -57,7 +57,7 @@ def parse_scripts(data: bytes, name: str) -> Sequence[Turn] | dict[str, Sequence
         raise UsageError(f"script {name!r} is not YAML: {' '.join(str(error).split())}") from error
     except msgspec.ValidationError as error:
         raise UsageError(
-            f"script {name!r} is not valid: {error}; the format is described in `pydoc holdfast.testing.scripts`"
+            f"script {name!r} is not valid: {error}; `python -m pydoc holdfast.testing.scripts` describes the format"
         ) from error
     if fixture.scripts is not None:
         return fixture.scripts

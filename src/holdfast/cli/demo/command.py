@@ -26,7 +26,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from holdfast.cli.demo.staging import copy_project, put_python_first, scripted
-from holdfast.cli.run import coder, follow, play
+from holdfast.cli.run import coder, follow, play, report
 from holdfast.cli.terminal import open_console, reset_line
 from holdfast.cli.words import seconds
 from holdfast.engine.events import ToolStarted
@@ -135,9 +135,10 @@ async def _act(stage: str, model: str, project: Path, url: str, session: str) ->
             head = await runtime.journal.head(stream_id("local", session))
             known = head.seq if head else 0
             note = f"↻ going on in session {session} after event {known}"
-            return await follow(await runtime.resume(session), url, "text", known=known, note=note)
+            return report(await follow(await runtime.resume(session), url, "text", known=known, note=note), "text")
         run = await runtime.start(coder(model, _LIMITS), _PROMPT, session=session, workspace=project)
-        return await follow(run, url, "text", events=_with_kill(run.events()) if stage == "crash" else None)
+        events = _with_kill(run.events()) if stage == "crash" else None
+        return report(await follow(run, url, "text", events=events), "text")
 
 
 async def _with_kill(events: AsyncIterator[Event | Delta]) -> AsyncIterator[Event | Delta]:
