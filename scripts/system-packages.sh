@@ -3,9 +3,11 @@
 # the machine is set up with; on a person's machine nothing is touched, and those tests are skipped.
 set -eu
 
-# what it is for            command   package
+# what it is for            command       package
 NEEDED='
-counts_the_synced_writes    strace    strace
+counts_the_synced_writes    strace        strace
+makes_a_disk_of_btrfs       mkfs.btrfs    btrfs-progs
+searches_with_both_engines  rg            ripgrep
 '
 
 missing=''

@@ -29,6 +29,7 @@ from holdfast.net.pooling import NetSettings
 from holdfast.runtime.opening import open_journal
 from holdfast.runtime.run import Run, RunResult
 from holdfast.runtime.runtime import Runtime
+from holdfast.runtime.sandboxes import sandboxes_of
 from holdfast.runtime.working import LEASE_SECONDS
 from holdfast.safety.addresses import TRUSTED
 from holdfast.testing import ScriptedModelServer
@@ -133,11 +134,13 @@ async def scene(
     async with asyncio.timeout(seconds), ScriptedModelServer(script) as server:
         with pytest.MonkeyPatch.context() as environment:
             environment.setenv("OPENAI_BASE_URL", server.base_url)
-            environment.delenv("OPENAI_API_KEY", raising=False)
+            environment.setenv("ANTHROPIC_BASE_URL", server.origin)
+            for variable in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_CUSTOM_HEADERS"):
+                environment.delenv(variable, raising=False)
             journal = await open_journal(url, clock)
             if wrap is not None:
                 journal = cast("Journal", wrap(journal))
-            runtime = Runtime(journal, clock, prices or {}, TenantId("local"))
+            runtime = Runtime(journal, clock, prices or {}, TenantId("local"), sandboxes_of(url, journal.blobs))
             try:
                 yield Scene(server, runtime, url, clock)
             finally:
@@ -225,10 +228,12 @@ def all_answered(events: Iterable[Event]) -> bool:
                 if any(count != 1 for count in open_calls.values()):
                     return False
                 open_calls = {call.id: 0 for call in data.message.calls}
-            case ToolFinished() as data:
+            case ToolFinished() as data if "/" not in data.call_id:  # others were made by calls
                 open_calls[data.call_id] += 1
             case ToolWaiting() as data:
                 tokens[data.wait.token] = data.call_id
+            case WaitResolved(content="once" | "always") as data if data.token.startswith("approval:"):
+                pass  # the call goes on
             case WaitResolved() as data if open_calls.get(tokens.get(data.token, "")) == 0:
                 open_calls[tokens[data.token]] += 1  # one that comes when the call is over means nothing
             case _:

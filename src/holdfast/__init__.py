@@ -18,15 +18,17 @@ if TYPE_CHECKING:
     from holdfast.runtime.runtime import Runtime
     from holdfast.tools.binding import Tool, ToolContext, ToolFailure
     from holdfast.tools.declaring import tool
-    from holdfast.types import Effect, Event, Limits, Price, ToolResult, Usage, Wait
+    from holdfast.types import Document, Effect, Event, Image, Limits, Price, ToolResult, Usage, Wait
 
 __version__ = "0.1.0"
 
 __all__ = (
     "Agent",
+    "Document",
     "Effect",
     "Event",
     "HoldfastError",
+    "Image",
     "Limits",
     "Price",
     "Run",
@@ -44,9 +46,11 @@ __all__ = (
 
 _HOME = {
     "Agent": "holdfast.runtime.agent",
+    "Document": "holdfast.types",
     "Effect": "holdfast.types",
     "Event": "holdfast.types",
     "HoldfastError": "holdfast.errors",
+    "Image": "holdfast.types",
     "Limits": "holdfast.types",
     "Price": "holdfast.types",
     "Run": "holdfast.runtime.run",

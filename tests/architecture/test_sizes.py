@@ -13,7 +13,7 @@ from tests.architecture.tree import PACKAGE, ROOT, modules, parse, shown
 FILE, FUNCTION, FOLDER, LOOP, CASE = 500, 60, 12, 200, 8
 """Lines, lines, modules, lines, lines: more than that fails."""
 
-LARGER_FILES = {"tests/scenarios/test_builtin_tools.py": 616, "tests/scenarios/test_http_client.py": 512}
+LARGER_FILES = {"tests/scenarios/test_http_client.py": 512}
 """Files over the bound and how long they were; these numbers only go down, and no name is added."""
 
 BANNED = {"utils", "util", "helpers", "helper", "common", "misc", "base", "core", "manager", "service", "services"}

@@ -19,9 +19,11 @@ from holdfast.types import (
     AgentSpec,
     AssistantMessage,
     CallId,
+    Document,
     Effect,
     Event,
     EventId,
+    Image,
     Limits,
     Price,
     Text,
@@ -50,9 +52,12 @@ SPEC = AgentSpec(
     limits=Limits(dollars=1.5),
 )
 VALUES = [
-    UserMessage((Text("hi"),)),
+    UserMessage((Text("hi"), Image("image/png", b"\x00x", "a.png"), Document("text/plain", b"words"))),
     AssistantMessage(
-        (Thinking("hm", "sig"), Text("a"), ToolCall(CallId("c"), "t", "{")), "m", "tool_calls", Usage(1, 2)
+        (Thinking("hm", "sig"), Thinking("", redacted="x"), Text("a"), ToolCall(CallId("c"), "t", "{")),
+        "m",
+        "tool_calls",
+        Usage(1, 2),
     ),
     ToolMessage(CallId("c"), "t", "no", is_error=True),
     ToolResult("x", ToolError("timeout", "late", retryable=True), {"ui": "diff"}),

@@ -21,6 +21,7 @@ from holdfast.testing.faults import (
     Malformed,
     Reset,
     Status,
+    StreamError,
     Truncated,
     Unfinished,
     WrongType,
@@ -415,3 +416,16 @@ async def test_health_answers_without_a_key() -> None:
         answer, _ = await exchange(server, b"GET /health HTTP/1.1\r\nconnection: close\r\n\r\n")
     assert split(answer)[1] == b'{"status":"ok"}'
     server.verify()
+
+
+@pytest.mark.requirement("testing:fault-stream-error")
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_server_says_in_the_middle_that_it_cannot_go_on(stream: bool) -> None:
+    answer, end = await play(StreamError(after_events=3), stream=stream)
+    head, body, whole = split(answer)
+    assert (whole, end) == (True, "fin")
+    assert b"overloaded_error" in body
+    if stream:
+        assert (await good()).startswith(body[: body.index(b'data: {"error"')])
+    else:
+        assert head.startswith("http/1.1 529")

@@ -84,7 +84,7 @@ def test_a_name_without_provider_or_model_is_refused_with_how_to_write_it(spec: 
 
 
 @pytest.mark.requirement("models:unknown-model")
-@pytest.mark.parametrize("spec", ["opanai/gpt-4o", "anthropic/claude-sonnet-4-5", "OpenAI/gpt-4o"])
+@pytest.mark.parametrize("spec", ["opanai/gpt-4o", "antropic/claude-sonnet-4-5", "OpenAI/gpt-4o"])
 def test_a_provider_that_is_not_known_is_refused_with_those_that_are(spec: str) -> None:
     with pytest.raises(UnknownModel, match=r"known: 'openai'.*'openai/<model>'") as caught:
         find_model(spec, HttpClient(TRUSTED), {})

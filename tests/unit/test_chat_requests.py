@@ -13,12 +13,14 @@ from openai.types.chat.completion_create_params import CompletionCreateParamsStr
 from pydantic import TypeAdapter
 
 from holdfast.models.port import ModelRequest
-from holdfast.models.wire.chat import requests
+from holdfast.models.wire import encoding
 from holdfast.models.wire.chat.requests import Encoder
 from holdfast.models.wire.chat.serving import parse_request
 from holdfast.types import (
     AssistantMessage,
     CallId,
+    Document,
+    Image,
     Message,
     Text,
     Thinking,
@@ -81,6 +83,21 @@ def test_the_official_clients_types_accept_a_request() -> None:
     assert set(official) == set(json.loads(body))
 
 
+@pytest.mark.requirement("models:chat-images-and-documents")
+def test_the_official_clients_types_accept_images_and_documents_and_our_serving_side_reads_them() -> None:
+    parts = (Image("image/webp", b"x"), Document("application/pdf", b"%PDF", "b.pdf"), Text("look"))
+    body = Encoder("m").encode(request([UserMessage(parts)]))
+    official = TypeAdapter[Any](CompletionCreateParamsStreaming)
+    (_, prompt) = official.validate_json(body)["messages"]
+    assert [part["type"] for part in prompt["content"]] == ["image_url", "file", "text"]
+    assert parse_request(body).messages == (UserMessage(parts),)
+    encoder = Encoder("m")
+    encoder.encode(request([UserMessage(parts), UserMessage(parts)]))
+    assert (encoder.images, encoder.pdfs) == (2, 2)
+    encoder.encode(request([]))
+    assert (encoder.images, encoder.pdfs) == (0, 0)
+
+
 def test_what_is_not_set_is_not_sent() -> None:
     body = sent([UserMessage((Text("hi"),))], instructions="")
     assert set(body) == {"model", "stream", "stream_options", "messages"}
@@ -122,7 +139,7 @@ def test_each_message_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
             encoded.append(value)
             return msgspec.json.encode(value)
 
-    monkeypatch.setattr(requests, "_json", Counting())
+    monkeypatch.setattr(encoding, "_json", Counting())
     encoder, messages, tools = Encoder("m"), list[Message](), (ADD,)
     for turn in range(200):
         messages.append(UserMessage((Text(str(turn)),)))

@@ -12,17 +12,13 @@ from collections.abc import AsyncGenerator
 import msgspec
 
 from holdfast.errors import UnknownPrice
-from holdfast.models.port import Model, ModelRequest
+from holdfast.models.port import Model, ModelRequest, default_output
 from holdfast.types import AssistantMessage, Delta, Usage
 
 __all__ = ("Allowance", "Exhausted", "Reservation", "Settlement", "perform", "reserve", "settle")
 
 _LEAST_OUTPUT = 16
 """Tokens below which an answer is not worth asking for."""
-_UNKNOWN_OUTPUT = 4096
-"""Tokens reserved for an answer of a model whose own cap is unknown."""
-_DEFAULT_OUTPUT = 32_000
-"""The most that is reserved for an answer whose length nobody capped (source: flex A1.2)."""
 
 
 class Allowance(msgspec.Struct, frozen=True, gc=False):
@@ -75,7 +71,7 @@ def reserve(model: Model, request: ModelRequest, allowance: Allowance) -> Reserv
             "limit tokens instead, or give the price with Runtime.open(prices={...})"
         )
     size = model.size(request)
-    output = request.max_output_tokens or min(model.max_output_tokens or _UNKNOWN_OUTPUT, _DEFAULT_OUTPUT)
+    output = request.max_output_tokens or default_output(model.max_output_tokens)
     least = min(output, _LEAST_OUTPUT)  # who asks for less gets less
     if allowance.tokens is not None:
         output = min(output, allowance.tokens - size)

@@ -18,7 +18,7 @@ import msgspec
 
 from holdfast.types import Nanodollars, Price, Usage
 
-__all__ = ("LongContextPrice", "ModelCard", "lookup")
+__all__ = ("LongContextPrice", "ModelCard", "known_models", "lookup")
 
 
 class LongContextPrice(Price, frozen=True, gc=False):
@@ -109,6 +109,11 @@ def lookup(model: str, prices: Mapping[str, Price] | None = None) -> ModelCard |
         context_window=entry.window,
         max_output_tokens=entry.max_output or _assumed(entry.window),
     )
+
+
+def known_models() -> tuple[str, ...]:
+    """Returns the names, as `provider/name`, that the catalogue describes; there are models beyond them."""
+    return tuple(_entries())
 
 
 def _assumed(window: int | None) -> int | None:

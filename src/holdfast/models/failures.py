@@ -58,6 +58,8 @@ _OVERFLOW = re.compile(
             r"exceeded model token limit",  # Kimi
             r"too large for model with \d+ maximum context length",  # Mistral
             r"model_context_window_exceeded",  # z.ai
+            r"exceed context limit",  # Anthropic, of input and output together
+            r"request_too_large",  # Anthropic, of the bytes
             r"context[_ ]length[_ ]exceeded",
             r"too many tokens",
             r"token limit exceeded",
@@ -134,13 +136,14 @@ def failure_of(
 ) -> ModelError:
     """Returns the error an HTTP answer stands for; `headers` are looked up in lower case."""
     words, kind, code = _words_of(body)
+    request = headers.get("request-id") or headers.get("x-request-id") or ""
     wait = retry_after(headers, now)
     if status in (400, 413) and not body.strip():
         said = "an empty refusal, which is what some servers give to a prompt that is too long"
-        return _failure(origin, _OVERLONG, said, status, wait)
+        return _failure(origin, _OVERLONG, said, status, wait, request)
     if status in (301, 302, 303, 307, 308):
         words = f"redirects to {headers.get('location', 'nowhere')!r}"
-    return _classified(origin, status, wait, words, f"{kind} {code}")
+    return _classified(origin, status, wait, words, f"{kind} {code}", request)
 
 
 def failure_in(origin: Origin, message: str, kind: str, code: str | int) -> ModelError:
@@ -240,6 +243,7 @@ _BY_KIND = (
     ("permission", _AUTH),
     ("api_key", _AUTH),
     ("not_found", _UNKNOWN),
+    ("billing", _NO_CREDIT),
     ("invalid", _REFUSED),
     ("bad_request", _REFUSED),
     ("badrequest", _REFUSED),
@@ -247,21 +251,26 @@ _BY_KIND = (
 """What the names of errors hold, for error objects without a status; the first that fits decides."""
 
 
-def _classified(origin: Origin, status: int, wait: float | None, words: str, kind: str) -> ModelError:
+def _classified(
+    origin: Origin, status: int, wait: float | None, words: str, kind: str, request: str = ""
+) -> ModelError:
     kind = kind.lower()
-    if status in (0, 429) and any(sign in kind for sign in ("insufficient_quota", "billing_hard_limit")):
-        return _failure(origin, _NO_CREDIT, words, status, wait)
+    spent = status in (0, 429) and any(sign in kind for sign in ("insufficient_quota", "billing_hard_limit"))
+    if spent or (status in (0, 400) and "credit balance is too low" in words[:20_000]):
+        return _failure(origin, _NO_CREDIT, words, status, wait, request)
     limited = status == 429 or (not status and "rate_limit" in kind)
     if not limited and _OVERFLOW.search(f"{words[:20_000]} {kind}"):
-        return _failure(origin, _OVERLONG, words, status, wait)
+        return _failure(origin, _OVERLONG, words, status, wait, request)
     if status:
         verdict = _BY_STATUS.get(status, _FAILED if status >= 500 else _REFUSED)
     else:
         verdict = next((verdict for sign, verdict in _BY_KIND if sign in kind), _FAILED)
-    return _failure(origin, verdict, words, status, wait)
+    return _failure(origin, verdict, words, status, wait, request)
 
 
-def _failure(origin: Origin, verdict: _Verdict, words: str, status: int, wait: float | None) -> ModelError:
+def _failure(
+    origin: Origin, verdict: _Verdict, words: str, status: int, wait: float | None, request: str
+) -> ModelError:
     knobs = {
         "model": repr(origin.model),
         "url": origin.url or "the server",
@@ -270,6 +279,7 @@ def _failure(origin: Origin, verdict: _Verdict, words: str, status: int, wait: f
         "wait": "later" if wait is None else f"in {wait:g} s",
     }
     said = origin.clean(words)
-    code = f" (HTTP {status})" if status else ""
+    id = f", request {origin.clean(request)[:80]}" if request else ""  # what the provider's support asks for
+    code = f" (HTTP {status}{id})" if status else ""
     what = verdict.what.format_map(knobs) + code + (f": {said}" if said else "")
     return verdict.error(f"{origin.name!r}: {what}; {verdict.step.format_map(knobs)}", status=status, retry_after=wait)

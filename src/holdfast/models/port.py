@@ -9,7 +9,17 @@ import msgspec
 
 from holdfast.types import AssistantMessage, Delta, Message, Price, ToolSpec
 
-__all__ = ("Model", "ModelRequest")
+__all__ = ("Model", "ModelRequest", "default_output")
+
+_UNKNOWN_OUTPUT = 4096
+"""Tokens of an answer of a model whose own cap is unknown."""
+_DEFAULT_OUTPUT = 32_000
+"""The most an answer gets whose length nobody capped (source: flex A1.2)."""
+
+
+def default_output(longest: int | None) -> int:
+    """Returns how long an answer may be that nobody capped, of a model whose longest one is known or not."""
+    return min(longest or _UNKNOWN_OUTPUT, _DEFAULT_OUTPUT)
 
 
 class ModelRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):

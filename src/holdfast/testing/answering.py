@@ -14,14 +14,18 @@ import msgspec
 
 from holdfast.errors import InvalidRequest
 from holdfast.flow.clock import Clock
-from holdfast.models.wire.chat.serving import parse_request, render_answer, render_models, render_stream
-from holdfast.testing.faults import Fault, Reply, choose_fault, error_reply, reply_steps
+from holdfast.models.wire.chat import serving as chat
+from holdfast.models.wire.messages import serving as messages
+from holdfast.models.wire.served import ServedRequest
+from holdfast.testing.faults import Fault, Protocol, Reply, choose_fault, error_reply, reply_steps
 from holdfast.testing.http1 import BadRequest, HttpRequest, Step
 from holdfast.testing.recording import Exchange, Recording, run_key
 from holdfast.testing.scripts import ANY_MODEL, Canned, ScriptFunction, ScriptRequest, Turn, find_turn
 
 __all__ = ("Answering",)
 
+_ASKED: Mapping[str, Protocol] = {"/chat/completions": "chat", "/messages": "messages"}
+"""Where answers are asked for."""
 _CACHED_ANSWERS = 1024
 _CACHED_BYTES = 64 * 1024
 
@@ -36,6 +40,7 @@ class _Asked(msgspec.Struct, frozen=True, kw_only=True):
     request: ScriptRequest
     usage: bool
     """Whether a stream ends with the usage."""
+    protocol: Protocol = "chat"
 
 
 @final
@@ -55,20 +60,20 @@ class Answering:
         self._recording = recording
         self._clock = clock
         self._arrivals = 0
-        self._cache: dict[tuple[str, int, str, int, bool, bool], Reply] = {}
+        self._cache: dict[tuple[str, int, str, int, bool, bool, str], Reply] = {}
 
     def answer(self, http: HttpRequest) -> Sequence[Step] | Awaitable[Sequence[Step]]:
         """Returns how a request is answered, later if an async script function has to be asked."""
         self._arrivals += 1
         number = self._arrivals
         path = http.target.partition("?")[0].removeprefix("/v1")
-        if path == "/chat/completions" and http.method == "POST":
-            return self._complete(http, number)
+        if http.method == "POST" and path in _ASKED:
+            return self._complete(http, number, _ASKED[path])
+        if http.method == "POST" and path == "/messages/count_tokens":
+            return self._count(http, number)
         if http.method == "GET" and path in ("/models", "/health"):
-            body = render_models(tuple(self._scripts)) if path == "/models" else b'{"status":"ok"}'
-            self._record(http, number, label=path[1:])
-            return reply_steps(Reply(events=(body,)))
-        why = f"nothing is served at {http.method} {http.target[:200]!r}: use POST /v1/chat/completions"
+            return self._list(http, number, path)
+        why = f"nothing is served at {http.method} {http.target[:200]!r}: use POST /v1/chat/completions or /v1/messages"
         return self._refusal(http, number, 404, why)
 
     def refuse(self, error: BadRequest) -> bytes:
@@ -79,26 +84,44 @@ class Answering:
         reply = error_reply(error.status, str(error), headers=(("connection", "close"),))
         return reply.head() + reply.body
 
+    def _list(self, http: HttpRequest, number: int, path: str) -> Sequence[Step]:
+        """Answers what asks for no answer of a model."""
+        wire = messages if "anthropic-version" in http.headers else chat
+        body = wire.render_models(tuple(self._scripts)) if path == "/models" else b'{"status":"ok"}'
+        self._record(http, number, label=path[1:])
+        return reply_steps(Reply(events=(body,)))
+
+    def _count(self, http: HttpRequest, number: int) -> Sequence[Step]:
+        try:
+            body = messages.render_count(messages.parse_request(http.body))
+        except InvalidRequest as error:
+            return self._refusal(http, number, 400, str(error), protocol="messages")
+        self._record(http, number, label="count_tokens")
+        return reply_steps(Reply(events=(body,), protocol="messages"))
+
     # ---- which turn ----
 
-    def _complete(self, http: HttpRequest, number: int) -> Sequence[Step] | Awaitable[Sequence[Step]]:
+    def _complete(
+        self, http: HttpRequest, number: int, protocol: Protocol
+    ) -> Sequence[Step] | Awaitable[Sequence[Step]]:
         try:
-            chat = parse_request(http.body)
+            served: ServedRequest = (messages if protocol == "messages" else chat).parse_request(http.body)
         except InvalidRequest as error:
-            return self._refusal(http, number, 400, str(error))
-        name = chat.model if chat.model in self._scripts else ANY_MODEL
+            return self._refusal(http, number, 400, str(error), protocol=protocol)
+        name = served.model if served.model in self._scripts else ANY_MODEL
         script = self._scripts.get(name)
         if script is None:
-            why = f"no script is called {chat.model!r}: there is {', '.join(map(repr, self._scripts)) or 'none'}"
-            return self._refusal(http, number, 404, why, code="model_not_found")
-        request = ScriptRequest.read(chat, http.headers)
+            why = f"no script is called {served.model!r}: there is {', '.join(map(repr, self._scripts)) or 'none'}"
+            return self._refusal(http, number, 404, why, code="model_not_found", protocol=protocol)
+        request = ScriptRequest.read(served, http.headers)
         asked = _Asked(
             http=http,
             number=number,
             run=http.headers.get(self._run_header) or run_key(request.first_user_text),
             script=name,
             request=request,
-            usage=chat.include_usage,
+            usage=not isinstance(served, chat.ChatRequest) or served.include_usage,
+            protocol=protocol,
         )
         if callable(script):
             return self._ask(script, asked)
@@ -151,7 +174,7 @@ class Answering:
         if index is None:
             return _render(asked, turn)
         request = asked.request
-        key = (asked.script, index, request.model, request.answers, request.stream, asked.usage)
+        key = (asked.script, index, request.model, request.answers, request.stream, asked.usage, asked.protocol)
         reply = self._cache.get(key)
         if reply is None:
             reply = _render(asked, turn)
@@ -181,13 +204,23 @@ class Answering:
         self._note(asked, status=500, unexpected=why)
         # Clients that know the header do not try again what can never succeed.
         headers = (("x-should-retry", "false"),)
-        return reply_steps(error_reply(500, why, kind="script_error", code="unexpected_request", headers=headers))
+        reply = error_reply(
+            500, why, kind="script_error", code="unexpected_request", headers=headers, protocol=asked.protocol
+        )
+        return reply_steps(reply)
 
     def _refusal(
-        self, http: HttpRequest, number: int, status: int, why: str, code: str | None = None
+        self,
+        http: HttpRequest,
+        number: int,
+        status: int,
+        why: str,
+        *,
+        code: str | None = None,
+        protocol: Protocol = "chat",
     ) -> Sequence[Step]:
         self._record(http, number, status=status, unexpected=why)
-        return reply_steps(error_reply(status, why, code=code))
+        return reply_steps(error_reply(status, why, code=code, protocol=protocol))
 
     # ---- what is remembered ----
 
@@ -239,17 +272,22 @@ class Answering:
 
 
 def _render(asked: _Asked, turn: Turn) -> Reply:
-    request = asked.request
+    request, protocol = asked.request, asked.protocol
     message = turn.message(f"{asked.script}/{request.model}", request.answers)
-    id = f"chatcmpl-{asked.script}-{request.answers}"
+    id = f"{'msg' if protocol == 'messages' else 'chatcmpl'}-{asked.script}-{request.answers}"
     if not request.stream:
-        return Reply(events=(render_answer(message, id=id),))
-    events = render_stream(message, chunk=turn.chunk, include_usage=asked.usage, id=id)
+        render = messages.render_answer if protocol == "messages" else chat.render_answer
+        return Reply(events=(render(message, id=id),), protocol=protocol)
+    if protocol == "messages":
+        events = messages.render_stream(message, chunk=turn.chunk, id=id)
+    else:
+        events = chat.render_stream(message, chunk=turn.chunk, include_usage=asked.usage, id=id)
     return Reply(
         content_type="text/event-stream; charset=utf-8",
         headers=(("cache-control", "no-cache"),),
         events=tuple(events),
         streamed=asked.http.chunks,
+        protocol=protocol,
     )
 
 

@@ -3,8 +3,8 @@
 A fault knows nothing of sockets. It is given the `Reply` that would have been served and returns the steps that
 are played instead, so what a fault does can be read, and tested, as a list.
 
-In a fixture a fault is a table whose `kind` is one of `reset cut hang malformed truncated unfinished status drip
-empty wrong_type gzip_bomb`; the other keys are the fields of the class. Every kind also takes `times`.
+In a fixture a fault is a table whose `kind` is one of `reset cut hang malformed truncated unfinished stream_error
+status drip empty wrong_type gzip_bomb`; the other keys are the fields of the class. Every kind also takes `times`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import gzip
 from collections.abc import Sequence
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
-from holdfast.models.wire.chat.serving import render_error
+from holdfast.models.wire.chat import serving as chat
+from holdfast.models.wire.messages import serving as messages
 from holdfast.testing.http1 import End, Step
 
 __all__ = (
@@ -28,9 +29,11 @@ __all__ = (
     "GzipBomb",
     "Hang",
     "Malformed",
+    "Protocol",
     "Reply",
     "Reset",
     "Status",
+    "StreamError",
     "Truncated",
     "Unfinished",
     "WrongType",
@@ -41,10 +44,17 @@ __all__ = (
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
+_REQUEST_ID = "req_scripted"
+_ENDS = (b"data: [DONE]", b"event: message_stop")
+"""How the events begin that only say that a stream is over."""
+
 StatusCode = Annotated[int, msgspec.Meta(ge=100, le=599)]
 
+Protocol = Literal["chat", "messages"]
+"""Which of the protocols an answer speaks."""
+
 _ERROR_TYPES = {400: "invalid_request_error", 503: "service_unavailable_error", 529: "overloaded_error"}
-"""Those that do not follow from the rule for all others."""
+"""Those of Chat Completions that do not follow from the rule for all others."""
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -57,6 +67,7 @@ class Reply(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The body in the pieces that belong together; an answer that is not streamed has one."""
     streamed: bool = False
     """Whether it goes out in chunks, of unknown length."""
+    protocol: Protocol = "chat"
 
     @property
     def body(self) -> bytes:
@@ -85,11 +96,21 @@ def reply_steps(reply: Reply) -> list[Step]:
 
 
 def error_reply(
-    status: int, message: str, *, kind: str = "", code: str | None = None, headers: tuple[tuple[str, str], ...] = ()
+    status: int,
+    message: str,
+    *,
+    kind: str = "",
+    code: str | None = None,
+    headers: tuple[tuple[str, str], ...] = (),
+    protocol: Protocol = "chat",
 ) -> Reply:
-    """Returns an error as OpenAI shapes it; `kind` follows from the status when it is left out."""
-    body = render_error(status, message, type=kind or _ERROR_TYPES.get(status, ""), code=code)
-    return Reply(status=status, headers=headers, events=(body,))
+    """Returns an error in the shape of its protocol; `kind` follows from the status when it is left out."""
+    if protocol == "messages":
+        body = messages.render_error(status, message, kind, _REQUEST_ID)
+        headers = (*headers, ("request-id", _REQUEST_ID))
+    else:
+        body = chat.render_error(status, message, type=kind or _ERROR_TYPES.get(status, ""), code=code)
+    return Reply(status=status, headers=headers, events=(body,), protocol=protocol)
 
 
 class _Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind"):
@@ -162,24 +183,41 @@ class Truncated(_Fault, frozen=True, forbid_unknown_fields=True, tag="truncated"
 
     def steps(self, reply: Reply) -> list[Step]:
         """Returns what is played instead of the reply."""
-        whole = [event for event in reply.events if event.strip() != b"data: [DONE]"]
+        whole = [event for event in reply.events if not event.startswith(_ENDS)]
         last = whole[-1].rstrip() if whole else b""
         return reply_steps(msgspec.structs.replace(reply, events=(*whole[:-1], last[: len(last) // 2])))
 
 
 class Unfinished(_Fault, frozen=True, forbid_unknown_fields=True, tag="unfinished"):
-    """A stream ends in good order without finish reason, usage and `[DONE]`; a whole answer is truncated."""
+    """A stream ends in good order without stop reason, last usage and end mark; a whole answer is truncated."""
 
     def steps(self, reply: Reply) -> list[Step]:
         """Returns what is played instead of the reply."""
         if not reply.streamed:
             return Truncated().steps(reply)
-        finish = (i for i, event in enumerate(reply.events) if b'"finish_reason":"' in event or b"[DONE]" in event)
+        finish = (i for i, event in enumerate(reply.events) if _finishes(event))
         return reply_steps(msgspec.structs.replace(reply, events=reply.events[: next(finish, len(reply.events))]))
 
 
+class StreamError(_Fault, frozen=True, forbid_unknown_fields=True, tag="stream_error"):
+    """A stream says in its middle that the server cannot go on; an answer that is not streamed is a 529."""
+
+    after_events: Count = 2
+    """Events that get through first."""
+    type: str = "overloaded_error"
+    message: str = "The script wanted it so."
+
+    def steps(self, reply: Reply) -> list[Step]:
+        """Returns what is played instead of the reply."""
+        if not reply.streamed:
+            return reply_steps(error_reply(529, self.message, kind=self.type, protocol=reply.protocol))
+        wire = messages if reply.protocol == "messages" else chat
+        events = (*reply.events[: self.after_events], wire.render_failure(self.message, self.type))
+        return reply_steps(msgspec.structs.replace(reply, events=events))
+
+
 class Status(_Fault, frozen=True, forbid_unknown_fields=True, tag="status"):
-    """An error status with a body as OpenAI shapes it."""
+    """An error status with a body in the shape of the protocol."""
 
     status: StatusCode = 500
     retry_after: Seconds | str | None = None
@@ -196,7 +234,10 @@ class Status(_Fault, frozen=True, forbid_unknown_fields=True, tag="status"):
         wait = self.retry_after
         text = _number(wait) if isinstance(wait, int | float) else wait
         headers = () if text is None else (("retry-after", text),)
-        return reply_steps(error_reply(self.status, message, kind=self.type, code=self.code, headers=headers))
+        reply = error_reply(
+            self.status, message, kind=self.type, code=self.code, headers=headers, protocol=reply.protocol
+        )
+        return reply_steps(reply)
 
 
 class Drip(_Fault, frozen=True, forbid_unknown_fields=True, tag="drip"):
@@ -250,7 +291,9 @@ class GzipBomb(_Fault, frozen=True, forbid_unknown_fields=True, tag="gzip_bomb")
         return reply_steps(Reply(content_type=reply.content_type, headers=headers, events=(_packed(self.megabytes),)))
 
 
-Fault = Reset | Cut | Hang | Malformed | Truncated | Unfinished | Status | Drip | Empty | WrongType | GzipBomb
+Fault = (
+    Reset | Cut | Hang | Malformed | Truncated | Unfinished | StreamError | Status | Drip | Empty | WrongType | GzipBomb
+)
 """One thing that goes wrong."""
 
 
@@ -266,6 +309,10 @@ def choose_fault(faults: Fault | Sequence[Fault] | None, failed: int) -> Fault |
 @lru_cache(maxsize=4)
 def _packed(megabytes: int) -> bytes:
     return gzip.compress(b" " * (megabytes << 20), compresslevel=9, mtime=0)
+
+
+def _finishes(event: bytes) -> bool:
+    return b'"finish_reason":"' in event or event.startswith((b"event: message_delta", *_ENDS))
 
 
 def _number(seconds: float) -> str:

@@ -1,6 +1,7 @@
 """A model provider on loopback that says what a script tells it to, over real HTTP, with real faults.
 
-It speaks Chat Completions (streamed or whole), `/v1/models` and `/health`; nothing in it is random and it keeps no
+It speaks Chat Completions and Messages (streamed or whole), `/v1/messages/count_tokens`, `/v1/models` and `/health`, so
+the same script is served to clients of both; nothing in it is random and it keeps no
 position of its own, so any number of clients get the same answers in any order of arrival. What is said is in
 `scripts.py`, what goes wrong in `faults.py`, how an answer is found in `answering.py`, what is remembered in
 `recording.py`; here are its life and its account.
@@ -137,9 +138,14 @@ class ScriptedModelServer:
 
     @property
     def base_url(self) -> str:
-        """What clients are given as the provider's address, `/v1` included."""
+        """What clients of Chat Completions are given as the provider's address, `/v1` included."""
+        return f"{self.origin}/v1"
+
+    @property
+    def origin(self) -> str:
+        """What clients of Messages are given as the provider's address, without a path."""
         host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self._port}/v1"
+        return f"http://{host}:{self._port}"
 
     @property
     def scripts(self) -> Mapping[str, Sequence[Turn] | ScriptFunction]:

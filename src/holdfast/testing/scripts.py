@@ -21,6 +21,8 @@ chosen by the name of the model; a client that calls `openai/repair` sends the n
 turns:
   - text: I run the tests first.          # all keys of a turn are optional
     thinking: Where to begin?             # reasoning, sent where the protocol has a place for it
+    signature: c2lnbmVk                   # what the client must give back with it, where the protocol knows such
+    redacted: ZW5jcnlwdGVk                # reasoning only the provider can read, where the protocol knows such
     calls:
       - name: bash
         arguments: {command: pytest -q}   # a table, or a string that is sent as it is, damaged or not
@@ -60,7 +62,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from holdfast.models.wire.chat.serving import ChatRequest
+from holdfast.models.wire.served import ServedRequest
 from holdfast.testing.faults import Count, Fault, Seconds, StatusCode
 from holdfast.types import (
     AssistantMessage,
@@ -114,18 +116,18 @@ class ScriptRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What the last tool said; None when none has."""
 
     @classmethod
-    def read(cls, chat: ChatRequest, headers: Mapping[str, str]) -> ScriptRequest:
+    def read(cls, asked: ServedRequest, headers: Mapping[str, str]) -> ScriptRequest:
         """Returns the request with everything that follows from its messages."""
-        users = [message.text for message in chat.messages if isinstance(message, UserMessage)]
-        results = [message.content for message in chat.messages if isinstance(message, ToolMessage)]
+        users = [message.text for message in asked.messages if isinstance(message, UserMessage)]
+        results = [message.content for message in asked.messages if isinstance(message, ToolMessage)]
         return cls(
-            model=chat.model,
-            instructions=chat.instructions,
-            messages=chat.messages,
-            tools=tuple(tool.name for tool in chat.tools),
-            stream=chat.stream,
+            model=asked.model,
+            instructions=asked.instructions,
+            messages=asked.messages,
+            tools=tuple(tool.name for tool in asked.tools),
+            stream=asked.stream,
             headers=headers,
-            answers=len(chat.messages) - len(users) - len(results),
+            answers=len(asked.messages) - len(users) - len(results),
             tool_results=len(results),
             first_user_text=users[0] if users else "",
             last_user_text=users[-1] if users else "",
@@ -223,6 +225,10 @@ class Turn(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     when: When | None = None
     raw: Canned | None = None
     """Bytes in place of everything the model says."""
+    signature: str = ""
+    """Of the thinking, where the protocol has signatures."""
+    redacted: str = ""
+    """Reasoning nobody can read, after the thinking, where the protocol has such."""
 
     def __post_init__(self) -> None:
         if self.raw is not None and (self.text or self.calls or self.thinking):
@@ -231,8 +237,10 @@ class Turn(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     def message(self, model: str, answers: int) -> AssistantMessage:
         """Returns what the model says at that place of a conversation."""
         parts: list[Part] = []
-        if self.thinking:
-            parts.append(Thinking(self.thinking))
+        if self.thinking or self.signature:
+            parts.append(Thinking(self.thinking, self.signature))
+        if self.redacted:
+            parts.append(Thinking("", redacted=self.redacted))
         if self.text:
             parts.append(Text(self.text))
         for number, call in enumerate(self.calls):

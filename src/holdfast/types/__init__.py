@@ -24,7 +24,13 @@ from holdfast.types.ids import (
 )
 from holdfast.types.limits import Limits
 from holdfast.types.messages import (
+    DOCUMENT_BYTES,
+    IMAGE_BYTES,
     AssistantMessage,
+    Document,
+    DocumentType,
+    Image,
+    ImageType,
     Message,
     Part,
     StopReason,
@@ -35,27 +41,40 @@ from holdfast.types.messages import (
     ToolMessage,
     ToolResult,
     UserMessage,
+    UserPart,
 )
-from holdfast.types.snapshots import SnapshotRef
+from holdfast.types.permissions import MODES, Mode
+from holdfast.types.snapshots import Change, Changes, FileState, SnapshotRef, shown
 from holdfast.types.specs import AgentSpec, Effect, Outside, ToolSpec, digest_of
 from holdfast.types.usage import Nanodollars, Price, Usage, dollars, from_dollars
 from holdfast.types.waits import Wait, WaitKind
 
 __all__ = (
+    "DOCUMENT_BYTES",
+    "IMAGE_BYTES",
+    "MODES",
     "AgentSpec",
     "AssistantMessage",
     "BatchId",
     "CallDelta",
     "CallId",
+    "Change",
+    "Changes",
     "Codec",
     "Delta",
     "Digest",
+    "Document",
+    "DocumentType",
     "Effect",
     "Event",
     "EventId",
+    "FileState",
+    "Image",
+    "ImageType",
     "Lagged",
     "Limits",
     "Message",
+    "Mode",
     "Nanodollars",
     "Outside",
     "Part",
@@ -79,6 +98,7 @@ __all__ = (
     "Unknown",
     "Usage",
     "UserMessage",
+    "UserPart",
     "Wait",
     "WaitKind",
     "WorkerId",
@@ -86,6 +106,7 @@ __all__ = (
     "dollars",
     "from_dollars",
     "session_of",
+    "shown",
     "stream_id",
     "tenant_of",
 )

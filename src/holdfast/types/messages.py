@@ -1,20 +1,27 @@
 """What people, models and tools say: parts, messages, tool calls and their results.
 
-Provider-neutral. A wire adapter translates to and from these and nothing else; images and documents join the
-parts when a wire carries them.
+Provider-neutral. A wire adapter translates to and from these and nothing else. Images and documents are bytes, not
+addresses: the log must hold all that a model was shown.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
-from holdfast.types.ids import CallId
+from holdfast.errors import InputTooLarge, UsageError
+from holdfast.types.ids import CallId, Digest
 from holdfast.types.usage import Usage
 
 __all__ = (
+    "DOCUMENT_BYTES",
+    "IMAGE_BYTES",
     "AssistantMessage",
+    "Document",
+    "DocumentType",
+    "Image",
+    "ImageType",
     "Message",
     "Part",
     "StopReason",
@@ -25,10 +32,22 @@ __all__ = (
     "ToolMessage",
     "ToolResult",
     "UserMessage",
+    "UserPart",
 )
 
 StopReason = Literal["stop", "length", "tool_calls", "refusal"]
 """Why a model stopped: it was done, ran into its output cap, wants tools, or declined."""
+
+
+ImageType = Literal["image/png", "image/jpeg", "image/gif", "image/webp"]
+"""The kinds of image that models read."""
+DocumentType = Literal["application/pdf", "text/plain"]
+"""The kinds of document that models read."""
+
+IMAGE_BYTES = 5 * 1024 * 1024 * 3 // 4
+"""The largest image: in base64, as it is sent, it has 5 MiB, which is where Anthropic refuses it."""
+DOCUMENT_BYTES = 16 * 1024 * 1024
+"""The largest document; requests of 32 MB are refused, and base64 makes it a third longer."""
 
 
 class Text(msgspec.Struct, frozen=True, gc=False, tag="text"):
@@ -43,6 +62,66 @@ class Thinking(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="t
     text: str
     signature: str = ""
     """What the provider wants back verbatim; empty when it wants nothing."""
+    redacted: str = ""
+    """In place of text and signature: reasoning that only the provider can read, for it to have back verbatim."""
+
+
+class Image(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="image"):
+    """A picture."""
+
+    media_type: ImageType
+    data: bytes
+    """The file's bytes; base64 in JSON."""
+    name: str = ""
+    """What people call it, for example its file name."""
+
+    def check(self) -> None:
+        """Raises when no model would take it; what is in a log already is never judged again.
+
+        Raises:
+            UsageError: it is of a kind models do not read, empty, or too large.
+        """
+        _check("image", self.media_type, get_args(ImageType), self.data, IMAGE_BYTES, "make it smaller")
+
+
+class Document(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="document"):
+    """Something to read: pages, or plain text."""
+
+    media_type: DocumentType
+    data: bytes
+    """The file's bytes; base64 in JSON."""
+    name: str = ""
+    """What people call it, for example its file name."""
+
+    def check(self) -> None:
+        """Raises when no model would take it; what is in a log already is never judged again.
+
+        Raises:
+            UsageError: it is of a kind models do not read, empty, too large, or plain text that is not UTF-8.
+        """
+        _check("document", self.media_type, get_args(DocumentType), self.data, DOCUMENT_BYTES, "split it")
+        if self.media_type == "text/plain":
+            try:
+                self.data.decode()
+            except UnicodeDecodeError as error:
+                raise UsageError(
+                    f"a document of type 'text/plain' is not UTF-8 (byte {error.start}): save it as UTF-8"
+                ) from None
+
+    @property
+    def text(self) -> str:
+        """The words of plain text; empty for anything else."""
+        return self.data.decode("utf-8", "replace") if self.media_type == "text/plain" else ""
+
+
+def _check(what: str, kind: str, kinds: tuple[str, ...], data: bytes, limit: int, step: str) -> None:
+    if kind not in kinds:
+        *others, last = map(repr, kinds)
+        raise UsageError(f"no {what} is of the type {kind!r}: convert it to {', '.join(others)} or {last}")
+    if not data:
+        raise UsageError(f"a {what} has no bytes: check the file it is from")
+    if len(data) > limit:
+        raise InputTooLarge(f"a {what} has {len(data):,} bytes and {limit:,} are allowed: {step}")
 
 
 class ToolCall(msgspec.Struct, frozen=True, gc=False, tag="tool_call"):
@@ -55,17 +134,22 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False, tag="tool_call"):
 
 
 Part = Text | Thinking | ToolCall
+"""What an answer is made of."""
+UserPart = Text | Image | Document
+"""What a prompt is made of."""
 
 
 class UserMessage(msgspec.Struct, frozen=True, gc=False, tag="user"):
     """What a person (or a program in a person's place) said."""
 
-    parts: tuple[Text, ...]
+    parts: tuple[UserPart, ...]
 
     @property
     def text(self) -> str:
-        """All its words."""
-        return self.parts[0].text if len(self.parts) == 1 else "".join([part.text for part in self.parts])
+        """All its words, without images and documents."""
+        if len(self.parts) == 1 and isinstance(only := self.parts[0], Text):
+            return only.text
+        return "".join([part.text for part in self.parts if isinstance(part, Text)])
 
 
 class AssistantMessage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="assistant"):
@@ -107,6 +191,8 @@ class ToolResult(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     error: ToolError | None = None
     metadata: dict[str, Any] = {}
     """For people's screens, never for the model; `ui` names a card."""
+    stored: Digest = Digest("")
+    """Where all of the output is kept, as a blob, when `content` is not all of it; empty when it is."""
 
 
 class ToolMessage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="tool"):

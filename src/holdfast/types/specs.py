@@ -62,6 +62,9 @@ class ToolSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Seconds a call may take; None leaves it to the run's limits."""
     max_output: int = 50_000
     """Characters of a result the model gets to read."""
+    settles: float = 0.0
+    """Seconds after its start in which a call that was begun may still take effect outside. Of a `checkable` one, an
+    answer that it did not happen counts only after them."""
 
 
 class AgentSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

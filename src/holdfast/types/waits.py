@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from holdfast.types.ids import Digest
+
 __all__ = ("Wait", "WaitKind")
 
 WaitKind = Literal["approval", "question", "review", "child", "callback", "remote", "timer", "pause"]
@@ -25,3 +27,7 @@ class Wait(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """µs UTC after which the wait counts as unanswered; None waits for ever."""
     prompt: str = ""
     """What a person is asked, if a person is asked."""
+    subject: str = ""
+    """Of an approval, the tool that wants to run, where it is not the one the model called."""
+    digest: Digest = Digest("")
+    """What an answer is bound to: of an approval, the call as it was asked about."""

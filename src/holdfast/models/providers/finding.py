@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from holdfast.errors import UnknownModel
 from holdfast.models.catalogue import ModelCard, lookup
 from holdfast.models.port import Model
+from holdfast.models.providers.anthropic import AnthropicModel
 from holdfast.models.providers.openai import OpenAIModel
 from holdfast.net.client import HttpClient
 from holdfast.types import Price
@@ -20,7 +21,10 @@ __all__ = ("PROVIDERS", "MakeModel", "find_model", "split_name")
 MakeModel = Callable[[str, HttpClient, Mapping[str, str], ModelCard | None], Model]
 """Makes one of: the provider's own name for it, the client, the environment, and what is known about it."""
 
-PROVIDERS: Mapping[str, MakeModel] = {"openai": OpenAIModel.from_env}
+PROVIDERS: Mapping[str, MakeModel] = {
+    "openai": OpenAIModel.from_env,
+    "anthropic": AnthropicModel.from_env,
+}
 """Every provider by the name in front of the slash."""
 
 
@@ -52,6 +56,7 @@ def find_model(
         known = ", ".join(map(repr, PROVIDERS))
         raise UnknownModel(
             f"no provider goes by the name {provider!r} in {spec!r} (known: {known}): write 'openai/<model>' and set "
-            "OPENAI_BASE_URL for any server that speaks OpenAI's protocol"
+            "OPENAI_BASE_URL for any server that speaks OpenAI's protocol, or 'anthropic/<model>' and "
+            "ANTHROPIC_BASE_URL for one that speaks Anthropic's"
         )
     return make(name, client, env, lookup(spec, prices))

@@ -7,19 +7,14 @@ What the protocol has no place for, or servers trip over:
 - Thinking of earlier answers is not sent.
 - An answer without words has the content null when it has calls, else an empty string, because servers refuse a
   message with neither.
-- Arguments that are no JSON object are sent as `{"invalid_arguments": "<the text>"}`: servers that parse the
-  history would otherwise refuse the whole conversation, and the model still sees what it wrote. No arguments
-  at all are `{}`.
-- Half surrogates, which no JSON can carry, become question marks.
+- Images are sent as data URLs and PDF documents as files; a plain text document is sent as text between tags.
 """
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, cast
-
-import msgspec
 
 from holdfast.models.port import ModelRequest
 from holdfast.models.wire.chat.shapes import (
@@ -29,17 +24,19 @@ from holdfast.models.wire.chat.shapes import (
     ToolFunction,
     ToolTurn,
     TurnCall,
+    TurnFile,
     TurnFunction,
+    TurnImage,
+    TurnPart,
+    TurnText,
     UserTurn,
 )
-from holdfast.types import AssistantMessage, Message, ToolCall, ToolSpec, UserMessage
+from holdfast.models.wire.encoding import bytes_of, object_text
+from holdfast.types import AssistantMessage, Document, Image, Message, Text, ToolCall, ToolSpec, UserMessage, UserPart
 
 __all__ = ("Encoder",)
 
 _Turn = SystemTurn | UserTurn | AssistantTurn | ToolTurn
-
-_json = msgspec.json.Encoder()
-_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class Encoder:
@@ -56,11 +53,13 @@ class Encoder:
         "_system",
         "_tools",
         "_tools_of",
+        "images",
+        "pdfs",
     )
 
     def __init__(self, model: str) -> None:
         self._prefix = (
-            b'{"model":' + _bytes_of(model) + b',"stream":true,"stream_options":{"include_usage":true},"messages":['
+            b'{"model":' + bytes_of(model) + b',"stream":true,"stream_options":{"include_usage":true},"messages":['
         )
         self._history = bytearray()
         self._messages: Sequence[Message] = ()
@@ -71,6 +70,10 @@ class Encoder:
         self._system = b""
         self._tools_of: tuple[ToolSpec, ...] = ()
         self._tools = b""
+        self.images = 0
+        """How many images the conversation encoded last holds."""
+        self.pdfs = 0
+        """How many PDF documents it holds."""
 
     def fresh(self) -> Encoder:
         """Returns an encoder of the same model that knows no conversation yet."""
@@ -79,6 +82,7 @@ class Encoder:
         twin._tools, twin._tools_of = self._tools, self._tools_of
         twin._history, twin._ids = bytearray(), set()
         twin._messages, twin._known, twin._last = (), 0, None
+        twin.images = twin.pdfs = 0
         return twin
 
     @property
@@ -111,7 +115,7 @@ class Encoder:
     def _catch_up(self, request: ModelRequest) -> None:
         if request.instructions != self._instructions:
             self._instructions = request.instructions
-            self._system = _bytes_of(SystemTurn(request.instructions)) if request.instructions else b""
+            self._system = bytes_of(SystemTurn(request.instructions)) if request.instructions else b""
         if request.tools is not self._tools_of:
             self._tools_of = request.tools
             self._tools = _encode_tools(request.tools)
@@ -121,7 +125,7 @@ class Encoder:
             self._messages = messages
             self._history.clear()
             self._ids.clear()
-            known = 0
+            self.images = self.pdfs = known = 0
         if known < len(messages):
             self._add(messages[known:])
             self._known = len(messages)
@@ -130,11 +134,20 @@ class Encoder:
     def _add(self, messages: Sequence[Message]) -> None:
         history = self._history
         for message in messages:
-            history += b"," + _bytes_of(self._turn(message))
+            history += b"," + bytes_of(self._turn(message))
+
+    def _content(self, message: UserMessage) -> str | list[TurnPart]:
+        if len(message.parts) == 1 and isinstance(only := message.parts[0], Text):
+            return only.text
+        if all(isinstance(part, Text) for part in message.parts):
+            return message.text
+        self.images += sum(isinstance(part, Image) for part in message.parts)
+        self.pdfs += sum(isinstance(part, Document) and part.media_type != "text/plain" for part in message.parts)
+        return [_part(part) for part in message.parts]
 
     def _turn(self, message: Message) -> _Turn:
         if isinstance(message, UserMessage):
-            return UserTurn(message.text)
+            return UserTurn(self._content(message))
         if not isinstance(message, AssistantMessage):
             return ToolTurn(message.call_id, message.content)
         calls = message.calls
@@ -144,22 +157,26 @@ class Encoder:
         return AssistantTurn(message.text or None, [_turn_call(call) for call in calls])
 
 
+def _part(part: UserPart) -> TurnPart:
+    if isinstance(part, Text):
+        return TurnText(part.text)
+    if part.media_type == "text/plain":
+        name = f" name={bytes_of(part.name).decode()}" if part.name else ""
+        return TurnText(f"<document{name}>\n{part.data.decode('utf-8', 'replace')}\n</document>")
+    url = f"data:{part.media_type};base64,{b64encode(part.data).decode()}"
+    if isinstance(part, Image):
+        return TurnImage({"url": url})
+    return TurnFile({"filename": part.name or "document.pdf", "file_data": url})
+
+
 def _turn_call(call: ToolCall) -> TurnCall:
-    return TurnCall(call.id, TurnFunction(call.name, _arguments(call.arguments)))
-
-
-def _arguments(text: str) -> str:
-    try:
-        _object.decode(text)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-        return _bytes_of({"invalid_arguments": text}).decode() if text.strip() else "{}"
-    return text
+    return TurnCall(call.id, TurnFunction(call.name, object_text(call.arguments)))
 
 
 def _encode_tools(tools: tuple[ToolSpec, ...]) -> bytes:
     if not tools:
         return b""
-    return b',"tools":' + _bytes_of(
+    return b',"tools":' + bytes_of(
         [FunctionTool(ToolFunction(tool.name, tool.description, tool.parameters)) for tool in tools]
     )
 
@@ -171,23 +188,5 @@ def _tail(request: ModelRequest) -> bytes:
     if request.max_output_tokens is not None:
         tail += b',"max_completion_tokens":%d' % request.max_output_tokens
     if request.temperature is not None:
-        tail += b',"temperature":' + _bytes_of(request.temperature)
+        tail += b',"temperature":' + bytes_of(request.temperature)
     return tail + b"}"
-
-
-def _bytes_of(value: object) -> bytes:
-    try:
-        return _json.encode(value)
-    except UnicodeEncodeError:
-        return _json.encode(_without_surrogates(msgspec.to_builtins(value)))
-
-
-def _without_surrogates(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, dict):
-        items = cast("dict[str, Any]", value).items()
-        return {_without_surrogates(key): _without_surrogates(item) for key, item in items}
-    if isinstance(value, list):
-        return [_without_surrogates(item) for item in cast("list[Any]", value)]
-    return value

@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from holdfast.errors import InvalidRequest
-from holdfast.models.wire.chat.shapes import Fragment, InputTool, InputTurn, RequestBody
+from holdfast.models.wire.chat.shapes import Fragment, InputPart, InputTool, InputTurn, RequestBody
+from holdfast.models.wire.served import ServedRequest, attachment, bare_name, pieces, refusal
 from holdfast.types import (
     AssistantMessage,
     CallId,
@@ -25,6 +26,7 @@ from holdfast.types import (
     ToolSpec,
     Usage,
     UserMessage,
+    UserPart,
 )
 
 __all__ = (
@@ -33,6 +35,7 @@ __all__ = (
     "parse_request",
     "render_answer",
     "render_error",
+    "render_failure",
     "render_models",
     "render_stream",
 )
@@ -43,23 +46,17 @@ DONE = b"data: [DONE]\n\n"
 _FINISHES = {"stop": "stop", "length": "length", "tool_calls": "tool_calls", "refusal": "content_filter"}
 _KINDS = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
+_PROTOCOL = "Chat Completions"
+
 _json = msgspec.json.Encoder()
 _request = msgspec.json.Decoder(RequestBody)
 
 
-class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
+class ChatRequest(ServedRequest, frozen=True, kw_only=True):
     """A request in our own words."""
 
-    model: str
-    instructions: str = ""
-    """All system and developer messages, joined by empty lines."""
-    messages: tuple[Message, ...]
-    tools: tuple[ToolSpec, ...] = ()
-    stream: bool = False
     include_usage: bool = False
     """Whether a stream has to end with the usage."""
-    max_output_tokens: int | None = None
-    temperature: float | None = None
 
 
 def parse_request(body: bytes) -> ChatRequest:
@@ -90,7 +87,12 @@ def render_stream(
     message: AssistantMessage, *, chunk: int | None = None, include_usage: bool = True, id: str = "chatcmpl-1"
 ) -> list[bytes]:
     """Returns the events of a streamed answer, its words and arguments in pieces of at most `chunk` characters."""
-    frame: dict[str, Any] = {"id": id, "object": "chat.completion.chunk", "created": 0, "model": _bare(message.model)}
+    frame: dict[str, Any] = {
+        "id": id,
+        "object": "chat.completion.chunk",
+        "created": 0,
+        "model": bare_name(message.model),
+    }
     events = [_event(frame, {"role": "assistant", "content": ""})]
     place = 0
     for part in message.parts:
@@ -99,7 +101,7 @@ def render_stream(
             place += 1
         else:
             key = "reasoning_content" if isinstance(part, Thinking) else "content"
-            events += [_event(frame, {key: piece}) for piece in _pieces(part.text, chunk)]
+            events += [_event(frame, {key: piece}) for piece in pieces(part.text, chunk)]
     events.append(_event(frame, {}, _FINISHES[message.stop]))
     if include_usage:
         events.append(_data({**frame, "choices": [], "usage": _usage(message.usage)}))
@@ -124,7 +126,7 @@ def render_answer(message: AssistantMessage, *, id: str = "chatcmpl-1") -> bytes
             "id": id,
             "object": "chat.completion",
             "created": 0,
-            "model": _bare(message.model),
+            "model": bare_name(message.model),
             "choices": [choice],
             "usage": _usage(message.usage),
         }
@@ -137,6 +139,11 @@ def render_error(status: int, message: str, type: str = "", code: str | None = N
     return _json.encode({"error": {"message": message, "type": kind, "param": None, "code": code}})
 
 
+def render_failure(message: str, type: str) -> bytes:
+    """Returns the event of an error in the middle of a stream."""
+    return b"data: " + render_error(0, message, type) + b"\n\n"
+
+
 def render_models(names: Sequence[str]) -> bytes:
     """Returns the body of the list of models."""
     models = [{"id": name, "object": "model", "created": 0, "owned_by": "holdfast"} for name in names]
@@ -144,14 +151,14 @@ def render_models(names: Sequence[str]) -> bytes:
 
 
 def _refusal(message: str) -> InvalidRequest:
-    return InvalidRequest(f"{message}; send what the Chat Completions protocol says", status=400)
+    return refusal(message, _PROTOCOL)
 
 
 def _messages(turns: Sequence[InputTurn]) -> Iterator[Message]:
     names: dict[str, str] = {}
     for turn in turns:
         if turn.role == "user":
-            yield UserMessage((Text(_words(turn)),))
+            yield UserMessage(_prompt(turn))
         elif turn.role == "assistant":
             message = _assistant(turn)
             names.update((call.id, call.name) for call in message.calls)
@@ -159,6 +166,25 @@ def _messages(turns: Sequence[InputTurn]) -> Iterator[Message]:
         elif turn.role == "tool":
             id = turn.tool_call_id or ""
             yield ToolMessage(CallId(id), names.get(id, ""), _words(turn))
+
+
+def _prompt(turn: InputTurn) -> tuple[UserPart, ...]:
+    if isinstance(turn.content, list) and any(part.type in ("image_url", "file") for part in turn.content):
+        return tuple([_part(part) for part in turn.content])
+    return (Text(_words(turn)),)
+
+
+def _part(part: InputPart) -> UserPart:
+    if part.type == "text":
+        return Text(part.text or "")
+    given = part.image_url if part.type == "image_url" else part.file
+    if given is None:
+        raise _refusal(f"a user message holds a part of type {part.type!r}, which cannot be read here")
+    url = given.get("url") or given.get("file_data") or ""
+    head, comma, data = url.partition(";base64,")
+    if not comma or not head.startswith("data:"):
+        raise _refusal(f"a user message holds a part of type {part.type!r} that is no data URL; only those can be read")
+    return attachment(head.removeprefix("data:"), data, given.get("filename") or "", _PROTOCOL)
 
 
 def _assistant(turn: InputTurn) -> AssistantMessage:
@@ -201,19 +227,9 @@ def _tool(tool: InputTool) -> ToolSpec:
     )
 
 
-def _bare(model: str) -> str:
-    return model.partition("/")[2] or model
-
-
-def _pieces(text: str, chunk: int | None) -> list[str]:
-    if not chunk or len(text) <= chunk:
-        return [text] if text else []
-    return [text[start : start + chunk] for start in range(0, len(text), chunk)]
-
-
 def _call_pieces(call: ToolCall, place: int, chunk: int | None) -> Iterator[dict[str, Any]]:
     yield {"index": place, "id": call.id, "type": "function", "function": {"name": call.name, "arguments": ""}}
-    for piece in _pieces(call.arguments, chunk):
+    for piece in pieces(call.arguments, chunk):
         yield {"index": place, "function": {"arguments": piece}}
 
 

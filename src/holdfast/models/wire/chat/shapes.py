@@ -19,8 +19,9 @@ __all__ = (
     "Fragment",
     "Function",
     "FunctionTool",
-    "InputTurn",
+    "InputPart",
     "InputTool",
+    "InputTurn",
     "RequestBody",
     "Said",
     "SystemTurn",
@@ -28,7 +29,11 @@ __all__ = (
     "ToolFunction",
     "ToolTurn",
     "TurnCall",
+    "TurnFile",
     "TurnFunction",
+    "TurnImage",
+    "TurnPart",
+    "TurnText",
     "UserTurn",
 )
 
@@ -124,10 +129,32 @@ class SystemTurn(msgspec.Struct, frozen=True, gc=False, tag_field="role", tag="s
     content: str
 
 
+class TurnText(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="text"):
+    """Words of a prompt."""
+
+    text: str
+
+
+class TurnImage(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="image_url"):
+    """A picture of a prompt, as a data URL."""
+
+    image_url: dict[str, str]
+
+
+class TurnFile(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="file"):
+    """A document of a prompt, as a data URL."""
+
+    file: dict[str, str]
+
+
+TurnPart = TurnText | TurnImage | TurnFile
+"""A piece of a prompt that is more than words."""
+
+
 class UserTurn(msgspec.Struct, frozen=True, gc=False, tag_field="role", tag="user"):
     """A prompt."""
 
-    content: str
+    content: str | list[TurnPart]
 
 
 class TurnFunction(msgspec.Struct, frozen=True, gc=False):
@@ -172,17 +199,21 @@ class FunctionTool(msgspec.Struct, frozen=True, tag_field="type", tag="function"
     function: ToolFunction
 
 
-class _TextPart(msgspec.Struct, frozen=True, gc=False):
+class InputPart(msgspec.Struct, frozen=True, gc=False):
+    """A piece of a message, as a client may write it."""
+
     type: str
     text: str | None = None
     refusal: str | None = None
+    image_url: dict[str, str | None] | None = None
+    file: dict[str, str | None] | None = None
 
 
 class InputTurn(msgspec.Struct, frozen=True, gc=False):
     """A message of any role, as a client may write it."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[_TextPart] | None = None
+    content: str | list[InputPart] | None = None
     tool_calls: list[Fragment] | None = None
     tool_call_id: str | None = None
     reasoning_content: str | None = None

@@ -1,0 +1,144 @@
+"""What all parsers of answers do alike: bytes in, deltas out, one message or one error at the end.
+
+A parser is fed what the network gives, cut anywhere, and returns the deltas of each piece; at the end it has the
+message, or raises why there is none. The first byte that is not blank says what came: `{`, `[` or `<` is a body,
+read whole at its end (servers may answer a streaming request with plain JSON); anything else is an event stream.
+
+Deliberately not here: any protocol, connections, HTTP statuses, retries.
+Invariants of every parser: the deltas joined are the message; a stop reason makes an answer whole, its absence makes
+it broken, whatever else was said; memory is bounded by `max_chars`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from holdfast.errors import AnswerTooLarge, Malformed
+from holdfast.models.failures import Origin
+from holdfast.net.sse import SseParser
+from holdfast.types import AssistantMessage, Delta, Usage
+
+__all__ = ("MAX_CHARS", "AnswerParser")
+
+MAX_CHARS = 8 * 1024 * 1024
+"""The longest answer read unless told otherwise, in characters."""
+
+_BLANK = b" \t\r\n\xef\xbb\xbf"
+
+
+class AnswerParser(ABC):
+    """Reads one answer of one model; a protocol fills in what its events mean."""
+
+    __slots__ = ("_blanks", "_body", "_limit", "_origin", "_sse", "_started", "done")
+
+    def __init__(self, origin: Origin, max_chars: int) -> None:
+        self._origin = origin
+        self._limit = max_chars
+        self._sse = SseParser(max_chars)
+        self._body: bytearray | None = None
+        self._started = False
+        self._blanks = 0
+        self.done = False
+        """Whether the server said that the stream is over."""
+
+    @property
+    @abstractmethod
+    def is_whole(self) -> bool:
+        """Whether the server gave a stop reason, so that nothing but usage can be missing."""
+
+    @property
+    @abstractmethod
+    def is_metered(self) -> bool:
+        """Whether the server said what it used."""
+
+    @property
+    @abstractmethod
+    def usage(self) -> Usage | None:
+        """What the server says it used; None when it does not say."""
+
+    def feed(self, data: bytes) -> list[Delta]:
+        """Returns what these bytes add.
+
+        Raises:
+            ModelError: they hold an error, or are not this protocol, or make the answer too long.
+        """
+        if self.done or (not self._started and not self._start(data)):
+            return []
+        if self._body is not None:
+            self._body += data
+            self._check(len(self._body))
+            return []
+        try:
+            events = self._sse.feed_data(data)
+        except AnswerTooLarge as error:
+            raise self._too_long() from error
+        last = bool(events) and events[-1] == b"[DONE]"
+        if last:
+            events.pop()
+        deltas: list[Delta] = []
+        self._read(events, deltas)
+        self.done = self.done or last
+        self._check(self._held())
+        return deltas
+
+    def end(self) -> list[Delta]:
+        """Returns what only the end of the bytes completes; call it once, when no more will come.
+
+        Raises:
+            ModelError: as `feed`.
+        """
+        if self._body is None:
+            return self.feed(b"\n\n")  # servers may leave out the empty line after the last event
+        return self._read_body(bytes(self._body))
+
+    def message(self) -> AssistantMessage:
+        """Returns the whole answer.
+
+        Raises:
+            Malformed: nothing came at all.
+            ConnectionFailed: the answer ended before it was whole.
+            ModelError: the stop reason is a failure.
+        """
+        if not self._started:
+            raise self._origin.malformed("an empty answer")
+        if not self.is_whole:
+            raise self._origin.broke_off()
+        return self._whole()
+
+    @abstractmethod
+    def _read(self, events: list[bytes], deltas: list[Delta]) -> None:
+        """Takes the data of events and adds what they say to `deltas`."""
+
+    @abstractmethod
+    def _read_body(self, body: bytes) -> list[Delta]:
+        """Takes an answer that was not streamed and returns all it says."""
+
+    @abstractmethod
+    def _held(self) -> int:
+        """Returns how much of the answer is kept, in characters."""
+
+    @abstractmethod
+    def _whole(self) -> AssistantMessage:
+        """Returns the message of an answer that is whole."""
+
+    def _is_end(self, event: bytes) -> bool:
+        """Whether an event that is no JSON may be skipped; `[DONE]` ends the stream."""
+        event = event.strip()
+        self.done = self.done or event == b"[DONE]"
+        return self.done or not event
+
+    def _start(self, data: bytes) -> bool:
+        first = data.lstrip(_BLANK)[:1]
+        self._started = bool(first)
+        self._blanks += len(data)
+        self._check(self._blanks)
+        if first and first in b"{[<":
+            self._body = bytearray()
+        return self._started
+
+    def _check(self, size: int) -> None:
+        if size > self._limit:
+            raise self._too_long()
+
+    def _too_long(self) -> Malformed:
+        return self._origin.malformed(f"an answer of more than {self._limit} characters")
