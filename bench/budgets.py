@@ -68,6 +68,9 @@ BUDGETS = (
     Budget(measure="steps", program="memory", aim=1.25),
     # ms for 10,000 events
     Budget(measure="resume", program="sqlite", must=300.0),
+    # ms of the log's part, and of a walk of the workspace
+    Budget(measure="fork", program="sqlite", must=5.0),
+    Budget(measure="snapshot", program="sqlite", must=30.0),
 )
 
 

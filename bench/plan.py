@@ -144,6 +144,22 @@ FIGURES = (
         size=10_000,
         quick_size=500,
     ),
+    Figure(
+        name="fork",
+        module="bench.programs.fork",
+        programs=(("sqlite", "in the log, 10,000 events"),),
+        unit="ms",
+        size=10_000,
+        quick_size=500,
+    ),
+    Figure(
+        name="snapshot",
+        module="bench.programs.snapshot",
+        programs=(("sqlite", "10,000 unchanged files"),),
+        unit="ms",
+        size=10_000,
+        quick_size=500,
+    ),
 )
 
 

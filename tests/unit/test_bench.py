@@ -73,6 +73,8 @@ def test_the_budgets_are_those_of_the_design_and_name_things_that_are_measured()
         ("idle", "sqlite"): (None, 25.0),
         ("steps", "memory"): (None, 1.25),
         ("resume", "sqlite"): (300.0, None),
+        ("fork", "sqlite"): (5.0, None),
+        ("snapshot", "sqlite"): (30.0, None),
     }
     measured = {(case.name, program.name) for case in plan.CASES for program in plan.OURS}
     measured |= {(figure.name, program) for figure in plan.FIGURES for program, _ in figure.programs}

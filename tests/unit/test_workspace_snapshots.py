@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -12,30 +13,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from holdfast.errors import PathEscape, SandboxError
-from holdfast.sandbox import workspace as module
-from holdfast.sandbox.snapshots import restore, take
+from holdfast.sandbox.snapshots.port import Bounds
+from holdfast.sandbox.snapshots.stores.tree import TreeSnapshots
 from holdfast.sandbox.workspace import Workspace
-from holdfast.storage.blobs import BlobStore
-from holdfast.types import Digest, SnapshotRef, TenantId, digest_of
+from holdfast.storage.stores.memory import MemoryBlobStore
+from holdfast.types import SnapshotRef, TenantId, digest_of
 
 pytestmark = pytest.mark.requirement("sandbox:tree-snapshot-restores")
 TENANT = TenantId("local")
 
 
-class DictBlobs(BlobStore):
-    def __init__(self) -> None:
-        self.held: dict[tuple[TenantId, Digest], bytes] = {}
+async def take(space: Workspace, paths: Iterable[str], blobs: MemoryBlobStore, tenant: TenantId) -> SnapshotRef:
+    return await TreeSnapshots(blobs, tenant).capture(space, tuple(paths))
 
-    async def put(self, tenant: TenantId, data: bytes) -> Digest:
-        digest = digest_of(data)
-        self.held[tenant, digest] = data
-        return digest
 
-    async def get(self, tenant: TenantId, digest: Digest) -> bytes:
-        return self.held[tenant, digest]
-
-    async def has(self, tenant: TenantId, digest: Digest) -> bool:
-        return (tenant, digest) in self.held
+async def restore(space: Workspace, ref: SnapshotRef, blobs: MemoryBlobStore, tenant: TenantId) -> None:
+    await TreeSnapshots(blobs, tenant).restore(space, ref)
 
 
 @pytest.fixture
@@ -44,8 +37,8 @@ def space(tmp_path: Path) -> Workspace:
 
 
 @pytest.fixture
-def blobs() -> DictBlobs:
-    return DictBlobs()
+def blobs() -> MemoryBlobStore:
+    return MemoryBlobStore()
 
 
 def tree(root: Path) -> dict[str, object]:
@@ -58,7 +51,7 @@ def tree(root: Path) -> dict[str, object]:
     return found
 
 
-async def test_content_and_mode_come_back(space: Workspace, blobs: DictBlobs) -> None:
+async def test_content_and_mode_come_back(space: Workspace, blobs: MemoryBlobStore) -> None:
     file = space.root / "f"
     file.write_bytes(b"\0old\xff")
     file.chmod(0o741)
@@ -72,7 +65,7 @@ async def test_content_and_mode_come_back(space: Workspace, blobs: DictBlobs) ->
 
 
 async def test_a_file_that_was_not_there_is_gone_again_with_the_folders_made_for_it(
-    space: Workspace, blobs: DictBlobs
+    space: Workspace, blobs: MemoryBlobStore
 ) -> None:
     (space.root / "there").mkdir()
     ref = await take(space, ["there/a/b/new", "top"], blobs, TENANT)
@@ -82,7 +75,7 @@ async def test_a_file_that_was_not_there_is_gone_again_with_the_folders_made_for
     assert list(tree(space.root)) == ["there"]
 
 
-async def test_a_folder_somebody_else_uses_by_now_stays(space: Workspace, blobs: DictBlobs) -> None:
+async def test_a_folder_somebody_else_uses_by_now_stays(space: Workspace, blobs: MemoryBlobStore) -> None:
     ref = await take(space, ["a/b/new"], blobs, TENANT)
     space.replace("a/b/new", b"x")
     space.replace("a/other", b"theirs")
@@ -90,7 +83,7 @@ async def test_a_folder_somebody_else_uses_by_now_stays(space: Workspace, blobs:
     assert list(tree(space.root)) == ["a", "a/other"]
 
 
-async def test_a_removed_file_comes_back_with_its_folder(space: Workspace, blobs: DictBlobs) -> None:
+async def test_a_removed_file_comes_back_with_its_folder(space: Workspace, blobs: MemoryBlobStore) -> None:
     space.replace("a/b", b"x")
     ref = await take(space, ["a/b"], blobs, TENANT)
     (space.root / "a/b").unlink()
@@ -99,7 +92,7 @@ async def test_a_removed_file_comes_back_with_its_folder(space: Workspace, blobs
     assert space.contents("a/b")[0] == b"x"
 
 
-async def test_only_named_paths_are_touched(space: Workspace, blobs: DictBlobs) -> None:
+async def test_only_named_paths_are_touched(space: Workspace, blobs: MemoryBlobStore) -> None:
     space.replace("f", b"1")
     space.replace("g", b"1")
     ref = await take(space, ["f"], blobs, TENANT)
@@ -109,7 +102,7 @@ async def test_only_named_paths_are_touched(space: Workspace, blobs: DictBlobs) 
     assert (space.contents("f")[0], space.contents("g")[0]) == (b"1", b"2")
 
 
-async def test_a_file_that_is_as_it_was_is_not_written(space: Workspace, blobs: DictBlobs) -> None:
+async def test_a_file_that_is_as_it_was_is_not_written(space: Workspace, blobs: MemoryBlobStore) -> None:
     space.replace("f", b"1")
     before = (space.root / "f").stat()
     ref = await take(space, ["f"], blobs, TENANT)
@@ -118,7 +111,7 @@ async def test_a_file_that_is_as_it_was_is_not_written(space: Workspace, blobs: 
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
-async def test_links_and_what_they_point_to_come_back(space: Workspace, blobs: DictBlobs) -> None:
+async def test_links_and_what_they_point_to_come_back(space: Workspace, blobs: MemoryBlobStore) -> None:
     space.replace("real/f", b"1")
     (space.root / "link").symlink_to("middle")
     (space.root / "middle").symlink_to("real/f")
@@ -132,7 +125,7 @@ async def test_links_and_what_they_point_to_come_back(space: Workspace, blobs: D
     assert tree(space.root) == before
 
 
-async def test_a_dangling_link_leads_to_the_file_a_write_would_make(space: Workspace, blobs: DictBlobs) -> None:
+async def test_a_dangling_link_leads_to_the_file_a_write_would_make(space: Workspace, blobs: MemoryBlobStore) -> None:
     (space.root / "link").symlink_to("new/f")
     before = tree(space.root)
     ref = await take(space, ["link"], blobs, TENANT)
@@ -143,13 +136,13 @@ async def test_a_dangling_link_leads_to_the_file_a_write_would_make(space: Works
 
 
 async def test_a_link_that_leads_out_is_kept_as_a_link_and_not_followed(
-    space: Workspace, blobs: DictBlobs, tmp_path_factory: pytest.TempPathFactory
+    space: Workspace, blobs: MemoryBlobStore, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     outside = tmp_path_factory.mktemp("outside") / "f"
     outside.write_text("theirs")
     (space.root / "link").symlink_to(outside)
     ref = await take(space, ["link"], blobs, TENANT)
-    assert b"theirs" not in blobs.held.values()
+    assert not await blobs.has(TENANT, digest_of(b"theirs"))
     (space.root / "link").unlink()
     await restore(space, ref, blobs, TENANT)
     assert (space.root / "link").readlink() == outside
@@ -157,7 +150,7 @@ async def test_a_link_that_leads_out_is_kept_as_a_link_and_not_followed(
         await take(space, ["../x"], blobs, TENANT)
 
 
-async def test_a_folder_and_a_fifo_are_recorded_as_such(space: Workspace, blobs: DictBlobs) -> None:
+async def test_a_folder_and_a_fifo_are_recorded_as_such(space: Workspace, blobs: MemoryBlobStore) -> None:
     (space.root / "d").mkdir(mode=0o700)
     os.mkfifo(space.root / "p")
     before = tree(space.root)
@@ -168,7 +161,7 @@ async def test_a_folder_and_a_fifo_are_recorded_as_such(space: Workspace, blobs:
     assert tree(space.root) == before
 
 
-async def test_a_folder_with_contents_is_not_removed(space: Workspace, blobs: DictBlobs) -> None:
+async def test_a_folder_with_contents_is_not_removed(space: Workspace, blobs: MemoryBlobStore) -> None:
     ref = await take(space, ["f"], blobs, TENANT)
     space.replace("f/theirs", b"x")
     with pytest.raises(SandboxError, match="contents"):
@@ -176,7 +169,7 @@ async def test_a_folder_with_contents_is_not_removed(space: Workspace, blobs: Di
     assert space.contents("f/theirs")[0] == b"x"
 
 
-async def test_restoring_twice_is_restoring_once(space: Workspace, blobs: DictBlobs) -> None:
+async def test_restoring_twice_is_restoring_once(space: Workspace, blobs: MemoryBlobStore) -> None:
     space.replace("f", b"1")
     ref = await take(space, ["f", "g/h"], blobs, TENANT)
     space.replace("f", b"2")
@@ -187,7 +180,7 @@ async def test_restoring_twice_is_restoring_once(space: Workspace, blobs: DictBl
     assert tree(space.root) == once
 
 
-async def test_what_a_killed_write_left_behind_is_removed(space: Workspace, blobs: DictBlobs) -> None:
+async def test_what_a_killed_write_left_behind_is_removed(space: Workspace, blobs: MemoryBlobStore) -> None:
     space.replace("f", b"1")
     before = tree(space.root)
     ref = await take(space, ["f", "new"], blobs, TENANT)
@@ -198,14 +191,38 @@ async def test_what_a_killed_write_left_behind_is_removed(space: Workspace, blob
     assert tree(space.root) == before
 
 
-async def test_a_file_over_the_bound_is_refused_by_name(space: Workspace, blobs: DictBlobs) -> None:
+async def test_a_file_over_the_bound_is_refused_by_name(space: Workspace, blobs: MemoryBlobStore) -> None:
     with (space.root / "big").open("wb") as file:
-        file.truncate(module.MAX_FILE + 1)
-    with pytest.raises(SandboxError, match="'big' has 67108865 bytes"):
-        await take(space, ["big"], blobs, TENANT)
+        file.truncate(1001)
+    with pytest.raises(SandboxError, match="with big it passes the bound by 1 bytes"):
+        await TreeSnapshots(blobs, TENANT, Bounds(size=1000)).capture(space, ["big"])
 
 
-async def test_a_lost_or_foreign_snapshot_is_refused(space: Workspace, blobs: DictBlobs) -> None:
+async def test_a_large_file_is_kept_in_pieces(space: Workspace, blobs: MemoryBlobStore) -> None:
+    data = bytes(range(256)) * 40_000
+    space.replace("big", data)
+    ref = await take(space, ["big"], blobs, TENANT)
+    sizes = [len(await blobs.get(TENANT, d)) async for d in TreeSnapshots(blobs, TENANT).digests(ref)]
+    assert max(sizes) == 4 * 1024 * 1024
+    space.replace("big", b"")
+    await restore(space, ref, blobs, TENANT)
+    assert space.contents("big")[0] == data
+
+
+async def test_a_manifest_of_the_first_version_is_still_restored(space: Workspace, blobs: MemoryBlobStore) -> None:
+    digest = await blobs.put(TENANT, b"old")
+    manifest = await blobs.put(
+        TENANT,
+        b'{"v":1,"entries":[{"path":"f","kind":"file","mode":384,"size":3,"digest":"%s"},'
+        b'{"path":"d/n","kind":"absent","missing":["d"]},{"path":"l","kind":"link","target":"f"}]}' % digest.encode(),
+    )
+    space.replace("d/n", b"new")
+    await restore(space, SnapshotRef("tree", manifest, ("f", "d/n", "l")), blobs, TENANT)
+    assert (space.root / "l").read_bytes() == b"old"
+    assert sorted(tree(space.root)) == ["f", "l"]
+
+
+async def test_a_lost_or_foreign_snapshot_is_refused(space: Workspace, blobs: MemoryBlobStore) -> None:
     ref = await take(space, ["f"], blobs, TENANT)
     with pytest.raises(SandboxError, match="not in the store"):
         await restore(space, ref, blobs, TenantId("other"))
@@ -222,7 +239,7 @@ ACTIONS = st.lists(st.tuples(st.sampled_from(["write", "remove", "chmod"]), NAME
 async def test_whatever_writes_did_to_named_paths_is_undone(
     tmp_path_factory: pytest.TempPathFactory, first: list[tuple[str, str, bytes]], then: list[tuple[str, str, bytes]]
 ) -> None:
-    space, blobs = Workspace(tmp_path_factory.mktemp("space")), DictBlobs()
+    space, blobs = Workspace(tmp_path_factory.mktemp("space")), MemoryBlobStore()
     (space.root / "link").symlink_to("d/a")
     (space.root / "deep").symlink_to("link")
     act(space, first)

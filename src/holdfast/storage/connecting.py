@@ -91,6 +91,8 @@ def _prepare(
     if _patiently(lambda: connection.execute("pragma journal_mode").fetchone()[0], patience) != "wal":
         # Only the program that makes the file comes here; a foreign one is refused before its mode is changed.
         _patiently(lambda: pending(connection, schemas, path), patience)
+        # Only an empty file takes this: what is removed later can then be given back to the disk.
+        connection.execute("pragma auto_vacuum = incremental")
         _patiently(lambda: connection.execute("pragma journal_mode = wal"), patience)
     connection.execute(f"pragma synchronous = {synchronous}")
     connection.execute(f"pragma wal_autocheckpoint = {_CHECKPOINT}")

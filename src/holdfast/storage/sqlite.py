@@ -33,7 +33,10 @@ from holdfast.storage.connecting import Connection, Synchronous, begin, open_rea
 from holdfast.storage.migrating import Schema
 from holdfast.storage.sqlite_errors import storage_error
 
-__all__ = ("Buffer", "Connection", "Database", "Synchronous")
+__all__ = ("SQLITE_VERSION", "Buffer", "Connection", "Database", "Synchronous")
+
+SQLITE_VERSION = sqlite3.sqlite_version
+"""The version of the SQLite library that is in use."""
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -41,7 +41,7 @@ class MemoryJournal(Journal):
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._blobs = MemoryBlobStore()
+        self._blobs = MemoryBlobStore(clock)
         self._hints = Hints()
         self._streams: dict[StreamId, _Stream] = {}
         self._feed: list[FeedItem] = []

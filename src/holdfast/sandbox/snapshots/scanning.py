@@ -1,0 +1,274 @@
+"""Walks a whole workspace and says what it holds, at the cost of what changed since it was walked last.
+
+Theory of operation. A walk goes from folder to folder by open descriptors and never follows a link: a folder that
+becomes a link meanwhile is not entered. What comes out is a tree of `Folder`, which remembers for each name the
+inode, size, times and mode it was read at. The next walk gives that tree in. A folder whose own times are the same
+has the same names, so it is not listed; a file whose row is the same was not touched, so it is not read; a folder in
+which nothing differs is the very same object again, and so is its digest.
+
+Times are only as fine as the clock of the kernel. A file that changed so shortly before it was read that it could
+change again within the same tick gets a row that matches nothing, and is read the next time. What is not seen is a
+process that writes through a mapping of the file it made before the walk, and a disk that does not keep times; a
+call that runs must have ended.
+
+Not here: where contents go. The walk is a generator: it gives batches of bytes to be stored and goes on when it is
+asked to, so it can run in a thread, one step at a time, while the last batch is being written.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+import time
+from collections.abc import Generator, Iterable, Iterator
+
+from holdfast.errors import SandboxError
+from holdfast.sandbox.snapshots.entries import Entry, encode_folder
+from holdfast.sandbox.snapshots.port import Bounds
+from holdfast.sandbox.snapshots.reading import Keep, Row, holds, keep_nothing, read_entry, settled
+from holdfast.sandbox.snapshots.storing import Batch
+from holdfast.types import Digest, digest_of, shown
+
+__all__ = ("Folder", "Scan", "differing", "is_leftover", "open_folder", "signature_of")
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_LEFTOVER = re.compile(r"\.holdfast-[0-9a-f]{12}-[0-9a-f]{12}").fullmatch
+
+Batches = Generator[list[bytes], None, None]
+
+
+def is_leftover(name: str) -> bool:
+    """Returns whether a name is one of a write that is going on or was killed; it belongs to no snapshot."""
+    return name.startswith(".holdfast-") and _LEFTOVER(name) is not None
+
+
+def signature_of(status: os.stat_result) -> tuple[int, int, int, int]:
+    """Returns what stays the same as long as a folder has the same names and mode."""
+    return status.st_ctime_ns, status.st_mtime_ns, status.st_ino, status.st_mode
+
+
+def open_folder(name: str, parent: int | None = None) -> int:
+    """Returns a descriptor of a folder that is no link."""
+    return os.open(name, _FOLDER, dir_fd=parent)
+
+
+class Folder:
+    """What a folder held when it was walked."""
+
+    __slots__ = ("digest", "entries", "files", "folders", "leftovers", "mode", "own", "rows", "signature", "size")
+
+    def __init__(
+        self, signature: tuple[int, int, int, int] | None, mode: int, rows: list[Row], entries: dict[str, Entry]
+    ) -> None:
+        self.signature = signature
+        """What tells that it has the same names; None when that cannot be told."""
+        self.mode = mode
+        self.rows = rows
+        """Of what is no folder."""
+        self.entries = entries
+        """What is no folder."""
+        self.folders: dict[str, Folder] = {}
+        self.leftovers: list[str] = []
+        """Names of writes that were killed, or are going on."""
+        self.digest = Digest("")
+        self.own: tuple[int, int] = (0, 0)
+        """How many names are in it, and bytes in its files; not what is below."""
+        self.files = 0
+        """How many names there are in it and below."""
+        self.size = 0
+        """Bytes in files, in it and below."""
+
+    def listed(self) -> list[Entry]:
+        """Returns everything in it."""
+        folders = [Entry(os.fsencode(n), "folder", f.mode, digest=f.digest) for n, f in self.folders.items()]
+        return [*self.entries.values(), *folders]
+
+    def below(self) -> Iterator[Folder]:
+        """Gives it, and every folder below it."""
+        yield self
+        for folder in self.folders.values():
+            yield from folder.below()
+
+
+class Scan:
+    """One walk; `run` it once."""
+
+    def __init__(
+        self, root: str, seen: Folder | None, bounds: Bounds, apart: frozenset[str] = frozenset(), *, keep: bool
+    ) -> None:
+        self._root = root
+        self._seen = seen
+        self._bounds = bounds
+        self._apart = apart
+        self._batch = Batch()
+        self._keep: Keep = self._batch.keep if keep else keep_nothing
+        self._files = 0
+        self._size = 0
+
+    def run(self) -> Generator[list[bytes], None, Folder]:
+        """Gives what is to be stored, in batches, and returns the tree: the one it was given when nothing changed.
+
+        Raises:
+            SandboxError: the tree is over a bound, or something cannot be read.
+        """
+        return (yield from self._batch.closing(self._run()))
+
+    def _run(self) -> Generator[list[bytes], None, Folder]:
+        root = open_folder(self._root)
+        try:
+            return (yield from self._walk(root, self._seen, "", 0))
+        finally:
+            os.close(root)
+
+    def _walk(self, folder: int, seen: Folder | None, path: str, depth: int) -> Generator[list[bytes], None, Folder]:
+        if depth > self._bounds.depth:
+            raise self._over(f"{shown(path)} is more than {self._bounds.depth} folders deep")
+        now = time.time_ns()
+        status = os.fstat(folder)
+        signature = signature_of(status)
+        old = seen or _EMPTY
+        if seen is not None and seen.signature == signature:
+            rows, dirty = differing(folder, seen.rows)
+            names: Iterable[str] = seen.folders
+            leftovers = seen.leftovers
+        else:
+            rows, dirty, names, leftovers = _listing(folder, old, path, self._apart)
+        folders: dict[str, Folder] = {}
+        for name in names:
+            child = yield from self._enter(folder, name, old.folders.get(name), f"{path}{name}/", depth)
+            if child is None:
+                dirty.append(name)
+            else:
+                folders[name] = child
+        if seen is not None and seen.signature == signature and not dirty and _same(folders, seen.folders):
+            self._count(*seen.own)
+            return seen
+        found = Folder(
+            signature if settled(status, now) else None,
+            stat.S_IMODE(status.st_mode),
+            rows,
+            {row[0]: old.entries[row[0]] for row in rows},
+        )
+        found.folders, found.leftovers = folders, leftovers
+        found.own = (len(rows) + len(folders), sum(entry.size for entry in found.entries.values()))
+        self._count(*found.own)
+        for name in dirty:
+            yield from self._read(folder, name, old, found, path)
+        yield from self._close(found, old.digest)
+        return found
+
+    def _enter(
+        self, parent: int, name: str, seen: Folder | None, path: str, depth: int
+    ) -> Generator[list[bytes], None, Folder | None]:
+        try:
+            folder = open_folder(name, parent)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                return None
+            raise SandboxError(
+                f"the folder {shown(path)} cannot be read, so the workspace cannot be kept: {error.strerror}. "
+                "Give its owner the right to read it, or remove it"
+            ) from None
+        try:
+            return (yield from self._walk(folder, seen, path, depth + 1))
+        finally:
+            os.close(folder)
+
+    def _read(self, folder: int, name: str, old: Folder, found: Folder, path: str) -> Batches:
+        room = self._bounds.size - self._size
+        read = yield from read_entry(folder, name, path + name, old.entries.get(name), room, self._keep)
+        if read is not None:
+            row, entry = read
+            found.rows.append(row)
+            found.entries[name] = entry
+            found.own = (found.own[0] + 1, found.own[1] + entry.size)
+            self._count(1, entry.size)
+            return
+        # It vanished, or a folder took its place since it was listed; then the next walk lists this one again.
+        found.signature = None
+
+    def _close(self, found: Folder, old: Digest) -> Batches:
+        data = encode_folder(found.listed())
+        found.digest = digest_of(data)
+        found.files = found.own[0] + sum(child.files for child in found.folders.values())
+        found.size = found.own[1] + sum(child.size for child in found.folders.values())
+        if found.digest != old:
+            yield from self._keep(data)
+
+    def _count(self, files: int, size: int) -> None:
+        self._files += files
+        self._size += size
+        if self._files > self._bounds.files:
+            raise self._over(f"it holds more than {self._bounds.files} files and folders")
+        if self._size > self._bounds.size:
+            raise self._over(f"its files have more than {self._bounds.size} bytes")
+
+    def _over(self, what: str) -> SandboxError:
+        return SandboxError(
+            f"the workspace {self._root!r} is too large to be kept: {what}. Work in a smaller folder, remove what is "
+            "not needed, or raise the bound"
+        )
+
+
+_EMPTY = Folder(None, 0, [], {})
+
+
+def _same(folders: dict[str, Folder], seen: dict[str, Folder]) -> bool:
+    return len(folders) == len(seen) and all(folder is seen[name] for name, folder in folders.items())
+
+
+def differing(folder: int, rows: list[Row]) -> tuple[list[Row], list[str]]:
+    """Returns the rows that still hold, and the names of the others; this loop is what an unchanged tree costs."""
+    dirty: list[str] = []
+    look = os.stat
+    for name, changed, modified, inode, size, mode in rows:
+        try:
+            now = look(name, dir_fd=folder, follow_symlinks=False)
+        except OSError:
+            dirty.append(name)
+            continue
+        if (
+            now.st_ctime_ns != changed
+            or now.st_mtime_ns != modified
+            or now.st_ino != inode
+            or now.st_size != size
+            or now.st_mode != mode
+        ):
+            dirty.append(name)
+    if dirty:
+        gone = set(dirty)
+        rows = [row for row in rows if row[0] not in gone]
+    return rows, dirty
+
+
+def _listing(
+    folder: int, old: Folder, path: str, apart: frozenset[str]
+) -> tuple[list[Row], list[str], list[str], list[str]]:
+    """Returns the rows that still hold, the names to be read, the names of folders, and leftovers."""
+    known = {row[0]: row for row in old.rows}
+    rows: list[Row] = []
+    dirty: list[str] = []
+    folders: list[str] = []
+    leftovers: list[str] = []
+    with os.scandir(folder) as found:
+        for item in found:
+            name = item.name
+            if apart and f"{path}{name}" in apart:
+                continue
+            if item.is_dir(follow_symlinks=False) and not is_leftover(name):
+                folders.append(name)
+            elif (row := known.get(name)) is not None and _untouched(row, item):
+                rows.append(row)
+            else:
+                (leftovers if is_leftover(name) else dirty).append(name)
+    return rows, dirty, folders, leftovers
+
+
+def _untouched(row: Row, item: os.DirEntry[str]) -> bool:
+    try:
+        status = item.stat(follow_symlinks=False)
+    except OSError:
+        return False
+    return holds(row, status)

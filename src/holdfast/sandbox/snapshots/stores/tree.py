@@ -1,0 +1,237 @@
+"""The portable store: everything in blobs, so it needs no rights and no special disk, and travels with the log.
+
+An unchanged folder costs nothing to keep and an unchanged file is not read: the tree of the last capture of each
+workspace stays in memory, and a walk compares with it (see `scanning.py`). What is in memory was stored, and is touched
+now and then so that no collection takes it before a reference is written down; should it be gone all the same, it is
+stored again. After a restart the first capture reads every file once more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterable, Sequence
+from pathlib import Path
+from typing import final
+
+from holdfast.errors import SandboxError
+from holdfast.sandbox.snapshots import named
+from holdfast.sandbox.snapshots.comparing import Listing, change_between, compare_trees, look_up
+from holdfast.sandbox.snapshots.entries import (
+    Entry,
+    Manifest,
+    decode_chunks,
+    decode_manifest,
+    encode_manifest,
+)
+from holdfast.sandbox.snapshots.port import BOUNDS, Bounds, SnapshotStore
+from holdfast.sandbox.snapshots.reading import drained, read_beginning
+from holdfast.sandbox.snapshots.restoring import restore_tree
+from holdfast.sandbox.snapshots.scanning import Folder, Scan
+from holdfast.sandbox.snapshots.storing import Batch, Blobs
+from holdfast.sandbox.workspace import Workspace
+from holdfast.storage.blobs import REFRESH, BlobStore
+from holdfast.types import Change, Changes, Digest, SnapshotRef, TenantId, shown
+
+__all__ = ("TreeSnapshots",)
+
+_REMEMBERED = 4
+"""Workspaces whose last tree stays in memory; one of 10,000 files takes some 5 MB."""
+
+
+class _Seen:
+    """What the last capture of a workspace found; all of it is in the blobs of its snapshot."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.tree: Folder | None = None
+        self.manifest = Digest("")
+        self.touched_at = 0
+        """When all of it was last put or touched, µs by the blobs' clock."""
+
+
+@final
+class TreeSnapshots(SnapshotStore):
+    """Snapshots as blobs of one tenant."""
+
+    name = "tree"
+
+    def __init__(self, blobs: BlobStore, tenant: TenantId, bounds: Bounds = BOUNDS, apart: Sequence[Path] = ()) -> None:
+        """`apart` are files and folders that belong to no snapshot and are never touched, such as our own database."""
+        self._blobs = Blobs(blobs, tenant)
+        self._bounds = bounds
+        self._apart = tuple(Path(path).resolve() for path in apart)
+        self._seen: OrderedDict[str, _Seen] = OrderedDict()
+
+    async def capture(self, workspace: Workspace, paths: Sequence[str] | None = None) -> SnapshotRef:
+        """Keeps the whole tree, or only what is at the paths; see the port."""
+        if paths is not None:
+            return await self._capture_paths(workspace, paths)
+        seen = self._of(workspace)
+        async with seen.lock:
+            await self._refresh(seen)
+            tree = await self._blobs.store(self._scan(workspace, seen, keep=True).run())
+            if tree is not seen.tree:
+                manifest = Manifest(root=tree.digest, mode=tree.mode, files=tree.files, size=tree.size)
+                seen.manifest = await self._blobs.put(encode_manifest(manifest))
+                seen.tree = tree
+            return SnapshotRef(self.name, seen.manifest, whole=True)
+
+    async def restore(self, workspace: Workspace, ref: SnapshotRef) -> None:
+        """Makes the tree, or the paths of the snapshot, as they were; see the port."""
+        data = await self._manifest(ref)
+        if not ref.whole:
+            await named.restore_paths(workspace, named.decode_kept(data), self._blobs)
+            return
+        seen = self._of(workspace)
+        async with seen.lock:
+            await restore_tree(workspace, decode_manifest(data), self._blobs, seen.tree, self._apart_in(workspace))
+
+    async def clone(self, ref: SnapshotRef, target: Workspace) -> None:
+        """Makes an empty folder the tree; see the port."""
+        if not ref.whole:
+            raise SandboxError("a snapshot of some paths cannot be cloned: take one of the whole workspace")
+        manifest = decode_manifest(await self._manifest(ref))
+        await restore_tree(target, manifest, self._blobs, None, only_add=True)
+
+    async def changes(self, workspace: Workspace, before: SnapshotRef, after: SnapshotRef | None = None) -> Changes:
+        """Returns what differs; see the port."""
+        old = await self._manifest(before)
+        new = await self._manifest(after) if after is not None else None
+        if before.whole and (after is None or after.whole):
+            root, listing = await self._now(workspace) if new is None else (_root(new), self._folder)
+            return await compare_trees(_root(old), root, self._folder, listing)
+        return await self._changes_of_paths(workspace, before, old, after, new)
+
+    async def read(self, workspace: Workspace, ref: SnapshotRef | None, path: str, limit: int) -> bytes:
+        """Returns the beginning of a file; see the port."""
+        if ref is None:
+            return await asyncio.to_thread(read_beginning, workspace, path, limit)
+        entry = await self._entry(ref, await self._manifest(ref), path)
+        if entry is None or entry.kind != "file":
+            raise SandboxError(f"the snapshot has no file {shown(path)}")
+        data = b""
+        async for piece in self._blobs.pieces(entry):
+            data += piece
+            if len(data) >= limit:
+                break
+        return data[:limit]
+
+    async def digests(self, ref: SnapshotRef) -> AsyncIterator[Digest]:
+        """Gives every blob that must be kept for the snapshot; see the port."""
+        data = await self._manifest(ref)
+        yield ref.manifest
+        if not ref.whole:
+            async for digest in named.digests_of_kept(named.decode_kept(data), self._blobs):
+                yield digest
+            return
+        todo, done = [decode_manifest(data).root], set[Digest]()
+        while todo:
+            folder = todo.pop()
+            done.add(folder)
+            yield folder
+            for entry in await self._folder(folder):
+                if entry.kind == "folder" and entry.digest not in done:
+                    todo.append(entry.digest)
+                elif entry.kind == "file":
+                    yield entry.digest
+                    if entry.pieces:
+                        for digest in decode_chunks(await self._blobs.get(entry.digest)):
+                            yield digest
+
+    async def drop(self, ref: SnapshotRef) -> None:
+        """Does nothing: everything is in blobs."""
+
+    def forget(self, workspace: Workspace) -> None:
+        """Lets go of what is remembered of a workspace; the next capture reads everything."""
+        self._seen.pop(str(workspace.root), None)
+
+    async def _refresh(self, seen: _Seen) -> None:
+        """Sees to it that what is in memory is in blobs, and stays there for some hours."""
+        now = await self._blobs.now()
+        if seen.tree is None:
+            seen.touched_at = now
+        elif not await self._blobs.has(seen.manifest):
+            seen.tree, seen.touched_at = None, now
+        elif now - seen.touched_at > REFRESH:
+            ref = SnapshotRef(self.name, seen.manifest, whole=True)
+            if await self._blobs.touch({digest async for digest in self.digests(ref)}):
+                seen.tree = None
+            seen.touched_at = now
+
+    async def _capture_paths(self, workspace: Workspace, paths: Sequence[str]) -> SnapshotRef:
+        batch = Batch()
+        reading = named.look_at_paths(workspace, paths, self._bounds.size, batch.keep)
+        kept = await self._blobs.store(batch.closing(reading))
+        manifest = await self._blobs.put(named.encode_kept(kept))
+        return SnapshotRef(self.name, manifest, tuple(dict.fromkeys(paths)))
+
+    async def _changes_of_paths(
+        self, workspace: Workspace, before: SnapshotRef, old: bytes, after: SnapshotRef | None, new: bytes | None
+    ) -> Changes:
+        paths = {os.fsdecode(kept.path) for kept in _kept(before, old)}
+        if after is not None and new is not None:
+            paths |= {os.fsdecode(kept.path) for kept in _kept(after, new)}
+        found: list[Change] = []
+        for path in sorted(paths, key=os.fsencode):
+            one = await self._entry(before, old, path)
+            if after is None or new is None:
+                other = await asyncio.to_thread(named.entry_now, workspace, path, self._bounds.size)
+            else:
+                other = await self._entry(after, new, path)
+            if (change := change_between(path, one, other)) is not None:
+                found.append(change)
+        return tuple(found)
+
+    async def _entry(self, ref: SnapshotRef, manifest: bytes, path: str) -> Entry | None:
+        """What the snapshot has at a path; None when nothing, or when it does not cover it."""
+        if ref.whole:
+            return await look_up(_root(manifest), path, self._folder)
+        name = os.fsencode(path)
+        return next((kept.entry() for kept in _kept(ref, manifest) if kept.path == name), None)
+
+    async def _now(self, workspace: Workspace) -> tuple[Entry, Listing]:
+        """The files as they are, which nothing is stored of."""
+        seen = self._of(workspace)
+        async with seen.lock:
+            tree = await asyncio.to_thread(drained, self._scan(workspace, seen, keep=False).run())
+        folders = {folder.digest: folder for folder in tree.below()}
+
+        async def listing(digest: Digest) -> Iterable[Entry]:
+            return folders[digest].listed()
+
+        return Entry(b"", "folder", tree.mode, digest=tree.digest), listing
+
+    def _scan(self, workspace: Workspace, seen: _Seen, *, keep: bool) -> Scan:
+        return Scan(str(workspace.root), seen.tree, self._bounds, self._apart_in(workspace), keep=keep)
+
+    def _apart_in(self, workspace: Workspace) -> frozenset[str]:
+        inside = [path for path in self._apart if path.is_relative_to(workspace.root)]
+        return frozenset(path.relative_to(workspace.root).as_posix() for path in inside)
+
+    async def _folder(self, digest: Digest) -> Iterable[Entry]:
+        return await self._blobs.folder(digest)
+
+    async def _manifest(self, ref: SnapshotRef) -> bytes:
+        if ref.store != self.name:
+            raise SandboxError(f"snapshot store {ref.store!r} is not known: this version restores 'tree' only")
+        return await self._blobs.get(ref.manifest)
+
+    def _of(self, workspace: Workspace) -> _Seen:
+        key = str(workspace.root)
+        if key not in self._seen:
+            self._seen[key] = _Seen()
+            while len(self._seen) > _REMEMBERED:
+                self._seen.popitem(last=False)
+        self._seen.move_to_end(key)
+        return self._seen[key]
+
+
+def _root(manifest: bytes) -> Entry:
+    read = decode_manifest(manifest)
+    return Entry(b"", "folder", read.mode, digest=read.root)
+
+
+def _kept(ref: SnapshotRef, manifest: bytes) -> Sequence[named.Kept]:
+    return () if ref.whole else named.decode_kept(manifest)
