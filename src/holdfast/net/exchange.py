@@ -66,6 +66,11 @@ class Exchange(Reading):
         self._leave()
 
     @property
+    def url(self) -> str:
+        """The URL that answered: the last one, where redirects were followed."""
+        return str(self._hop.url)
+
+    @property
     def ended(self) -> bool:
         """Whether the whole body has come in and been handed out."""
         return self._content is not None and self._content.at_eof()

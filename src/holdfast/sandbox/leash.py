@@ -5,7 +5,7 @@ small shell, in a group of its own, is told of each group when it starts and whe
 ends, because we are gone, it kills the groups that are left. It starts with the first command and costs two
 short writes for each.
 
-Not here: a process that leaves its group (`setsid`) also leaves the leash; only an isolated sandbox holds those.
+Not here: a process that leaves its group (`setsid`) also leaves the leash; `fencing.py` finds it by its mark.
 """
 
 from __future__ import annotations

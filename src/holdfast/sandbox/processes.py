@@ -1,15 +1,15 @@
-"""Runs one shell command to its end, whatever it does.
+"""Runs one command to its end, whatever it does: a line for the shell, or a program with its arguments.
 
 The command is the leader of a session and process group of its own. Its output comes through one pipe, so that
 both streams keep their order, and is kept in bounded memory; a command that prints faster than that is slowed
 down instead of starving everything else in this process. When the leader ends, or its time is over, or the caller
 is cancelled, the whole group is killed: what a command starts ends with it. The leader is reaped only after that,
-so that the group's number cannot have been given to somebody else.
+so that the group's number cannot have been given to somebody else. What left the group meanwhile is found by the mark
+each command has in its environment (`fencing.py`), and killed too.
 
 Before it runs, the command waits for one byte from us: it starts only when `leash.py` holds its group.
 
-Not here: isolation. The command runs as our user, on our network, and a process that leaves its group is not
-found again.
+Not here: isolation. The command runs as our user, on our network.
 """
 
 from __future__ import annotations
@@ -17,24 +17,28 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import secrets
 import shutil
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from holdfast.errors import SandboxError
-from holdfast.sandbox import leash
+from holdfast.sandbox import fencing, leash
+from holdfast.sandbox.environment import CALL
 from holdfast.sandbox.output import Output
 
 __all__ = ("Ended", "run_command")
 
 _GATE = 'read -r _ && exec -a bash "$0" -c "$1" </dev/null'
+_PROGRAM_GATE = 'read -r _ && exec "$@" </dev/null'
+_QUIET_GATE = 'read -r _ && exec "$@" </dev/null 2>/dev/null'
 _GRACE = 1.0
 """Seconds between the polite signal and the other one."""
 _LINGER = 0.25
@@ -54,19 +58,31 @@ class Ended(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     timed_out: bool
     held: bool
     """Whether processes it left in the background still held the output, and were killed."""
+    strays: int = 0
+    """How many processes it left outside its group; they were killed, too."""
 
 
-async def run_command(command: str, *, folder: Path, env: Mapping[str, str], timeout: float, keep: int) -> Ended:  # noqa: ASYNC109 - the group has to be ended, not only the waiting
-    """Runs `bash -c command` in the folder and returns how it ended; `keep` bounds the output's bytes.
+async def run_command(
+    command: str | Sequence[str],
+    *,
+    folder: Path,
+    env: Mapping[str, str],
+    timeout: float,  # noqa: ASYNC109 - the group has to be ended, not only the waiting
+    keep: int,
+    errors: bool = True,
+) -> Ended:
+    """Runs a command in the folder and returns how it ended; `keep` bounds the output's bytes.
 
-    Cancelling ends the group: politely, and after a short grace for certain.
+    A text is run as `bash -c text`; a sequence is a program and its arguments, which no shell reads, and `errors`
+    says whether its standard error is part of the output or dropped. Cancelling ends the group: politely, and after
+    a short grace for certain.
 
     Raises:
         SandboxError: there is no bash, or it cannot be started in this folder.
         ValueError: the command cannot be passed on: it holds NUL, or is too long.
     """
     started = time.monotonic()
-    group = _Group(command, folder, env, Output(keep))
+    group = _Group(_arguments(command, errors=errors), folder, env, Output(keep))
     try:
         group.begin()
         in_time = await group.ends_within(timeout)
@@ -86,13 +102,23 @@ async def run_command(command: str, *, folder: Path, env: Mapping[str, str], tim
         seconds=time.monotonic() - started,
         timed_out=not in_time,
         held=held,
+        strays=group.strays,
     )
 
 
+def _arguments(command: str | Sequence[str], *, errors: bool) -> list[str]:
+    """What the first shell gets: what it does when it may, and what that is about."""
+    if isinstance(command, str):
+        return [_GATE, command]
+    return [_PROGRAM_GATE if errors else _QUIET_GATE, *command]
+
+
 class _Group:
-    def __init__(self, command: str, folder: Path, env: Mapping[str, str], output: Output) -> None:
+    def __init__(self, arguments: list[str], folder: Path, env: Mapping[str, str], output: Output) -> None:
         self.output = output
         self.code = 0
+        self.strays = 0
+        self._mark = secrets.token_hex(8)
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self.silent: asyncio.Future[None] = self._loop.create_future()
@@ -101,7 +127,7 @@ class _Group:
         self._shell = _find_shell(env)
         self._pipe, writing = os.pipe()
         try:
-            self._process = _start(self._shell, command, folder, env, writing)
+            self._process = _start(self._shell, arguments, folder, {**env, CALL: self._mark}, writing)
         except BaseException:
             os.close(self._pipe)
             raise
@@ -177,6 +203,8 @@ class _Group:
         """Kills what is left and lets go of everything; never waits."""
         self._signal(signal.SIGKILL)
         with suppress(OSError):
+            self.strays = fencing.kill_left(self._mark, self._pid)
+        with suppress(OSError):
             leash.release(self._pid, self._shell)
         self._loop.remove_reader(self._pipe)
         if self._rest is not None:
@@ -210,10 +238,13 @@ class _Group:
             os.killpg(self._pid, number)
 
 
-def _start(shell: str, command: str, folder: Path, env: Mapping[str, str], output: int) -> subprocess.Popen[bytes]:
+def _start(
+    shell: str, arguments: list[str], folder: Path, env: Mapping[str, str], output: int
+) -> subprocess.Popen[bytes]:
+    gate, *rest = arguments
     try:
         return subprocess.Popen(
-            [shell, "-c", _GATE, shell, command],
+            [shell, "-c", gate, shell, *rest],
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,

@@ -84,11 +84,15 @@ class Workspace:
                 descriptor = os.open(place.name, _OPEN, dir_fd=place.folder)
             except OSError as error:
                 raise _renamed(error, path) from None
-        with os.fdopen(descriptor, "rb", buffering=0) as file:
+        try:
             status = os.fstat(descriptor)
             _refuse_special(status, path)
             if stat.S_ISDIR(status.st_mode):
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
             yield file
 
     def contents(self, path: str) -> tuple[bytes, os.stat_result]:
@@ -158,21 +162,33 @@ class Workspace:
             PathEscape: the path leads out.
             OSError: there is no such folder, or it is a file.
         """
+        entries: list[Entry] = []
+        with self.folder(path) as (folder, _), os.scandir(folder) as found:
+            for item in found:
+                with suppress(FileNotFoundError):  # gone since it was listed
+                    status = item.stat(follow_symlinks=False)
+                    entries.append(Entry(item.name, status.st_mode, status.st_size))
+        return sorted(entries, key=lambda entry: entry.name)
+
+    @contextmanager
+    def folder(self, path: str) -> Generator[tuple[int, str], None, None]:
+        """Opens a folder for looking through it; yields its descriptor and where it is, relative to the workspace,
+        links resolved; that is empty for the workspace itself. `browsing.browse` goes on from there.
+
+        Raises:
+            PathEscape: the path leads out.
+            OSError: there is no such folder, it is a file, or it may not be read.
+        """
         with walk(self._root, path) as place:
             try:
                 folder = os.open(place.name, _OPEN | getattr(os, "O_DIRECTORY", 0), dir_fd=place.folder)
             except OSError as error:
                 raise _renamed(error, path) from None
-        entries: list[Entry] = []
+            shown = place.path
         try:
-            with os.scandir(folder) as found:
-                for item in found:
-                    with suppress(FileNotFoundError):  # gone since it was listed
-                        status = item.stat(follow_symlinks=False)
-                        entries.append(Entry(item.name, status.st_mode, status.st_size))
+            yield folder, "" if shown == "." else shown
         finally:
             os.close(folder)
-        return sorted(entries, key=lambda entry: entry.name)
 
     @contextmanager
     def at(

@@ -1,6 +1,6 @@
 """The tools that come along.
 
-Purpose: `read`, `write`, `edit` and `bash`, all in the run's workspace.
+Purpose: the tools for files (`read`, `write`, `edit`, `grep`, `glob`, `ls`) and commands, all in the run's workspace.
 Knows: the workspace, how tools are declared.
 Must not know: the gateway, runs, models.
 Start reading at: `table.py`, then `read.py`.

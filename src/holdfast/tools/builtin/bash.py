@@ -1,38 +1,48 @@
 """The tool that runs a shell command in the workspace.
 
-It is not isolated yet: the command does whatever our user may, so its effect outside the workspace is `unsafe`,
-and a process that leaves the command's group (`setsid`) outlives it.
+It runs in whatever the run's backend makes of it. Without isolation the command does whatever our user may, so its
+effect outside the workspace is `unsafe`.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import asyncio
+from typing import Annotated, Any, Final
 
 import msgspec
 
 from holdfast.errors import SandboxError
+from holdfast.sandbox.backends.none import NoIsolation
 from holdfast.sandbox.environment import clean_environment
-from holdfast.sandbox.processes import Ended, run_command
+from holdfast.sandbox.port import Posture
+from holdfast.sandbox.processes import Ended
 from holdfast.tools.binding import ToolContext, ToolFailure
 from holdfast.tools.builtin.files import workspace_of
 from holdfast.tools.declaring import tool
 from holdfast.types import Effect, ToolResult
 
-__all__ = ("bash",)
+__all__ = ("KEPT", "bash", "lasted")
 
-_KEEP = 48_000
-"""Bytes of output that are kept: with the notes less than what the model gets to read of a result."""
+KEPT: Final = 4 * 1024 * 1024
+"""Bytes of output that are kept, half of them from the beginning."""
+_AT_ONCE = 256 * 1024
+"""Bytes of output that become text without a thread of their own."""
 
 
-@tool(effect=Effect(workspace=True, outside="unsafe"), reference="builtin:bash")
+def _effect(_: Any, posture: Posture) -> Effect:
+    """A command reaches whatever nothing keeps it from."""
+    return Effect(workspace=True, outside="none" if posture.isolated else "unsafe")
+
+
+@tool(effect=_effect, reference="builtin:bash")
 async def bash(
     command: str,
     context: ToolContext,
     timeout: Annotated[float, msgspec.Meta(gt=0, le=600)] = 120,  # noqa: ASYNC109 - the model sets it, and the whole group is ended by it
 ) -> ToolResult:
     """Run a command with bash in the workspace. Returns its output, standard output and standard error in order;
-    of a long output the beginning and the end. There is no input and no terminal. Processes that are still running
-    in the background when the command ends are stopped.
+    of an output over 4 MiB the beginning and the end; and below it the exit code and how long it took. There is no
+    input and no terminal. Processes that are still running in the background when the command ends are stopped.
 
     Args:
         command: The command, as for `bash -c`.
@@ -41,26 +51,39 @@ async def bash(
     """
     workspace = workspace_of(context)
     metadata: dict[str, Any] = {"ui": "terminal", "command": command, "cwd": str(workspace.root)}
+    run = (context.backend or NoIsolation()).run
     environment = clean_environment(workspace.env)
     try:
-        ended = await run_command(command, folder=workspace.root, env=environment, timeout=timeout, keep=_KEEP)
+        ended = await run(command, folder=workspace.root, env=environment, timeout=timeout, keep=KEPT)
     except SandboxError as error:
         raise ToolFailure(f"The command was not run: {error}.", metadata=metadata) from error
     except ValueError as error:
         raise ToolFailure(f"The command was not run: {error}.", code="invalid_input", metadata=metadata) from error
-    metadata |= {"exitCode": ended.code, "duration": round(ended.seconds * 1000)}
-    return _result(ended, timeout, metadata)
+    metadata |= {
+        "exitCode": ended.code,
+        "duration": round(ended.seconds * 1000),
+        "outputBytes": ended.output.total,
+        "truncated": ended.output.omitted > 0,
+    }
+    small = min(ended.output.total, KEPT) <= _AT_ONCE
+    text = ended.output.text() if small else await asyncio.to_thread(ended.output.text)
+    return _result(ended, text, timeout, metadata)
 
 
-def _result(ended: Ended, seconds: float, metadata: dict[str, Any]) -> ToolResult:
-    text = ended.output.text()
-    if ended.held:
+def lasted(seconds: float) -> str:
+    """Returns how long something took, in words that are the same for everything that is quick."""
+    return "under 1 s" if seconds < 1 else f"{seconds:.0f} s"
+
+
+def _result(ended: Ended, text: str, seconds: float, metadata: dict[str, Any]) -> ToolResult:
+    if ended.held or ended.strays:
         text = _below(text, "[processes left in the background were stopped]")
     if ended.timed_out:
-        note = f"[stopped after {seconds:g} seconds; give a longer timeout, or do less at once]"
+        note = f"[exit code {ended.code}, stopped after {seconds:g} s; give a longer timeout, or do less at once]"
         raise ToolFailure(_below(text, note), code="timeout", metadata=metadata)
+    text = _below(text, f"[exit code {ended.code}, {lasted(ended.seconds)}]")
     if ended.code:
-        raise ToolFailure(_below(text, f"exit code {ended.code}"), metadata=metadata)
+        raise ToolFailure(text, metadata=metadata)
     return ToolResult(content=text, metadata=metadata)
 
 

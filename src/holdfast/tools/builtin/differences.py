@@ -6,6 +6,7 @@ Both are bounded: comparing two large texts line by line can take minutes.
 from __future__ import annotations
 
 import difflib
+import re
 from itertools import islice
 
 __all__ = ("near_match", "unified_diff")
@@ -15,12 +16,18 @@ _COMPARED = 2000
 """Lines that are compared with each other at most."""
 _DIFF = 20_000
 """Characters a diff has at most."""
+_NEAREST = 3
+"""Similar lines that are named at most."""
+_NO_TEXT = re.compile("[\ud800-\udfff]")
 _WIDTH = 200
 """Characters of a line that a search for similar lines looks at."""
 
 
 def unified_diff(before: str, after: str, path: str) -> str:
-    """Returns the unified diff of two versions of a file; its end is cut off when it gets long."""
+    """Returns the unified diff of two versions of a file; its end is cut off when it gets long.
+
+    Bytes that are no text (lone surrogates) are shown as marks.
+    """
     old, new = _lines(before), _lines(after)
     start = 0
     while start < min(len(old), len(new)) and old[start] == new[start]:
@@ -34,7 +41,7 @@ def unified_diff(before: str, after: str, path: str) -> str:
         hunks = _hunks(old, new, start, end)
     else:
         hunks = [_whole_hunk(old, new, start, end)]
-    text = f"--- a/{path}\n+++ b/{path}\n" + "".join(hunks)
+    text = _shown(f"--- a/{path}\n+++ b/{path}\n" + "".join(hunks))
     return text if len(text) <= _DIFF else text[:_DIFF] + f"\n[... {len(text) - _DIFF} more characters of diff ...]\n"
 
 
@@ -49,8 +56,15 @@ def near_match(text: str, wanted: str) -> str:
             return f"; {place} would match but for white space"
     first = max(asked, key=len)[:_WIDTH]
     candidates = {line[:_WIDTH]: number for number, line in enumerate(lines[:_COMPARED], 1) if line}
-    near = difflib.get_close_matches(first, candidates, n=1, cutoff=0.6)
-    return f"; the nearest is line {candidates[near[0]]}: {near[0][:80]!r}" if near else ""
+    near = difflib.get_close_matches(first, candidates, n=_NEAREST, cutoff=0.6)
+    if not near:
+        return ""
+    shown = ", ".join(f"line {candidates[line]}: {_shown(line[:80])!r}" for line in near)
+    return f"; the nearest is {shown}" if len(near) == 1 else f"; the nearest are {shown}"
+
+
+def _shown(text: str) -> str:
+    return _NO_TEXT.sub("\ufffd", text)
 
 
 def _lines(text: str) -> list[str]:

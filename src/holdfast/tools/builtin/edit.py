@@ -1,20 +1,22 @@
 """The tool that replaces pieces of a file.
 
-All edits succeed, in order, or the file stays as it is to the byte. Line ends, byte order mark and mode are kept.
+All edits succeed, in order, or the file stays as it is to the byte. Encoding, byte order mark, line ends and mode
+are kept, and so is every byte that was not edited, also where the file is no valid text.
 """
 
 from __future__ import annotations
 
-import codecs
 import json
 from typing import Annotated, Any
 
 import msgspec
 
-from holdfast.sandbox.workspace import Workspace
+from holdfast.sandbox.workspace import MAX_FILE, Workspace
 from holdfast.tools.binding import ToolContext, ToolFailure
 from holdfast.tools.builtin.differences import near_match, unified_diff
 from holdfast.tools.builtin.files import finishing, reporting, workspace_of
+from holdfast.tools.builtin.texts.encodings import decode, encode
+from holdfast.tools.builtin.texts.replacing import LineEnds, find_places, put
 from holdfast.tools.declaring import tool
 from holdfast.types import Effect, ToolResult
 
@@ -29,6 +31,9 @@ class Edit(msgspec.Struct, frozen=True, gc=False, rename="camel", forbid_unknown
 
     old_text: Annotated[str, msgspec.Meta(min_length=1, description="The exact text to replace; it must occur once.")]
     new_text: Annotated[str, msgspec.Meta(description="What stands there afterwards.")]
+    replace_all: Annotated[
+        bool, msgspec.Meta(description="Replace every occurrence; there may then be any number but none.")
+    ] = False
 
 
 @tool(
@@ -38,7 +43,8 @@ class Edit(msgspec.Struct, frozen=True, gc=False, rename="camel", forbid_unknown
 )
 async def edit(path: str, edits: Annotated[list[Edit], msgspec.Meta(min_length=1)], context: ToolContext) -> ToolResult:
     """Replace pieces of a file of the workspace. The edits are made in order, each on the result of the one before;
-    every oldText must occur exactly once. If one fails, the file is not changed at all.
+    every oldText must occur exactly once, unless replaceAll is set. If one fails, the file is not changed at all.
+    Line ends may be written as plain line feeds; the file keeps its own.
 
     Args:
         path: The file, relative to the workspace.
@@ -47,6 +53,12 @@ async def edit(path: str, edits: Annotated[list[Edit], msgspec.Meta(min_length=1
     """
     workspace = workspace_of(context)
     metadata: dict[str, Any] = {"ui": "diff", "filePath": path, "editCount": len(edits)}
+    for name, text in ((name, getattr(each, name)) for each in edits for name in ("old_text", "new_text")):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            reason = f"{name.replace('_t', 'T')} holds half a character (a lone surrogate). Nothing was changed."
+            raise ToolFailure(reason, code="invalid_input", metadata=metadata) from None
     with reporting(workspace, path, metadata):
         metadata["diff"] = await finishing(lambda _: _edit(workspace, path, edits, metadata))
     return ToolResult(content=f"Applied {len(edits)} edit(s) to {path}", metadata=metadata)
@@ -54,45 +66,35 @@ async def edit(path: str, edits: Annotated[list[Edit], msgspec.Meta(min_length=1
 
 def _edit(workspace: Workspace, path: str, edits: list[Edit], metadata: dict[str, Any]) -> str:
     data, seen = workspace.contents(path)
-    mark = codecs.BOM_UTF8 if data.startswith(codecs.BOM_UTF8) else b""
     try:
-        text = data[len(mark) :].decode("utf-8")
+        text, encoding = decode(data)
     except UnicodeDecodeError as error:
-        where = f"the byte at {error.start + len(mark)} is not"
-        raise _failed(f"{path!r} is not UTF-8 text ({where}). Convert it, or change it in bash.", metadata) from None
-    # Where every line ends in CRLF, the model may write plain line ends and the file keeps its own.
-    windows = "\r\n" in text and text.count("\r\n") == text.count("\n") == text.count("\r")
-    before = text.replace("\r\n", "\n") if windows else text
-    after = before
+        reason = f"{path!r} begins like {error.encoding} text but is none. Change it with a command in bash."
+        raise _failed(reason, metadata) from None
+    ends = LineEnds(text)
+    before = after = ends.plain(text)
     for change in edits:
-        old, new = (
-            (change.old_text.replace("\r\n", "\n"), change.new_text.replace("\r\n", "\n"))
-            if windows
-            else (change.old_text, change.new_text)
-        )
-        after = _replace_once(after, old, new, metadata)
-    try:
-        result = mark + (after.replace("\n", "\r\n") if windows else after).encode()
-    except UnicodeEncodeError:
-        raise _failed("newText holds half a character (a lone surrogate). Nothing was changed.", metadata) from None
-    workspace.replace(path, result, seen=seen)
+        after = _changed(after, ends, change, metadata)
+    workspace.replace(path, encode(ends.own(after), encoding), seen=seen)
     return unified_diff(before, after, path)
 
 
-def _replace_once(text: str, old: str, new: str, metadata: dict[str, Any]) -> str:
-    at = text.find(old)
-    if at < 0:
-        hint = near_match(text, old)
-        raise _failed(f"oldText not found in file: {_quoted(old)}{hint}. Nothing was changed.", metadata)
-    again = text.find(old, at + 1)
-    if again >= 0:
-        lines = f"for example at lines {text.count(chr(10), 0, at) + 1} and {text.count(chr(10), 0, again) + 1}"
+def _changed(text: str, ends: LineEnds, change: Edit, metadata: dict[str, Any]) -> str:
+    old, new = ends.plain(change.old_text), ends.plain(change.new_text)
+    places = find_places(text, old, most=None if change.replace_all else 2)
+    if not places:
+        reason = f"oldText not found in file: {_quoted(old)}{near_match(text, old)}. Nothing was changed."
+        raise _failed(reason, metadata)
+    if len(places) > 1 and not change.replace_all:
+        first, second = (text.count("\n", 0, start) + 1 for start, _ in places)
         raise _failed(
-            f"oldText matches multiple locations: {_quoted(old)} ({lines}); add more of the text around it. "
-            "Nothing was changed.",
+            f"oldText matches multiple locations: {_quoted(old)} (for example at lines {first} and {second}); add more "
+            "of the text around it, or set replaceAll. Nothing was changed.",
             metadata,
         )
-    return text[:at] + new + text[at + len(old) :]
+    if len(text) + len(places) * (len(new) - len(old)) > MAX_FILE:
+        raise _failed(f"The file would get longer than {MAX_FILE} characters. Nothing was changed.", metadata)
+    return put(text, places, new)
 
 
 def _quoted(text: str) -> str:

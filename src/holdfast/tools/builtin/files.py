@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import os
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from typing import Any, TypeVar
 
 from holdfast.errors import PathEscape, SandboxError
 from holdfast.sandbox.workspace import Workspace
 from holdfast.tools.binding import ToolContext, ToolFailure
+from holdfast.tools.builtin.texts.showing import shown_text
 
 __all__ = ("finishing", "reporting", "workspace_of")
 
 T = TypeVar("T")
+
+_COMPARED = 2000
+"""Names of a folder that a misspelt one is compared with."""
 
 
 def workspace_of(context: ToolContext) -> Workspace:
@@ -64,7 +70,7 @@ def _explained(workspace: Workspace, path: str, error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return f"There is no file {path!r}.{_similar(workspace, path)}"
     if isinstance(error, IsADirectoryError):
-        return f"{path!r} is a folder, not a file. Name a file in it; `ls` in bash lists them."
+        return f"{path!r} is a folder, not a file. Name a file in it; `ls` lists them."
     if isinstance(error, NotADirectoryError):
         return f"A part of {path!r} is a file, not a folder. Use another path."
     if isinstance(error, PermissionError):
@@ -75,8 +81,9 @@ def _explained(workspace: Workspace, path: str, error: OSError) -> str:
 def _similar(workspace: Workspace, path: str) -> str:
     folder, _, name = path.rpartition("/")
     with suppress(PathEscape, OSError):
-        names = [entry.name for entry in workspace.listing(folder or ".")]
-        near = difflib.get_close_matches(name, names[:2000], n=3)
+        with workspace.folder(folder or ".") as (descriptor, _), os.scandir(descriptor) as found:
+            names = [entry.name for entry in islice(found, _COMPARED)]
+        near = [shown_text(other) for other in difflib.get_close_matches(name, sorted(names), n=3)]
         if near:
             return " Similar there: " + ", ".join(repr(other) for other in near) + "."
         return " The folder is there, but holds no such name." if folder else " Paths are relative to the workspace."

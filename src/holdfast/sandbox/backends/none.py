@@ -1,0 +1,48 @@
+"""No isolation at all: commands run as our user, on our network, with our files in reach.
+
+It says so: nothing in its posture is on, and whoever starts commands through it judges them by that. What it does
+keep is order: everything a command starts ends with it, and what an earlier owner of the session left running is
+found by a mark in its environment and killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import final
+
+from holdfast.sandbox.fencing import kill_below
+from holdfast.sandbox.port import Backend, Posture
+from holdfast.sandbox.processes import Ended, run_command
+
+__all__ = ("NoIsolation",)
+
+_POSTURE = Posture("none")
+
+
+@final
+class NoIsolation(Backend):
+    """Runs commands as whoever runs us."""
+
+    @property
+    def posture(self) -> Posture:
+        """Nothing is on."""
+        return _POSTURE
+
+    async def run(
+        self,
+        command: str | Sequence[str],
+        *,
+        folder: Path,
+        env: Mapping[str, str],
+        timeout: float,  # noqa: ASYNC109 - see the port
+        keep: int,
+        errors: bool = True,
+    ) -> Ended:
+        """Runs a command to its end, as the port says."""
+        return await run_command(command, folder=folder, env=env, timeout=timeout, keep=keep, errors=errors)
+
+    async def attach(self, owner: str, epoch: int) -> int:
+        """Kills what lower epochs left, as the port says; only where Linux shows us other processes' environments."""
+        return await asyncio.to_thread(kill_below, owner, epoch)
