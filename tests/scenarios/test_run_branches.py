@@ -126,7 +126,7 @@ async def test_a_branch_from_nowhere_or_onto_another_session_is_refused() -> Non
     async with scene(model) as s:
         await soon((await s.runtime.start(AGENT, "hello", session="s")).result())
         for at in (0, 5, 99, -1):
-            with pytest.raises(UsageError, match=f"no record {at}"):
+            with pytest.raises(UsageError, match=f"no event {at}"):
                 await s.runtime.fork("s", at=at)
         with pytest.raises(UsageError, match="exists already"):
             await s.runtime.fork("s", name="s")
@@ -195,3 +195,18 @@ async def test_a_session_in_which_a_run_goes_on_is_not_rewound() -> None:
         with pytest.raises(UsageError, match=r"no event 99: name one from 0 to 7"):
             await s.runtime.rewind("s", to=99)
         assert (await soon((await s.runtime.resume("s")).result())).output == "done", "the lease was given back"
+
+
+@pytest.mark.requirement("runtime:rewind-taken-back")
+async def test_a_rewind_is_taken_back_by_one_to_an_event_that_it_left(tmp_path: Path) -> None:
+    async with scene(lambda request: f"answer {request.answers}", url=f"sqlite:///{tmp_path}/s.db") as s:
+        for number in range(3):
+            await soon((await s.runtime.start(AGENT, f"prompt {number}", session="s")).result())
+        log = await s.log()
+        ends = [event.seq for event in log if event.type == "run.finished"]
+        await s.runtime.rewind("s", to=ends[0])
+        await soon((await s.runtime.start(AGENT, "another way", session="s")).result())
+        await s.runtime.rewind("s", to=ends[1])
+        await soon((await s.runtime.start(AGENT, "and on", session="s")).result())
+        said = [message["content"] for message in asked(s.server)[-1] if message["role"] == "user"]
+    assert said == ["prompt 0", "prompt 1", "and on"]

@@ -9,7 +9,7 @@ from tests.counting import counting
 from tests.running import MODEL, all_answered, asked, of, paired, scene, soon, until
 
 from holdfast import Agent, tool
-from holdfast.engine.acting import AT_ONCE
+from holdfast.engine.doing.acting import AT_ONCE
 from holdfast.engine.events import ToolFinished, ToolStarted
 from holdfast.errors import Fenced
 from holdfast.testing import Call, Turn

@@ -11,15 +11,18 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.places import sandbox_at
 from tests.running import soon
 
 from holdfast import Effect, ToolContext, ToolFailure, ToolResult, tool
 from holdfast.errors import SandboxError
+from holdfast.sandbox.snapshots.stores.tree import TreeSnapshots
 from holdfast.sandbox.workspace import Workspace
 from holdfast.storage.stores.memory import MemoryBlobStore
 from holdfast.tools.binding import Tool
-from holdfast.tools.gateway import Admitted, Gateway, Refused, canceled, unknown_outcome
-from holdfast.types import CallId, StreamId, ToolCall, ToolError
+from holdfast.tools.gateway import Admitted, Gateway
+from holdfast.tools.results import Refused, canceled, unknown_outcome
+from holdfast.types import CallId, StreamId, ToolCall, ToolError, Wait
 
 RAN: list[Any] = []
 
@@ -38,8 +41,9 @@ async def save(path: str) -> str:
 
 
 def gateway(*tools: Tool, workspace: Path | None = None) -> Gateway:
-    place = None if workspace is None else Workspace(workspace)
-    return Gateway(tools or (add, save), stream=StreamId("local/s"), workspace=place, blobs=MemoryBlobStore())
+    blobs = MemoryBlobStore()
+    place = None if workspace is None else sandbox_at(workspace, blobs)
+    return Gateway(tools or (add, save), stream=StreamId("local/s"), sandbox=place, blobs=blobs)
 
 
 def call(name: str, arguments: str = "{}") -> ToolCall:
@@ -52,7 +56,7 @@ def admitted(gate: Gateway, name: str, arguments: str = "{}") -> Admitted:
     return verdict
 
 
-def refused(verdict: Admitted | Refused) -> tuple[str, ToolError]:
+def refused(verdict: Admitted | Refused | Wait) -> tuple[str, ToolError]:
     assert isinstance(verdict, Refused)
     assert verdict.result.error is not None
     return verdict.result.content, verdict.result.error
@@ -64,7 +68,7 @@ async def result_of(function: Callable[..., Any], **options: Any) -> ToolResult:
     ready = admitted(gate, "t")
     outcome = await soon(gate.perform(ready))
     assert isinstance(outcome, ToolResult), outcome
-    finished = gate.finish(ready, outcome)
+    finished = await gate.finish(ready, outcome)
     assert msgspec.json.decode(msgspec.json.encode(finished), type=ToolResult) == finished, "it can be written down"
     return finished
 
@@ -81,7 +85,7 @@ async def test_admitting_has_no_effect_and_performing_is_the_effect() -> None:
     raw = await gate.perform(ready)
     assert RAN == [(1, 2)]
     assert isinstance(raw, ToolResult)
-    assert gate.finish(ready, raw) == ToolResult("3")
+    assert await gate.finish(ready, raw) == ToolResult("3")
 
 
 @pytest.mark.requirement("tools:unknown-tool", "tools:refusals-are-results")
@@ -90,7 +94,7 @@ def test_a_tool_that_is_not_there_is_refused_with_those_that_are() -> None:
     assert "'sub'" in text
     assert "add, save" in text
     assert error == ToolError("unsupported_tool", "tool_unsupported", "error", retryable=False)
-    empty = Gateway((), stream=StreamId("local/s"), workspace=None, blobs=MemoryBlobStore())
+    empty = Gateway((), stream=StreamId("local/s"), sandbox=None, blobs=MemoryBlobStore())
     assert "none" in refused(empty.admit(call("sub"), "3/c1"))[0]
 
 
@@ -154,7 +158,7 @@ def test_a_call_without_arguments_may_leave_its_text_out() -> None:
 
 @pytest.mark.parametrize("wrong", [KeyError("x"), ValueError("x"), RecursionError()])
 async def test_an_effect_or_touches_function_that_raises_refuses_the_call(wrong: Exception, tmp_path: Path) -> None:
-    def raise_it(arguments: Any) -> Any:
+    def raise_it(*_: Any) -> Any:
         raise wrong
 
     unsure = msgspec.structs.replace(save, effect=raise_it)
@@ -168,7 +172,7 @@ async def test_an_effect_or_touches_function_that_raises_refuses_the_call(wrong:
 
 def test_an_effect_may_depend_on_the_arguments() -> None:
     careful = msgspec.structs.replace(
-        save, effect=lambda arguments: Effect(outside="unsafe" if arguments.path == "/" else "none")
+        save, effect=lambda arguments, _: Effect(outside="unsafe" if arguments.path == "/" else "none")
     )
     gate = gateway(careful)
     assert [admitted(gate, "save", f'{{"path": "{path}"}}').effect.outside for path in "/x"] == ["unsafe", "none"]
@@ -199,7 +203,7 @@ async def test_files_that_cannot_be_saved_are_not_put_at_risk(tmp_path: Path, mo
     async def fails(*_: Any) -> Any:
         raise SandboxError("too large")
 
-    monkeypatch.setattr("holdfast.sandbox.snapshots.take", fails)
+    monkeypatch.setattr(TreeSnapshots, "capture", fails)
     gate = gateway(workspace=tmp_path)
     text, error = refused(await gate.protect(admitted(gate, "save", '{"path": "x"}')))
     assert "too large" in text
@@ -286,7 +290,7 @@ async def test_a_tool_learns_its_call_its_place_and_the_key_that_stays_the_same(
     for _ in range(2):
         gate = gateway(peek, workspace=tmp_path)
         await gate.perform(admitted(gate, "peek"))
-    fork = Gateway((peek,), stream=StreamId("local/child"), workspace=None, blobs=MemoryBlobStore())
+    fork = Gateway((peek,), stream=StreamId("local/child"), sandbox=None, blobs=MemoryBlobStore())
     await fork.perform(admitted(fork, "peek"))
     assert [each.key for each in seen] == ["local/s/3/c1", "local/s/3/c1", "local/child/3/c1"]
     assert seen[0].call_id == "c1"

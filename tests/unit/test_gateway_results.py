@@ -24,7 +24,7 @@ class Point(pydantic.BaseModel):
 def only(function: Callable[..., Any], **options: Any) -> tuple[Gateway, Admitted]:
     """Returns a gateway with a tool made of the function, and a call of it."""
     made = tool(name="t", **options)(function)
-    gate = Gateway((made,), stream=StreamId("local/s"), workspace=None, blobs=MemoryBlobStore())
+    gate = Gateway((made,), stream=StreamId("local/s"), sandbox=None, blobs=MemoryBlobStore())
     ready = gate.admit(ToolCall(CallId("c1"), "t", "{}"), "3/c1")
     assert isinstance(ready, Admitted)
     return gate, ready
@@ -35,7 +35,7 @@ async def result_of(function: Callable[..., Any], **options: Any) -> ToolResult:
     gate, ready = only(function, **options)
     outcome = await soon(gate.perform(ready))
     assert isinstance(outcome, ToolResult), outcome
-    finished = gate.finish(ready, outcome)
+    finished = await gate.finish(ready, outcome)
     assert msgspec.json.decode(msgspec.json.encode(finished), type=ToolResult) == finished, "it can be written down"
     return finished
 

@@ -13,7 +13,7 @@ from typing import final
 import msgspec
 
 from holdfast.engine.decide import admit, expired
-from holdfast.engine.events import AbortRequested, Answer, InputReceived, Prompt, Stop, WaitResolved
+from holdfast.engine.events import AbortRequested, Answer, FilesRestored, InputReceived, Prompt, Stop, WaitResolved
 from holdfast.engine.folding import fold
 from holdfast.engine.state import Run, State
 from holdfast.flow.clock import Clock
@@ -48,13 +48,14 @@ Bind = Callable[[StreamId, Run], Awaitable[Bindings]]
 class Attempt:
     """A session in the hands of its owner."""
 
-    __slots__ = ("_bind", "_bound", "_scope", "_task", "clock", "pen", "state", "stopping", "tail")
+    __slots__ = ("_bind", "_bound", "_files", "_scope", "_task", "clock", "pen", "state", "stopping", "tail")
 
     def __init__(self, state: State, pen: Pen, tail: Tail, clock: Clock, bind: Bind) -> None:
         self.state = state
         self.pen = pen
         self.tail = tail
         self.clock = clock
+        self._files: asyncio.Lock | None = None
         self._bind = bind
         self._bound: tuple[int, Bindings] | None = None
         self._scope = Interruptible(clock)
@@ -63,16 +64,32 @@ class Attempt:
         """Whether unread mail wants the run to end, so that nothing more should begin before it is read."""
 
     @property
+    def files(self) -> asyncio.Lock:
+        """Held by whoever may change files of the workspace: one call at a time."""
+        if self._files is None:
+            self._files = asyncio.Lock()
+        return self._files
+
+    @property
     def run(self) -> Run:
         """The open run; there is one whenever something is done."""
         assert self.state.run is not None
         return self.state.run
 
     async def bindings(self) -> Bindings:
-        """Returns what the open run acts through."""
+        """Returns what the open run acts through; its files are what the log says they are from then on.
+
+        Raises:
+            UsageError: this process has not got it.
+            SandboxError, OSError: files that a fork or a rewind wants cannot be put back.
+        """
         if self._bound is None or self._bound[0] != self.run.seq:
             bindings = await self._bind(self.pen.stream, self.run)
             bindings.tools.attach(self.pen)
+            if self.state.restoring:  # whoever forked or rewound the session was stopped half-way
+                for snapshot in self.state.restoring:
+                    await bindings.tools.restore(snapshot)
+                self.write(FilesRestored(await bindings.tools.capture()))
             self._bound = (self.run.seq, bindings)
         return self._bound[1]
 

@@ -16,6 +16,8 @@ from holdfast.types import (
     Digest,
     Effect,
     Limits,
+    Mode,
+    Outside,
     Payload,
     SnapshotRef,
     ToolResult,
@@ -30,6 +32,7 @@ __all__ = (
     "Answer",
     "BudgetExhausted",
     "CallReopened",
+    "FilesRestored",
     "Forked",
     "InputApplied",
     "InputKind",
@@ -37,6 +40,7 @@ __all__ = (
     "ModelFailed",
     "ModelFinished",
     "ModelStarted",
+    "Nested",
     "Prompt",
     "Rewound",
     "RunFinished",
@@ -63,7 +67,13 @@ class Setup(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     model: str
     limits: Limits = Limits()
     workspace: str = ""
-    """Folder the run works in; empty for none."""
+    """Folder the run works in; empty for the session's, if it has one."""
+    mode: Mode = "auto"
+    """What the agent may do without asking."""
+    unattended: bool = False
+    """Whether nobody can be asked, so that what would be asked about is denied."""
+    effects: dict[str, Outside] = {}
+    """What the user knows better of tools, by name: for example that a shell in this folder harms nothing outside."""
 
 
 # ---- the inbox ----------------------------------------------------------------------------------------------
@@ -173,6 +183,15 @@ class BudgetExhausted(Payload, frozen=True, gc=False):
     """`tokens` or `dollars`."""
 
 
+class Nested(msgspec.Struct, frozen=True, gc=False):
+    """A call that another call makes."""
+
+    parent: CallId
+    name: str
+    arguments: str
+    """JSON text."""
+
+
 class ToolStarted(Payload, frozen=True, gc=False, omit_defaults=True):
     """A call is about to act. Durable before it does, unless doing it twice would not matter."""
 
@@ -182,6 +201,12 @@ class ToolStarted(Payload, frozen=True, gc=False, omit_defaults=True):
     effect: Effect
     snapshot: SnapshotRef | None = None
     """How the files were that it may change."""
+    posture: Digest = Digest("")
+    """What isolates its commands; empty where it runs none."""
+    nested: Nested | None = None
+    """Set when another call made it, and not the model."""
+    unsaved: str = ""
+    """Why there is no snapshot of files that it may change; empty when there is one, or none is needed."""
 
 
 class ToolFinished(Payload, frozen=True, gc=False, omit_defaults=True):
@@ -192,6 +217,8 @@ class ToolFinished(Payload, frozen=True, gc=False, omit_defaults=True):
     result: ToolResult
     duration: int = 0
     """µs."""
+    nested: Nested | None = None
+    """Set when another call made it and it was refused: nothing else in the log says what it was."""
 
 
 class ToolWaiting(Payload, frozen=True, gc=False, omit_defaults=True):
@@ -228,6 +255,14 @@ class AbortRequested(Payload, frozen=True, gc=False, omit_defaults=True):
     """Key of the prompt whose run is meant; empty for the one that is open."""
 
 
+class FilesRestored(Payload, frozen=True, gc=False, omit_defaults=True):
+    """The workspace is as a fork or a rewind wanted it."""
+
+    type: ClassVar[str] = "files.restored"
+    files: SnapshotRef | None = None
+    """All of it; None when nobody looked."""
+
+
 class RunFinished(Payload, frozen=True, gc=False, omit_defaults=True):
     """A run is over; the answer, if there is one, is the conversation's last message."""
 
@@ -239,23 +274,37 @@ class RunFinished(Payload, frozen=True, gc=False, omit_defaults=True):
     usage: Usage = Usage()
     cost: int | None = None
     """Nanodollars; None when a price was unknown."""
+    denied: int = 0
+    """Calls that were not allowed: by the mode, by a person, or because nobody could be asked."""
+    files: SnapshotRef | None = None
+    """How the workspace was left; None when the run changed nothing there, or it could not be kept."""
 
 
-class Forked(Payload, frozen=True, gc=False):
+class Forked(Payload, frozen=True, gc=False, omit_defaults=True):
     """This stream shares its parent's records up to `at`; open calls and waits stayed with the parent."""
 
     type: ClassVar[str] = "session.forked"
     must_understand: ClassVar[bool] = True
     parent: str
     at: int
+    workspace: str = ""
+    """Its own folder; empty when the parent has none."""
+    files: tuple[SnapshotRef, ...] = ()
+    """How the files were at `at`: a whole snapshot, then what to put back over it, in this order."""
 
 
-class Rewound(Payload, frozen=True, gc=False):
+class Rewound(Payload, frozen=True, gc=False, omit_defaults=True):
     """What came after `to` is out of the conversation; what it spent stays spent."""
 
     type: ClassVar[str] = "session.rewound"
     must_understand: ClassVar[bool] = True
     to: int
+    files: tuple[SnapshotRef, ...] = ()
+    """How the files were at `to`, as in `Forked`; empty when there is nothing to put back."""
+    before: SnapshotRef | None = None
+    """How the files were just before they were put back, so that this can be taken back, too."""
+    workspace: str = ""
+    """Where the session works from here on: a fork stays in its own folder, however far it is taken back."""
 
 
 CODEC = Codec(
@@ -273,6 +322,7 @@ CODEC = Codec(
         WaitResolved,
         CallReopened,
         AbortRequested,
+        FilesRestored,
         RunFinished,
         Forked,
         Rewound,

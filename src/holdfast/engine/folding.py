@@ -7,6 +7,7 @@ one go through here, so that they cannot differ.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from typing import cast
 
@@ -14,6 +15,7 @@ from holdfast.engine.events import (
     AbortRequested,
     BudgetExhausted,
     CallReopened,
+    FilesRestored,
     Forked,
     InputApplied,
     InputReceived,
@@ -29,13 +31,14 @@ from holdfast.engine.events import (
     WaitResolved,
 )
 from holdfast.engine.state import Call, Run, State
-from holdfast.types import Event, ToolError, ToolMessage, ToolResult
+from holdfast.types import Event, ToolCall, ToolError, ToolMessage, ToolResult, Wait
 
-__all__ = ("ABSENT", "fold", "not_in_this_branch", "replay", "visible")
+__all__ = ("ABSENT", "fold", "not_approved", "not_in_this_branch", "replay", "visible")
 
 _MAYBE_SPENT = frozenset(("interrupted", "lost", "connection", "timeout", "malformed"))
 """How a call ends that the provider may bill; one it refused costs nothing."""
 ABSENT = ToolError("canceled", "not_in_this_branch")
+_DENIED = frozenset(("tool_approval_denied", "tool_approval_required", "tool_mode_read_only"))
 
 
 def fold(state: State, event: Event) -> None:
@@ -47,15 +50,16 @@ def fold(state: State, event: Event) -> None:
             state.turn = event.seq
             _model_finished(state, data)
         case ToolStarted() as data:
-            state.calls[data.call_id].started = data
+            _started(state, data, event.at)
         case ToolFinished() as data:
-            _finish_call(state, state.calls[data.call_id], data.result)
+            _finished(state, data)
         case InputReceived() as data:
             state.queue[event.seq] = data
             state.keys[event.seq] = event.cause
         case RunStarted() as data:
             received, key = state.queue.pop(data.input), state.keys.pop(data.input)
-            state.run = Run(event.seq, data, key, event.at, abort=state.unwanted.pop(key, None))
+            state.workspace = data.setup.workspace or state.workspace
+            state.run = Run(event.seq, data, key, event.at, state.workspace, abort=state.unwanted.pop(key, None))
             state.messages.append(received.message)
         case InputApplied() as data:
             state.messages.append(state.queue.pop(data.input).message)
@@ -70,14 +74,18 @@ def _fold_rare(state: State, event: Event) -> None:
     match event.data:
         case ToolWaiting() as data:
             state.calls[data.call_id].wait = data.wait
+            if data.wait.kind == "approval":
+                state.calls[data.call_id].started = None  # it runs from its beginning when it may
         case WaitResolved() as data:
             _resolve(state, data)
         case CallReopened() as data:
-            state.calls[data.call_id].started = None
+            (state.calls.get(data.call_id) or state.nested[data.call_id]).started = None
         case AbortRequested() as data:
             _abort_requested(state, data)
-        case Forked() | Rewound():
-            _branch(state)
+        case Forked() | Rewound() as data:
+            _branch(state, data)
+        case FilesRestored():
+            state.restoring = ()
         case _ if state.run is not None:
             _fold_run(state.run, event)
         case _:
@@ -136,6 +144,34 @@ def _model_failed(run: Run, data: ModelFailed) -> None:
     run.retry_at = data.retry_at or 0
 
 
+def _started(state: State, data: ToolStarted, at: int) -> None:
+    nested = data.nested
+    if nested is None:
+        call = state.calls[data.call_id]
+    else:
+        known = state.nested.get(data.call_id)
+        call = known or Call(ToolCall(data.call_id, nested.name, nested.arguments))
+        state.nested[data.call_id] = call
+    call.started, call.started_at = data, at
+    if state.run is not None and data.snapshot is not None and data.snapshot.whole:
+        state.run.saved = True
+
+
+def _finished(state: State, data: ToolFinished) -> None:
+    error = data.result.error
+    if error is not None and error.reason in _DENIED and state.run is not None:
+        state.run.denied += 1
+    if (call := state.calls.get(data.call_id)) is not None:
+        _finish_call(state, call, data.result)
+    elif data.nested is None:
+        if (inner := state.nested.get(data.call_id)) is not None:
+            inner.result = data.result
+    else:  # it was refused, and never began
+        state.nested[data.call_id] = Call(
+            ToolCall(data.call_id, data.nested.name, data.nested.arguments), result=data.result
+        )
+
+
 def _finish_call(state: State, call: Call, result: ToolResult) -> None:
     if call.result is None:
         state.unfinished -= 1
@@ -158,20 +194,55 @@ def _close_turn(state: State) -> None:
         run.repeats = run.repeats + 1 if fingerprint == run.fingerprint else 1
         run.fingerprint = fingerprint
     state.calls = {}
+    if state.nested or state.approvals:
+        state.nested, state.approvals = {}, set()
 
 
 def _resolve(state: State, data: WaitResolved) -> None:
     for call in state.calls.values():
-        if call.wait is not None and call.wait.token == data.token and call.result is None:
-            if data.content is None:
-                text = "Nobody answered in time."
-                result = ToolResult(text, ToolError("approval_timeout", "tool_wait_expired"))
-            else:
-                error = ToolError("execution_failed", "tool_answered_with_error") if data.is_error else None
-                result = ToolResult(data.content, error)
+        wait = call.wait
+        if wait is None or wait.token != data.token or call.result is not None:
+            continue
+        if wait.kind == "approval":
+            _approve(state, call, wait, data)
+        elif data.content is None:
             call.wait = None
-            _finish_call(state, call, result)
-            return
+            text = "Nobody answered in time."
+            _finish_call(state, call, ToolResult(text, ToolError("approval_timeout", "tool_wait_expired")))
+        else:
+            call.wait = None
+            error = ToolError("execution_failed", "tool_answered_with_error") if data.is_error else None
+            _finish_call(state, call, ToolResult(data.content, error))
+        return
+
+
+def _approve(state: State, call: Call, wait: Wait, data: WaitResolved) -> None:
+    """Lets a call go on to admission again, or ends it, as a person said; whatever is no clear yes is a no."""
+    call.wait = None
+    said = "deny" if data.is_error else data.content
+    if said in ("once", "always"):
+        state.approvals.add(wait.digest)
+        if said == "always":
+            state.always.add(wait.subject or call.call.name)
+        return
+    if state.run is not None:
+        state.run.denied += 1
+    _finish_call(state, call, not_approved(said))
+
+
+def not_approved(said: str | None) -> ToolResult:
+    """Returns the result of a call that a person did not allow; None when nobody said anything in time."""
+    if said is None:
+        return ToolResult(
+            "Denied: nobody answered in time.", ToolError("approval_timeout", "tool_approval_timeout", "denied")
+        )
+    reason = said.removeprefix("deny").strip(": \n")
+    text = (
+        f"Denied by a person: {reason}"
+        if reason
+        else "Denied by a person. Do not try the same again; ask what to do instead."
+    )
+    return ToolResult(text, ToolError("approval_denied", "tool_approval_denied", "denied"))
 
 
 def _run_finished(state: State, data: RunFinished) -> None:
@@ -185,7 +256,11 @@ def not_in_this_branch() -> ToolResult:
     return ToolResult("Not in this branch: the call was open when this branch was made.", ABSENT)
 
 
-def _branch(state: State) -> None:
+def _branch(state: State, data: Forked | Rewound) -> None:
+    state.restoring = data.files
+    state.workspace = data.workspace or state.workspace
+    if isinstance(data, Forked):
+        state.always.clear()  # what was allowed there was allowed there
     for call in state.calls.values():
         call.result = call.result or not_in_this_branch()
         call.wait = None
@@ -203,13 +278,27 @@ def _branch(state: State) -> None:
 
 
 def visible(events: Iterable[Event]) -> list[Event]:
-    """Returns the events that are part of the conversation: what a rewind took back is left out."""
-    kept: list[Event] = []
-    for event in events:
+    """Returns the events that are part of the conversation: what a rewind took back is left out.
+
+    A rewind goes on from the event it names, as the conversation was there: also from one that an earlier rewind left,
+    which so is taken back itself.
+    """
+    told = list(events)
+    if not any(isinstance(event.data, Rewound) for event in told):
+        return told
+    seqs = [event.seq for event in told]
+    before: list[int] = []  # of each event, the place of the one that comes before it in the conversation
+    last = -1
+    for place, event in enumerate(told):
         if isinstance(event.data, Rewound):
-            while kept and kept[-1].seq > event.data.to:
-                kept.pop()
-        kept.append(event)
+            last = bisect_right(seqs, event.data.to) - 1
+        before.append(last)
+        last = place
+    kept: list[Event] = []
+    while last >= 0:
+        kept.append(told[last])
+        last = before[last]
+    kept.reverse()
     return kept
 
 

@@ -19,20 +19,23 @@ What it keeps, whatever happens:
 - **A newer owner fences this one**: the next write raises `Fenced`, it goes through here uncaught, and nothing
   more is touched. A stopped process, by contrast, writes nothing at all: its run is as open as before.
 
-Resuming is no other path: a state that was folded from the log is driven like one that grew here, after
-`recover` has dealt with the calls that were under way.
+Resuming is no other path: a state that was folded from the log is driven like one that grew here, after `recover` has
+dealt with what was under way. What the previous owner's commands left running is killed. Then each call that began and
+has no result is judged by its effect, outside first: `none` and `keyed` run again (with the same key), a `checkable`
+one is asked about, and has its result if it happened. Before a call runs again the files it may have changed are put
+back. What is `unsafe`, or cannot be asked about or put back, ends as `outcome unknown`, its files as they are, and the
+model reads what changed and decides. A model call that was lost stays charged at its reservation.
 """
 
 from __future__ import annotations
 
-from holdfast.engine.acting import close_calls, perform_calls
-from holdfast.engine.asking import ask_model
 from holdfast.engine.attempt import Attempt
 from holdfast.engine.decide import CallModel, CallTools, Finish, Wait, decide
-from holdfast.engine.events import CallReopened, ModelFailed, RunFinished, ToolFinished
-from holdfast.errors import SandboxError
+from holdfast.engine.doing.acting import close_calls, perform_calls
+from holdfast.engine.doing.asking import ask_model
+from holdfast.engine.doing.recovering import files_left, recover
+from holdfast.engine.events import RunFinished
 from holdfast.journal.port import Park
-from holdfast.tools.gateway import unknown_outcome
 
 __all__ = ("drive",)
 
@@ -62,33 +65,6 @@ async def drive(attempt: Attempt) -> None:
                     return
 
 
-async def recover(attempt: Attempt) -> None:
-    """Deals with what was under way when the previous owner stopped.
-
-    A model call that was reserved and has no answer stays charged. A tool call that started and has no result
-    is judged by its effect, outside first: what is safe to repeat runs again after the files it may have changed
-    are put back, if they can be. Anything else ends as `outcome unknown`, its files as they are, and the model
-    decides.
-    """
-    state = attempt.state
-    if attempt.run.reserved_tokens or attempt.run.reserved_cost:
-        attempt.write(ModelFailed("lost", "the process died during the call"))
-    for call in list(state.calls.values()):
-        if call.started is None or call.result is not None or call.wait is not None:
-            continue
-        effect, snapshot = call.started.effect, call.started.snapshot
-        if effect.outside in ("none", "keyed") and (snapshot is not None or not effect.workspace):
-            try:
-                if snapshot is not None:
-                    await (await attempt.bindings()).tools.restore(snapshot)
-            except (SandboxError, OSError):
-                attempt.write(ToolFinished(call.call.id, unknown_outcome(call.call.name)))
-            else:
-                attempt.write(CallReopened(call.call.id))
-        else:
-            attempt.write(ToolFinished(call.call.id, unknown_outcome(call.call.name)))
-
-
 async def finish(attempt: Attempt, end: Finish) -> bool:
     """Ends the run and gives the session up in one transaction; False when there is more to do first.
 
@@ -97,7 +73,8 @@ async def finish(attempt: Attempt, end: Finish) -> bool:
     """
     close_calls(attempt, end.reason or "the run is over")
     run = attempt.run
-    last = RunFinished(end.status, end.reason, run.steps, run.usage, run.cost)
+    files = await files_left(attempt) if run.saved else None
+    last = RunFinished(end.status, end.reason, run.steps, run.usage, run.cost, run.denied, files)
     if attempt.state.queue:
         attempt.write(last)
         return False

@@ -12,8 +12,10 @@ from holdfast.engine.events import InputReceived, RunFinished, RunStarted, ToolS
 from holdfast.types import (
     AssistantMessage,
     CallId,
+    Digest,
     Message,
     Nanodollars,
+    SnapshotRef,
     ToolCall,
     ToolResult,
     Usage,
@@ -33,6 +35,8 @@ class Call(msgspec.Struct, gc=False):
     """Set while it waits for mail."""
     result: ToolResult | None = None
     """Set when it is over."""
+    started_at: int = 0
+    """µs UTC."""
 
 
 class Run(msgspec.Struct, gc=False):
@@ -44,6 +48,8 @@ class Run(msgspec.Struct, gc=False):
     key: str
     """Key of the prompt that opened it."""
     started_at: int
+    workspace: str = ""
+    """Folder it works in; empty for none."""
     steps: int = 0
     tool_calls: int = 0
     usage: Usage = Usage()
@@ -66,6 +72,10 @@ class Run(msgspec.Struct, gc=False):
     repeats: int = 0
     """How often in a row the same calls came back with the same results."""
     fingerprint: int = 0
+    denied: int = 0
+    """Calls that were not allowed."""
+    saved: bool = False
+    """Whether the whole workspace was kept at some moment of it."""
     stop: str = ""
     """A limit that was met beyond what counting shows."""
     abort: str | None = None
@@ -90,6 +100,12 @@ class State(msgspec.Struct, gc=False):
     """The current turn's, in the model's order; empty when every one has its result in `messages`."""
     unfinished: int = 0
     """How many of `calls` have no result yet."""
+    nested: dict[CallId, Call] = {}
+    """What calls of the current turn called themselves, however deep, in the order in which that began."""
+    approvals: set[Digest] = set()
+    """What a person allowed once, in the current turn."""
+    always: set[str] = set()
+    """Tools that a person allowed in this session, whatever the call."""
     turn: int = 0
     """Sequence number of the model's last answer: with a call's id, the call's name for ever."""
     queue: dict[int, InputReceived] = {}
@@ -102,6 +118,10 @@ class State(msgspec.Struct, gc=False):
     """The open run."""
     last: Run | None = None
     """The run that finished last."""
+    workspace: str = ""
+    """Folder the session works in; empty for none."""
+    restoring: tuple[SnapshotRef, ...] = ()
+    """What has to be put back there before anything else happens."""
 
     @property
     def answered(self) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import final
 
 import msgspec
@@ -12,14 +11,17 @@ import msgspec
 from holdfast.engine.attempt import Bindings
 from holdfast.engine.state import Run
 from holdfast.errors import AuthFailed
+from holdfast.flow.clock import Clock
 from holdfast.journal.port import Journal
 from holdfast.models.port import Model
 from holdfast.models.providers.finding import find_model
 from holdfast.net.client import HttpClient
 from holdfast.runtime.bound import BoundAgent
+from holdfast.runtime.sandboxes import Sandboxes
 from holdfast.safety.addresses import TRUSTED
-from holdfast.sandbox.workspace import Workspace
+from holdfast.storage.blobs import REFRESH
 from holdfast.tools.gateway import Gateway
+from holdfast.tools.permitting import Rules
 from holdfast.tools.resolving import find_tool
 from holdfast.types import AgentSpec, Digest, Price, StreamId, TenantId, tenant_of
 
@@ -30,18 +32,21 @@ __all__ = ("Binder",)
 class Binder:
     """Knows the agents of this process, and finds the others' tools by their references."""
 
-    def __init__(self, journal: Journal, prices: Mapping[str, Price]) -> None:
+    def __init__(self, journal: Journal, prices: Mapping[str, Price], sandboxes: Sandboxes, clock: Clock) -> None:
         self._journal = journal
+        self._sandboxes = sandboxes
+        self._clock = clock
         self._prices = prices
         self._client = HttpClient(TRUSTED)
         self._models: dict[str, Model] = {}
         self._agents: dict[tuple[TenantId, Digest], BoundAgent] = {}
+        self._put_at: dict[tuple[TenantId, Digest], int] = {}
         self._lent: dict[StreamId, dict[str, BoundAgent]] = {}
         """Which agent each prompt of an open session came with: two with one spec may have other functions."""
 
     def knows(self, tenant: TenantId, agent: BoundAgent) -> bool:
         """Whether the log can name the agent by its digest."""
-        return self._agents.get((tenant, agent.digest)) is agent
+        return self._agents.get((tenant, agent.digest)) is agent and self._is_put(tenant, agent.digest)
 
     def lend(self, stream: StreamId, key: str, agent: BoundAgent) -> None:
         """Gives the run of that prompt this very agent's functions."""
@@ -53,9 +58,16 @@ class Binder:
 
     async def remember(self, tenant: TenantId, agent: BoundAgent) -> None:
         """Sees to it that the log can name the agent by its digest."""
-        if (tenant, agent.digest) not in self._agents:
+        if not self._is_put(tenant, agent.digest):
+            at = self._clock.now()
             await self._journal.blobs.put(tenant, agent.encoded)
+            self._put_at[tenant, agent.digest] = at
         self._agents[tenant, agent.digest] = agent
+
+    def _is_put(self, tenant: TenantId, digest: Digest) -> bool:
+        # A blob nothing referred to yet is collected after a time: whoever refers to it has put it lately.
+        at = self._put_at.get((tenant, digest))
+        return at is not None and 0 <= self._clock.now() - at < REFRESH
 
     def model(self, name: str) -> Model:
         """Returns a model for one run; address and key are read from the environment at its first use.
@@ -99,8 +111,14 @@ class Binder:
         else:
             spec = msgspec.json.decode(await self._journal.blobs.get(tenant, setup.spec), type=AgentSpec)
             tools = tuple(find_tool(each.reference) for each in spec.tools)
-        workspace = Workspace(Path(setup.workspace)) if setup.workspace else None
-        gateway = Gateway(tools, stream=stream, workspace=workspace, blobs=self._journal.blobs)
+        gateway = Gateway(
+            tools,
+            stream=stream,
+            sandbox=self._sandboxes.at(tenant, run.workspace) if run.workspace else None,
+            blobs=self._journal.blobs,
+            rules=Rules(setup.mode, setup.unattended, setup.effects),
+            clock=self._clock,
+        )
         return Bindings(spec, self.model(setup.model), gateway)
 
     async def close(self) -> None:

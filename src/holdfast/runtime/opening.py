@@ -17,8 +17,18 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from holdfast.errors import StorageReadOnly, UsageError
 from holdfast.flow.clock import Clock
 from holdfast.journal.port import Journal
+from holdfast.types import digest_of
 
-__all__ = ("data_url", "default_url", "open_journal", "store_exists")
+__all__ = (
+    "data_folder",
+    "data_url",
+    "default_url",
+    "files_of",
+    "open_journal",
+    "store_exists",
+    "store_name",
+    "workspaces_of",
+)
 
 _GROUP = "holdfast.adapters"
 
@@ -32,10 +42,23 @@ def default_url() -> str:
 
 def data_url(file: str) -> str:
     """Returns the store in a file of that name in the data folder of the person at this machine."""
-    return f"sqlite:///{_data_folder() / file}"
+    return f"sqlite:///{data_folder() / file}"
 
 
-def _data_folder() -> Path:
+def workspaces_of(url: str) -> Path | None:
+    """Returns the folder for the files of forked sessions: beside the database, or in the data folder; None where
+    they are gone with the log.
+    """
+    if url == "memory:":
+        return None
+    if not url.startswith("sqlite:"):
+        return data_folder() / "workspaces"
+    file = _file(url)[0].resolve()
+    return file.with_name(f"{file.stem}.workspaces")
+
+
+def data_folder() -> Path:
+    """Returns where Holdfast keeps what belongs to the person at this machine; it need not exist yet."""
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "holdfast"
 
 
@@ -63,6 +86,24 @@ async def open_journal(url: str, clock: Clock) -> Journal:
         f"no store is known for {url!r}: use 'memory:' or 'sqlite:///path/to/file.db', or install a package that "
         f"registers {scheme!r} under {_GROUP!r}"
     )
+
+
+def files_of(url: str) -> tuple[Path, ...]:
+    """Returns where a store keeps itself: what no snapshot of a workspace around it may hold or put back."""
+    folder = workspaces_of(url)
+    files = (folder,) if folder else ()
+    if not url.startswith("sqlite:"):
+        return files
+    file = _file(url)[0].resolve()
+    return (*files, file, *(file.with_name(file.name + ending) for ending in ("-wal", "-shm", "-journal")))
+
+
+def store_name(url: str) -> str:
+    """Returns a name that every process gives this store and no other, and that says nothing of where it is."""
+    if url == "memory:":
+        return ""
+    place = str(_file(url)[0].resolve()) if url.startswith("sqlite:") else url
+    return digest_of(place.encode()).removeprefix("sha256:")[:16] + ":"
 
 
 def store_exists(url: str) -> bool:
@@ -94,7 +135,7 @@ def _file(url: str) -> tuple[Path, Literal["full", "normal"]]:
 
 def _make_folder(folder: Path) -> None:
     """Makes the data folder of a new user; a folder that was named by hand has to be there, or it was misspelt."""
-    if folder.resolve() != _data_folder().resolve():
+    if folder.resolve() != data_folder().resolve():
         raise UsageError(f"there is no folder {str(folder)!r} for the store: make it first, or name another")
     try:
         folder.mkdir(parents=True, exist_ok=True)

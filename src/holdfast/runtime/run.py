@@ -6,7 +6,7 @@ and long after.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import final
 
 import msgspec
@@ -25,17 +25,33 @@ from holdfast.engine.events import (
     Status,
     Stop,
 )
-from holdfast.errors import InboxFull, InputTooLarge
+from holdfast.errors import InboxFull, InputTooLarge, UsageError
 from holdfast.flow.ids import new_key
 from holdfast.journal.port import KEY_LIMIT, Journal, Letter, Posted
 from holdfast.journal.reading import Follower
 from holdfast.journal.tail import Tail
-from holdfast.types import Delta, Event, SessionId, StreamId, Text, Usage, UserMessage, digest_of, dollars, session_of
+from holdfast.types import (
+    Delta,
+    Document,
+    Event,
+    Image,
+    SessionId,
+    StreamId,
+    Text,
+    Usage,
+    UserMessage,
+    UserPart,
+    digest_of,
+    dollars,
+    session_of,
+)
 
-__all__ = ("PROMPT_BYTES", "Run", "RunResult", "said")
+__all__ = ("ATTACHED_BYTES", "PROMPT_BYTES", "Run", "RunResult", "said")
 
 PROMPT_BYTES = 4 * 1024 * 1024
 """The longest input; more is no prompt but a file."""
+ATTACHED_BYTES = 20 * 1024 * 1024
+"""All images and documents of one input together; as base64 they still fit a request of 32 MB."""
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +66,8 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     cost: float | None = None
     """US dollars; None when a price was unknown."""
     steps: int = 0
+    denied: int = 0
+    """Calls that were not allowed: by the mode, by a person, or because nobody could be asked."""
     session: SessionId
     seq: int
     """Where the run started in the session: with the session, the run's id."""
@@ -111,11 +129,11 @@ class Run:
         assert self._result is not None  # events() ends with one, or raises
         return self._result
 
-    async def steer(self, text: str, *, key: str | None = None) -> Posted:
+    async def steer(self, text: str | Sequence[str | UserPart], *, key: str | None = None) -> Posted:
         """Says something that joins the conversation before the model is asked next."""
         return await self._post("steer", msgspec.json.encode(Prompt(said(text))), key)
 
-    async def follow_up(self, text: str, *, key: str | None = None) -> Posted:
+    async def follow_up(self, text: str | Sequence[str | UserPart], *, key: str | None = None) -> Posted:
         """Says something that joins the conversation when the run would otherwise be over."""
         return await self._post("follow_up", msgspec.json.encode(Prompt(said(text))), key)
 
@@ -127,6 +145,14 @@ class Run:
         """Gives a waiting call what it waits for."""
         body = msgspec.json.encode(Answer(token, _checked(content), is_error))
         return await self._post("answer", body, key or _answer_key(token))
+
+    async def approve(self, token: str, *, always: bool = False, key: str | None = None) -> Posted:
+        """Allows the call that waits under this token; `always` also every later call of its tool in this session."""
+        return await self.answer(token, "always" if always else "once", key=key)
+
+    async def deny(self, token: str, reason: str = "", *, key: str | None = None) -> Posted:
+        """Does not allow the call that waits under this token; the model reads the reason."""
+        return await self.answer(token, f"deny: {reason}" if reason else "deny", key=key)
 
     async def _post(self, kind: str, body: bytes, key: str | None) -> Posted:
         letter = Letter(key=key or new_key(), kind=kind, body=body, actor="user", urgent=kind == "abort")
@@ -192,18 +218,37 @@ class _Progress:
             usage=end.usage,
             cost=None if end.cost is None else dollars(end.cost),
             steps=end.steps,
+            denied=end.denied,
             session=session,
             seq=self.seq,
         )
 
 
-def said(text: str) -> UserMessage:
-    """Returns text as a message.
+def said(words: str | Sequence[str | UserPart]) -> UserMessage:
+    """Returns what somebody says as a message: words, or words, images and documents in their order.
 
     Raises:
         InputTooLarge: it is longer than an input may be.
+        UsageError: it says nothing, or holds something that is none of these.
     """
-    return UserMessage((Text(_checked(text)),))
+    if isinstance(words, str):
+        return UserMessage((Text(_checked(words)),))
+    parts = [Text(part) if isinstance(part, str) else part for part in words]
+    if not parts:
+        raise UsageError("a prompt without parts says nothing: give it at least some text")
+    for part in parts:
+        if not isinstance(part, Text | Image | Document):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+            raise UsageError(f"a prompt holds a {type(part).__name__!r}: give text, an Image or a Document")
+        if not isinstance(part, Text):
+            part.check()
+    attached = sum(len(part.data) for part in parts if not isinstance(part, Text))
+    if attached > ATTACHED_BYTES:
+        raise InputTooLarge(
+            f"the input's images and documents have {attached:,} bytes and {ATTACHED_BYTES:,} are allowed: "
+            "make them smaller, or put them into the workspace and tell the agent their names"
+        )
+    _checked("".join([part.text for part in parts if isinstance(part, Text)]))  # the bound is for all words together
+    return UserMessage(tuple([Text(_checked(part.text)) if isinstance(part, Text) else part for part in parts]))
 
 
 def _answer_key(token: str) -> str:

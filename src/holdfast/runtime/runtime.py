@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -17,13 +17,30 @@ from holdfast.errors import AuthFailed, InboxFull, JournalError, SessionBusy, Un
 from holdfast.flow.clock import Clock, SystemClock
 from holdfast.flow.ids import new_key, new_session
 from holdfast.journal.port import Journal, Letter
-from holdfast.runtime import branching
 from holdfast.runtime.binding import Binder
 from holdfast.runtime.bound import BoundAgent
+from holdfast.runtime.history.branching import Branching, layers_at
+from holdfast.runtime.history.collecting import GRACE, Collected, Retention, collect
+from holdfast.runtime.history.committing import bring_back
+from holdfast.runtime.history.differing import Difference, difference
 from holdfast.runtime.opening import default_url, open_journal
 from holdfast.runtime.run import Run, said
+from holdfast.runtime.sandboxes import Sandboxes, sandboxes_of
 from holdfast.runtime.working import Worker
-from holdfast.types import Limits, Price, SessionId, StreamId, TenantId, stream_id, tenant_of
+from holdfast.types import (
+    Changes,
+    Limits,
+    Mode,
+    Outside,
+    Price,
+    SessionId,
+    StreamId,
+    TenantId,
+    UserPart,
+    session_of,
+    stream_id,
+    tenant_of,
+)
 
 __all__ = ("Runtime",)
 
@@ -32,12 +49,21 @@ __all__ = ("Runtime",)
 class Runtime:
     """Starts, resumes, forks and follows runs; open it with `async with Runtime.open(...)`."""
 
-    def __init__(self, journal: Journal, clock: Clock, prices: Mapping[str, Price], tenant: TenantId) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        clock: Clock,
+        prices: Mapping[str, Price],
+        tenant: TenantId,
+        sandboxes: Sandboxes | None = None,
+    ) -> None:
         self.journal = journal
         """The durable log, for programs that read it directly."""
         self._clock = clock
         self._tenant = tenant
-        self._bindings = Binder(journal, prices)
+        self._sandboxes = sandboxes or sandboxes_of("memory:", journal.blobs)
+        self._bindings = Binder(journal, prices, self._sandboxes, clock)
+        self._branching = Branching(journal, clock, self._sandboxes)
         self._worker = Worker(journal, clock, self._bindings.bind, self._bindings.forget)
 
     @staticmethod
@@ -59,21 +85,39 @@ class Runtime:
         """
         return _Opening(url or default_url(), prices or {}, TenantId(tenant), clock or SystemClock())
 
-    async def start(
+    async def start(  # noqa: PLR0913 - what a person may say of a job; most is said rarely, and all of it by name
         self,
         agent: BoundAgent,
-        text: str,
+        text: str | Sequence[str | UserPart],
         *,
         session: str | None = None,
         limits: Limits | None = None,
         workspace: str | Path | None = None,
+        mode: Mode = "auto",
+        unattended: bool = False,
+        effects: Mapping[str, Outside] | None = None,
         key: str | None = None,
         if_idle: bool = False,
     ) -> Run:
         """Gives a session a prompt and returns the run that will answer it.
 
         In a session that is busy the prompt waits its turn. When this returns the prompt is accepted: it
-        survives a crash. `key` makes a prompt that is sent twice one prompt.
+        survives a crash.
+
+        Args:
+            agent: Who answers.
+            text: What is wanted: text, or a sequence of text, `Image` and `Document` parts.
+            session: Which conversation this goes on with; a new one without.
+            limits: How far the run may go; the agent's own without.
+            workspace: The folder its tools act in; without one the session's, if it has one.
+            mode: What the agent may do without asking: `auto` asks about nothing, `accept-edits` about effects outside
+                the workspace, `ask` about every change, and `read-only` denies them all. What is asked about parks
+                the run until `Run.approve` or `Run.deny`.
+            unattended: Nobody will answer: what would be asked about is denied.
+            effects: What calls of a tool do outside the workspace, by the tool's name, where you know better than
+                the tool: `{"bash": "none"}` lets commands that were interrupted run again.
+            key: Makes a prompt that is sent twice one prompt.
+            if_idle: Refuse to wait for a run that is under way.
 
         Raises:
             SessionBusy: `if_idle` was asked for and the session is not.
@@ -87,30 +131,11 @@ class Runtime:
         folder = _absolute(workspace)
         if not self._bindings.knows(self._tenant, agent):
             await self._bindings.remember(self._tenant, agent)
-        setup = Setup(agent.digest, agent.spec.model, limits, folder)
-        key = key or new_key()
-        letter = Letter(key=key, kind="prompt", body=msgspec.json.encode(Prompt(message, setup)), actor="user")
-        after = 0
-        self._bindings.lend(stream, key, agent)
-        try:
-            posted = await self.journal.post(stream, letter, if_idle=if_idle, lease=self._worker.lease)
-            claim = posted.claim or (await self._worker.inherit(stream) if posted.n else None)
-            if claim is not None:  # otherwise somebody drives it, and takes the prompt from the inbox
-                self._bindings.lend(
-                    stream, key, agent
-                )  # the session may have fallen idle, and been forgotten, meanwhile
-                after = claim.head.seq if posted.status == "accepted" else 0  # a duplicate may lie far back
-                await self._worker.begin(claim)
-        except asyncio.CancelledError:
-            self._worker.adopt(stream)
-            raise
-        if posted.status == "busy":
-            raise SessionBusy(f"session {session!r} is busy: wait for it, steer it, or send without if_idle")
-        if posted.status == "full":
-            raise InboxFull(
-                f"session {session!r} has too much unread mail: wait until it has read some, then send again"
-            )
-        return self._run(stream, key, after)
+        setup = Setup(agent.digest, agent.spec.model, limits, folder, mode, unattended, dict(effects or {}))
+        letter = Letter(
+            key=key or new_key(), kind="prompt", body=msgspec.json.encode(Prompt(message, setup)), actor="user"
+        )
+        return await self._prompt(agent, stream, letter, if_idle=if_idle)
 
     async def resume(self, session: str, agent: BoundAgent | None = None) -> Run:
         """Goes on with the run a crash or a stop left open, and returns it; of a session without an open run, the
@@ -132,31 +157,92 @@ class Runtime:
             raise UnknownSession(f"session {session!r} has no run yet: give it a prompt")
         return self._run(stream, key, 0)
 
-    async def fork(self, session: str, *, at: int | None = None, name: str | None = None) -> SessionId:
+    async def fork(
+        self, session: str, *, at: int | None = None, name: str | None = None, workspace: str | Path | None = None
+    ) -> SessionId:
         """Returns a new session that shares the log of another one up to event `at` (its end by default).
 
-        Calls that are open there, and waits, stay with the original.
+        It has a folder of its own with the files as they were then: `workspace`, or one in the data folder. Calls
+        that are open there, and waits, stay with the original.
 
         Raises:
-            UnknownSession, UsageError: there is no such session or event, or `name` is taken.
+            UnknownSession, UsageError: there is no such session or event, `name` is taken, or the folder is not empty.
+            SandboxError: the files of that moment are not known, or no longer kept.
         """
         child = SessionId(name or new_session())
-        await branching.fork(self.journal, self._clock, await self._known(session), at, stream_id(self._tenant, child))
+        parent, stream = await self._known(session), stream_id(self._tenant, child)
+        await self._branching.fork(parent, at, stream, workspace, self._worker.claim)
         return child
 
     async def rewind(self, session: str, *, to: int) -> None:
-        """Takes everything after event `to` out of an idle session's conversation; the log keeps it.
+        """Takes everything after event `to` out of an idle session's conversation, and puts its files back.
+
+        The log keeps what was taken out, and the files as they were before: a fork at an event in between brings
+        them back.
 
         Raises:
             UnknownSession, UsageError: there is no such session or event.
             LeaseHeld: a run is going on in it.
+            SandboxError: the files of that moment are not known, or no longer kept; nothing was done.
         """
         claim = await self._worker.claim(await self._known(session))
-        await branching.rewind(self.journal, self._clock, claim, to)
+        await self._branching.rewind(claim, to)
+
+    async def workspace(self, session: str) -> str | None:
+        """Returns the folder a session works in; None when it has none.
+
+        Raises:
+            UnknownSession: there is no such session.
+        """
+        layers = await layers_at(self.journal, await self._known(session), 1 << 62)
+        return layers.workspace or None
+
+    async def changes(self, session: str, *, since: int = 0, until: int | None = None) -> Difference:
+        """Returns what became of a session's files between two of its events: by default since its beginning, and up
+        to now.
+
+        Raises:
+            UnknownSession, UsageError: there is no such session.
+            SandboxError: the files of one of the moments are not known, or no longer kept.
+        """
+        return await difference(self.journal, self._sandboxes, await self._known(session), since, until)
 
     def run(self, session: str, key: str, *, after: int = 0) -> Run:
         """Returns a run by the key of its prompt, wherever it is driven."""
         return self._run(stream_id(self._tenant, session), key, after)
+
+    async def commit(
+        self, session: str, paths: Sequence[str] = (), *, into: str | Path | None = None, dry_run: bool = False
+    ) -> Changes:
+        """Brings what a fork changed back into the folder it was made from (or `into`), and returns what that changed.
+
+        All paths are checked before one is written; a `dry_run` only checks.
+
+        Raises:
+            UnknownSession, UsageError: there is no such session, or it is no fork with a folder.
+            SandboxError: some paths are refused, all of them named: they changed in both, or would bring what acts
+                later (a link that leads out, a setuid bit, a hook of git).
+        """
+        stream = await self._known(session)
+        return await bring_back(self.journal, self._sandboxes, stream, paths, into, dry_run=dry_run)
+
+    async def collect(self, keep: Retention | None = None, *, grace: float = GRACE, dry_run: bool = False) -> Collected:
+        """Removes this tenant's blobs that the log does not need, and snapshots past what `keep` says; a `dry_run`
+        only counts them. It may run beside anything else.
+
+        Raises:
+            UsageError: the grace, in seconds, is below two hours.
+            SandboxError, Corrupt: something in the log cannot be read; nothing was removed.
+        """
+        return await collect(
+            self.journal,
+            self._sandboxes.keepers,
+            tenant=self._tenant,
+            clock=self._clock,
+            keep=keep,
+            grace=grace,
+            dry_run=dry_run,
+        )
 
     async def sweep(self) -> int:
         """Takes up every session of the store that has something to do and no owner; returns how many.
@@ -183,6 +269,29 @@ class Runtime:
         await self.journal.close()
 
     # ---- inside -------------------------------------------------------------------------------------------
+
+    async def _prompt(self, agent: BoundAgent, stream: StreamId, letter: Letter, *, if_idle: bool) -> Run:
+        """Posts a prompt, and drives the session if nobody does."""
+        after, key = 0, letter.key
+        self._bindings.lend(stream, key, agent)
+        try:
+            posted = await self.journal.post(stream, letter, if_idle=if_idle, lease=self._worker.lease)
+            claim = posted.claim or (await self._worker.inherit(stream) if posted.n else None)
+            if claim is not None:  # otherwise somebody drives it, and takes the prompt from the inbox
+                # The session may have fallen idle, and been forgotten, meanwhile.
+                self._bindings.lend(stream, key, agent)
+                after = claim.head.seq if posted.status == "accepted" else 0  # a duplicate may lie far back
+                await self._worker.begin(claim)
+        except asyncio.CancelledError:
+            self._worker.adopt(stream)
+            raise
+        if posted.status == "busy":
+            raise SessionBusy(f"session {session_of(stream)!r} is busy: wait for it, steer it, or send without if_idle")
+        if posted.status == "full":
+            raise InboxFull(
+                f"session {session_of(stream)!r} has too much unread mail: wait until it has read some, then send again"
+            )
+        return self._run(stream, key, after)
 
     def _run(self, stream: StreamId, key: str, after: int) -> Run:
         return Run(self.journal, stream, key, after, partial(self._worker.tail, stream))
@@ -219,7 +328,8 @@ class _Opening:
 
     async def __aenter__(self) -> Runtime:
         journal = await open_journal(self._url, self._clock)
-        self._runtime = Runtime(journal, self._clock, self._prices, self._tenant)
+        sandboxes = sandboxes_of(self._url, journal.blobs)
+        self._runtime = Runtime(journal, self._clock, self._prices, self._tenant, sandboxes)
         return self._runtime
 
     async def __aexit__(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
 
+from holdfast.errors import UsageError
+from holdfast.sandbox.port import Backend, Posture
 from holdfast.sandbox.workspace import Workspace
-from holdfast.types import CallId, Effect, StreamId, ToolResult, ToolSpec, Wait
+from holdfast.types import CallId, Digest, Effect, StreamId, ToolResult, ToolSpec, Wait
 
-__all__ = ("Output", "Tool", "ToolContext", "ToolFailure")
+__all__ = ("Output", "Suspended", "Tool", "ToolContext", "ToolFailure")
 
 Output = ToolResult | Wait | Any
 """What a tool's function may return: text, anything that JSON can hold, a whole result, or a wait."""
@@ -28,6 +30,14 @@ class ToolFailure(Exception):
         self.code = code
 
 
+class Suspended(BaseException):
+    """Leaves a tool's function because a call it made has to wait; nothing but the gateway may keep it."""
+
+    def __init__(self, wait: Wait) -> None:
+        super().__init__(wait.prompt)
+        self.wait = wait
+
+
 class ToolContext(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What a running call may know of its surroundings; a parameter annotated with this type receives it."""
 
@@ -37,6 +47,25 @@ class ToolContext(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Idempotency key of this very call: the same after a crash, different in a fork."""
     workspace: Workspace | None = None
     """The folder the call may act in; None when the run was given none."""
+    backend: Backend | None = None
+    """What commands run in; None when the run was given no folder."""
+    stored: Callable[[Digest], Awaitable[bytes]] | None = None
+    """Reads what an earlier call gave back and was too long for the model, by the name the model was told."""
+    nest: Callable[[str, str], Awaitable[ToolResult]] | None = None
+
+    async def call(self, name: str, arguments: Mapping[str, Any] | None = None) -> ToolResult:
+        """Returns what another tool of the agent comes to, called as part of this call.
+
+        It passes the gateway as if the model had called it, and is written down below this call. When this call
+        runs again after a crash, the calls it made before are not: they are answered from the log, in the order in
+        which they were made. So a tool that calls others has to call the same ones again when it runs again.
+
+        Raises:
+            UsageError: this call is not part of a run.
+        """
+        if self.nest is None:
+            raise UsageError("a tool can call others only in a run: give it to an agent")
+        return await self.nest(name, msgspec.json.encode(arguments or {}).decode())
 
 
 class Tool(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +81,10 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     """
     run: Callable[[Any, ToolContext], Awaitable[Output]]
     """Does it. May be cancelled at any await."""
-    effect: Callable[[Any], Effect] | None = None
-    """The effect of one call, where it depends on the arguments; the spec's otherwise."""
+    effect: Callable[[Any, Posture], Effect] | None = None
+    """The effect of one call, where it depends on the arguments or on what isolates it; the spec's otherwise."""
+    check: Callable[[Any, ToolContext], Awaitable[Output | None]] | None = None
+    """Of a `checkable` effect: asks whether a call that was begun has happened. Returns what it came to, or None when
+    it did not happen; raises when that cannot be told."""
     touches: Callable[[Any], tuple[str, ...]] | None = None
     """The workspace paths one call may change; None when that cannot be told beforehand."""

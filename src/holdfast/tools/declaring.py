@@ -17,11 +17,12 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from operator import attrgetter
 from types import FunctionType
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 import msgspec
 
-from holdfast.errors import UndescribableTool
+from holdfast.errors import UndescribableTool, UsageError
+from holdfast.sandbox.port import Posture
 from holdfast.tools.binding import Tool, ToolContext
 from holdfast.tools.describing import Described, describe
 from holdfast.tools.docstrings import split_docstring
@@ -73,7 +74,9 @@ def tool(
     *,
     name: str | None = None,
     description: str | None = None,
-    effect: Effect | Outside | None = None,
+    effect: Effect | Outside | Callable[[Any, Posture], Effect] | None = None,
+    check: Callable[..., Any] | None = None,
+    settles: float = 0.0,
     touches: Callable[[Any], tuple[str, ...]] | None = None,
     timeout: float | None = None,
     max_output: int | None = None,
@@ -81,13 +84,15 @@ def tool(
 ) -> Callable[[Callable[P, R]], FunctionTool[P, R]]: ...
 
 
-def tool(
+def tool(  # noqa: PLR0913 - what an author may say of a tool, by name
     function: Callable[..., Any] | None = None,
     /,
     *,
     name: str | None = None,
     description: str | None = None,
-    effect: Effect | Outside | None = None,
+    effect: Effect | Outside | Callable[[Any, Posture], Effect] | None = None,
+    check: Callable[..., Any] | None = None,
+    settles: float = 0.0,
     touches: Callable[[Any], tuple[str, ...]] | None = None,
     timeout: float | None = None,
     max_output: int | None = None,
@@ -100,7 +105,13 @@ def tool(
         name: what the model calls it; the function's name otherwise.
         description: what the model reads; the docstring without its `Args:` otherwise.
         effect: what a call changes; one word stands for an effect outside the workspace alone. Without it a call
-            that was interrupted is never repeated by itself (`unsafe`).
+            that was interrupted is never repeated by itself (`unsafe`). Where it depends on the call, a function of
+            the arguments, as an object with an attribute for each, and of the posture of what isolates commands.
+        check: of a `checkable` effect, the function that asks whether a call has happened. It takes parameters of the
+            tool, by name, and a `ToolContext` if it wants one; it returns the result, or None when it did not happen,
+            and raises when that cannot be told.
+        settles: seconds after its start in which a call that was begun may still take effect; a `check` that finds
+            nothing is believed only after them.
         touches: the workspace paths a call with these arguments may change.
         timeout: seconds a call may take.
         max_output: characters of a result the model gets to read.
@@ -108,16 +119,22 @@ def tool(
 
     Raises:
         UndescribableTool: a parameter has no JSON Schema, or the name is none that providers take.
-        UsageError: the effect is none.
+        UsageError: the effect is none, or has no `check` where it needs one, or one where it needs none.
     """
     options: dict[str, Any] = {"description": description, "timeout": timeout, "max_output": max_output}
-    # What is no `Effect` is taken for a word, so that a wrong one is told which there are.
-    options["effect"] = effect if effect is None or isinstance(effect, Effect) else Effect(outside=effect)
+    judge = effect if effect is not None and not isinstance(effect, (str, Effect)) and callable(effect) else None
+    if judge is None:
+        # What is no `Effect` is taken for a word, so that a wrong one is told which there are.
+        options["effect"] = (
+            effect if effect is None or isinstance(effect, Effect) else Effect(outside=cast(Any, effect))
+        )
     options["reference"] = reference
+    options["settles"] = settles or None
     names = _local_names(sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
 
     def declare(function: Callable[..., Any]) -> FunctionTool[..., Any]:
-        return _declare(function, name or _name_of(function), names, touches, options)
+        made = _declare(function, name or _name_of(function), names, touches, options)
+        return _with_check(msgspec.structs.replace(made, effect=judge), check, names)
 
     return declare if function is None else declare(function)
 
@@ -156,6 +173,24 @@ def _declare(
         described=described,
         unbound=unbound,
     )
+
+
+def _with_check(
+    made: FunctionTool[..., Any], check: Callable[..., Any] | None, names: dict[str, Any]
+) -> FunctionTool[..., Any]:
+    """Returns the tool with the function that asks whether a call has happened, where one was given."""
+    name = made.spec.name
+    if check is None:
+        if made.spec.effect.outside == "checkable":
+            raise UsageError(f"tool {name!r} is checkable, but nobody can ask: give `check=`, a function that asks")
+        return made
+    if made.effect is None and made.spec.effect.outside != "checkable":
+        raise UsageError(f"tool {name!r} has a `check`, but its effect is not `checkable`: it would never be asked")
+    closure = _closure(check) if inspect.isfunction(check) else {}
+    described = describe(f"{name}: check", check, {}, {**names, **closure})
+    if foreign := sorted(set(described.arguments.__struct_fields__) - set(made.described.arguments.__struct_fields__)):
+        raise UndescribableTool(f"tool {name!r}: its check takes {foreign[0]!r}, which is no parameter of the tool")
+    return msgspec.structs.replace(made, check=_runner(check, described))
 
 
 def _runner(function: Callable[..., Any], described: Described) -> Callable[[Any, ToolContext], Awaitable[Any]]:

@@ -1,49 +1,60 @@
 """The one gateway for effects: every tool call of every kind passes these three functions.
 
-    admit     resolve -> repair -> validate                        no effect, may be done again
+    admit     resolve -> repair -> validate -> permit              no effect, may be done again
     protect   snapshot of what the call may change                 (the last stage of admission, done at its turn)
     perform   run it within its timeout                            the effect
     finish    bound the size                                       what the model gets to read
 
-Stages whose rooms are not built yet (authorisation, hooks, approval, budget, secrets, redaction) are absent; each
-gets its place in these lists when it comes, and nowhere else. A refusal is a result the model reads.
+Stages whose rooms are not built yet (authorisation, hooks, budget, secrets, redaction) are absent; each gets its place
+in these lists when it comes, and nowhere else. A refusal is a result the model reads. After a crash `ask` finds out
+whether a checkable call has happened, `restore` puts files back, and `changed` says what became of them.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Container, Iterable
 from functools import partial
 from typing import Any, final
 
 import msgspec
 
 from holdfast.errors import Fenced, HoldfastError, PathEscape
+from holdfast.flow.clock import Clock, SystemClock
 from holdfast.journal.owning import Pen
-from holdfast.sandbox import snapshots
-from holdfast.sandbox.workspace import Workspace
+from holdfast.sandbox.environment import OWNER
+from holdfast.sandbox.port import Posture
+from holdfast.sandbox.sandbox import Sandbox
+from holdfast.sandbox.snapshots.differences import unified
 from holdfast.storage.blobs import BlobStore
-from holdfast.tools.binding import Output, Tool, ToolContext, ToolFailure
+from holdfast.tools.binding import Suspended, Tool, ToolContext, ToolFailure
+from holdfast.tools.permitting import Rules, bound_to, judge
 from holdfast.tools.repairing import repair_json
+from holdfast.tools.results import Refused, bounded, broken, failure, refusal, shaped, shown, unasked
 from holdfast.types import (
+    Digest,
     Effect,
     SnapshotRef,
     StreamId,
     ToolCall,
-    ToolError,
     ToolResult,
     ToolSpec,
     Wait,
     tenant_of,
 )
 
-__all__ = ("Admitted", "Gateway", "Refused", "canceled", "refusal", "unknown_outcome")
+__all__ = ("Admitted", "Gateway", "Nest")
 
+Nest = Callable[[str, str], Awaitable[ToolResult]]
+"""Makes a call of another tool, by its name and its arguments' JSON, on behalf of a running one."""
 
-class Refused(msgspec.Struct, frozen=True, gc=False):
-    """A call that must not run, and why, as the model reads it."""
-
-    result: ToolResult
+_NOWHERE = Posture("none")
+_PROMPT = 2_000
+"""Characters of a call that a person who is asked gets to read at once."""
+_CHECK_SECONDS = 60.0
+"""Seconds within which a tool without a timeout has to say whether a call has happened."""
+_DIFF = 8_000
+"""Characters of the changes of files that the model gets to read when an outcome is unknown."""
 
 
 class Admitted(msgspec.Struct, frozen=True):
@@ -56,40 +67,86 @@ class Admitted(msgspec.Struct, frozen=True):
     key: str
     """Idempotency key: of this call for ever, whoever runs it."""
     snapshot: SnapshotRef | None = None
+    unsaved: str = ""
+    """Why there is no snapshot of files that it may change."""
 
 
 @final
 class Gateway:
     """The tools of one run, and the place they act in."""
 
-    __slots__ = ("_blobs", "_pen", "_stream", "_tools", "_workspace")
+    __slots__ = ("_blobs", "_clock", "_pen", "_rules", "_sandbox", "_stream", "_tools")
 
     def __init__(
-        self, tools: Iterable[Tool], *, stream: StreamId, workspace: Workspace | None, blobs: BlobStore
+        self,
+        tools: Iterable[Tool],
+        *,
+        stream: StreamId,
+        sandbox: Sandbox | None,
+        blobs: BlobStore,
+        rules: Rules | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._tools = {tool.spec.name: tool for tool in tools}
         self._stream = stream
-        self._workspace = workspace
+        self._sandbox = sandbox
         self._blobs = blobs
+        self._rules = rules or Rules()
+        self._clock = clock or SystemClock()
         self._pen: Pen | None = None
 
     def attach(self, pen: Pen) -> None:
         """Ties every effect to the attempt of that pen: a process that lost its session touches nothing more."""
         self._pen = pen
-        if self._workspace is not None:
-            self._workspace.guard = partial(_ensure_held, pen, asyncio.get_running_loop())
+        if self._sandbox is not None:
+            workspace = self._sandbox.workspace
+            workspace.guard = partial(_ensure_held, pen, asyncio.get_running_loop())
+            workspace.env[OWNER] = f"{self._owner}#{pen.epoch}"
+
+    async def fence(self) -> int:
+        """Kills what an earlier owner's commands left running, and returns how many processes that were."""
+        if self._sandbox is None or self._pen is None:
+            return 0
+        return await self._sandbox.backend.attach(self._owner, self._pen.epoch)
+
+    @property
+    def _owner(self) -> str:
+        return f"{self._sandbox.store}{self._stream}" if self._sandbox else self._stream
 
     @property
     def specs(self) -> tuple[ToolSpec, ...]:
         """What the model is told of."""
         return tuple(tool.spec for tool in self._tools.values())
 
-    def admit(self, call: ToolCall, name: str, *, cut: bool = False) -> Admitted | Refused:
-        """Returns the call ready to run, or why it must not.
+    @property
+    def posture(self) -> Posture:
+        """What isolates the commands of this run."""
+        return _NOWHERE if self._sandbox is None else self._sandbox.backend.posture
+
+    # ---- admit --------------------------------------------------------------------------------------------
+
+    def admit(
+        self,
+        call: ToolCall,
+        name: str,
+        *,
+        cut: bool = False,
+        approved: Container[Digest] = (),
+        always: Container[str] = (),
+    ) -> Admitted | Refused | Wait:
+        """Returns the call ready to run, or why it must not, or that a person has to be asked first.
 
         `name` tells the call from every other of its session; `cut` says that the model was stopped by its length
-        cap, so that damaged arguments may be half of what it meant.
+        cap, so that damaged arguments may be half of what it meant. `approved` is what a person allowed once,
+        `always` the tools a person allowed for good.
         """
+        prepared = self.prepare(call, name, cut=cut)
+        if self._rules.mode == "auto" or isinstance(prepared, Refused):
+            return prepared
+        return self._permit(prepared, name, approved, always)
+
+    def prepare(self, call: ToolCall, name: str, *, cut: bool = False) -> Admitted | Refused:
+        """Returns the call ready to run as far as the call itself goes: nobody is asked whether it may."""
         tool = self._tools.get(call.name)
         if tool is None:
             known = ", ".join(sorted(self._tools)) or "none"
@@ -102,22 +159,58 @@ class Gateway:
             )
             return refusal(hint, "invalid_input", "tool_invalid_input")
         try:
-            effect = tool.effect(arguments) if tool.effect else tool.spec.effect
+            effect = tool.effect(arguments, self.posture) if tool.effect else tool.spec.effect
         except Exception as error:  # noqa: BLE001 - boundary: a tool call; this is its author's function, too
             return _raised(call.name, "effect", error)
+        if self._rules.effects and (known_better := self._rules.effects.get(call.name)) is not None:
+            effect = Effect(effect.workspace, known_better)
         return Admitted(call, tool, arguments, effect, f"{self._stream}/{name}")
 
-    async def protect(self, admitted: Admitted) -> Admitted | Refused:
-        """Returns the call with a snapshot of the files it may change, where that can be told beforehand."""
-        touches = admitted.tool.touches
-        if not admitted.effect.workspace or touches is None or self._workspace is None:
+    def _permit(
+        self, admitted: Admitted, name: str, approved: Container[Digest], always: Container[str]
+    ) -> Admitted | Refused | Wait:
+        call, rules = admitted.call, self._rules
+        verdict = judge(rules.mode, admitted.effect)
+        if verdict == "deny":
+            text = (
+                f"Denied: this run is read-only, and {call.name!r} may change something. Look, and say what to change."
+            )
+            return refusal(text, "permission_denied", "tool_mode_read_only", denied=True)
+        if verdict == "allow" or call.name in always:
             return admitted
+        digest = bound_to(name, call, admitted.tool.spec, rules.mode, admitted.effect)
+        if digest in approved:
+            return admitted
+        if rules.unattended:
+            text = (
+                f"Denied: {call.name!r} needs a person's word here, and nobody can be asked. Do without it, or say "
+                "what should be run."
+            )
+            return refusal(text, "permission_denied", "tool_approval_required", denied=True)
+        asked = call.arguments if len(call.arguments) <= _PROMPT else f"{call.arguments[:_PROMPT]}…"
+        token = f"approval:{name}:{digest[-12:]}"
+        return Wait(token, "approval", prompt=f"{call.name} {asked}", subject=call.name, digest=digest)
+
+    async def protect(self, admitted: Admitted) -> Admitted | Refused:
+        """Returns the call with a snapshot of the files it may change: of those it names, or of the whole workspace.
+
+        A workspace that is too large to be kept whole is no reason not to work in it: then the call says that
+        nothing was saved.
+        """
+        sandbox, touches = self._sandbox, admitted.tool.touches
+        if not admitted.effect.workspace or sandbox is None:
+            return admitted
+        if touches is None:
+            try:
+                return msgspec.structs.replace(admitted, snapshot=await sandbox.snapshots.capture(sandbox.workspace))
+            except (HoldfastError, OSError) as error:
+                return msgspec.structs.replace(admitted, unsaved=str(error))
         try:
             paths = touches(admitted.arguments)
         except Exception as error:  # noqa: BLE001 - boundary: a tool call, as above
             return _raised(admitted.call.name, "touches", error)
         try:
-            snapshot = await snapshots.take(self._workspace, paths, self._blobs, tenant_of(self._stream))
+            snapshot = await sandbox.snapshots.capture(sandbox.workspace, paths)
         except PathEscape as error:
             return refusal(str(error), "permission_denied", "tool_permission_denied", denied=True)
         except (HoldfastError, OSError) as error:
@@ -126,47 +219,182 @@ class Gateway:
             )
         return msgspec.structs.replace(admitted, snapshot=snapshot)
 
-    async def restore(self, snapshot: SnapshotRef) -> None:
-        """Puts the files of a snapshot back."""
-        if self._workspace is not None:
-            await snapshots.restore(self._workspace, snapshot, self._blobs, tenant_of(self._stream))
+    # ---- files --------------------------------------------------------------------------------------------
 
-    async def perform(self, admitted: Admitted) -> ToolResult | Wait:
+    async def capture(self) -> SnapshotRef | None:
+        """Returns how the whole workspace is; None when there is none, or it cannot be kept."""
+        if self._sandbox is None:
+            return None
+        try:
+            return await self._sandbox.snapshots.capture(self._sandbox.workspace)
+        except (HoldfastError, OSError):
+            return None
+
+    async def restore(self, snapshot: SnapshotRef) -> None:
+        """Puts the files of a snapshot back.
+
+        Raises:
+            SandboxError, OSError: it cannot be done; what was put back by then stays.
+        """
+        if self._sandbox is not None:
+            await self._sandbox.snapshots.restore(self._sandbox.workspace, snapshot)
+
+    async def changed(self, snapshot: SnapshotRef) -> str:
+        """Returns what is different from a snapshot now, in words the model reads; empty when that cannot be told."""
+        if self._sandbox is None:
+            return ""
+        store, workspace = self._sandbox.snapshots, self._sandbox.workspace
+        try:
+            changes = await store.changes(workspace, snapshot)
+            text = await unified(store, workspace, changes, snapshot, limit=_DIFF)
+        except (HoldfastError, OSError):
+            return ""
+        return f"Files that changed since it began:\n{text}" if text else "No file changed since it began."
+
+    # ---- perform ------------------------------------------------------------------------------------------
+
+    async def perform(self, admitted: Admitted, nest: Nest | None = None) -> ToolResult | Wait:
         """Returns what the call came to; its failures come back as results too.
+
+        A checkable call that fails is asked about at once: it may have happened all the same.
 
         Raises:
             asyncio.CancelledError: the run wants it to stop.
             Fenced: the session has another owner, and nothing more was done.
         """
-        tool, call = admitted.tool, admitted.call
         if self._pen is not None:
             await self._pen.hold()
-        context = ToolContext(call_id=call.id, stream=self._stream, key=admitted.key, workspace=self._workspace)
+        began = self._clock.now()
+        context = self._context(admitted, nest)
+        outcome = await _run(admitted, context)
+        if (
+            admitted.effect.outside != "checkable"
+            or not isinstance(outcome, ToolResult)
+            or not _may_have_acted(outcome)
+        ):
+            return outcome
         try:
-            if tool.spec.timeout is None:
-                return _shaped(await tool.run(admitted.arguments, context))
-            return await _timed(tool, tool.spec.timeout, admitted.arguments, context)
+            return await self.ask(admitted, began) or outcome
+        except LookupError as error:
+            return unasked(admitted.call.name, outcome.content, str(error))
+
+    def _context(self, admitted: Admitted, nest: Nest | None = None) -> ToolContext:
+        sandbox = self._sandbox
+        return ToolContext(
+            call_id=admitted.call.id,
+            stream=self._stream,
+            key=admitted.key,
+            workspace=None if sandbox is None else sandbox.workspace,
+            backend=None if sandbox is None else sandbox.backend,
+            stored=self._stored,
+            nest=nest,
+        )
+
+    async def _stored(self, digest: Digest) -> bytes:
+        return await self._blobs.get(tenant_of(self._stream), digest)
+
+    async def ask(self, admitted: Admitted, began: int) -> ToolResult | None:
+        """Returns what a checkable call came to that began then (µs UTC); None when it certainly did not happen.
+
+        Raises:
+            LookupError: nobody can tell; says why.
+        """
+        check = admitted.tool.check
+        if check is None:
+            raise LookupError("the tool has nobody to ask")
+        context = self._context(admitted)
+        found = await self._checked(check, admitted, context)
+        left = began / 1e6 + admitted.tool.spec.settles - self._clock.now() / 1e6
+        if found is None and left > 0:  # it may be on its way still
+            await self._clock.sleep(left)
+            found = await self._checked(check, admitted, context)
+        return found
+
+    async def _checked(
+        self, check: Callable[[Any, ToolContext], Awaitable[Any]], admitted: Admitted, context: ToolContext
+    ) -> ToolResult | None:
+        try:
+            async with asyncio.timeout(admitted.tool.spec.timeout or _CHECK_SECONDS):
+                found = await check(admitted.arguments, context)
+            result = None if found is None else shaped(found)
         except Fenced:
             raise
-        except PathEscape as error:
-            return ToolResult(str(error), _failure("permission_denied"))
-        except ToolFailure as error:
-            return ToolResult(str(error), _failure(str(error.code)), _shown(error.metadata))
         except asyncio.CancelledError as error:
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise
-            return _broken(call.name, error)  # nobody cancelled the call: something it awaited was cancelled
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - boundary: a tool call; whatever its author did wrong, the model reads
-            return _broken(call.name, error)
+            raise LookupError(f"{type(error).__name__}: {error}") from error
+        except (Exception, SystemExit) as error:
+            raise LookupError(f"{type(error).__name__}: {error}") from error
+        if isinstance(result, Wait):
+            raise LookupError("it wants to wait")
+        return result
 
-    def finish(self, admitted: Admitted, raw: ToolResult) -> ToolResult:
-        """Returns the result as the model reads it: valid text, and no more of it than the tool may give."""
-        content, limit = raw.content, admitted.tool.spec.max_output
+    # ---- finish -------------------------------------------------------------------------------------------
+
+    async def finish(self, admitted: Admitted, raw: ToolResult) -> ToolResult:
+        """Returns the result as the model reads it: valid text, and no more of it than the tool may give.
+
+        All of a longer one is kept as a blob, where there is a tool that can read it.
+        """
+        content, limit, stored = raw.content, admitted.tool.spec.max_output, raw.stored
         if len(content) > limit:
-            content = _bounded(content, limit)
+            advice = "ask for less at a time"
+            if "read" in self._tools:
+                stored = await self._blobs.put(tenant_of(self._stream), content.encode("utf-8", "replace"))
+                advice = f'read it all, a piece at a time, with read(path="blob:{stored}")'
+            content = bounded(content, limit, advice)
         if not content.isascii():
             content = content.encode("utf-8", "replace").decode()  # a lone surrogate cannot be written down
-        return raw if content is raw.content else msgspec.structs.replace(raw, content=content)
+        return raw if content is raw.content else msgspec.structs.replace(raw, content=content, stored=stored)
+
+
+async def _run(admitted: Admitted, context: ToolContext) -> ToolResult | Wait:
+    tool = admitted.tool
+    try:
+        if tool.spec.timeout is None:
+            return shaped(await tool.run(admitted.arguments, context))
+        return await _timed(tool, tool.spec.timeout, admitted.arguments, context)
+    except Suspended as suspended:
+        return suspended.wait
+    except Fenced:
+        raise
+    except asyncio.CancelledError as error:
+        if (task := asyncio.current_task()) is not None and task.cancelling():
+            raise
+        return broken(admitted.call.name, error)  # nobody cancelled the call: something it awaited was cancelled
+    except (Exception, SystemExit, BaseExceptionGroup) as error:  # noqa: BLE001 - boundary: a tool call; whatever its author did wrong, the model reads
+        return _failed(admitted.call.name, error)
+
+
+def _failed(name: str, error: BaseException) -> ToolResult | Wait:
+    match error:
+        case PathEscape():
+            return ToolResult(str(error), failure("permission_denied"))
+        case ToolFailure():
+            return ToolResult(str(error), failure(str(error.code)), shown(error.metadata))
+        case BaseExceptionGroup():
+            if (wait := _suspended(error)) is not None:
+                return wait
+            if not isinstance(error, Exception):
+                raise error
+        case _:
+            pass
+    return broken(name, error)
+
+
+def _may_have_acted(outcome: ToolResult) -> bool:
+    """Whether a call that failed may have taken effect all the same; what it refused itself has not."""
+    return outcome.error is not None and outcome.error.code in ("execution_failed", "timeout")
+
+
+def _suspended(errors: BaseExceptionGroup[BaseException]) -> Wait | None:
+    """Returns what a group of tasks of a tool was left for, if it was left because one of its calls waits."""
+    while (inner := errors.subgroup(Suspended)) is not None:
+        for error in inner.exceptions:
+            if isinstance(error, Suspended):
+                return error.wait
+        errors = inner.exceptions[0]  # pyright: ignore[reportAssignmentType] - a group holds groups or leaves
+    return None
 
 
 def _ensure_held(pen: Pen, loop: asyncio.AbstractEventLoop) -> None:
@@ -179,31 +407,12 @@ async def _timed(tool: Tool, seconds: float, arguments: Any, context: ToolContex
     scope = asyncio.timeout(seconds)
     try:
         async with scope:
-            return _shaped(await tool.run(arguments, context))
+            return shaped(await tool.run(arguments, context))
     except TimeoutError:
         if not scope.expired():
             raise
         text = f"{tool.spec.name!r} did not finish within {seconds:g} s and was stopped."
-        return ToolResult(text, _failure("timeout"))
-
-
-def refusal(text: str, code: str, reason: str, *, denied: bool = False) -> Refused:
-    """Returns a refusal in the words the model reads."""
-    return Refused(ToolResult(text, ToolError(code, reason, "denied" if denied else "error")))
-
-
-def canceled(why: str) -> ToolResult:
-    """Returns the result of a call that was stopped or never begun."""
-    return ToolResult(f"Canceled: {why}.", ToolError("canceled", "tool_execution_canceled"))
-
-
-def unknown_outcome(name: str) -> ToolResult:
-    """Returns the result of a call that may or may not have happened."""
-    text = (
-        f"Outcome unknown: the process died while {name!r} was running. It was not run again, because doing it twice "
-        "might do harm. Check what it did before you decide."
-    )
-    return ToolResult(text, ToolError("execution_failed", "outcome_unknown"))
+        return ToolResult(text, failure("timeout"))
 
 
 def _parse(tool: Tool, text: str, *, cut: bool) -> Any:
@@ -218,63 +427,6 @@ def _parse(tool: Tool, text: str, *, cut: bool) -> Any:
         return tool.parse(repaired.encode("utf-8", "replace"))
 
 
-def _failure(code: str) -> ToolError:
-    reasons = {
-        "timeout": "tool_execution_timeout",
-        "invalid_input": "tool_invalid_input",
-        "permission_denied": "tool_permission_denied",
-        "canceled": "tool_execution_canceled",
-    }
-    status = "denied" if code == "permission_denied" else "error"
-    return ToolError(code, reasons.get(code, "tool_backend_failure"), status, retryable=code == "timeout")
-
-
 def _raised(name: str, function: str, error: Exception) -> Refused:
     text = f"The {function!r} function of {name!r} failed, so it was not run: {type(error).__name__}: {error}"
     return refusal(text, "execution_failed", "tool_backend_failure")
-
-
-def _broken(name: str, error: BaseException) -> ToolResult:
-    return ToolResult(f"{name!r} failed: {type(error).__name__}: {error}", _failure("execution_failed"))
-
-
-def _shaped(raw: Output) -> ToolResult | Wait:
-    if isinstance(raw, Wait):
-        return msgspec.json.decode(msgspec.json.encode(raw), type=Wait)  # what cannot be read again must not be logged
-    if not isinstance(raw, ToolResult):
-        return ToolResult(_as_text(raw))
-    content = _as_text(raw.content)
-    if content is raw.content and raw.error is None and raw.metadata == {}:
-        return raw
-    shaped = msgspec.structs.replace(raw, content=content, metadata=_shown(raw.metadata))
-    return msgspec.json.decode(msgspec.json.encode(shaped), type=ToolResult)  # as above
-
-
-def _shown(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Returns metadata as the log can hold it; what JSON has no word for is left out, all of it."""
-    try:
-        return msgspec.json.decode(msgspec.json.encode(metadata, enc_hook=_pydantic), type=dict[str, Any])
-    except (msgspec.MsgspecError, TypeError, ValueError, NotImplementedError, RecursionError):
-        return {}
-
-
-def _as_text(raw: object) -> str:
-    if isinstance(raw, str):
-        return raw
-    if isinstance(raw, (bytes, bytearray)):
-        return f"[{len(raw)} bytes of binary data, not shown: return text, or write a file and return its path]"
-    return msgspec.json.encode(raw, enc_hook=_pydantic).decode()
-
-
-def _pydantic(value: object) -> object:
-    dump = getattr(value, "model_dump", None)
-    if dump is None:
-        raise NotImplementedError(f"a tool returned {type(value).__name__}, which JSON cannot hold")
-    return dump(mode="json")
-
-
-def _bounded(text: str, limit: int) -> str:
-    head, tail = limit * 2 // 3, limit // 3
-    left_out = len(text) - head - tail
-    note = f"\n[... {left_out} of {len(text)} characters left out; ask for less at a time ...]\n"
-    return text[:head] + note + text[len(text) - tail :]

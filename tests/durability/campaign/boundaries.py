@@ -195,9 +195,9 @@ def _watch_model(reach: Reach) -> None:
 def _watch_tools(reach: Reach) -> None:
     perform = Gateway.perform
 
-    async def watched(gateway: Gateway, admitted: Any) -> Any:
+    async def watched(gateway: Gateway, admitted: Any, *rest: Any) -> Any:
         reach("effect: before", admitted.call.name)
-        outcome = await perform(gateway, admitted)
+        outcome = await perform(gateway, admitted, *rest)
         reach("effect: after", admitted.call.name)
         return outcome
 

@@ -27,7 +27,7 @@ from holdfast import Agent, Runtime
 from holdfast.errors import HoldfastError
 from holdfast.flow.clock import Clock, SystemClock, Timer
 from holdfast.tools.resolving import find_tool
-from holdfast.types import stream_id
+from holdfast.types import Outside, stream_id
 
 __all__ = ("KEY", "PATIENCE", "SESSION", "Order", "Outcome", "Shift", "perform")
 
@@ -55,6 +55,10 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     follow_up: str = FOLLOW_UP
     tools: tuple[str, ...] = TOOLS
     """Names of built-in ones, or references."""
+    effects: dict[str, Outside] = {}
+    """What calls of a tool do outside the workspace, by its name, where the one who starts the run knows better."""
+    environment: dict[str, str] = {}
+    """Variables for the functions of tools."""
     retry: bool = False
     """Whether the one who started it and got no answer starts it again, instead of resuming it."""
 
@@ -130,6 +134,7 @@ def perform(order: Order, together: Barrier | None = None) -> None:
     """Does it; with a barrier, the session is touched when everybody else is about to."""
     os.environ["OPENAI_BASE_URL"] = order.server
     os.environ["OPENAI_API_KEY"] = "scripted"
+    os.environ.update(order.environment)
     Boundaries(order.record, order.at, partial(_freeze, order.store) if order.freeze else None).install()
     try:
         outcome = asyncio.run(_run(order, together))
@@ -159,7 +164,9 @@ async def _run(order: Order, together: Barrier | None) -> Outcome:
         if order.retry or await runtime.journal.head(stream_id("local", SESSION)) is None:
             tools = [find_tool(name) if ":" in name else name for name in order.tools]
             agent = Agent(f"openai/{order.model}", instructions="You keep books.", tools=tools)
-            run = await runtime.start(agent, order.prompt, session=SESSION, workspace=order.workspace, key=KEY)
+            run = await runtime.start(
+                agent, order.prompt, session=SESSION, workspace=order.workspace, effects=order.effects, key=KEY
+            )
         else:
             run = await runtime.resume(SESSION)
         if order.follow_up:

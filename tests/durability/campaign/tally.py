@@ -26,8 +26,6 @@ __all__ = ("CAMPAIGN", "Tally")
 CAMPAIGN = os.environ.get("HOLDFAST_CAMPAIGN") == "1"
 """Whether this is the long campaign, and not the slice of it that every test run plays."""
 _RESULTS = Path("campaign-results")
-_AT_ONCE = 1
-"""Trials that are played at once: their processes wait for the disk most of the time."""
 
 T = TypeVar("T")
 
@@ -49,8 +47,8 @@ class Tally:
         self._began = time.monotonic()
         self._lock = threading.Lock()
 
-    def play(self, trials: Iterable[T], play: Callable[[T], None]) -> None:
-        """Plays every one of them, some at once; a trial that raises is a mismatch."""
+    def play(self, trials: Iterable[T], play: Callable[[T], None], at_once: int = 1) -> None:
+        """Plays every one of them, so many at once; a trial that raises is a mismatch."""
 
         def played(each: T) -> None:
             try:
@@ -59,7 +57,7 @@ class Tally:
                 with self._lock:
                     self.mismatches.append(f"{each}: {traceback.format_exc(limit=-3)}")
 
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
+        with ThreadPoolExecutor(at_once) as pool:
             for number, _ in enumerate(pool.map(played, trials), 1):
                 if CAMPAIGN and number % 50 == 0:
                     self._say(f"  {self}")
@@ -74,7 +72,7 @@ class Tally:
             self.counts["runs"] += 1
             self.counts["kills"] += trial.kills
             self.counts["resumes"] += trial.processes - 1
-            if len(trial.requests) >= STEPS:  # it is the job, and not one of the short runs
+            if trial.model.startswith("job-") and len(trial.requests) >= STEPS:
                 self.lost[len(trial.requests) - STEPS] += 1
             self.mismatches += [f"{trial.model}: {problem}; {trial.story}" for problem in problems]
         if not problems:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from holdfast.engine.attempt import Attempt
+from holdfast.engine.doing.nesting import Nesting
 from holdfast.engine.events import ToolFinished, ToolStarted, ToolWaiting
 from holdfast.errors import Fenced
-from holdfast.tools.gateway import Admitted, Gateway, Refused, canceled
+from holdfast.tools.gateway import Admitted, Gateway
+from holdfast.tools.results import Refused, canceled
 from holdfast.types import ToolCall, ToolResult, Wait
 
 __all__ = ("AT_ONCE", "close_calls", "perform_calls")
@@ -23,15 +27,18 @@ async def perform_calls(attempt: Attempt, calls: Sequence[ToolCall]) -> None:
 
     Calls that may change the workspace run one after another, in the model's order, each behind a barrier and a
     snapshot of its own; the others overlap with them and with each other, up to `AT_ONCE` of them, and begin in the
-    model's order.
+    model's order. One that a person has to allow waits without holding the others up.
     """
-    gateway = (await attempt.bindings()).tools
+    gateway, state = (await attempt.bindings()).tools, attempt.state
     writers: list[Admitted] = []
     others: list[Admitted] = []
     for call in calls:
-        verdict = gateway.admit(call, f"{attempt.state.turn}/{call.id}", cut=attempt.state.cut)
+        name = f"{state.turn}/{call.id}"
+        verdict = gateway.admit(call, name, cut=state.cut, approved=state.approvals, always=state.always)
         if isinstance(verdict, Refused):
             attempt.write(ToolFinished(call.id, verdict.result))
+        elif isinstance(verdict, Wait):
+            attempt.write(ToolWaiting(call.id, verdict))
         else:
             (writers if verdict.effect.workspace else others).append(verdict)
     for admitted in others:
@@ -76,30 +83,34 @@ async def _as_they_come(attempt: Attempt, gateway: Gateway, waiting: Iterator[Ad
 
 
 async def _in_turn(attempt: Attempt, gateway: Gateway, writers: Sequence[Admitted]) -> None:
+    posture = gateway.posture.digest
     for admitted in writers:
-        protected = await gateway.protect(admitted)
-        if isinstance(protected, Refused):
-            attempt.write(ToolFinished(admitted.call.id, protected.result))
-            continue
-        attempt.write(ToolStarted(admitted.call.id, protected.effect, protected.snapshot))
-        await attempt.pen.sync()  # barrier: from here on files may differ from their snapshot
-        await _one(attempt, gateway, protected)
+        async with attempt.files:  # calls that other calls make may change files, too
+            protected = await gateway.protect(admitted)
+            if isinstance(protected, Refused):
+                attempt.write(ToolFinished(admitted.call.id, protected.result))
+                continue
+            started = ToolStarted(admitted.call.id, protected.effect, protected.snapshot, posture)
+            attempt.write(msgspec.structs.replace(started, unsaved=protected.unsaved) if protected.unsaved else started)
+            await attempt.pen.sync()  # barrier: from here on files may differ from their snapshot
+            await _one(attempt, gateway, protected)
 
 
 async def _one(attempt: Attempt, gateway: Gateway, admitted: Admitted) -> None:
     began = attempt.clock.monotonic()
-    outcome = await gateway.perform(admitted)
+    with Nesting(attempt, gateway, admitted) as nest:
+        outcome = await gateway.perform(admitted, nest)
     if isinstance(outcome, Wait):
         attempt.write(ToolWaiting(admitted.call.id, outcome))
         return
     duration = int((attempt.clock.monotonic() - began) * 1e6)
-    attempt.write(ToolFinished(admitted.call.id, gateway.finish(admitted, outcome), duration))
+    attempt.write(ToolFinished(admitted.call.id, await gateway.finish(admitted, outcome), duration))
     attempt.pen.flush()  # no barrier, but the sooner this is durable the less a crash leaves unknown
 
 
 def close_calls(attempt: Attempt, why: str) -> None:
     """Gives every call that has no result one that says it was canceled."""
     result: ToolResult = canceled(why)
-    for call in list(attempt.state.calls.values()):
+    for call in (*attempt.state.nested.values(), *attempt.state.calls.values()):
         if call.result is None:
             attempt.write(ToolFinished(call.call.id, result))

@@ -1,0 +1,109 @@
+"""What becomes of what was under way when the previous owner of a session stopped.
+
+The order matters. First nothing of the previous owner may act any more: its commands are killed. Then each call that
+began and has no result is dealt with, the inner ones of calls that call others first, so that the outer one finds
+their results when it runs again.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from holdfast.engine.attempt import Attempt
+from holdfast.engine.events import CallReopened, ModelFailed, ToolFinished
+from holdfast.engine.state import Call
+from holdfast.errors import SandboxError, UsageError
+from holdfast.tools.gateway import Admitted, Gateway
+from holdfast.tools.results import unknown_outcome
+from holdfast.types import Effect, SnapshotRef, ToolResult
+
+__all__ = ("files_left", "recover")
+
+
+async def recover(attempt: Attempt) -> None:
+    """Brings a session with an open run to where the loop can go on.
+
+    Raises:
+        UsageError: this process has not got what the run acts through; unless somebody wants its end, which needs none
+            of it, and gives calls that were under way their results.
+    """
+    state = attempt.state
+    if attempt.run.reserved_tokens or attempt.run.reserved_cost:
+        attempt.write(ModelFailed("lost", "the process died during the call"))
+    begun = [call for call in (*reversed(state.nested.values()), *state.calls.values()) if _under_way(call)]
+    if not begun:
+        return
+    try:
+        gateway = (await attempt.bindings()).tools
+    except UsageError:
+        if any(mail.kind == "abort" for mail in attempt.pen.first_mail):
+            return
+        raise
+    await gateway.fence()
+    for call in begun:
+        await _settle(attempt, gateway, call)
+
+
+def _under_way(call: Call) -> bool:
+    return call.started is not None and call.result is None and call.wait is None
+
+
+async def _settle(attempt: Attempt, gateway: Gateway, call: Call) -> None:
+    """Gives a call that was under way its result, or lets it run again."""
+    assert call.started is not None
+    effect, snapshot = call.started.effect, call.started.snapshot
+    repeatable = effect.outside in ("none", "keyed")
+    if effect.outside == "checkable":
+        try:
+            result = await _asked(attempt, gateway, call)
+        except LookupError:
+            pass
+        else:
+            if result is not None:
+                attempt.write(ToolFinished(call.call.id, await _with_files(gateway, result, effect, snapshot)))
+                return
+            repeatable = True
+    if repeatable and (snapshot is not None or not effect.workspace) and await _put_back(gateway, snapshot):
+        attempt.write(CallReopened(call.call.id))
+        return
+    files = await gateway.changed(snapshot) if snapshot is not None else ""
+    attempt.write(ToolFinished(call.call.id, unknown_outcome(call.call.name, files)))
+
+
+async def _asked(attempt: Attempt, gateway: Gateway, call: Call) -> ToolResult | None:
+    """Returns what a checkable call came to; None when it did not happen; raises LookupError when nobody can tell."""
+    prepared = gateway.prepare(call.call, f"{attempt.state.turn}/{call.call.id}")
+    if not isinstance(prepared, Admitted):
+        raise LookupError("the tool is not what it was")
+    with attempt.interruptible() as scope:
+        found = await gateway.ask(prepared, call.started_at)
+        return None if found is None else await gateway.finish(prepared, found)
+    assert scope.interrupted
+    raise LookupError("the run was stopped first")
+
+
+async def _with_files(gateway: Gateway, result: ToolResult, effect: Effect, snapshot: SnapshotRef | None) -> ToolResult:
+    """Returns the result of a call that happened outside, with a word on files it may have left half-written."""
+    if not effect.workspace:
+        return result
+    files = await gateway.changed(snapshot) if snapshot is not None else ""
+    note = "The process died before this call returned: its files may not be what they would have been."
+    return msgspec.structs.replace(result, content=f"{result.content}\n\n{note} {files}".rstrip())
+
+
+async def _put_back(gateway: Gateway, snapshot: SnapshotRef | None) -> bool:
+    if snapshot is None:
+        return True
+    try:
+        await gateway.restore(snapshot)
+    except (SandboxError, OSError):
+        return False
+    return True
+
+
+async def files_left(attempt: Attempt) -> SnapshotRef | None:
+    """Returns how the run leaves the workspace, where its files were kept before."""
+    try:
+        return await (await attempt.bindings()).tools.capture()
+    except UsageError:
+        return None  # a run that was not ours to go on with is ended all the same

@@ -1,0 +1,130 @@
+"""How the files of a session were at one of its events: which snapshots say so, and in what order.
+
+The log holds, for each call that may change files, how they were just before it: all of them, or those it names. So
+the files at event N are, path by path, what the first call after N that names the path found there; for the other
+paths, what the first whole snapshot after N holds; and where there is none, what is there now. A call that was open at
+N counts as not begun: in a branch it never happened.
+
+Changes that nobody told the log of (a person's editor) are seen by whole snapshots only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import final
+
+import msgspec
+
+from holdfast.engine.events import CallReopened, Forked, Rewound, RunFinished, RunStarted, ToolFinished, ToolStarted
+from holdfast.errors import SandboxError
+from holdfast.types import CallId, Event, SnapshotRef
+
+__all__ = ("Layers", "files_at")
+
+
+class Layers(msgspec.Struct, frozen=True):
+    """What to put back, in this order, to have the files as they were."""
+
+    workspace: str = ""
+    """The folder, in a fork its own; empty when the session had none, and got none later."""
+    snapshots: tuple[SnapshotRef, ...] = ()
+    """A whole one first, if there is one; each later one lies over what came before."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether the snapshots say everything; otherwise they lie over the files as they are now."""
+        return bool(self.snapshots) and self.snapshots[0].whole
+
+
+def files_at(events: Iterable[Event], at: int) -> Layers:
+    """Returns how the files were at event `at` of a log that is given from its beginning.
+
+    Raises:
+        SandboxError: a call after `at` may have changed files of which nothing was kept.
+    """
+    search = _Search(at)
+    for event in events:
+        if event.seq > at and not search.passed:
+            search.cross()
+        if search.full or search.see(event):
+            break
+    else:
+        search.cross()
+    return Layers(search.workspace, tuple(reversed(search.layers)))
+
+
+@final
+class _Search:
+    def __init__(self, at: int) -> None:
+        self.at = at
+        self.workspace = ""
+        self.layers: list[SnapshotRef] = []
+        self.open: dict[CallId, Event] = {}
+        self.passed = False
+
+    @property
+    def full(self) -> bool:
+        return bool(self.layers) and self.layers[-1].whole
+
+    def cross(self) -> None:
+        """Takes in what was under way when `at` was reached."""
+        if not self.passed:
+            self.passed = True
+            for event in self.open.values():
+                if not self.full:
+                    self._started(event)
+
+    def see(self, event: Event) -> bool:
+        """Takes one event in, and returns whether those behind it say nothing more."""
+        match event.data:
+            case RunFinished(files=SnapshotRef() as files) if event.seq >= self.at:
+                self.cross()
+                if not self.full:
+                    self.layers.append(files)
+            case _ if self.passed:
+                return self._after(event)
+            case RunStarted() as data:
+                self.workspace = data.setup.workspace or self.workspace
+            case Forked() as data:
+                self.workspace = data.workspace or self.workspace
+                self.open.clear()
+            case ToolStarted() as data if data.effect.workspace:
+                self.open[data.call_id] = event
+            case ToolFinished() | CallReopened() as data:
+                self.open.pop(data.call_id, None)
+            case Rewound() as data:
+                self.workspace = data.workspace or self.workspace
+                self.open.clear()
+            case _:
+                pass
+        return False
+
+    def _after(self, event: Event) -> bool:
+        match event.data:
+            case RunStarted() as data:
+                self.workspace = self.workspace or data.setup.workspace
+                return bool(data.setup.workspace) and data.setup.workspace != self.workspace  # it works elsewhere now
+            case Forked() as data:
+                self.workspace = data.workspace or self.workspace
+                self.layers.extend(reversed(data.files))
+                return True
+            case Rewound(workspace=folder) if folder and folder != self.workspace:
+                return True  # it goes on elsewhere
+            case Rewound(before=SnapshotRef() as before):
+                self.layers.append(before)
+            case ToolStarted() as data if data.effect.workspace:
+                self._started(event)
+            case _:
+                pass
+        return False
+
+    def _started(self, event: Event) -> None:
+        data = event.data
+        assert isinstance(data, ToolStarted)
+        if data.snapshot is None:
+            why = f" ({data.unsaved})" if data.unsaved else ""
+            raise SandboxError(
+                f"the files at event {self.at} are not known: the call that began at event {event.seq} may have "
+                f"changed some, and nothing was kept of them{why}; choose an event after it"
+            )
+        self.layers.append(data.snapshot)

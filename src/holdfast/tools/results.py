@@ -1,0 +1,121 @@
+"""Results as the model reads them and the log holds them: refusals, failures, and whatever a function returned."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from holdfast.tools.binding import Output
+from holdfast.types import ToolError, ToolResult, Wait
+
+__all__ = (
+    "Refused",
+    "bounded",
+    "broken",
+    "canceled",
+    "failure",
+    "refusal",
+    "shaped",
+    "shown",
+    "unasked",
+    "unknown_outcome",
+)
+
+
+class Refused(msgspec.Struct, frozen=True, gc=False):
+    """A call that must not run, and why, as the model reads it."""
+
+    result: ToolResult
+
+
+def refusal(text: str, code: str, reason: str, *, denied: bool = False) -> Refused:
+    """Returns a refusal in the words the model reads."""
+    return Refused(ToolResult(text, ToolError(code, reason, "denied" if denied else "error")))
+
+
+def canceled(why: str) -> ToolResult:
+    """Returns the result of a call that was stopped or never begun."""
+    return ToolResult(f"Canceled: {why}.", ToolError("canceled", "tool_execution_canceled"))
+
+
+def unknown_outcome(name: str, files: str = "") -> ToolResult:
+    """Returns the result of a call that may or may not have happened; `files` says what changed since it began."""
+    text = (
+        f"Outcome unknown: the process died while {name!r} was running. It was not run again, because doing it twice "
+        "might do harm. Check what it did before you decide."
+    )
+    return _unknown(f"{text}\n\n{files}" if files else text)
+
+
+def unasked(name: str, failed: str, why: str) -> ToolResult:
+    """Returns the result of a call that failed, where nobody could say whether it had happened all the same."""
+    return _unknown(
+        f"{failed}\nOutcome unknown: whether {name!r} took effect could not be found out ({why}). Check before you "
+        "call it again."
+    )
+
+
+def _unknown(text: str) -> ToolResult:
+    return ToolResult(text, ToolError("execution_failed", "outcome_unknown"))
+
+
+def failure(code: str) -> ToolError:
+    """Returns the error of a call that failed with this code."""
+    reasons = {
+        "timeout": "tool_execution_timeout",
+        "invalid_input": "tool_invalid_input",
+        "permission_denied": "tool_permission_denied",
+        "canceled": "tool_execution_canceled",
+    }
+    status = "denied" if code == "permission_denied" else "error"
+    return ToolError(code, reasons.get(code, "tool_backend_failure"), status, retryable=code == "timeout")
+
+
+def broken(name: str, error: BaseException) -> ToolResult:
+    """Returns the result of a call whose function raised."""
+    return ToolResult(f"{name!r} failed: {type(error).__name__}: {error}", failure("execution_failed"))
+
+
+def shaped(raw: Output) -> ToolResult | Wait:
+    """Returns what a function returned as a result, or the wait that it returned."""
+    if isinstance(raw, Wait):
+        return msgspec.json.decode(msgspec.json.encode(raw), type=Wait)  # what cannot be read again must not be logged
+    if not isinstance(raw, ToolResult):
+        return ToolResult(_as_text(raw))
+    content = _as_text(raw.content)
+    if content is raw.content and raw.error is None and raw.metadata == {}:
+        return raw
+    copy = msgspec.structs.replace(raw, content=content, metadata=shown(raw.metadata))
+    return msgspec.json.decode(msgspec.json.encode(copy), type=ToolResult)  # as above
+
+
+def shown(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Returns metadata as the log can hold it; what JSON has no word for is left out, all of it."""
+    try:
+        return msgspec.json.decode(msgspec.json.encode(metadata, enc_hook=_pydantic), type=dict[str, Any])
+    except (msgspec.MsgspecError, TypeError, ValueError, NotImplementedError, RecursionError):
+        return {}
+
+
+def _as_text(raw: object) -> str:
+    if isinstance(raw, str):
+        return raw
+    if isinstance(raw, (bytes, bytearray)):
+        return f"[{len(raw)} bytes of binary data, not shown: return text, or write a file and return its path]"
+    return msgspec.json.encode(raw, enc_hook=_pydantic).decode()
+
+
+def _pydantic(value: object) -> object:
+    dump = getattr(value, "model_dump", None)
+    if dump is None:
+        raise NotImplementedError(f"a tool returned {type(value).__name__}, which JSON cannot hold")
+    return dump(mode="json")
+
+
+def bounded(text: str, limit: int, advice: str) -> str:
+    """Returns the beginning and the end of a text, and between them how much is missing and what to do about it."""
+    head, tail = limit * 2 // 3, limit // 3
+    left_out = len(text) - head - tail
+    note = f"\n[... {left_out} of {len(text)} characters left out; {advice} ...]\n"
+    return text[:head] + note + text[len(text) - tail :]
