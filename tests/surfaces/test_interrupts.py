@@ -49,6 +49,8 @@ def test_a_second_ctrl_c_leaves_at_once_and_the_run_can_be_brought_to_its_end(ho
     with shell(home, deaf()) as sh:
         with sh.running("run", "Pass", "-s", "one") as process:
             await_line(process, "I run trap")
+            while not (home / "deaf").exists():  # said is not yet begun
+                assert process.poll() is None
             process.send_signal(signal.SIGINT)
             await_line(process, "aborting")
             process.send_signal(signal.SIGINT)

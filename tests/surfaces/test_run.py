@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.surfaces.commands import bash, shell
+from tests.surfaces.commands import ALLOWED, bash, shell
 
 from holdfast.engine.events import CODEC
 from holdfast.testing import Turn
@@ -140,7 +140,7 @@ def test_a_closed_pipe_ends_it_quietly_and_the_run_can_go_on(tmp_path: Path) -> 
             with subprocess.Popen(
                 [sys.executable, "-m", "holdfast", "run", "Say something", "-s", output, "-o", output],
                 cwd=tmp_path,
-                env=sh.environment,
+                env=sh.environment | ALLOWED,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

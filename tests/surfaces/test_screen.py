@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.surfaces.commands import BOUND, Shell, bash, deaf, shell
+from tests.surfaces.commands import ALLOWED, BOUND, Shell, bash, deaf, shell
 
 from holdfast.testing import Turn
 from holdfast.testing.faults import Drip
@@ -41,6 +41,10 @@ class Terminal:
                 raise AssertionError(f"{pattern!r} is not in {self.seen[-3000:]!r}") from None
         return self.seen
 
+    def press(self, keys: str) -> None:
+        """Presses keys."""
+        os.write(self._ours, keys.encode())
+
     def rest(self) -> str:
         """Reads to the end."""
         try:
@@ -56,7 +60,7 @@ class Terminal:
 @contextmanager
 def on_terminal(sh: Shell, *arguments: str, **more: str) -> Generator[tuple[Terminal, subprocess.Popen[bytes]]]:
     ours, theirs = pty.openpty()
-    variables = sh.environment | {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"} | more
+    variables = sh.environment | ALLOWED | {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"} | more
     command = [sys.executable, "-m", "holdfast", *arguments]
     with subprocess.Popen(command, cwd=sh.home, stdin=theirs, stdout=theirs, stderr=theirs, env=variables) as process:
         os.close(theirs)
@@ -82,7 +86,7 @@ def test_a_line_below_shows_the_call_under_way_its_seconds_and_what_was_spent(tm
     turns = [bash("read -r _ < gate"), Turn(text="**Through.**")]
     asked = ("run", "Pass", "-m", "openai/gpt-5-mini")
     with shell(tmp_path, turns) as sh, on_terminal(sh, *asked) as (terminal, process):
-        terminal.until(r"bash read -r _ < gate  0\.[3-9] s  120 tokens · \$0\.0001\r")
+        terminal.until(r"bash read -r _ < gate  0\.[3-9] s  120 tokens · \$0\.0001 · context <1 % · step 1\r")
         let_pass()
         screen = terminal.rest()
         assert process.wait(10) == 0

@@ -20,11 +20,18 @@ __all__ = ("COMMANDS", "main")
 
 COMMANDS = {
     "run": ("holdfast.cli.run", "run", "Give an agent a job in a folder."),
-    "runs": ("holdfast.cli.runs", "runs", "List, show, resume, steer and abort runs."),
+    "chat": ("holdfast.cli.chat.command", "chat", "Talk with an agent that works in a folder."),
+    "runs": ("holdfast.cli.runs", "runs", "Look at runs, go on with them, go back in them."),
+    "config": ("holdfast.cli.settings.command", "config", "Show and set what commands do by default."),
+    "doctor": ("holdfast.cli.doctor.command", "doctor", "See what this machine allows, and what is missing."),
+    "completion": ("holdfast.cli.completion.command", "completion", "Print the script for bash, zsh or fish."),
     "demo": ("holdfast.cli.demo.command", "demo", "Watch an agent repair a small project, and survive a kill."),
     "stub": ("holdfast.cli.stub", "stub", "Serve a scripted model, for tests and trials."),
 }
 """Every command with the module and the name where it is found, and what it is for."""
+
+_COMPLETING = "_HOLDFAST_COMPLETE"
+"""Where a shell that wants a line completed says so."""
 
 _HELP = """\
 {b}holdfast{e}: a durable agent runtime. Kill it anywhere, it goes on.
@@ -46,9 +53,14 @@ _HELP = """\
 {b}Environment{e}
   OPENAI_API_KEY   the key for models named openai/...
   OPENAI_BASE_URL  another server that speaks OpenAI's Chat Completions
-  HOLDFAST_MODEL   the model when none is named
+  ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL  the same for anthropic/...
+  HOLDFAST_MODEL   the model when none is named; so too the other settings
   HOLDFAST_STORE   where the log is kept; by default your data folder
   NO_COLOR         no colours
+
+{b}Settings{e}  holdfast config show
+  A flag goes before the environment, that before .holdfast/config.yaml of the
+  project, that before your own file.
 """
 
 
@@ -60,7 +72,9 @@ def main(argv: list[str] | None = None) -> None:
     """
     name, *rest = (sys.argv[1:] if argv is None else argv) or [""]
     try:
-        if name in ("", "-h", "--help"):
+        if _COMPLETING in os.environ:
+            code = _complete()
+        elif name in ("", "-h", "--help"):
             _help()
             code = 0 if name else 2
         elif name in ("-V", "--version"):
@@ -103,6 +117,12 @@ def _run(name: str, arguments: list[str]) -> int:
         _complain(str(error), error.code)
         return 2 if isinstance(error, UsageError) else 1
     return 0
+
+
+def _complete() -> int:
+    from holdfast.cli.completion.command import answer
+
+    return answer(os.environ[_COMPLETING], COMMANDS)
 
 
 def _help() -> None:

@@ -17,17 +17,20 @@ from typing import Any
 import click
 import msgspec
 
-from holdfast.cli.screen import EXIT_CODES, Screen, store_option
-from holdfast.cli.terminal import open_console
+from holdfast.cli.asking.approving import Approver
+from holdfast.cli.completion.sessions import session_names
+from holdfast.cli.screen import EXIT_CODES, Screen, denials, store_option
+from holdfast.cli.settings.defaults import settings, store_url, warn
+from holdfast.cli.terminal import open_console, with_person
+from holdfast.cli.words import printable
 from holdfast.engine.events import CODEC
 from holdfast.errors import UsageError
 from holdfast.runtime.agent import Agent
-from holdfast.runtime.opening import default_url
 from holdfast.runtime.run import PROMPT_BYTES, Run, RunResult
 from holdfast.runtime.runtime import Runtime
-from holdfast.types import Delta, Event, Limits
+from holdfast.types import Delta, Event, Limits, Mode
 
-__all__ = ("coder", "follow", "play", "report", "run")
+__all__ = ("Look", "coder", "follow", "play", "report", "run")
 
 _INSTRUCTIONS = (
     "You work on the files of one folder with the tools you are given. Look before you change anything, change as "
@@ -45,32 +48,60 @@ def coder(model: str, limits: Limits) -> Agent:
     )
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class Look(msgspec.Struct, frozen=True):
+    """How a run is shown as text."""
+
+    quiet: bool = False
+    """Only the answer."""
+    plain: bool = False
+    """No colours, nothing that moves, also on a terminal."""
+    theme: str = "dark"
+
+
+_EPILOG = (
+    "Exit codes: 0 completed, 1 failed, 2 wrong usage, 3 stopped at a limit, 4 aborted, 130 left by a second Ctrl-C, "
+    "141 nobody read the output, 143 ended by SIGTERM. Defaults come from the settings: see holdfast config show."
+)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}, epilog=_EPILOG)
 @click.argument("prompt", required=False)
-@click.option("-m", "--model", envvar="HOLDFAST_MODEL", default="openai/gpt-5-mini", show_default=True)
-@click.option("-s", "--session", help="Go on in this session.  [default: a new one]")
+@click.option("-m", "--model", help="As provider/name.  [default: openai/gpt-5-mini]")
+@click.option("-s", "--session", help="Go on in this session.  [default: a new one]", shell_complete=session_names)
 @click.option("-w", "--workspace", type=click.Path(path_type=Path), default=".", help="Folder.  [default: this one]")
+@click.option("--yes", is_flag=True, help="Allow every call without a question.")
+@click.option("--ask", is_flag=True, help="Ask before every change, also of files.")
+@click.option("--read-only", is_flag=True, help="Allow nothing that changes anything.")
 @click.option("--max-steps", type=click.IntRange(1), help="Model calls.  [default: 200]")
 @click.option("--max-tokens", type=click.IntRange(1), help="Tokens in and out together.")
 @click.option("--max-dollars", type=click.FloatRange(0, min_open=True), help="What the model may cost.")
 @click.option("--max-seconds", type=click.FloatRange(0, min_open=True), help="Wall time.")
 @click.option("--store", help="Where the log is kept: sqlite:///file.db or memory:  [default: your data folder]")
 @click.option("-o", "--output", type=click.Choice(["text", "json", "jsonl"]), default="text", show_default=True)
+@click.option("-q", "--quiet", is_flag=True, help="Print only the answer.")
+@click.option("--plain", is_flag=True, default=None, help="No colours and no line that moves, as in a file.")
 def run(
     prompt: str | None,
-    model: str,
+    model: str | None,
     session: str | None,
     workspace: Path,
+    yes: bool,
+    ask: bool,
+    read_only: bool,
     max_steps: int | None,
     max_tokens: int | None,
     max_dollars: float | None,
     max_seconds: float | None,
     store: str | None,
     output: str,
+    quiet: bool,
+    plain: bool | None,
 ) -> None:
     """Give an agent the job PROMPT says, or standard input, in a folder.
 
-    It reads, writes and edits files there and runs commands, without a sandbox: use a folder you can spare.
+    It reads, writes and edits files there and runs commands, without a sandbox: use a folder you can spare. Changes of
+    files in the folder are allowed, and you are asked before a command. Where nobody can be asked (input or output is
+    no terminal, -q, or -o json) what would be asked about is denied, and the result says so; --yes allows it.
 
     Ctrl-C aborts the run and keeps what it has; a second one leaves at once. `-o json` prints the result as one
     object, `-o jsonl` everything that happens, an object a line.
@@ -83,16 +114,29 @@ def run(
         raise UsageError(
             f"the workspace {str(workspace)!r} is no folder: make it first, or name another with --workspace"
         )
-    steps = {} if max_steps is None else {"steps": max_steps}
-    limits = Limits(tokens=max_tokens, dollars=max_dollars, seconds=max_seconds, **steps)
+    held = settings(workspace)
+    mode = _mode(yes, ask, read_only) or held.mode
+    limits = held.limits(steps=max_steps, tokens=max_tokens, dollars=max_dollars, seconds=max_seconds)
+    look = Look(quiet, held.plain if plain is None else plain, held.theme)
+    attended = output == "text" and not quiet and with_person()
+    warn(held)
 
     async def go() -> int:
-        url = store or default_url()
+        url = store_url(store)
         async with Runtime.open(url) as runtime:
-            started = await runtime.start(coder(model, limits), text, session=session, workspace=workspace)
-            return report(await follow(started, url, output), output)
+            agent = coder(model or held.model, limits)
+            started = await runtime.start(
+                agent, text, session=session, workspace=workspace, mode=mode, unattended=not attended
+            )
+            return report(await follow(started, url, output, look=look), output)
 
     sys.exit(play(go()))
+
+
+def _mode(yes: bool, ask: bool, read_only: bool) -> Mode | None:
+    if yes + ask + read_only > 1:
+        raise click.UsageError("--yes, --ask and --read-only exclude each other: give one of them")
+    return "auto" if yes else "ask" if ask else "read-only" if read_only else None
 
 
 def play(work: Coroutine[Any, Any, int]) -> int:
@@ -108,6 +152,7 @@ async def follow(
     url: str,
     output: str,
     *,
+    look: Look = Look(),  # noqa: B008 - a value
     known: int = 0,
     note: str = "",
     events: AsyncIterator[Event | Delta] | None = None,
@@ -116,14 +161,13 @@ async def follow(
     """Shows a run to its end, after a note, and returns what it came to.
 
     Events up to `known` are not shown as text. `events` stand in for the run's own. `foreign` says whether the run is
-    of an agent that this command line cannot make; it is asked only where that matters.
+    of an agent that this command line cannot make; it is asked only where that matters. Whoever sits at the terminal is
+    asked for approvals.
     """
-    screen = Screen(open_console(), known=known) if output == "text" else None
+    screen = _screen(run, look, known) if output == "text" and not look.quiet else None
     with _Signals(run, screen, url):
         if screen is not None:
-            if note:
-                screen.note(note)
-            await screen.show(events or run.events())
+            await _draw(screen, events or run.events(), note)
         elif output == "jsonl":
             async for event in run.events():
                 click.echo(CODEC.encode(event) if isinstance(event, Event) else _delta(event))
@@ -131,7 +175,37 @@ async def follow(
     if screen is not None:
         other = result.status != "completed" and foreign is not None and await foreign()
         screen.conclude(result, url, foreign=other)
+    elif output == "text":
+        _answer(result, url)
     return result
+
+
+def _screen(run: Run, look: Look, known: int) -> Screen:
+    screen = Screen(open_console(plain=look.plain), known=known, theme=look.theme)
+    if with_person():
+        screen.approver = Approver(screen.console, run, screen.live)
+    return screen
+
+
+async def _draw(screen: Screen, events: AsyncIterator[Event | Delta], note: str) -> None:
+    if note:
+        screen.note(note)
+    try:
+        await screen.show(events)
+    finally:
+        if screen.approver is not None:
+            await screen.approver.close()
+
+
+def _answer(result: RunResult, url: str) -> None:
+    """Prints the answer alone; what a person should know beside it goes to standard error."""
+    if result.output:
+        click.echo(printable(result.output).rstrip("\n"))
+    if result.status != "completed":
+        again = "" if url == "memory:" else f"; look: holdfast runs show {result.session}{store_option(url)}"
+        click.echo(printable(f"{result.status} ({result.reason}){again}"), err=True)
+    if result.denied:
+        click.echo(f"{denials(result.denied)}: nobody could be asked; --yes allows them", err=True)
 
 
 def report(result: RunResult, output: str) -> int:

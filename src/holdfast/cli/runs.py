@@ -13,21 +13,27 @@ import click
 import msgspec
 from rich.text import Text
 
+from holdfast.cli.completion.sessions import session_names
+from holdfast.cli.history.branching import COMMANDS as HISTORY
+from holdfast.cli.history.branching import known_session, there
+from holdfast.cli.history.committing import commit
+from holdfast.cli.history.pruning import prune
 from holdfast.cli.listing import list_runs, print_runs, state_of
-from holdfast.cli.run import follow, play, report
+from holdfast.cli.run import Look, follow, play, report
 from holdfast.cli.screen import store_option
+from holdfast.cli.settings.defaults import settings, store_url
 from holdfast.cli.terminal import open_console
 from holdfast.cli.timeline import Timeline
+from holdfast.cli.watch.command import watch
 from holdfast.engine.events import CODEC
 from holdfast.engine.folding import replay
 from holdfast.engine.state import State
-from holdfast.errors import LeaseHeld, UnknownSession, UsageError
+from holdfast.errors import LeaseHeld, UsageError
 from holdfast.journal.port import Head, Journal, Posted
 from holdfast.journal.reading import read_events
-from holdfast.runtime.opening import default_url, store_exists
 from holdfast.runtime.run import Run
 from holdfast.runtime.runtime import Runtime
-from holdfast.types import AgentSpec, Event, StreamId, stream_id, tenant_of
+from holdfast.types import AgentSpec, Event, StreamId, tenant_of
 
 __all__ = ("runs",)
 
@@ -37,7 +43,14 @@ _STORE = click.option("--store", help="Where the log is kept.  [default: your da
 
 @click.group(context_settings=_SETTINGS)
 def runs() -> None:
-    """List, show and resume runs, and speak to those that are open."""
+    """List, show and resume runs, speak to those that are open, and go back in them."""
+
+
+for _each in HISTORY:
+    runs.add_command(_each)
+runs.add_command(commit)
+runs.add_command(prune)
+runs.add_command(watch)
 
 
 @runs.command("list", context_settings=_SETTINGS)
@@ -46,15 +59,15 @@ def runs() -> None:
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def list_(store: str | None, limit: int, output: str) -> None:
     """List runs, newest first."""
-    url = store or default_url()
+    url = store_url(store)
 
     async def go() -> None:
-        async with Runtime.open(_there(url)) as runtime:
+        async with Runtime.open(there(url)) as runtime:
             rows = await list_runs(runtime.journal, limit)
         if output == "json":
             click.echo(msgspec.json.format(msgspec.json.encode(rows)))
             return
-        console = open_console()
+        console = open_console(plain=settings().plain)
         if rows:
             print_runs(console, rows, store_option(url))
             return
@@ -64,17 +77,17 @@ def list_(store: str | None, limit: int, output: str) -> None:
 
 
 @runs.command("show", context_settings=_SETTINGS, short_help="Show what happened in SESSION, event by event.")
-@click.argument("session")
+@click.argument("session", shell_complete=session_names)
 @_STORE
 @click.option("-o", "--output", type=click.Choice(["text", "jsonl"]), default="text", show_default=True)
 def show(session: str, store: str | None, output: str) -> None:
     """Show what happened in SESSION, event by event; `-o jsonl` prints the events as they are in the log."""
-    url = store or default_url()
+    url = store_url(store)
 
     async def go() -> None:
-        async with Runtime.open(_there(url)) as runtime:
-            stream, head = await _known(runtime.journal, session, url)
-            timeline = None if output == "jsonl" else Timeline(open_console(), head.seq)
+        async with Runtime.open(there(url)) as runtime:
+            stream, head = await known_session(runtime.journal, session, url)
+            timeline = None if output == "jsonl" else Timeline(open_console(plain=settings().plain), head.seq)
             async for event in read_events(runtime.journal, stream, CODEC):
                 if timeline is None:
                     click.echo(CODEC.encode(event))
@@ -85,7 +98,7 @@ def show(session: str, store: str | None, output: str) -> None:
 
 
 @runs.command("resume", context_settings=_SETTINGS, short_help="Go on with the run that was left open in SESSION.")
-@click.argument("session")
+@click.argument("session", shell_complete=session_names)
 @_STORE
 @click.option("-o", "--output", type=click.Choice(["text", "json", "jsonl"]), default="text", show_default=True)
 def resume(session: str, store: str | None, output: str) -> None:
@@ -94,30 +107,33 @@ def resume(session: str, store: str | None, output: str) -> None:
     If none is open, this says so and shows how the last one ended. Tools of your own are found by their modules, also
     in this folder.
     """
-    url = store or default_url()
+    url = store_url(store)
     sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
 
     async def go() -> int:
-        async with Runtime.open(_there(url)) as runtime:
-            stream, head = await _known(runtime.journal, session, url)
+        async with Runtime.open(there(url)) as runtime:
+            stream, head = await known_session(runtime.journal, session, url)
             try:
                 run = await runtime.resume(session)
             except LeaseHeld as held:
                 raise _held(session, held) from held
             foreign = partial(_is_foreign, runtime.journal, stream)
-            result = await follow(run, url, output, known=head.seq, note=_note(session, head), foreign=foreign)
+            look = Look(plain=settings().plain, theme=settings().theme)
+            result = await follow(
+                run, url, output, look=look, known=head.seq, note=_note(session, head), foreign=foreign
+            )
             # What was said too late for this run has opened the next: leaving now would leave it open.
             while (later := await _later(runtime, stream, run)) is not None:
                 known, run = await _end(run), later
                 note = "\n↻ what was said meanwhile opened another run"
-                result = await follow(run, url, output, known=known, note=note, foreign=foreign)
+                result = await follow(run, url, output, look=look, known=known, note=note, foreign=foreign)
             return report(result, output)  # one object for all of them: the last one's
 
     sys.exit(play(go()))
 
 
 @runs.command("steer", context_settings=_SETTINGS, short_help="Say something to the open run of SESSION.")
-@click.argument("session")
+@click.argument("session", shell_complete=session_names)
 @click.argument("text")
 @_STORE
 def steer(session: str, text: str, store: str | None) -> None:
@@ -131,7 +147,7 @@ def steer(session: str, text: str, store: str | None) -> None:
 
 
 @runs.command("abort", context_settings=_SETTINGS, short_help="Ask the open run of SESSION to end.")
-@click.argument("session")
+@click.argument("session", shell_complete=session_names)
 @click.option("--reason", default="", help="Why; the result and the log will say it.")
 @_STORE
 def abort(session: str, reason: str, store: str | None) -> None:
@@ -141,11 +157,11 @@ def abort(session: str, reason: str, store: str | None) -> None:
 
 def _speak(session: str, store: str | None, send: Callable[[Run], Awaitable[Posted]], done: str) -> None:
     """Sends something to a session's open run, and says what was done and who is going to hear it."""
-    url = store or default_url()
+    url = store_url(store)
 
     async def go() -> str:
-        async with Runtime.open(_there(url)) as runtime:
-            stream, head = await _known(runtime.journal, session, url)
+        async with Runtime.open(there(url)) as runtime:
+            stream, head = await known_session(runtime.journal, session, url)
             key = await _open_run(runtime.journal, stream, head)
             if key is None:
                 raise UsageError(
@@ -156,7 +172,7 @@ def _speak(session: str, store: str | None, send: Callable[[Run], Awaitable[Post
             return state_of(await runtime.journal.head(stream) or head)
 
     state = asyncio.run(go())
-    console = open_console()
+    console = open_console(plain=settings().plain)
     console.print(Text(f"{done} {session}"), soft_wrap=True)
     if state != "running":
         why = "it waits" if state == "waiting" else "no process drives it now"
@@ -211,22 +227,6 @@ async def _is_foreign(journal: Journal, stream: StreamId) -> bool:
 def _text(given: str) -> str:
     """Returns an argument as text that the log can hold: its bytes may be no UTF-8."""
     return given.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def _there(url: str) -> str:
-    """The store, if it exists: looking for a session makes none."""
-    return url if store_exists(url) else "memory:"
-
-
-async def _known(journal: Journal, session: str, url: str) -> tuple[StreamId, Head]:
-    stream = stream_id("local", session)
-    head = await journal.head(stream)
-    if head is None:
-        raise UnknownSession(
-            f"there is no session {session!r} in {url.rstrip(':')}: "
-            f"`holdfast runs list{store_option(url)}` shows what there is"
-        )
-    return stream, head
 
 
 def _note(session: str, head: Head) -> str:

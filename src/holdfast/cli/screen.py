@@ -13,8 +13,14 @@ from collections.abc import AsyncIterator
 from rich.console import Console
 from rich.text import Text
 
-from holdfast.cli.outcomes import about, mark_of, outcome
-from holdfast.cli.terminal import LiveLine, Words, indented, reset_line, title
+from holdfast.cli.asking.approving import Approver
+from holdfast.cli.outcomes import about, mark_of
+from holdfast.cli.rendering.cards import card
+from holdfast.cli.rendering.figures import Figures, percent
+from holdfast.cli.rendering.markdown import Answer
+from holdfast.cli.rendering.thoughts import Thoughts
+from holdfast.cli.settings.defaults import default_store
+from holdfast.cli.terminal import LiveLine, indented, reset_line, title
 from holdfast.cli.words import count, money, one_line, printable, seconds
 from holdfast.engine.events import (
     BudgetExhausted,
@@ -28,12 +34,12 @@ from holdfast.engine.events import (
     ToolFinished,
     ToolStarted,
     ToolWaiting,
+    WaitResolved,
 )
-from holdfast.runtime.opening import default_url
 from holdfast.runtime.run import RunResult
-from holdfast.types import Delta, Event, Reset, TextDelta, ToolCall, from_dollars
+from holdfast.types import Delta, Event, Reset, TextDelta, ThinkingDelta, ToolCall, from_dollars
 
-__all__ = ("EXIT_CODES", "Screen", "store_option")
+__all__ = ("EXIT_CODES", "Screen", "denials", "store_option")
 
 EXIT_CODES = {"completed": 0, "failed": 1, "limited": 3, "aborted": 4}
 _MARKS = {"completed": ("✓", "green"), "limited": ("■", "yellow"), "aborted": ("■", "yellow"), "failed": ("✗", "red")}
@@ -44,73 +50,107 @@ _WIDTH = 110
 class Screen:
     """Shows one run."""
 
-    def __init__(self, console: Console, *, known: int = 0) -> None:
-        """Shows what comes after event `known`; what comes before it is learned in silence."""
-        self._console = console
+    def __init__(self, console: Console, *, known: int = 0, theme: str = "dark") -> None:
+        """Shows what comes after event `known`; what comes before it is learned in silence.
+
+        `theme` is the terminal's: `dark` or `light`.
+        """
+        self.console = console
+        self.live = LiveLine(console)
+        self.approver: Approver | None = None
+        """Whoever can be asked for an approval; without one it is only said that the run waits."""
         self._known = known
         self._calls: dict[str, ToolCall] = {}
         self._running: dict[str, float] = {}
-        self._live = LiveLine(console)
-        self._cost: int | None = 0
-        self._tokens = 0
-        self._said = ""
+        self._figures = Figures()
         self._failure: ModelFailed | None = None
         self._began: int | None = None
         self._ended = 0
+        self._waits: dict[str, ToolWaiting] = {}
+        self._answer = Answer(console, theme=theme)
+        self._thought = Thoughts(console)
+        self.live.figures = self._figures.parts
+        self.live.above = self._open_words
 
     async def show(self, events: AsyncIterator[Event | Delta]) -> None:
         """Draws events until there are no more."""
-        with self._live:
-            self._live.show("starting")
+        with self.live:
+            self.live.show("starting")
             async for event in events:
                 self.see(event)
 
     def note(self, words: str) -> None:
         """Shows what is not an event."""
-        self._console.print(Text(words, "cyan"))
+        self.console.print(Text(words, "cyan"))
 
     def aborting(self) -> None:
         """Says that the run was asked to end."""
-        self._console.print(Text("■ aborting; Ctrl-C again leaves at once", "yellow"))
+        self.console.print(Text("■ aborting; Ctrl-C again leaves at once", "yellow"))
 
     def leave(self) -> None:
         """Gives the terminal back at once."""
-        if self._console.is_terminal:
-            reset_line(self._console)
+        if self.approver is not None:
+            self.approver.leave()
+        if self.console.is_terminal:
+            reset_line(self.console)
 
     def see(self, event: Event | Delta) -> None:
         """Draws one event."""
         match event:
-            case TextDelta():
-                self._said += event.text
-                self._live.say(self._said)
+            case TextDelta() if self._streams:
+                self._thought.end()
+                self._answer.feed(event.text)
+            case ThinkingDelta() if self._streams:
+                self._thought.feed(event.text)
             case Reset():
-                self._said = ""
-                self._live.say("")
-            case Event() if event.seq <= self._known:
-                self._learn(event)
+                self._answer.restart()
+                self._thought.restart()
             case Event():
                 self._learn(event)
-                self._draw(event)
+                if event.seq > self._known:
+                    self._draw(event)
+                elif event.seq == self._known:
+                    for waiting in self._waits.values():
+                        self._wait(waiting)
             case _:
                 pass
+
+    @property
+    def _streams(self) -> bool:
+        """Whether words are drawn as they come: a file gets them when they are whole."""
+        return self.live.moves
+
+    def _open_words(self, most: int) -> list[Text]:
+        return self._answer.preview(most) or self._thought.preview(most)
 
     # ---- what it knows ------------------------------------------------------------------------------------
 
     def _learn(self, event: Event) -> None:
+        self._figures.learn(event)
         match event.data:
             case RunStarted():
                 self._began = event.at
             case RunFinished():
                 self._ended = event.at
             case ModelFinished() as data:
-                self._cost = None if self._cost is None or data.cost is None else self._cost + data.cost
-                self._tokens += data.message.usage.total_tokens
-                self._live.spent = f"{self._tokens:,} tokens · {money(self._cost)}"
                 for call in data.message.calls:
                     self._calls[call.id] = call
+            case ToolStarted() as data if data.nested is not None:
+                self._calls[data.call_id] = ToolCall(data.call_id, data.nested.name, data.nested.arguments)
+            case ToolWaiting() as data:
+                self._waits[data.wait.token] = data
+            case WaitResolved() as data:
+                self._resolved(data.token)
+            case ToolFinished() as data:
+                for token in [token for token, wait in self._waits.items() if wait.call_id == data.call_id]:
+                    self._resolved(token)
             case _:
                 pass
+
+    def _resolved(self, token: str) -> None:
+        self._waits.pop(token, None)
+        if self.approver is not None:
+            self.approver.settle(token)
 
     def _draw(self, event: Event) -> None:
         if self._failure is not None and not isinstance(event.data, RunFinished):  # else the summary says it
@@ -118,12 +158,12 @@ class Screen:
             self._failure = None
         match event.data:
             case RunStarted() | InputApplied():
-                self._live.show("thinking")
+                self.live.show("thinking")
             case ModelFinished() as data:
-                self._answer(data)
+                self._answered(data)
             case ModelFailed() as data:
                 self._failure = data
-                self._live.show(Text(f"waiting to try again: {one_line(data.message, 60)}"))
+                self.live.show(Text(f"waiting to try again: {one_line(data.message, 60)}"))
             case ToolStarted() as data:
                 self._running[data.call_id] = time.monotonic()
                 self._busy()
@@ -141,63 +181,65 @@ class Screen:
                 again = Text.assemble(("↻ ", "magenta"), self._title(data.call_id))
                 self._line(again.append("  runs again, its files put back", "dim"))
             case ToolWaiting() as data:
-                self._line(
-                    Text.assemble(
-                        ("⏸ waiting", "yellow"), f" for {data.wait.kind} ", (one_line(data.wait.token), "dim")
-                    )
-                )
-                self._live.show(f"waiting for {data.wait.kind}")
+                self._wait(data)
             case BudgetExhausted() as data:
                 self._line(Text.assemble(("■ ", "yellow"), f"the {data.limit} left do not pay for another model call"))
             case RunFinished():
-                self._live.show("")
+                self.live.show("")
             case _:
                 pass
 
-    def _answer(self, data: ModelFinished) -> None:
-        self._said = ""
-        self._live.show("" if not data.message.calls else "working")
-        text = printable(data.message.text).strip()
-        if not text:
-            return
-        self._console.print()
-        if self._console.is_terminal and not data.message.calls:
-            self._console.print(Words(text))
-        elif self._console.is_terminal:
-            indented(self._console, Text(text), 0)
+    def _wait(self, data: ToolWaiting) -> None:
+        wait, call = data.wait, self._calls.get(data.call_id)
+        if wait.kind == "approval" and self.approver is not None and call is not None:
+            self.approver.ask(wait, call)
         else:
-            self._console.print(Text(text), soft_wrap=True)
+            what = (one_line(wait.prompt or wait.token), "dim")
+            self._line(Text.assemble(("⏸ waiting", "yellow"), f" for {wait.kind} ", what))
+        self.live.show(f"waiting for {wait.kind}")
+
+    def _answered(self, data: ModelFinished) -> None:
+        self.live.show("" if not data.message.calls else "working")
+        self._thought.finish(data.message)
+        text = data.message.text
+        if not text.strip():
+            return
+        if self.console.is_terminal:
+            self._answer.finish(text)
+        else:
+            self.console.print()
+            self.console.print(Text(printable(text).strip()), soft_wrap=True)
 
     def _finished(self, data: ToolFinished) -> None:
         since = self._running.pop(data.call_id, None)
         amount = data.duration / 1e6 or (time.monotonic() - since if since is not None else None)
         mark, took = mark_of(data.result), "" if amount is None else seconds(amount)
         name = self._title(data.call_id)
-        room = min(self._console.width, _WIDTH) - len(took) - 6
-        name.truncate(room, overflow="ellipsis", pad=self._console.is_terminal)
+        room = min(self.console.width, _WIDTH) - len(took) - 6
+        name.truncate(room, overflow="ellipsis", pad=self.console.is_terminal)
         line = Text.assemble("  ", mark, " ", name, "  ", (took, "dim"))
         line.rstrip()
-        self._console.print(line, no_wrap=True, overflow="ignore", crop=False)
-        for row in outcome(data.result):
-            row.truncate(self._console.width - 4, overflow="ellipsis")
-            indented(self._console, row, 4)
+        self.console.print(line, no_wrap=True, overflow="ignore", crop=False)
+        for row in card(data.result, self._calls.get(data.call_id), roomy=self.console.is_terminal):
+            row.truncate(self.console.width - 4, overflow="ellipsis")
+            indented(self.console, row, 4)
         self._busy()
 
     def _busy(self) -> None:
         """Shows the call that has been running longest, or that the model is at it."""
         if not self._running:
-            self._live.show("thinking")
+            self.live.show("thinking")
             return
         call, since = next(iter(self._running.items()))
         more = f" and {len(self._running) - 1} more" if len(self._running) > 1 else ""
-        self._live.show(self._title(call).append(more, "dim"), since)
+        self.live.show(self._title(call).append(more, "dim"), since)
 
     def _title(self, call_id: str) -> Text:
         call = self._calls.get(call_id)
         return Text("a call") if call is None else title(call.name, about(call))
 
     def _line(self, line: Text) -> None:
-        indented(self._console, line, 2)
+        indented(self.console, line, 2)
 
     # ---- the end ------------------------------------------------------------------------------------------
 
@@ -210,14 +252,19 @@ class Screen:
         figures = [count(result.steps, "step"), count(result.usage.total_tokens, "token"), money(cost)]
         if self._began is not None and self._ended:
             figures.append(seconds((self._ended - self._began) / 1e6))
+        if self.console.is_terminal and self._figures.context is not None:
+            figures.append(f"context {percent(self._figures.context)}")
         stopped = result.status in ("limited", "aborted") and result.reason
         why = f" ({one_line(result.reason, 80)})" if stopped else ""
         mark, style = _MARKS[result.status]
         line = Text.assemble((f"{mark} ", style), (result.status, "bold"), why, (f"  {' · '.join(figures)}", "dim"))
-        self._console.print()
-        indented(self._console, line, 0)
+        self.console.print()
+        indented(self.console, line, 0)
         if result.status == "failed":
             self._line(Text(printable(result.reason), "red"))
+        if result.denied:
+            why = ": nobody could be asked; --yes allows them" if self.approver is None else ""
+            self._line(Text(denials(result.denied) + why, "yellow"))
         where = store_option(store)
         self.fact("log", store)
         if store == "memory:":  # gone with this process
@@ -230,9 +277,14 @@ class Screen:
 
     def fact(self, name: str, value: str | Text) -> None:
         """Prints a line of the summary, on one line whatever its length so that it can be copied."""
-        self._console.print(Text.assemble((f"  {name:<8}", "dim"), value), soft_wrap=True)
+        self.console.print(Text.assemble((f"  {name:<8}", "dim"), value), soft_wrap=True)
+
+
+def denials(number: int) -> str:
+    """Returns how many calls were not allowed."""
+    return f"{count(number, 'call')} {'was' if number == 1 else 'were'} denied"
 
 
 def store_option(store: str) -> str:
     """Returns what a command has to be given to find that store again; nothing when it is the default."""
-    return "" if store == default_url() else f" --store {shlex.quote(store)}"
+    return "" if store == default_store() else f" --store {shlex.quote(store)}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from holdfast.cli.outcomes import about, mark_of, outcome
+from holdfast.cli.outcomes import about, gist, mark_of
 from holdfast.cli.words import clock_time, count, money, one_line, seconds
 from holdfast.engine.events import (
     AbortRequested,
@@ -143,8 +143,7 @@ class Timeline:
     def _outcome(self, data: ToolFinished) -> Text:
         call = self._calls.get(data.call_id)
         name = one_line(call.name, 60) if call else "?"
-        said = outcome(data.result)
-        words = one_line(said[-1].plain, 160) if said and data.result.metadata.get("ui") != "diff" else ""
+        words = gist(data.result)
         return Text.assemble(
             mark_of(data.result), (f" {name}", "bold"), (f"  {seconds(data.duration / 1e6)}  {words}", "dim")
         )

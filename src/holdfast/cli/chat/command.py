@@ -1,0 +1,165 @@
+"""`holdfast chat`: one session, many prompts, in a terminal.
+
+Only this folder loads the library that edits lines, and only when a talk begins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from holdfast.cli.completion.sessions import session_names
+from holdfast.cli.run import coder, play
+from holdfast.cli.settings.defaults import settings, store_url, warn
+from holdfast.cli.terminal import with_person
+from holdfast.errors import UsageError
+from holdfast.runtime.opening import data_folder
+from holdfast.runtime.runtime import Runtime
+from holdfast.runtime.settings import Settings
+from holdfast.types import Mode, session_of
+
+if TYPE_CHECKING:
+    from holdfast.cli.chat.conversation import Terms
+    from holdfast.cli.chat.line.editor import Editor
+    from holdfast.cli.chat.line.plain import PlainLines
+    from holdfast.cli.chat.talk import Front, Talk
+
+__all__ = ("chat",)
+
+_INTERRUPTED = 130
+_COMPLETED = 2000
+"""Sessions that can be completed at most."""
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("-m", "--model", help="As provider/name.  [default: openai/gpt-5-mini]")
+@click.option("-s", "--session", help="Go on in this session.  [default: a new one]", shell_complete=session_names)
+@click.option(
+    "-w", "--workspace", type=click.Path(path_type=Path), help="Folder.  [default: the session's, or this one]"
+)
+@click.option("--yes", "mode", flag_value="auto", help="Allow every call without a question.")
+@click.option("--ask", "mode", flag_value="ask", help="Ask before every change, also of files.")
+@click.option("--read-only", "mode", flag_value="read-only", help="Allow nothing that changes anything.")
+@click.option("--max-steps", type=click.IntRange(1), help="Model calls of each run.  [default: 200]")
+@click.option("--max-dollars", type=click.FloatRange(0, min_open=True), help="What the model may cost in each run.")
+@click.option("--store", help="Where the log is kept: sqlite:///file.db or memory:  [default: your data folder]")
+def chat(
+    model: str | None,
+    session: str | None,
+    workspace: Path | None,
+    mode: Mode | None,
+    max_steps: int | None,
+    max_dollars: float | None,
+    store: str | None,
+) -> None:
+    """Talk with an agent that works in a folder.
+
+    What you type while it works joins the run at its next step. Ctrl-C aborts the run and not the program; Ctrl-D
+    leaves. /help, once inside, shows the commands.
+    """
+    if not with_person():
+        raise UsageError('chat needs a terminal: without one, use holdfast run "…" --session NAME for each prompt')
+    folder = workspace or Path()
+    if not folder.is_dir():
+        raise UsageError(f"the workspace {str(folder)!r} is no folder: make it first, or name another with --workspace")
+    held = settings(folder)
+    warn(held)
+    limits = held.limits(steps=max_steps, tokens=None, dollars=max_dollars, seconds=None)
+    coder(model or held.model, limits)  # a name that cannot be one is said before anything is typed
+    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: an open run finds tools of its own there
+
+    from holdfast.cli.chat.conversation import Terms
+
+    terms = Terms(model or held.model, mode or held.mode, folder.resolve(), limits, pinned=workspace is not None)
+    sys.exit(play(_talk(terms, session, store_url(store), held)))
+
+
+async def _talk(terms: Terms, session: str | None, url: str, held: Settings) -> int:
+    from holdfast.cli.chat.conversation import Conversation
+    from holdfast.cli.chat.slash.table import obey
+    from holdfast.cli.chat.talk import Talk
+    from holdfast.cli.chat.view import View
+
+    plain = held.plain or os.environ.get("TERM", "dumb") in ("dumb", "unknown")
+    async with Runtime.open(url) as runtime:
+        console, out = _console(plain)
+        talk = Talk(
+            Conversation(runtime, terms), View(console, terms.workspace, theme=held.theme, echo=not plain), url, obey
+        )
+        front = talk.front = _front(talk, out, plain)
+
+        async def first() -> None:
+            await _open(talk, session)
+
+        stop = _Stop(front)
+        await front.read(first)
+        with contextlib.suppress(OSError):  # the terminal may have gone
+            if farewell := talk.farewell():
+                console.print(Text(farewell, "dim"), soft_wrap=True)
+            sys.stdout.flush()
+        if talk.hurried:
+            os._exit(_INTERRUPTED)  # like a kill, which the log stands: a deaf tool must not hold up who leaves
+        await talk.conversation.leave()
+    return stop.code
+
+
+class _Stop:
+    """A system's wish that this should end: the terminal is given back first."""
+
+    def __init__(self, front: Front) -> None:
+        self.code = 0
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, self._stop, front, 128 + number)
+
+    def _stop(self, front: Front, code: int) -> None:
+        self.code = code
+        front.leave()
+
+
+async def _open(talk: Talk, session: str | None) -> None:
+    terms = talk.conversation.terms
+    home = str(Path.home())
+    where = str(terms.workspace)
+    where = f"~{where.removeprefix(home)}" if f"{where}/".startswith(f"{home}/") else where
+    talk.view.note(f"holdfast chat · {terms.model} · {terms.mode} · {where}")
+    talk.view.note("/help shows commands and keys, Ctrl-D leaves\n", "dim")
+    await talk.begin(session)
+    heads = await talk.conversation.runtime.journal.heads("local", after="", limit=_COMPLETED)
+    heads.sort(key=lambda head: head.updated_at, reverse=True)
+    talk.known_sessions = [session_of(head.stream) for head in heads]
+
+
+def _console(plain: bool) -> tuple[Console, TextIO]:
+    if plain:
+        return Console(color_system=None, highlight=False, markup=False, emoji=False), sys.stdout
+    from holdfast.cli.chat.line.editor import Above
+
+    out = Above(sys.stdout)
+    return Console(file=out, highlight=False, markup=False, emoji=False), out
+
+
+def _front(talk: Talk, out: TextIO, plain: bool) -> Editor | PlainLines:
+    if plain:
+        from holdfast.cli.chat.line.plain import PlainLines
+
+        return PlainLines(talk)
+    from holdfast.cli.chat.line.completing import PATHS, ChatCompleter
+    from holdfast.cli.chat.line.editor import Above, Editor
+    from holdfast.cli.chat.slash.table import COMMANDS
+    from holdfast.models.catalogue import known_models
+    from holdfast.types import MODES
+
+    assert isinstance(out, Above)
+    commands = {name: command.about for name, command in COMMANDS.items()}
+    values = {"mode": lambda: MODES, "image": PATHS, "model": known_models, "resume": lambda: talk.known_sessions}
+    completer = ChatCompleter(commands, values, lambda: talk.conversation.terms.workspace)
+    return Editor(talk, out, completer, data_folder() / "chat-history")

@@ -1,0 +1,251 @@
+"""One session, as a talk holds it: what was said in it, the run that is open, and every way to speak to it.
+
+It follows the log and nothing else: what is shown is what was written, whoever drives the session. One task follows
+run after run while there is one; in an idle session nothing waits.
+
+Not here: lines, keys and drawing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import final
+
+import msgspec
+
+from holdfast.cli.chat.figures import Figures
+from holdfast.cli.run import coder
+from holdfast.engine.events import CODEC, Forked, InputReceived, RunStarted
+from holdfast.errors import HoldfastError, LeaseHeld, UsageError
+from holdfast.flow.ids import new_key, new_session
+from holdfast.journal.reading import read_events
+from holdfast.runtime.run import Run, said
+from holdfast.runtime.runtime import Runtime
+from holdfast.types import Delta, Event, Limits, Mode, SessionId, StreamId, UserPart, stream_id
+
+__all__ = ("Conversation", "Terms")
+
+
+class Terms(msgspec.Struct):
+    """What the next prompt is sent with; changed by commands."""
+
+    model: str
+    mode: Mode
+    workspace: Path
+    limits: Limits
+    pinned: bool = False
+    """Whether the workspace was named by hand, so that the first session's own does not go before it."""
+
+
+@final
+class Conversation:
+    """A session and the open run in it, if there is one."""
+
+    def __init__(self, runtime: Runtime, terms: Terms) -> None:
+        self.runtime = runtime
+        self.terms = terms
+        self.session = SessionId(new_session())
+        self.home = terms.workspace
+        """Where a session works that has no folder yet."""
+        self.figures = Figures()
+        self.on_event: Callable[[Event | Delta], None] = lambda _: None
+        """Told what happens, after the figures know of it."""
+        self.on_trouble: Callable[[BaseException], None] = lambda _: None
+        """Told why this process cannot go on with the open run."""
+        self._run: Run | None = None
+        self._runs: deque[Run] = deque()
+        self._watcher: asyncio.Task[None] | None = None
+        self._sent: dict[str, InputReceived] = {}
+        """What was sent and is not in the log yet, by its key."""
+        self._posted = 0
+        """How often something was sent, so that a look at the mail knows whether it was too early."""
+
+    def now(self) -> int:
+        """Returns the time, µs UTC."""
+        return time.time_ns() // 1000
+
+    @property
+    def stream(self) -> StreamId:
+        """The session's name in the log."""
+        return stream_id("local", self.session)
+
+    # ---- which session --------------------------------------------------------------------------------------
+
+    async def open(self, session: str | None) -> list[Event]:
+        """Goes to a session, or to a new one, and returns what happened there; an open run is not taken up yet."""
+        await self.leave()
+        self.session = SessionId(session or new_session())
+        events = await self.events()
+        self.figures = Figures(events)
+        folder = None if self.terms.pinned else _folder(events)
+        self.terms.pinned = False
+        self.terms.workspace = folder if folder is not None and folder.is_dir() else self.home
+        return events
+
+    async def events(self) -> list[Event]:
+        """Returns everything that happened in the session."""
+        return [event async for event in read_events(self.runtime.journal, self.stream, CODEC)]
+
+    async def take_up(self) -> bool:
+        """Goes on with what is open in the session, and returns whether there was something.
+
+        A run that another process drives is followed and not taken from it.
+
+        Raises:
+            HoldfastError: this process cannot go on with it.
+        """
+        head = await self.runtime.journal.head(self.stream)
+        if head is None or (head.state == "idle" and not head.unread):
+            return False
+        try:
+            self._follow(await self.runtime.resume(self.session))
+        except LeaseHeld:
+            if self.figures.run is None:
+                raise
+            self._follow(self.runtime.run(self.session, self.figures.run.key))
+        return True
+
+    async def leave(self) -> None:
+        """Stops following; an open run stays as it is."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
+        self._watcher = self._run = None
+        self._runs.clear()
+        self._sent.clear()
+
+    # ---- speaking -------------------------------------------------------------------------------------------
+
+    async def say(self, parts: Sequence[UserPart], *, later: bool = False) -> None:
+        """Says something: to the open run, now or when it would be over, or else as a prompt that opens one.
+
+        Raises:
+            HoldfastError: it was not accepted; its message says why.
+        """
+        if self.open_run is None and self._following and self._watcher is not None:
+            await asyncio.wait([self._watcher])  # the last run is over, and it is being looked for another
+        if self.open_run is None and self.figures.busy:
+            await self.take_up()  # this process let go of it, and may be able to go on by now
+        if (run := self.open_run) is not None:
+            key = new_key()
+            self._sent[key] = InputReceived("follow_up" if later else "steer", said(parts))
+            try:
+                await (run.follow_up if later else run.steer)(parts, key=key)
+            except HoldfastError:
+                del self._sent[key]
+                raise
+            self._posted += 1
+            if not self._following:  # the run ended while that was on its way
+                await self.take_up()
+            return
+        terms = self.terms
+        agent = coder(terms.model, terms.limits)
+        run = await self.runtime.start(agent, parts, session=self.session, workspace=terms.workspace, mode=terms.mode)
+        self._follow(run)
+
+    async def abort(self) -> None:
+        """Asks the open run to end."""
+        if self.open_run is not None:
+            await self.open_run.abort("Ctrl-C")
+
+    async def answer(self, token: str, content: str) -> None:
+        """Gives a call that waits for it a person's word."""
+        if self.open_run is None:
+            await self.take_up()
+        if self.open_run is None:
+            raise UsageError("no run waits for an answer any more")
+        await self.open_run.answer(token, content)
+        self._posted += 1
+
+    @property
+    def open_run(self) -> Run | None:
+        """The run that is followed and not over."""
+        last = self.figures.state.last
+        over = self._run is None or (last is not None and last.key == self._run.key)
+        return self._run if self._following and not over else None
+
+    @property
+    def queued(self) -> list[InputReceived]:
+        """What was said and has not joined the conversation yet, oldest first."""
+        return [*self.figures.queued, *self._sent.values()] if self.busy else []
+
+    @property
+    def busy(self) -> bool:
+        """Whether a run is open, or about to be."""
+        return self.figures.busy or self.open_run is not None
+
+    @property
+    def _following(self) -> bool:
+        return self._watcher is not None and not self._watcher.done()
+
+    # ---- following ------------------------------------------------------------------------------------------
+
+    def _follow(self, run: Run) -> None:
+        self._run = self._run if self._following else run
+        self._runs.append(run)
+        if not self._following:
+            self._watcher = asyncio.create_task(self._watch())
+            self._watcher.add_done_callback(self._watched)
+
+    async def _watch(self) -> None:
+        while self._runs:
+            run = self._runs.popleft()
+            last = self.figures.state.last
+            if last is None or last.key != run.key:
+                self._run = run
+                async for event in run.events(after=self.figures.state.seq):
+                    self._see(event)
+            await self._look_for_more(run)
+
+    def _watched(self, watcher: asyncio.Task[None]) -> None:
+        if not watcher.cancelled() and (error := watcher.exception()) is not None:
+            self.on_trouble(error)
+
+    async def _look_for_more(self, done: Run) -> None:
+        """Finds the run that was opened by what came too late for the last one."""
+        while not self._runs:
+            posted = self._posted
+            head = await self.runtime.journal.head(self.stream)
+            if head is not None and (head.state != "idle" or head.unread):
+                try:
+                    later = await self.runtime.resume(self.session)
+                except LeaseHeld:  # another process sees to it
+                    return
+                if later.key != done.key:
+                    self._runs.append(later)
+                    return
+            await self._catch_up()
+            if posted == self._posted:
+                return
+
+    async def _catch_up(self) -> None:
+        """Sees what was written while nobody followed."""
+        after = self.figures.state.seq
+        async for event in read_events(self.runtime.journal, self.stream, CODEC, after=after):
+            self._see(event)
+
+    def _see(self, event: Event | Delta) -> None:
+        if isinstance(event, Event):
+            if event.seq <= self.figures.state.seq:
+                return
+            self.figures.see(event)
+            if isinstance(event.data, InputReceived):
+                self._sent.pop(event.cause, None)
+        self.on_event(event)
+
+
+def _folder(events: Sequence[Event]) -> Path | None:
+    """Returns the folder that belongs to a session; None while it has none."""
+    for event in reversed(events):
+        match event.data:
+            case Forked() as data if data.workspace:
+                return Path(data.workspace)
+            case RunStarted() as data if data.setup.workspace:
+                return Path(data.setup.workspace)
+            case _:
+                pass
+    return None

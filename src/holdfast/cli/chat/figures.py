@@ -1,0 +1,117 @@
+"""What a session came to, as a person wants to see it beside the line they type in: a fold of its events.
+
+Not here: how it is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import final
+
+import msgspec
+
+from holdfast.engine.events import InputReceived, ModelFinished, RunFinished
+from holdfast.engine.folding import fold, replay
+from holdfast.engine.state import Run, State
+from holdfast.models.catalogue import lookup
+from holdfast.types import Event, ToolCall, Usage, Wait
+
+__all__ = ("Figures", "Question")
+
+
+class Question(msgspec.Struct, frozen=True):
+    """A call that waits for a person's word."""
+
+    wait: Wait
+    call: ToolCall
+
+    @property
+    def token(self) -> str:
+        """What an answer names."""
+        return self.wait.token
+
+
+@final
+class Figures:
+    """A session so far."""
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        """Learns what happened before."""
+        known = list(events)
+        self.state: State = replay(known)
+        self.context = 0
+        """Tokens of the conversation as the model was last given it, with its answer."""
+        self.runs = 0
+        """Runs that are over."""
+        self._usage = Usage()
+        self._cost: int | None = 0
+        for event in known:
+            self._count(event)
+
+    def see(self, event: Event) -> None:
+        """Learns one event more."""
+        fold(self.state, event)
+        self._count(event)
+
+    def _count(self, event: Event) -> None:
+        match event.data:
+            case ModelFinished() as data:
+                self.context = data.message.usage.input_tokens + data.message.usage.output_tokens
+            case RunFinished() as data:
+                self.runs += 1
+                self._usage = self._usage + data.usage
+                self._cost = None if self._cost is None or data.cost is None else self._cost + data.cost
+            case _:
+                pass
+
+    @property
+    def run(self) -> Run | None:
+        """The run that is open."""
+        return self.state.run
+
+    @property
+    def busy(self) -> bool:
+        """Whether a run is open, so that what is said joins it."""
+        return self.state.run is not None
+
+    @property
+    def aborting(self) -> bool:
+        """Whether the open run was asked to end."""
+        return self.state.run is not None and self.state.run.abort is not None
+
+    @property
+    def cost(self) -> int | None:
+        """Nanodollars of all its runs; None when a price was unknown."""
+        if self.state.run is None:
+            return self._cost
+        return None if self._cost is None or self.state.run.cost is None else self._cost + self.state.run.cost
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens of all its runs."""
+        return self._usage if self.state.run is None else self._usage + self.state.run.usage
+
+    @property
+    def queued(self) -> list[InputReceived]:
+        """What was said and has not joined the conversation yet, oldest first."""
+        return list(self.state.queue.values())
+
+    @property
+    def questions(self) -> list[Question]:
+        """What waits for a person's word, in the order of the calls."""
+        calls = self.state.calls.values()
+        waiting = [(each.call, each.wait) for each in calls if each.wait is not None and each.result is None]
+        return [Question(wait, call) for call, wait in waiting if wait.kind == "approval"]
+
+    @property
+    def waits_for(self) -> str:
+        """The kind of thing that every open call waits for; empty while something is under way."""
+        open_calls = [each for each in self.state.calls.values() if each.result is None]
+        if not open_calls or any(each.wait is None for each in open_calls):
+            return ""
+        return next((each.wait.kind for each in open_calls if each.wait is not None), "")
+
+    def window(self, model: str) -> int | None:
+        """Returns how many tokens the model takes; None when nobody knows."""
+        card = lookup(model)
+        return None if card is None else card.context_window

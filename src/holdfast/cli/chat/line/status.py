@@ -1,0 +1,83 @@
+"""The line below the input line: how things stand, as much of it as fits."""
+
+from __future__ import annotations
+
+import time
+
+from prompt_toolkit.formatted_text import ANSI, StyleAndTextTuples, to_formatted_text
+from rich.console import Console
+from rich.text import Text
+
+from holdfast.cli.chat.talk import Talk
+from holdfast.cli.rendering.figures import percent
+from holdfast.cli.words import money, one_line, seconds
+
+__all__ = ("ask_line", "status_line", "to_fragments")
+
+_SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+
+
+def status_line(talk: Talk, width: int) -> StyleAndTextTuples:
+    """Returns how the talk stands: what it is at, then what matters less and less, as far as the width goes."""
+    conversation, terms = talk.conversation, talk.conversation.terms
+    figures, state = conversation.figures, talk.state
+    run = figures.run
+    mode, model = (terms.mode, terms.model) if run is None else (run.setup.setup.mode, run.setup.setup.model)
+    first = _doing(talk, state)
+    # What is left out first where there is little room stands last here; on the line it has its own place.
+    ranked: list[tuple[int, str]] = [(4, money(figures.cost))]
+    if run is not None:
+        ranked.append((3, f"step {run.steps + (0 if figures.state.calls else 1)}"))
+    ranked.append((2, mode))
+    if figures.context:
+        ranked.append((5, _context(figures.context, figures.window(model))))
+    ranked.append((1, one_line(model.partition("/")[2], 32)))
+    ranked.append((6, one_line(conversation.session, 40)))
+    room, fields = width - len(first) - 2, list[tuple[int, str]]()
+    for place, text in ranked:
+        if len(text) + 3 > room:
+            continue
+        fields.append((place, text))
+        room -= len(text) + 3
+    style = "class:asks" if state in ("asking", "aborting", "stopped") else "class:state"
+    rest = "".join(f" · {text}" for _, text in sorted(fields))
+    return [(style, f" {first}"[:width]), ("class:bar", rest)]
+
+
+def _doing(talk: Talk, state: str) -> str:
+    run = talk.conversation.figures.run
+    match state:
+        case "working" | "aborting":
+            since = "" if run is None else f" {seconds(max(0.1, time.time() - run.started_at / 1e6))}"
+            return f"{_SPINNER[int(time.monotonic() * 10) % len(_SPINNER)]} {state}{since}"
+        case "asking":
+            return "? waits for you"
+        case "waiting":
+            return f"⏸ waits for {one_line(talk.conversation.figures.waits_for, 20)}"
+        case "stopped":
+            return "■ stopped, still open"
+        case _:
+            return "ready"
+
+
+def _context(used: int, window: int | None) -> str:
+    size = f"{used / 1000:.1f}k" if used >= 1000 else str(used)
+    return f"{size} tokens" if not window else f"{size} tokens, {percent(used / window)}"
+
+
+def ask_line(*, empty: bool) -> StyleAndTextTuples:
+    """Returns which keys answer a question: on an empty line letters do, elsewhere they belong to the line."""
+    alt = "" if empty else "Alt-"
+    keys = ((f"{alt}y", " once · "), (f"{alt}a", " always · "), (f"{alt}n", " no, and why"))
+    parts: StyleAndTextTuples = [("", "  ")]
+    for key, what in keys:
+        parts += [("class:asks", key), ("class:bar", what)]
+    return parts
+
+
+def to_fragments(rows: list[Text], console: Console) -> StyleAndTextTuples:
+    """Returns rich lines as the input line's own, each with its end, in the colours the console has."""
+    with console.capture() as capture:
+        for row in rows:
+            console.print(row, no_wrap=True, overflow="ignore", crop=False)
+    return list(to_formatted_text(ANSI(capture.get())))

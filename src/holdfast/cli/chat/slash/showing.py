@@ -1,0 +1,43 @@
+"""Commands that show and change nothing."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from holdfast.cli.chat.talk import Talk
+from holdfast.cli.rendering.figures import percent
+from holdfast.cli.run import coder
+from holdfast.cli.words import count, money, one_line
+
+__all__ = ("cost", "tools")
+
+
+async def cost(talk: Talk, argument: str) -> None:
+    """Shows what the session cost and how full the model's window is."""
+    figures, terms = talk.conversation.figures, talk.conversation.terms
+    usage, window = figures.usage, figures.window(terms.model)
+    cached = f", {usage.cache_read_tokens:,} of them from the cache" if usage.cache_read_tokens else ""
+    rows = [
+        ("session", f"{money(figures.cost)} in {count(figures.runs + (figures.run is not None), 'run')}"),
+        ("in", f"{count(usage.input_tokens, 'token')}{cached}"),
+        ("out", count(usage.output_tokens, "token")),
+    ]
+    if figures.run is not None:
+        rows.insert(1, ("this run", f"{money(figures.run.cost)} in {count(figures.run.steps, 'step')}"))
+    of = f" of {window:,} tokens, {percent(figures.context / window)}" if window else ""
+    rows.append(("context", f"{figures.context:,}{of or ' tokens; how many the model takes is not known'}"))
+    most = terms.limits.dollars
+    rows.append(("limit", f"${most:g} for each run" if most else "none on dollars; start with --max-dollars for one"))
+    talk.view.lines([Text.assemble((f"  {name:<9}", "dim"), what) for name, what in rows])
+
+
+async def tools(talk: Talk, argument: str) -> None:
+    """Shows what the agent can do."""
+    terms = talk.conversation.terms
+    specs = [tool.spec for tool in coder(terms.model, terms.limits).tools]
+    width = max(len(spec.name) for spec in specs) + 2
+    rows = [
+        Text.assemble((f"  {spec.name:<{width}}", "cyan"), one_line(spec.description.partition(". ")[0], 200))
+        for spec in specs
+    ]
+    talk.view.lines(rows)

@@ -1,0 +1,222 @@
+"""What a person's lines and keys do in a talk, whatever they are typed into.
+
+A line is a command, a prompt, or joins the run that is open. The input line itself is a `Front`: there is one that
+edits (`line/editor.py`) and one for terminals that can do nothing but lines (`line/plain.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from typing import Protocol, final
+
+from holdfast.cli.chat.asking import ONCE
+from holdfast.cli.chat.attaching import attach, find_attached, names_file
+from holdfast.cli.chat.conversation import Conversation
+from holdfast.cli.chat.figures import Question
+from holdfast.cli.chat.view import View
+from holdfast.cli.screen import store_option
+from holdfast.cli.words import count
+from holdfast.errors import HoldfastError
+from holdfast.types import Delta, Document, Event, Image, Text, UserPart
+
+__all__ = ("Front", "Talk")
+
+_COMMAND = re.compile(r"/[A-Za-z?-]*(\s|$)")
+
+
+class Front(Protocol):
+    """Where a person types."""
+
+    def refresh(self) -> None:
+        """Draws what changes again, soon."""
+        ...
+
+    def leave(self) -> None:
+        """Ends the reading of lines."""
+        ...
+
+    def put(self, text: str) -> None:
+        """Puts text on the input line, if nothing else stands there."""
+        ...
+
+    def wipe(self) -> None:
+        """Clears the screen."""
+        ...
+
+
+@final
+class Talk:
+    """A talk under way."""
+
+    def __init__(
+        self, conversation: Conversation, view: View, url: str, obey: Callable[[Talk, str], Awaitable[None]]
+    ) -> None:
+        self.conversation = conversation
+        self.view = view
+        self.url = url
+        self.attached: list[Image | Document] = []
+        """What goes with the next message."""
+        self.hurried = False
+        """Whether the person wants out at once."""
+        self.known_sessions: list[str] = []
+        """Names of sessions, for completing."""
+        self.front: Front | None = None
+        self._obey = obey
+        self._aborted = ""
+        """Key of the run that was asked to end."""
+        self._abort: asyncio.Task[None] | None = None
+        conversation.on_event = self._see
+        conversation.on_trouble = self._trouble
+
+    # ---- what happens ---------------------------------------------------------------------------------------
+
+    def _see(self, event: Event | Delta) -> None:
+        self.view.see(event)
+        self.refresh()
+
+    def _trouble(self, error: BaseException) -> None:
+        self.view.complain(str(error) if isinstance(error, HoldfastError) else f"{type(error).__name__}: {error}")
+        self.view.note("the run is still open: say something, and it is tried again", "yellow")
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Draws what changes again, soon."""
+        if self.front is not None:
+            self.front.refresh()
+
+    @property
+    def question(self) -> Question | None:
+        """The question that is to be answered next."""
+        questions = self.conversation.figures.questions
+        return questions[0] if questions else None
+
+    @property
+    def state(self) -> str:
+        """What the talk is at: `ready`, `working`, `aborting`, `asking` or `waiting`."""
+        figures = self.conversation.figures
+        run = self.conversation.open_run
+        if figures.aborting or (run is not None and run.key == self._aborted):
+            return "aborting"
+        if figures.questions:
+            return "asking"
+        if figures.busy and figures.waits_for:
+            return "waiting"
+        return "working" if run is not None else "stopped" if figures.busy else "ready"
+
+    # ---- what a person does ---------------------------------------------------------------------------------
+
+    async def line(self, text: str, *, later: bool = False) -> None:
+        """Does what a line wants; what is wrong with it is shown, and the line comes back."""
+        text = text.rstrip()
+        try:
+            if _COMMAND.match(text) and not names_file(text):
+                self.view.command(text)
+                await self._obey(self, text)
+            elif text or self.attached:
+                await self._say(text, later=later)
+        except HoldfastError as error:
+            self.view.complain(str(error))
+            if self.front is not None:
+                self.front.put(text)
+        self.refresh()
+
+    async def _say(self, text: str, *, later: bool) -> None:
+        if later and not self.conversation.busy:
+            later = False  # nothing has to be over first
+        folder = self.conversation.terms.workspace
+        parts: list[UserPart] = [Text(text)] if text else []
+        parts += [*self.attached, *(attach(path) for path in find_attached(text, folder))]
+        await self.conversation.say(parts, later=later)
+        self.attached.clear()
+
+    async def answer(self, question: Question, said: str) -> None:
+        """Answers a question."""
+        try:
+            await self.conversation.answer(question.token, said)
+        except HoldfastError as error:
+            self.view.complain(str(error))
+        self.refresh()
+
+    async def answer_line(self, question: Question, text: str) -> bool:
+        """Answers a question with a typed line, where there are no keys; whether it was an answer."""
+        word, _, reason = text.strip().partition(" ")
+        match word.lower().rstrip(",:"):
+            case "y" | "yes" if not reason:
+                await self.answer(question, ONCE)
+            case "a" | "always" if not reason:
+                await self.answer(question, "always")
+            case "n" | "no":
+                await self.answer(question, f"deny: {reason.strip()}" if reason.strip() else "deny")
+            case _:
+                return False
+        return True
+
+    def interrupt(self) -> bool:
+        """Asks the open run to end, or when that was done leaves at once; False when no run is open."""
+        run = self.conversation.open_run
+        if run is None:
+            return False
+        if self._aborted == run.key:
+            self.hurried = True
+            self.leave()
+        else:
+            self._aborted = run.key
+            self._abort = asyncio.ensure_future(self._send_abort())
+        return True
+
+    async def _send_abort(self) -> None:
+        try:
+            await self.conversation.abort()
+        except HoldfastError as error:
+            self._aborted = ""
+            self.view.complain(str(error))
+
+    def hint(self) -> None:
+        """Says how to leave, to somebody who tries to."""
+        self.view.note("Ctrl-D or /quit leaves, /help shows what else there is", "dim")
+
+    def leave(self) -> None:
+        """Ends the talk."""
+        if self.front is not None:
+            self.front.leave()
+
+    # ---- first and last words -------------------------------------------------------------------------------
+
+    async def begin(self, session: str | None) -> None:
+        """Goes to a session, shows where it stands, and goes on with what is open in it."""
+        events = await self.conversation.open(session)
+        figures = self.conversation.figures
+        self.view.forget()
+        self.where()
+        if figures.run is not None:
+            self.view.note(f"↻ session {self.conversation.session} has an open run, which goes on")
+            begin = figures.run.setup.input
+            for event in events:
+                if event.seq >= begin:
+                    self.view.see(event)
+        elif events:
+            runs = count(figures.runs, "run")
+            self.view.note(f"↻ session {self.conversation.session}, {runs} so far; the last of it was:")
+            self.view.exchange(figures)
+        elif session is not None:
+            self.view.note(f"session {self.conversation.session}, a new one")
+        await self.conversation.take_up()
+        self.refresh()
+
+    def where(self) -> None:
+        """Says which folder the session works in, where it is not the one the person is in."""
+        folder = self.conversation.terms.workspace
+        if folder != self.conversation.home:
+            self.view.note(f"  its files are in {folder}", "dim")
+        self.view.folder = folder
+
+    def farewell(self) -> str:
+        """Returns what a person should know who leaves now; empty when there is nothing to come back to."""
+        again = f"holdfast chat --session {self.conversation.session}{store_option(self.url)}"
+        if self.url == "memory:":
+            return "left; the talk is gone with its log" if self.conversation.figures.state.seq else ""
+        if self.conversation.busy:
+            return f"left; the run is still open: {again}"
+        return f"go on later: {again}" if self.conversation.figures.state.seq else ""

@@ -1,0 +1,227 @@
+"""What is shown of a talk: lines that stay, printed as the log grows, and the few below them that change.
+
+It is told events and prints; what changes is asked for with `live`, by whoever draws the input line. Nothing that a
+model, a tool or a file says reaches the terminal with its control characters.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import final
+
+from rich.console import Console
+from rich.text import Text
+
+from holdfast.cli.chat.asking import question_card
+from holdfast.cli.chat.figures import Figures, Question
+from holdfast.cli.outcomes import about
+from holdfast.cli.screen import Screen, denials
+from holdfast.cli.terminal import Words, indented, title
+from holdfast.cli.words import count, money, one_line, printable, seconds
+from holdfast.engine.events import (
+    AbortRequested,
+    InputApplied,
+    InputReceived,
+    ModelFinished,
+    RunFinished,
+    RunStarted,
+    ToolFinished,
+    ToolStarted,
+    ToolWaiting,
+    WaitResolved,
+)
+from holdfast.types import AssistantMessage, Delta, Event, ToolCall, UserMessage
+from holdfast.types import Text as Said
+
+__all__ = ("View",)
+
+_MARKS = {"completed": ("✓", "green"), "limited": ("■", "yellow"), "aborted": ("■", "yellow"), "failed": ("✗", "red")}
+_ANSWERS = {"once": ("✓ allowed once", "green"), "always": ("✓ allowed from now on", "green")}
+
+
+@final
+class View:
+    """Shows a talk on a console."""
+
+    def __init__(self, console: Console, folder: Path, *, theme: str = "dark", echo: bool = True) -> None:
+        """Shows it for a folder; `theme` is the terminal's: `dark` or `light`.
+
+        `echo` is whether what was typed is gone from the screen once it was sent.
+        """
+        self.console = console
+        self.folder = folder
+        """Where the agent works."""
+        self._theme = theme
+        self._echo = echo
+        self._screen = Screen(console, theme=theme)
+        self._inputs: dict[int, InputReceived] = {}
+        self._calls: dict[str, ToolCall] = {}
+        self._running: dict[str, float] = {}
+        self._asked: dict[str, Question] = {}
+        self._began = 0
+
+    def see(self, event: Event | Delta) -> None:
+        """Shows one event."""
+        match event:
+            case Event():
+                self._learn(event)
+                if not self._own(event):
+                    self._screen.see(event)
+            case _:
+                self._screen.see(event)
+
+    def forget(self) -> None:
+        """Forgets a session that was left."""
+        self._screen = Screen(self.console, theme=self._theme)
+        for known in (self._inputs, self._calls, self._running, self._asked):
+            known.clear()
+        self._began = 0
+
+    def _learn(self, event: Event) -> None:
+        match event.data:
+            case InputReceived() as data:
+                self._inputs[event.seq] = data
+            case ModelFinished() as data:
+                self._calls.update({call.id: call for call in data.message.calls})
+            case ToolStarted() as data:
+                if data.nested is not None:
+                    self._calls[data.call_id] = ToolCall(data.call_id, data.nested.name, data.nested.arguments)
+                self._running[data.call_id] = time.monotonic()
+            case ToolFinished() as data:
+                self._running.pop(data.call_id, None)
+            case _:
+                pass
+
+    def _own(self, event: Event) -> bool:
+        """Shows what looks another way in a talk than in a run; whether it was that."""
+        match event.data:
+            case InputReceived():
+                pass  # shown when it joins the conversation; until then it is among what changes
+            case RunStarted() as data:
+                self._began = event.at
+                if self._echo:
+                    self.spoken(self._inputs[data.input].message if data.input in self._inputs else None)
+            case InputApplied() as data:
+                received = self._inputs.get(data.input)
+                self.spoken(received.message if received else None, joined=True)
+            case ToolWaiting() as data if data.wait.kind == "approval" and data.call_id in self._calls:
+                self._question(Question(data.wait, self._calls[data.call_id]))
+            case WaitResolved() as data if data.token in self._asked:
+                self._answered(data)
+            case AbortRequested():
+                self.note("■ aborting; Ctrl-C again leaves at once", "yellow")
+            case RunFinished() as data:
+                self._ended(data, event.at)
+            case _:
+                return False
+        return True
+
+    def _question(self, question: Question) -> None:
+        self._asked[question.token] = question
+        self.console.print()
+        self.console.print(question_card(question, self.folder))
+
+    def _answered(self, data: WaitResolved) -> None:
+        del self._asked[data.token]
+        said = "nobody answered in time" if data.content is None else one_line(data.content)
+        words, style = _ANSWERS.get(said, (f"✗ {said.replace('deny', 'denied', 1)}", "red"))
+        indented(self.console, Text(words, style), 4)
+
+    def _ended(self, data: RunFinished, at: int) -> None:
+        self._running = {}
+        mark, style = _MARKS[data.status]
+        figures = [count(data.steps, "step"), count(data.usage.total_tokens, "token"), money(data.cost)]
+        if self._began:
+            figures.append(seconds((at - self._began) / 1e6))
+        line = Text.assemble((mark, style))
+        if data.status != "completed":
+            line.append(f" {data.status}", style)
+        if data.reason and data.status != "failed":
+            line.append(f" ({one_line(data.reason, 80)})", style)
+        self.console.print()
+        indented(self.console, line.append(f"  {' · '.join(figures)}", "dim"), 0)
+        if data.status == "failed":
+            indented(self.console, Text(printable(data.reason), "red"), 2)
+        if data.denied:
+            indented(self.console, Text(denials(data.denied), "yellow"), 2)
+        self.console.print()
+
+    # ---- what is no event -----------------------------------------------------------------------------------
+
+    def spoken(self, message: UserMessage | None, *, joined: bool = False) -> None:
+        """Shows what a person said, where it joined the conversation."""
+        if message is None:
+            return
+        if joined:
+            self.console.print()
+        attached = [part.name or part.media_type for part in message.parts if not isinstance(part, Said)]
+        lines = printable(message.text).splitlines() or [""]
+        lines[-1] += "".join(f"  [{one_line(name, 60)}]" for name in attached)
+        for number, line in enumerate(lines):
+            sign = ("▸ ", "bold cyan") if number == 0 else ("  ", "")
+            indented(self.console, Text.assemble(sign, (line, "bold")), 0)
+
+    def exchange(self, figures: Figures) -> None:
+        """Shows the last thing that was asked in a session and what the answer was."""
+        messages = figures.state.messages
+        asked = next((each for each in reversed(messages) if isinstance(each, UserMessage)), None)
+        answers = (each for each in reversed(messages) if isinstance(each, AssistantMessage) and each.text)
+        answer = next(answers, None)
+        self.spoken(asked)
+        if answer is not None:
+            self.console.print()
+            self.words(answer.text)
+        self.console.print()
+
+    def words(self, text: str) -> None:
+        """Shows Markdown."""
+        self.console.print(Words(printable(text), theme=self._theme))
+
+    def note(self, words: str, style: str = "cyan") -> None:
+        """Shows what the program has to say."""
+        indented(self.console, Text(printable(words), style), 0)
+
+    def complain(self, words: str) -> None:
+        """Shows what went wrong and what to do."""
+        indented(self.console, Text.assemble(("error ", "bold red"), printable(words)), 0)
+
+    def pair(self, name: str, what: str, width: int) -> None:
+        """Shows a name and, beside it, what it is."""
+        first, *rest = Text(what).wrap(self.console, max(20, self.console.width - width - 2)) or [Text()]
+        self.lines([Text.assemble((f"  {name:<{width}}", "cyan"), first)])
+        self.lines([Text(" " * (width + 2)).append_text(line) for line in rest])
+
+    def command(self, line: str) -> None:
+        """Shows that a command was given."""
+        if self._echo:
+            indented(self.console, Text(f"▸ {printable(line)}", "dim"), 0)
+
+    def lines(self, rows: Sequence[Text]) -> None:
+        """Shows lines as they are, cut where the terminal ends."""
+        for row in rows:
+            row.truncate(self.console.width, overflow="ellipsis")
+            self.console.print(row, no_wrap=True, overflow="ignore", crop=False)
+
+    # ---- what changes ---------------------------------------------------------------------------------------
+
+    def live(self, queued: Sequence[InputReceived], most: int) -> list[Text]:
+        """Returns the lines that stand between what stays and the input line: `most` of them at most."""
+        width = max(20, self.console.width - 1)
+        rows: list[Text] = []
+        for call_id, since in list(self._running.items())[:3]:
+            call = self._calls.get(call_id)
+            name = Text("a call") if call is None else title(call.name, about(call))
+            took = f"  {seconds(max(0.1, time.monotonic() - since))}"
+            name.truncate(max(10, width - len(took) - 4), overflow="ellipsis")
+            rows.append(Text.assemble(("  ⋯ ", "cyan"), name, (took, "dim")))
+        for received in queued:
+            kind = "after this" if received.kind == "follow_up" else "queued"
+            row = Text.assemble((f"  ↳ {kind}: ", "cyan"), (one_line(received.message.text), "dim"))
+            row.truncate(width, overflow="ellipsis")
+            rows.append(row)
+        rows = rows[:most]
+        above = self._screen.live.above
+        words = above(most - len(rows)) if above is not None and most > len(rows) else []
+        return [Text(), *words, Text(), *rows] if words else rows

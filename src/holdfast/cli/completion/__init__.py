@@ -1,0 +1,1 @@
+"""Completing command lines in the person's shell."""

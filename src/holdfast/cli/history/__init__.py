@@ -1,0 +1,1 @@
+"""Commands on what came before: fork, rewind, diff, export, commit and prune."""

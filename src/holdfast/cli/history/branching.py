@@ -1,0 +1,255 @@
+"""`holdfast runs fork|rewind|diff|export`: going back in a session, with its files, and taking it elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import msgspec
+from rich.text import Text
+
+from holdfast import __version__
+from holdfast.cli.completion.sessions import session_names
+from holdfast.cli.rendering.diffs import diff_line, tally
+from holdfast.cli.screen import store_option
+from holdfast.cli.settings.defaults import settings, store_url
+from holdfast.cli.terminal import open_console
+from holdfast.cli.words import count, printable
+from holdfast.engine.events import CODEC
+from holdfast.errors import UnknownSession, UsageError
+from holdfast.journal.port import Head, Journal
+from holdfast.journal.reading import read_events
+from holdfast.runtime.history.differing import Difference
+from holdfast.runtime.opening import store_exists
+from holdfast.runtime.runtime import Runtime
+from holdfast.types import Change, SessionId, StreamId, shown, stream_id
+
+__all__ = ("COMMANDS", "EXPORT_FORMAT", "EXPORT_VERSION", "known_session", "there")
+
+EXPORT_FORMAT, EXPORT_VERSION = "holdfast.session", 1
+"""What the first line of an export says it is."""
+
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+_STORE = click.option("--store", help="Where the log is kept.  [default: your data folder]")
+_SESSION = click.argument("session", shell_complete=session_names)
+
+
+def there(url: str) -> str:
+    """Returns the store, if it exists: looking for a session makes none."""
+    return url if store_exists(url) else "memory:"
+
+
+async def known_session(journal: Journal, session: str, url: str) -> tuple[StreamId, Head]:
+    """Returns a session's stream and head.
+
+    Raises:
+        UnknownSession: there is none of that name.
+    """
+    stream = stream_id("local", session)
+    head = await journal.head(stream)
+    if head is None:
+        raise UnknownSession(
+            f"there is no session {session!r} in {url.rstrip(':')}: "
+            f"`holdfast runs list{store_option(url)}` shows what there is"
+        )
+    return stream, head
+
+
+def _event(head: Head, number: int, session: str, url: str) -> None:
+    if number > head.seq:
+        raise UsageError(
+            f"session {session!r} has no event {number}, its last is {head.seq}: "
+            f"`holdfast runs show {session}{store_option(url)}` shows them"
+        )
+
+
+@click.command("fork", context_settings=_SETTINGS, short_help="Make a new session from SESSION as it was at an event.")
+@_SESSION
+@click.option("--at", type=click.IntRange(0), help="The last event that is shared.  [default: the last there is]")
+@click.option("--as", "name", help="Name of the new session.  [default: a new one]")
+@click.option("-w", "--workspace", type=click.Path(path_type=Path), help="Folder for the files as they were then.")
+@_STORE
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def fork(
+    session: str, at: int | None, name: str | None, workspace: Path | None, store: str | None, output: str
+) -> None:
+    """Make a new session that shares SESSION's log up to event N, with the files as they were at that event.
+
+    The session it comes from, its log and its folder stay as they are.
+    """
+    url = store_url(store)
+
+    async def go() -> tuple[SessionId, str]:
+        async with Runtime.open(there(url)) as runtime:
+            _, head = await known_session(runtime.journal, session, url)
+            _event(head, at or 0, session, url)
+            child = await runtime.fork(session, at=at, name=name, workspace=workspace)
+            return child, (await runtime.workspace(child)) or ""
+
+    child, folder = asyncio.run(go())
+    if output == "json":
+        click.echo(msgspec.json.encode({"session": child, "parent": session, "at": at, "workspace": folder}))
+        return
+    console = open_console(plain=settings().plain)
+    where = "its end" if at is None else f"event {at}"
+    console.print(Text.assemble(("⑂ ", "green"), (child, "bold"), f"  from {session} at {where}"), soft_wrap=True)
+    if folder:
+        console.print(Text(f"  files   {printable(folder)}", "dim"), soft_wrap=True)
+    again = f'holdfast run --session {child}{store_option(url)} "…"'
+    console.print(Text(f"  go on   {again}", "dim"), soft_wrap=True)
+
+
+@click.command("rewind", context_settings=_SETTINGS, short_help="Take SESSION and its files back to an event.")
+@_SESSION
+@click.option("--at", type=click.IntRange(0), required=True, help="The last event that stays in the conversation.")
+@_STORE
+def rewind(session: str, at: int, store: str | None) -> None:
+    """Take what came after event N out of SESSION's conversation, and put its files back as they were then.
+
+    The log keeps what happened, so that this can be looked at and taken back: rewind to a later event.
+    """
+    url = store_url(store)
+
+    async def go() -> None:
+        async with Runtime.open(there(url)) as runtime:
+            _, head = await known_session(runtime.journal, session, url)
+            _event(head, at, session, url)
+            await runtime.rewind(session, to=at)
+
+    asyncio.run(go())
+    console = open_console(plain=settings().plain)
+    console.print(Text.assemble(("↺ ", "green"), (session, "bold"), f"  is back at event {at}"), soft_wrap=True)
+    again = f'holdfast run --session {session}{store_option(url)} "…"'
+    console.print(Text(f"  go on   {again}", "dim"), soft_wrap=True)
+
+
+@click.command("diff", context_settings=_SETTINGS, short_help="Show what SESSION changed in its folder.")
+@_SESSION
+@click.argument("paths", nargs=-1)
+@click.option("--from", "since", type=click.IntRange(0), help="Event to begin at.  [default: the beginning]")
+@click.option("--to", "until", type=click.IntRange(0), help="Event to end at.  [default: the last]")
+@_STORE
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def diff(
+    session: str, paths: tuple[str, ...], since: int | None, until: int | None, store: str | None, output: str
+) -> None:
+    """Show what SESSION changed in its folder between two events, of all files or of PATHS.
+
+    What is printed to a file or a pipe can be given to `patch -p1`.
+    """
+    url = store_url(store)
+
+    async def go() -> Difference:
+        async with Runtime.open(there(url)) as runtime:
+            _, head = await known_session(runtime.journal, session, url)
+            _event(head, max(since or 0, until or 0), session, url)
+            return await runtime.changes(session, since=since or 0, until=until)
+
+    found = asyncio.run(go())
+    changes = [change for change in found.changes if _named(change.path, paths)]
+    text = _only(found.text, changes) if paths else found.text
+    if output == "json":
+        click.echo(msgspec.json.format(msgspec.json.encode(changes)))
+        return
+    console = open_console(plain=settings().plain)
+    if not changes:
+        console.print(Text("nothing was changed", "dim"))
+        return
+    if not console.is_terminal:  # whole lines, as patch wants them
+        click.echo(text, nl=not text.endswith("\n"))
+        return
+    console.print(Text.assemble(count(len(changes), "file"), "  ", tally(text)))
+    for line in text.splitlines():
+        console.print(diff_line(line), no_wrap=True, overflow="ignore", crop=False, soft_wrap=True)
+
+
+def _named(path: str, paths: tuple[str, ...]) -> bool:
+    """Whether a path is one of those that were named, or lies below one."""
+    given = [each.rstrip("/").removeprefix("./") for each in paths]
+    return not given or any(each in ("", ".") or path == each or path.startswith(f"{each}/") for each in given)
+
+
+def _only(text: str, changes: list[Change]) -> str:
+    """Returns the parts of a diff, a path each, that are about these changes."""
+    heads = tuple(f"{change.kind} {shown(change.path)}{end}" for change in changes for end in (": ", " (", "\n"))
+    parts: list[list[str]] = []
+    for line in text.splitlines(keepends=True):
+        if line[0] not in " +-@\\" or not parts:  # the line that says what became of a path
+            parts.append([])
+        parts[-1].append(line)
+    return "".join("".join(part) for part in parts if part[0].startswith(heads))
+
+
+@click.command("export", context_settings=_SETTINGS, short_help="Write the events of SESSION to a file.")
+@_SESSION
+@click.option("-o", "--output", "file", type=click.Path(path_type=Path), help="File.  [default: standard output]")
+@_STORE
+def export(session: str, file: Path | None, store: str | None) -> None:
+    """Write all events of SESSION, an object a line, as `runs show -o jsonl` prints them.
+
+    The first line says what the file is: its format, the format's version and the session.
+    """
+    url = store_url(store)
+
+    async def go() -> int:
+        async with Runtime.open(there(url)) as runtime:
+            stream, head = await known_session(runtime.journal, session, url)
+            lines = _lines(runtime.journal, stream, head)
+            with _target(file) as write:
+                async for line in lines:
+                    write(line + b"\n")
+            return head.seq
+
+    number = asyncio.run(go())
+    if file is not None and str(file) != "-":
+        click.echo(printable(f"{count(number, 'event')} of session {session} in {file}"))
+
+
+async def _lines(journal: Journal, stream: StreamId, head: Head) -> AsyncIterator[bytes]:
+    header = {"format": EXPORT_FORMAT, "version": EXPORT_VERSION, "stream": stream, "events": head.seq}
+    yield msgspec.json.encode(header | {"holdfast": __version__})
+    async for event in read_events(journal, stream, CODEC, until=head.seq):
+        yield CODEC.encode(event)
+
+
+@contextmanager
+def _target(file: Path | None) -> Generator[Callable[[bytes], object]]:
+    """Gives what writes to a file, which is there as a whole or not at all; to standard output without one."""
+    if file is None or str(file) == "-":
+        sys.stdout.flush()
+        yield sys.stdout.buffer.write
+        sys.stdout.buffer.flush()
+        return
+    if file.exists() and not file.is_file():  # a pipe, a terminal: nothing to replace
+        with file.open("wb") as out:
+            yield out.write
+        return
+    try:
+        with tempfile.NamedTemporaryFile(prefix=".export-", dir=file.parent, delete=False) as draft:
+            name = draft.name
+    except OSError as error:
+        raise UsageError(
+            f"{str(file)!r} cannot be written ({error.strerror}): name a file in a folder of yours"
+        ) from None
+    try:
+        with open(name, "wb") as out:  # noqa: PTH123 - a draft's name
+            yield out.write
+            out.flush()
+            os.fsync(out.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(name, 0o666 & ~mask)  # noqa: PTH101 - as above
+        os.replace(name, file)  # noqa: PTH105 - as above
+    except BaseException:
+        os.unlink(name)  # noqa: PTH108 - as above
+        raise
+
+
+COMMANDS = (fork, rewind, diff, export)
+"""What `holdfast runs` offers of these."""

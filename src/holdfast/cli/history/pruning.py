@@ -1,0 +1,101 @@
+"""`holdfast runs prune`: lets go of old snapshots, and gives back the space of what no session needs any more."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+import msgspec
+from rich.text import Text
+
+from holdfast.cli.history.branching import there
+from holdfast.cli.settings.defaults import store_url
+from holdfast.cli.terminal import LiveLine, open_console
+from holdfast.cli.words import count
+from holdfast.flow.clock import SystemClock
+from holdfast.runtime.history.collecting import Collected, Phase, Progress, Retention, collect, portable
+from holdfast.runtime.runtime import Runtime
+from holdfast.types import TenantId
+
+__all__ = ("prune",)
+
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+_KEPT = Retention()
+_DOING: dict[Phase, str] = {
+    "reading": "reading the log, event",
+    "following": "looking at snapshot",
+    "removing": "going through what is stored, item",
+}
+_UNITS = ("bytes", "KB", "MB", "GB", "TB")
+
+
+@click.command("prune", context_settings=_SETTINGS, short_help="Give back the space of old snapshots of files.")
+@click.option(
+    "--keep-snapshots",
+    default=_KEPT.snapshots,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Keep the newest so many of each session, however old.",
+)
+@click.option(
+    "--older-than",
+    metavar="DAYS",
+    default=_KEPT.days,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="Let go of others only when they are older.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option("--store", help="Where the log is kept.  [default: your data folder]")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def prune(keep_snapshots: int, older_than: float, dry_run: bool, store: str | None, output: str) -> None:
+    """Let go of old snapshots of files, and remove everything stored that no session needs any more.
+
+    Every session and every event stays. What goes is how the files were at old events: fork and rewind still go there
+    then, and say that the files of that moment are no longer kept. Runs may go on meanwhile. What was stored within
+    the last 24 hours always stays.
+    """
+    url = store_url(store)
+    console = open_console()
+    keep = Retention(keep_snapshots, older_than)
+
+    async def go(progress: Progress | None) -> Collected:
+        async with Runtime.open(there(url)) as runtime:
+            return await collect(
+                runtime.journal,
+                portable(runtime.journal.blobs),
+                tenant=TenantId("local"),
+                clock=SystemClock(),
+                keep=keep,
+                dry_run=dry_run,
+                progress=progress,
+            )
+
+    if output == "json":
+        done = asyncio.run(go(None))
+        click.echo(msgspec.json.encode({**msgspec.structs.asdict(done), "dry_run": dry_run}))
+        return
+    with LiveLine(console) as line:
+        done = asyncio.run(go(lambda phase, passed, total: line.show(f"{_DOING[phase]} {passed:,} of {total:,}")))
+    for text in _account(done, dry_run=dry_run):
+        console.print(text, soft_wrap=True)
+
+
+def _account(done: Collected, *, dry_run: bool) -> list[Text]:
+    """Returns what was freed, and what is left, in words."""
+    kept = f"{count(done.kept, 'stored item')} and {count(done.snapshots_kept, 'snapshot')}"
+    if not done.removed:
+        return [Text("Nothing to remove."), Text(f"  in use: {kept}", "dim")]
+    verb = "would free" if dry_run else "✓ freed"
+    lines = [Text(f"{verb} {_size(done.bytes)}: {count(done.removed, 'stored item')} that no session needs")]
+    if done.snapshots_let_go:
+        lines.append(Text(f"  {count(done.snapshots_let_go, 'snapshot')} in the log without files to go back to"))
+    return [*lines, Text(f"  still in use: {kept}", "dim")]
+
+
+def _size(amount: float) -> str:
+    for unit in _UNITS[:-1]:
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} {_UNITS[-1]}"

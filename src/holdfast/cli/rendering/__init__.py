@@ -1,0 +1,1 @@
+"""How words, diffs, results and figures look on a terminal and in a file."""

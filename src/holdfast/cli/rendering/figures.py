@@ -1,0 +1,69 @@
+"""What a run came to so far: steps, tokens, money, and how full the model's window is."""
+
+from __future__ import annotations
+
+from holdfast.cli.words import count, money, one_line
+from holdfast.engine.events import ModelFailed, ModelFinished, RunStarted, ToolFinished
+from holdfast.models.catalogue import lookup
+from holdfast.types import Event
+
+__all__ = ("Figures", "percent")
+
+
+class Figures:
+    """Learns from events, and says what they come to."""
+
+    def __init__(self) -> None:
+        self.tokens = 0
+        self.cost: int | None = 0
+        """Nanodollars; None when a price was unknown."""
+        self.steps = 0
+        self._model = ""
+        self._window: int | None = None
+        self._filled = 0
+        self._open = 0
+        """Calls of the last answer that have no result."""
+
+    def learn(self, event: Event) -> None:
+        """Takes an event in."""
+        match event.data:
+            case RunStarted() as data:
+                self._model = data.setup.model
+                card = lookup(self._model)
+                self._window = card.context_window if card else None
+            case ModelFinished() as data:
+                self.steps += 1
+                self._spent(data.message.usage.total_tokens, data.cost)
+                self._filled = data.message.usage.total_tokens
+                self._open = len(data.message.calls)
+            case ToolFinished() as data if data.nested is None:
+                self._open = max(0, self._open - 1)
+            case ModelFailed() as data if data.usage is not None:
+                self._spent(data.usage.total_tokens, data.cost)
+            case _:
+                pass
+
+    @property
+    def context(self) -> float | None:
+        """How much of the model's window the conversation fills, from 0 to 1; None when nobody knows."""
+        return self._filled / self._window if self._window and self._filled else None
+
+    def parts(self) -> tuple[str, ...]:
+        """Returns what there is to say, the most important first."""
+        context = self.context
+        said = (
+            f"{count(self.tokens, 'token')} · {money(self.cost)}" if self.tokens else "",
+            "" if context is None else f"context {percent(context)}",
+            f"step {self.steps if self._open else self.steps + 1}" if self._model else "",
+            one_line(self._model.partition("/")[2], 40),
+        )
+        return tuple(part for part in said if part)
+
+    def _spent(self, tokens: int, cost: int | None) -> None:
+        self.tokens += tokens
+        self.cost = None if self.cost is None or cost is None else self.cost + cost
+
+
+def percent(share: float) -> str:
+    """Returns a share for people; what is there is never nothing."""
+    return "<1 %" if 0 < share < 0.01 else f"{share * 100:.0f} %"

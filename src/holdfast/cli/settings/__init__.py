@@ -1,0 +1,1 @@
+"""`holdfast config`, and what the other commands take from the settings."""

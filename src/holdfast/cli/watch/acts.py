@@ -1,0 +1,148 @@
+"""What a person does to the session they watch, from the question to its outcome.
+
+Each act asks what it has to, does it through the runtime, and says in a word what came of it. What a person has to
+confirm is what cannot be taken back from the same screen.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, final
+
+from rich.text import Text
+
+from holdfast.cli.chat.figures import Question
+from holdfast.cli.listing import list_runs
+from holdfast.cli.outcomes import about
+from holdfast.cli.rendering.diffs import tally
+from holdfast.cli.watch.details import diff_lines
+from holdfast.cli.watch.dialogs import Choice, Confirm, Fill, Sheet
+from holdfast.cli.watch.rows import Row
+from holdfast.cli.watch.session import Watched
+from holdfast.cli.words import age, count, money, one_line
+from holdfast.errors import HoldfastError, UsageError
+from holdfast.runtime.runtime import Runtime
+from holdfast.types import Changes, shown
+
+if TYPE_CHECKING:
+    from textual.app import App
+
+__all__ = ("Acts",)
+
+_RUNS = 200
+_PATHS = 8
+"""Changed paths that a question names."""
+_STYLES = {"completed": "green", "running": "cyan", "waiting": "yellow", "open": "magenta", "failed": "red"}
+
+
+@final
+class Acts:
+    """The acts of one screen."""
+
+    def __init__(self, app: App[Any]) -> None:
+        self._app = app
+
+    async def choose(self, runtime: Runtime) -> str | None:
+        """Returns a session of the store that a person chose; None when they chose none."""
+        now = time.time_ns() // 1000
+        choices: dict[str, Text] = {}
+        for run in await list_runs(runtime.journal, _RUNS):
+            if run.session not in choices:
+                style = _STYLES.get(run.status, "yellow")
+                parts = [(f"{run.session:<14} ", "bold"), (f"{run.status:<10}", style), f"{age(run.started, now):<11} "]
+                choices[run.session] = Text.assemble(*parts, (f"{_cost(run.cost):>8}  ", "dim"), run.prompt)
+        if not choices:
+            raise UsageError('no run is in this store yet: start one with holdfast run "…"')
+        return await self._app.push_screen_wait(Choice("sessions, newest first", list(choices.items())))
+
+    async def say(self, watched: Watched, words: str, *, later: bool) -> None:
+        """Says something to the open run."""
+        await watched.say(words, later=later)
+        self._tell(
+            "follow-up is queued: it is heard when the run would be over" if later else "said: heard at the next step"
+        )
+
+    async def abort(self, watched: Watched) -> None:
+        """Asks the open run to end, once a person confirmed it."""
+        run = watched.run
+        lines = [Text("What is under way is stopped; what the run has is kept.")]
+        if await self._app.push_screen_wait(Confirm("abort the run?", lines, "abort it")):
+            await run.abort("a person who watched it")
+            self._tell("asked to end")
+
+    async def answer(self, watched: Watched, question: Question, answer: str) -> None:
+        """Gives a call a person's word; of a no, the reason is asked."""
+        reason = ""
+        if answer == "no":
+            name = one_line(question.wait.subject or question.call.name, 60)
+            lines = [Text.assemble((name, "bold"), f" {about(question.call)}")]
+            given = await self._app.push_screen_wait(Fill("why not?", lines, "the model reads this; may be empty"))
+            if given is None:
+                return
+            reason = given
+        if question.token in {each.token for each in watched.questions}:
+            await watched.answer(question, answer, reason)
+            self._tell({"once": "allowed once", "always": "allowed from now on"}.get(answer, "denied"))
+        else:
+            self._tell("it was answered elsewhere meanwhile")
+
+    async def fork(self, watched: Watched, row: Row) -> str | None:
+        """Makes a session beside this one from an event, with the files of that moment; returns it to be watched."""
+        at = row.seq
+        lines = [Text(f"A session of its own, with the log and the files as they were at event {at}.")]
+        name = await self._app.push_screen_wait(Fill(f"fork at event {at}", lines, "name; empty for a new one"))
+        if name is None:
+            return None
+        child = await watched.runtime.fork(watched.session, at=at, name=name or None)
+        self._tell(f"session {child} is made")
+        lines = [Text.assemble((child, "bold"), f"  from {watched.session} at event {at}")]
+        return child if await self._app.push_screen_wait(Confirm("watch the fork?", lines, "watch it")) else None
+
+    async def rewind(self, watched: Watched, row: Row) -> None:
+        """Takes the session and its files back to an event, once a person confirmed what goes."""
+        if watched.figures.run is not None:
+            await watched.rewind(row.seq)  # says why not
+        to = row.seq
+        gone = watched.figures.state.seq - to
+        lines = [Text(f"{count(gone, 'event')} after it leave the conversation; the log keeps them.")]
+        lines += _paths((await self._changed(watched, to)) or ())
+        if await self._app.push_screen_wait(Confirm(f"back to event {to}?", lines, "rewind")):
+            await watched.rewind(to)
+            self._tell(f"back at event {to}")
+
+    async def show_changes(self, watched: Watched, row: Row) -> None:
+        """Shows what became of the files up to an event."""
+        found = await watched.runtime.changes(watched.session, until=row.seq)
+        if not found.changes:
+            self._tell(f"no file was changed up to event {row.seq}")
+            return
+        head = Text.assemble((count(len(found.changes), "path"), "bold"), "  ", tally(found.text))
+        title = f"files from the beginning to event {row.seq}"
+        await self._app.push_screen_wait(Sheet(title, [head, Text(), *diff_lines(found.text)]))
+
+    async def go_on(self, watched: Watched) -> None:
+        """Takes the open run up in this process."""
+        await watched.go_on()
+        self._tell("this process goes on with the run; leaving leaves it open")
+
+    async def _changed(self, watched: Watched, to: int) -> Changes | None:
+        try:
+            return (await watched.runtime.changes(watched.session, since=to)).changes
+        except (
+            HoldfastError
+        ):  # without a folder, or with files that are not known: the rewind itself says what it cannot
+            return None
+
+    def _tell(self, words: str) -> None:
+        self._app.notify(words, markup=False, timeout=4)
+
+
+def _paths(changes: Changes) -> list[Text]:
+    lines = [Text.assemble(("  put back  ", "dim"), one_line(shown(change.path), 60)) for change in changes[:_PATHS]]
+    if len(changes) > _PATHS:
+        lines.append(Text(f"  and {len(changes) - _PATHS:,} more", "dim"))
+    return lines or [Text("  no file has to be put back", "dim")]
+
+
+def _cost(cost: int | None) -> str:
+    return "?" if cost is None else money(cost)
