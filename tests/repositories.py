@@ -12,10 +12,10 @@ import pytest
 
 from holdfast.sandbox.workspace import Workspace
 from holdfast.tools.binding import ToolContext, ToolFailure
-from holdfast.tools.builtin.git import git as tool
+from holdfast.tools.builtin.git import git_tool
 from holdfast.types import CallId, StreamId, ToolResult
 
-__all__ = ("ACTIONS", "Place")
+__all__ = ("ACTIONS", "Place", "promised")
 
 ACTIONS: list[dict[str, Any]] = [
     {"action": "status"},
@@ -42,7 +42,7 @@ class Place:
         self.ran = base / "ran"
         """Made by whatever a hostile repository gets to run."""
         self.remote = base / "remote.git"
-        self.space = Workspace(base)
+        self.tool = git_tool([self.remote])
         (base / "space").mkdir()
         self.space = Workspace(base / "space")
         self.root = self.space.root
@@ -75,7 +75,9 @@ class Place:
         return ToolContext(call_id=CallId("c"), stream=StreamId("local/s"), key="k", workspace=self.space)
 
     async def use(self, action: str, **arguments: Any) -> ToolResult:
-        result = await tool.run(tool.parse(json.dumps({"action": action, **arguments}).encode()), self.context())
+        result = await self.tool.run(
+            self.tool.parse(json.dumps({"action": action, **arguments}).encode()), self.context()
+        )
         assert isinstance(result, ToolResult)
         return result
 
@@ -88,8 +90,10 @@ class Place:
         return caught.value
 
     async def check(self, **arguments: Any) -> Any:
-        assert tool.check is not None
-        return await tool.check(tool.parse(json.dumps({"action": "push", **arguments}).encode()), self.context())
+        assert self.tool.check is not None
+        return await self.tool.check(
+            self.tool.parse(json.dumps({"action": "push", **arguments}).encode()), self.context()
+        )
 
     def config(self, **settings: str) -> None:
         for name, value in settings.items():
@@ -100,3 +104,14 @@ class Place:
         path.write_text(f"#!/bin/sh\n: > {self.ran}\n{then}\n")
         path.chmod(0o755)
         return str(path)
+
+
+def promised(place: Place) -> None:
+    """Lets an object be missing that a remote promises to have, whose program is a trap."""
+    place.plain("config", "remote.origin.promisor", "true")
+    place.plain("config", "core.repositoryformatversion", "1")
+    place.plain("config", "extensions.partialClone", "origin")
+    place.plain("config", "remote.origin.uploadpack", place.script("program", 'exec git-upload-pack "$@"'))
+    blob = place.plain("rev-parse", "HEAD:a.txt")
+    (place.root / ".git/objects" / blob[:2] / blob[2:]).unlink()
+    place.ran.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from tests.repositories import ACTIONS, Place
 from holdfast.sandbox.backends.none import NoIsolation
 from holdfast.tools.binding import ToolFailure
 from holdfast.tools.builtin.git import git as tool
+from holdfast.tools.builtin.git import git_tool
 from holdfast.types import Effect
 
 
@@ -146,8 +147,8 @@ async def test_results_carry_what_a_screen_shows(place: Place) -> None:
         ({"action": "add"}, "needs 'paths'"),
         ({"action": "add", "paths": [""]}, "path is empty"),
         ({"action": "add", "paths": ["--force"]}, "did not match any files"),
-        ({"action": "add", "paths": ["../.."]}, "outside repository"),
-        ({"action": "add", "paths": ["/etc/passwd"]}, "outside repository"),
+        ({"action": "add", "paths": ["../.."]}, "leads out"),
+        ({"action": "add", "paths": ["/etc/passwd"]}, "leads out"),
         ({"action": "add", "paths": ["*.txt"]}, "did not match any files"),
         ({"action": "commit"}, "needs 'message'"),
         ({"action": "commit", "message": "x", "author": "--amend"}, "not written as"),
@@ -175,7 +176,8 @@ def test_the_effect_of_a_call_is_that_of_its_action() -> None:
     look, change = Effect(False, "none"), Effect(True, "none")
     assert effects == {
         **dict.fromkeys(("status", "diff", "log", "show", "branch_list"), look),
-        **dict.fromkeys(("add", "commit", "branch", "checkout", "pull"), change),
+        **dict.fromkeys(("add", "commit", "branch", "checkout"), change),
+        "pull": Effect(True, "none", sends=True),
         "push": Effect(True, "checkable"),
     }
 
@@ -256,3 +258,66 @@ async def test_a_git_that_would_not_heed_its_settings_is_not_used(
     assert "(2.25): update it" in str(await place.fails("status"))
     place.space.env["PATH"] = "/nowhere"
     assert "no git on the PATH" in str(await place.fails("status"))
+
+
+@pytest.mark.requirement("tools:git-tools")
+async def test_a_first_pull_fills_a_repository_without_commits(place: Place) -> None:
+    (place.root / "new").mkdir()
+    place.plain("init", "-q", "-b", "main", where=place.root / "new")
+    place.plain("remote", "add", "origin", str(place.remote), where=place.root / "new")
+    assert await place.says("pull", folder="new") == "pulled from origin"
+    assert (place.root / "new/a.txt").read_text() == "one\ntwo\n"
+
+
+@pytest.mark.requirement("tools:git-remotes-as-allowed")
+async def test_a_folder_is_a_remote_only_when_the_program_allows_it(place: Place, tmp_path: Path) -> None:
+    place.tool = tool
+    for action in ("pull", "push"):
+        error = await place.fails(action)
+        assert (error.code, "does not allow" in str(error)) == ("permission_denied", True)
+    assert await place.check() is None
+    assert await place.says("log", oneline=True)  # nothing else needs the remote
+    place.tool = git_tool([tmp_path / "elsewhere"])
+    assert "does not allow" in str(await place.fails("pull"))
+    place.tool = git_tool([str(tmp_path)])  # the folder it is in
+    assert await place.says("pull") == "already up to date"
+
+
+@pytest.mark.requirement("tools:git-remotes-as-allowed")
+async def test_settings_of_a_usual_repository_are_in_nobodys_way(place: Place) -> None:
+    place.plain("checkout", "-qb", "topic/x.y")
+    place.plain("push", "-qu", "origin", "topic/x.y")
+    place.plain("worktree", "add", "-q", "-b", "second", "beside")
+    place.plain("config", "extensions.worktreeConfig", "true")
+    place.plain("config", "--worktree", "core.sparseCheckout", "false")
+    place.config(
+        core__autocrlf="input",
+        core__hooksPath=".husky",
+        core__fsmonitor="true",
+        core__excludesFile="~/.ignore",
+        pull__rebase="true",
+        fetch__prune="true",
+        merge__conflictStyle="zdiff3",
+        rerere__enabled="true",
+        alias__st="status",
+        commit__gpgSign="false",
+        diff__algorithm="histogram",
+        lfs__repositoryformatversion="0",
+    )
+    place.plain("config", "branch.topic/x.y.vscode-merge-base", "origin/main")
+    place.plain("config", "remote.origin.gh-resolved", "base")
+    place.plain("config", "submodule.sub.active", "true")
+    (place.root / "a.txt").write_text("new\n")
+    for arguments in ACTIONS:
+        narrowed: dict[str, Any] = {"paths": ["a.txt"]} if arguments["action"] == "add" else {}
+        await place.use(**{**arguments, **narrowed})
+
+
+async def test_a_submodule_is_a_repository_like_another(place: Place) -> None:
+    file = ("-c", "protocol.file.allow=always")
+    place.plain(*file, "submodule", "--quiet", "add", str(place.remote), "sub")
+    assert await place.says("status", folder="sub") == "## main...origin/main\nworking tree clean\n"
+    (place.root / "sub/b").write_text("b\n")
+    await place.use("add", paths=["b"], folder="sub")
+    assert "committed" in await place.says("commit", message="b", folder="sub")
+    assert await place.says("push", folder="sub") == "pushed main to origin"

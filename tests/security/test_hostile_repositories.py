@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.repositories import ACTIONS, Place
+from tests.repositories import ACTIONS, Place, promised
 
 from holdfast.sandbox.workspace import Workspace
 from holdfast.tools.binding import ToolFailure
@@ -50,16 +52,6 @@ def configured(*settings: tuple[str, str], then: str = "cat") -> Callable[[Place
     return lay
 
 
-def promised(place: Place) -> None:
-    place.plain("config", "remote.origin.promisor", "true")
-    place.plain("config", "core.repositoryformatversion", "1")
-    place.plain("config", "extensions.partialClone", "origin")
-    place.plain("config", "remote.origin.uploadpack", place.script("program", 'exec git-upload-pack "$@"'))
-    blob = place.plain("rev-parse", "HEAD:a.txt")
-    (place.root / ".git/objects" / blob[:2] / blob[2:]).unlink()
-    place.ran.unlink(missing_ok=True)
-
-
 SSH = ("remote.origin.url", "ssh://127.0.0.1:1/x")
 EXT = ("remote.origin.url", "ext::SCRIPT")
 TRAPS: dict[str, tuple[Callable[[Place], None], str]] = {
@@ -99,6 +91,15 @@ TRAPS: dict[str, tuple[Callable[[Place], None], str]] = {
         "status",
     ),
     "missing objects": (promised, "show"),
+    "settings of one work tree": (
+        lambda place: (
+            place.plain("config", "extensions.worktreeConfig", "true"),
+            place.plain("config", "--worktree", "core.hooksPath", str(place.base)),
+            place.plain("config", "--worktree", "core.fsmonitor", place.script("program")),
+            place.ran.unlink(missing_ok=True),
+        )[-1],
+        "status",
+    ),
 }
 
 
@@ -170,8 +171,15 @@ def sharing(place: Place) -> None:
     (place.root / ".git/commondir").write_text("../../moved\n")
 
 
-def borrowing(place: Place) -> None:
-    (place.root / ".git/objects/info/alternates").write_text(f"{place.remote / 'objects'}\n")
+def borrowing(line: str) -> Callable[[Place], None]:
+    def lay(place: Place) -> None:
+        # A folder of the workspace that borrows in turn.
+        (place.root / "lender/info").mkdir(parents=True)
+        (place.root / "lender/info/alternates").write_text(f"{place.remote / 'objects'}\n")
+        lent = line.replace("REMOTE", str(place.remote / "objects"))
+        (place.root / ".git/objects/info/alternates").write_text(f"{lent}\n")
+
+    return lay
 
 
 @pytest.mark.requirement("tools:git-stays-in-workspace")
@@ -181,13 +189,18 @@ def borrowing(place: Place) -> None:
         pointing,
         linking,
         sharing,
-        borrowing,
+        borrowing("REMOTE"),
+        borrowing('"REMOTE"'),
+        borrowing("../../lender"),
         linked(".git/COMMIT_EDITMSG"),
         linked(".git/logs/HEAD"),
         linked(".git/refs/heads/evil"),
         linked(".git/index"),
         linked(".git/objects/pack/x.pack"),
         linked(".git/objects/00"),
+        linked(".git/objects/00/11111111111111111111111111111111111111"),
+        linked(".git/logs/refs/heads/objects/ab/x"),
+        linked(".git/refs/objects/ab"),
     ],
 )
 async def test_a_repository_that_leads_out_of_the_workspace_is_not_used(
@@ -220,16 +233,119 @@ async def test_files_of_a_repository_elsewhere_are_neither_read_nor_written(plac
     assert (place.base / "victim/a.txt").read_text() == "private\n"
 
 
+@pytest.mark.requirement("tools:git-stays-among-its-files")
+@pytest.mark.parametrize("action", ["status", "diff", "log", "show", "add", "checkout"])
+@pytest.mark.parametrize("path", ["../secret", "BASE/secret", "link/secret", "a/../../secret", "near/../../secret"])
+async def test_no_path_of_a_call_leads_to_another_file(place: Place, action: str, path: str) -> None:
+    (place.base / "secret").write_text("private\n")
+    (place.root / "link").symlink_to(place.base)
+    (place.root / "near").mkdir()
+    outside = path.replace("BASE", str(place.base))
+    for paths in ([outside, "/dev/null"], ["a.txt", outside], [outside], [outside, outside]):
+        error = await place.fails(action, paths=paths)
+        assert (error.code, "private" in str(error)) == ("permission_denied", False)
+    assert "private" in place.plain("diff", "--", str(place.base / "secret"), "/dev/null", check=False)
+
+
+@pytest.mark.requirement("tools:git-stays-among-its-files")
+async def test_git_is_never_given_two_paths_to_compare_as_if_there_were_no_repository(place: Place) -> None:
+    (place.base / "bin").mkdir()
+    git = place.base / "bin/git"
+    git.write_text(f'#!/bin/sh\necho "$@" >> {place.base}/told\nexec {shutil.which("git")} "$@"\n')
+    git.chmod(0o755)
+    place.space.env["PATH"] = f"{git.parent}:{os.environ['PATH']}"
+    (place.root / "b.txt").write_text("b\n")
+    (place.root / "a.txt").write_text("changed\n")
+    assert "+changed" in await place.says("diff", paths=["a.txt", "b.txt"])
+    assert "A\tb.txt" in await place.says("add", paths=["a.txt", "b.txt"])
+    told = [line for line in (place.base / "told").read_text().splitlines() if " diff " in line]
+    assert [len(line.partition(" -- ")[2].split()) for line in told] == [3, 3]
+
+
 @pytest.mark.requirement("tools:git-stays-in-workspace")
-@pytest.mark.parametrize("url", ["./near.git", "file://SPACE/near.git", "SPACE/near.git", "../space/near.git"])
-async def test_a_remote_in_the_workspace_is_refused_because_its_hooks_would_run(place: Place, url: str) -> None:
-    near = place.root / "near.git"
-    place.plain("init", "-q", "--bare", str(near))
-    (near / "hooks/post-receive").write_text(f"#!/bin/sh\n: > {place.ran}\n")
-    (near / "hooks/post-receive").chmod(0o755)
-    place.plain("remote", "set-url", "origin", url.replace("SPACE", str(place.root)))
-    for action in ("push", "pull"):
-        assert (await place.fails(action)).code == "permission_denied"
+@pytest.mark.parametrize("pointer", ["../.. ", " ../..", "../..\0/near", "./" * 3000 + "../.."])
+async def test_a_shared_folder_that_git_would_find_elsewhere_is_not_used(place: Place, pointer: str) -> None:
+    place.plain("worktree", "add", "-q", "-b", "second", "beside")
+    (place.root / ".git/worktrees/beside/commondir").write_text(pointer)
+    assert "`commondir` is no plain path" in str(await place.fails("status", folder="beside"))
+
+
+@pytest.mark.requirement("tools:git-stays-among-its-files")
+async def test_a_link_is_shown_and_stored_as_one_and_never_followed(place: Place) -> None:
+    (place.base / "secret").write_text("private\n")
+    (place.root / "b.txt").symlink_to(place.base / "secret")
+    (place.root / "c.txt").symlink_to(place.base / "secret")
+    assert await place.says("add", paths=["b.txt", "c.txt"]) == "staged:\nA\tb.txt\nA\tc.txt\n"
+    (place.root / "b.txt").unlink()
+    (place.root / "b.txt").symlink_to(place.base / "remote.git")
+    shown = await place.says("diff", paths=["b.txt", "c.txt"])
+    assert f"+{place.base / 'remote.git'}\n" in shown
+    assert "private" not in shown + await place.says("diff", staged=True, paths=["b.txt", "c.txt"])
+
+
+@pytest.mark.requirement("tools:git-stays-among-its-files")
+async def test_what_git_takes_for_no_repository_is_none(place: Place) -> None:
+    (place.root / ".git/HEAD").unlink()
+    (place.root / "b.txt").write_text("b\n")
+    two: dict[str, Any] = {"action": "diff", "paths": ["a.txt", "b.txt"]}
+    for arguments in [*ACTIONS, two]:
+        assert "does not take its .git for one" in str(await place.fails(**arguments))
+
+
+@pytest.mark.requirement("tools:git-stays-among-its-files")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("include.path", "OUTSIDE"),
+        ("includeIf.gitdir:/.path", "OUTSIDE"),
+        ("extensions.refStorage", "reftable"),
+    ],
+)
+async def test_settings_kept_elsewhere_are_not_used(place: Place, name: str, value: str) -> None:
+    (place.base / "outside").write_text("[user]\n\tname = private\n")
+    with (place.root / ".git/config").open("a") as file:
+        section, _, rest = name.partition(".")
+        part, _, key = rest.rpartition(".")
+        quoted = f' "{part}"' if part else ""
+        file.write(f"[{section}{quoted}]\n\t{key} = {value.replace('OUTSIDE', str(place.base / 'outside'))}\n")
+    for arguments in ACTIONS:
+        assert "is not used" in str(await place.fails(**arguments))
+
+
+@pytest.mark.requirement("tools:git-runs-nothing-of-the-repository", "tools:git-stays-among-its-files")
+async def test_a_bare_repository_among_the_files_is_only_files(place: Place) -> None:
+    place.plain("clone", "-q", "--bare", str(place.remote), str(place.root / "evil"))
+    place.plain("config", "core.worktree", str(place.root), where=place.root / "evil")
+    place.plain("config", "core.bare", "false", where=place.root / "evil")
+    place.plain("config", "core.fsmonitor", place.script("program"), where=place.root / "evil")
+    for arguments in ACTIONS:
+        with contextlib.suppress(ToolFailure):
+            await place.use(**arguments, folder="evil")
     assert not place.ran.exists()
-    place.plain("push", "-q", "origin", "main")
-    assert place.ran.exists()
+    place.plain("status", where=place.root / "evil")
+    assert place.ran.exists()  # the trap is one
+
+
+@pytest.mark.requirement("tools:git-runs-nothing-of-the-repository", "tools:git-stays-among-its-files")
+async def test_variables_that_are_meant_for_git_in_bash_lead_this_one_nowhere(place: Place) -> None:
+    (place.root / "a.txt").write_text("changed\n")
+    program = place.script("program")
+    traced = place.base / "traced"
+    place.space.env.update(
+        GIT_CONFIG_PARAMETERS=f"'core.fsmonitor={program}'",
+        GIT_EXTERNAL_DIFF=program,
+        GIT_TRACE=str(traced),
+        GIT_TRACE2=str(traced),
+        GIT_INDEX_FILE=str(place.base / "index"),
+        GIT_OBJECT_DIRECTORY=str(place.base / "objects"),
+        GIT_ALTERNATE_OBJECT_DIRECTORIES=str(place.remote / "objects"),
+        GIT_COMMON_DIR=str(place.remote),
+        GIT_NAMESPACE="other",
+        GIT_PROXY_COMMAND=program,
+        XDG_CONFIG_HOME=str(place.base),
+    )
+    before = sorted(path.name for path in place.base.iterdir())
+    for arguments in ACTIONS:
+        await place.use(**arguments)
+    assert sorted(path.name for path in place.base.iterdir()) == before
+    assert place.plain("log", "-1", "--format=%s", "main", where=place.remote) == "more"

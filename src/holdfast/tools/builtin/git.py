@@ -1,13 +1,17 @@
 """The tool that works with a git repository of the workspace, without running any program the repository names.
 
 No shell, no hooks, filters, editors, pagers or prompts, and no configuration but the repository's own, tamed
-(`repository/taming.py`). What it cannot do safely it refuses, and says that bash can.
+(`repository/taming.py`). What it cannot do safely it refuses, and says that bash can. It speaks with hosts alone; which
+folders of this machine may be remotes, too, the program says.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -15,20 +19,34 @@ import msgspec
 from holdfast.errors import PathEscape, SandboxError
 from holdfast.sandbox.port import Posture
 from holdfast.tools.binding import ToolContext, ToolFailure
-from holdfast.tools.builtin.repository.actions import ACTIONS, Action, Asked, remote_of, upstream
+from holdfast.tools.builtin.repository.actions import ACTIONS, Action, Asked, upstream
+from holdfast.tools.builtin.repository.finding import refuse_outside
+from holdfast.tools.builtin.repository.remotes import find_remote
 from holdfast.tools.builtin.repository.running import Git, open_git
-from holdfast.tools.declaring import tool
+from holdfast.tools.declaring import FunctionTool, tool
 from holdfast.types import Effect, ToolResult
 
-__all__ = ("git",)
+__all__ = ("git", "git_tool")
 
 _Name = Literal["status", "diff", "log", "show", "branch_list", "add", "commit", "branch", "checkout", "pull", "push"]
 _DIFF: Final = 20_000
 """Characters of a diff that a screen gets beside the result."""
+_TOLD: Final = """\
+Work with a git repository of the workspace. Hooks, filters and other programs that the repository names are
+not run.
+
+status: what is changed. diff: the changes that are not staged, with `staged` those that are, with `ref` since
+that commit or between two (`a..b`). log: the last commits. show: one commit, or a file of it (`ref:path`).
+branch_list: the branches. add: stages `paths`. commit: commits what is staged. branch: makes `branch`, at `ref`,
+and switches to it. checkout: switches to `ref`; with `paths` puts these files back to `ref`, or to what is staged.
+pull: takes over the remote's commits when there is nothing to merge. push: sends a branch."""
+"""What the model reads of the tool."""
 _AUTHOR: Final = re.compile(r"[^<>\n\0]+ <[^<>\s\0]+>")
 _EFFECTS: Final = {
     **dict.fromkeys(("status", "diff", "log", "show", "branch_list"), Effect(workspace=False, outside="none")),
-    **dict.fromkeys(("add", "commit", "branch", "checkout", "pull"), Effect(workspace=True, outside="none")),
+    **dict.fromkeys(("add", "commit", "branch", "checkout"), Effect(workspace=True, outside="none")),
+    # The remote is told which commits are here, and who asks.
+    "pull": Effect(workspace=True, outside="none", sends=True),
     # It also writes down what the remote has now.
     "push": Effect(workspace=True, outside="checkable"),
 }
@@ -38,76 +56,82 @@ def _effect(arguments: Any, posture: Posture) -> Effect:
     return _EFFECTS[arguments.action]
 
 
-async def _check(context: ToolContext, folder: str, remote: str, branch: str) -> ToolResult | None:
+def git_tool(remotes: Iterable[str | Path] = ()) -> FunctionTool[..., Any]:
+    """Returns the tool with folders of this machine that a remote may be, or be in: `git_tool(["/srv/git"])`.
+
+    Without any, a remote is a host. Hooks of a repository in these folders run when it is pushed to; one that is in
+    the workspace is never used.
+    """
+    allowed = tuple(Path(folder).expanduser().absolute() for folder in remotes)
+
+    async def check(context: ToolContext, folder: str, remote: str, branch: str) -> ToolResult | None:
+        return await _check(Asked(remote=remote, branch=branch), folder, context, allowed)
+
+    @tool(effect=_effect, check=check, settles=5.0, description=_TOLD, reference="builtin:git")
+    async def git(  # noqa: PLR0913 - each is an argument of the model's
+        action: _Name,
+        context: ToolContext,
+        paths: Annotated[tuple[str, ...], msgspec.Meta(max_length=1000)] = (),
+        ref: str = "",
+        staged: bool = False,
+        count: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 20,
+        oneline: bool = False,
+        message: str = "",
+        author: str = "",
+        remote: str = "",
+        branch: str = "",
+        force_with_lease: bool = False,
+        folder: str = ".",
+    ) -> ToolResult:
+        """Works with a repository.
+
+        Args:
+            action: What to do.
+            context: Where the call runs.
+            paths: Files or folders, relative to `folder`; no patterns.
+            ref: A commit, branch or tag, or a range of them.
+            staged: Of diff: what the next commit will hold.
+            count: Of log: how many commits.
+            oneline: Of log: only hash and subject.
+            message: Of commit: its message.
+            author: Of commit: who made it, as `Name <mail>`; the repository's user otherwise.
+            remote: Of push and pull: the name of a remote; `origin` otherwise.
+            branch: Of push and pull: the branch, the current one otherwise. Of branch: the new one.
+            force_with_lease: Of push: replaces the remote's branch, if it is still as it was last seen.
+            folder: A folder of the repository, relative to the workspace.
+        """
+        asked = Asked(
+            paths=paths,
+            ref=ref,
+            staged=staged,
+            count=count,
+            oneline=oneline,
+            message=message,
+            author=author,
+            remote=remote,
+            branch=branch,
+            force_with_lease=force_with_lease,
+        )
+        return await _done(action, asked, folder, context, allowed)
+
+    return git
+
+
+async def _check(asked: Asked, folder: str, context: ToolContext, allowed: tuple[Path, ...]) -> ToolResult | None:
     """Asks the remote whether the commit that a push was about is there."""
-    asked = Asked(remote=remote, branch=branch)
     metadata: dict[str, Any] = {"ui": "terminal", "command": "git push", "action": "push"}
     try:
         _refuse_options(asked)
-        opened = await open_git(context, folder)
-        await remote_of(opened, asked)
+        opened = await open_git(context, folder, allowed)
+        _refuse_settings(opened, "push", ACTIONS["push"])
+        await find_remote(opened, asked.remote)
     except (ToolFailure, SandboxError):
         return None  # a push is refused for the same reason before it begins
     found = await upstream(opened, asked)
     return None if found is None else ToolResult(content=found, metadata=metadata)
 
 
-@tool(effect=_effect, check=_check, settles=5.0, reference="builtin:git")
-async def git(  # noqa: PLR0913 - each is an argument of the model's
-    action: _Name,
-    context: ToolContext,
-    paths: Annotated[tuple[str, ...], msgspec.Meta(max_length=1000)] = (),
-    ref: str = "",
-    staged: bool = False,
-    count: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 20,
-    oneline: bool = False,
-    message: str = "",
-    author: str = "",
-    remote: str = "",
-    branch: str = "",
-    force_with_lease: bool = False,
-    folder: str = ".",
-) -> ToolResult:
-    """Work with a git repository of the workspace. Hooks, filters and other programs that the repository names are
-    not run.
-
-    status: what is changed. diff: the changes that are not staged, with `staged` those that are, with `ref` since
-    that commit or between two (`a..b`). log: the last commits. show: one commit, or a file of it (`ref:path`).
-    branch_list: the branches. add: stages `paths`. commit: commits what is staged. branch: makes `branch`, at `ref`,
-    and switches to it. checkout: switches to `ref`; with `paths` puts these files back to `ref`, or to what is staged.
-    pull: takes over the remote's commits when there is nothing to merge. push: sends a branch.
-
-    Args:
-        action: What to do.
-        context: Where the call runs.
-        paths: Files or folders, relative to `folder`; no patterns.
-        ref: A commit, branch or tag, or a range of them.
-        staged: Of diff: what the next commit will hold.
-        count: Of log: how many commits.
-        oneline: Of log: only hash and subject.
-        message: Of commit: its message.
-        author: Of commit: who made it, as `Name <mail>`; the repository's user otherwise.
-        remote: Of push and pull: the name of a remote; `origin` otherwise.
-        branch: Of push and pull: the branch, the current one otherwise. Of branch: the new one.
-        force_with_lease: Of push: replaces the remote's branch, if it is still as it was last seen.
-        folder: A folder of the repository, relative to the workspace.
-    """
-    asked = Asked(
-        paths=paths,
-        ref=ref,
-        staged=staged,
-        count=count,
-        oneline=oneline,
-        message=message,
-        author=author,
-        remote=remote,
-        branch=branch,
-        force_with_lease=force_with_lease,
-    )
-    return await _done(action, asked, folder, context)
-
-
-async def _done(action: str, asked: Asked, folder: str, context: ToolContext) -> ToolResult:
+async def _done(action: str, asked: Asked, folder: str, context: ToolContext, allowed: tuple[Path, ...]) -> ToolResult:
     chosen = ACTIONS[action]
     looks = action in ("diff", "show")
     metadata: dict[str, Any] = {"ui": "diff" if looks else "terminal", "command": f"git {action}", "action": action}
@@ -115,8 +139,10 @@ async def _done(action: str, asked: Asked, folder: str, context: ToolContext) ->
     try:
         _refuse_misfits(action, chosen, asked)
         _refuse_options(asked)
-        opened = await open_git(context, folder)
+        opened = await open_git(context, folder, allowed)
+        await asyncio.to_thread(refuse_outside, opened.repository, asked.paths)
         _refuse_filters(opened, action, chosen)
+        _refuse_settings(opened, action, chosen)
         metadata["cwd"] = str(opened.repository.folder)
         text = await chosen.run(opened, asked)
     except PathEscape as error:
@@ -163,6 +189,17 @@ def _refuse_filters(opened: Git, name: str, action: Action) -> None:
         )
 
 
+def _refuse_settings(opened: Git, name: str, action: Action) -> None:
+    """Raises when the configuration could lead this action to files, programs or hosts of its own choosing."""
+    found = opened.tamed.risky if action.sends else opened.tamed.unknown if action.writes else ()
+    if found:
+        raise ToolFailure(
+            f"The repository's configuration sets {found[0]!r}, which is not known to be harmless when it is heeded by "
+            f"{name!r}. Remove it with `git config --unset-all`, or use git in bash if you trust it.",
+            code="permission_denied",
+        )
+
+
 def _invalid(message: str) -> ToolFailure:
     return ToolFailure(message, code="invalid_input")
 
@@ -170,3 +207,6 @@ def _invalid(message: str) -> ToolFailure:
 _NOTHING: Final = Asked()
 _CONTROL: Final = re.compile(r"[\0-\x1f\x7f]")
 _NO_BRANCH: Final = re.compile(r"[\0-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|\.lock$|/$")
+
+
+git = git_tool()

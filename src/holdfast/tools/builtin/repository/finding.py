@@ -1,14 +1,15 @@
 """Finds the repository a folder of the workspace belongs to, and refuses one that reaches out of the workspace.
 
 Git writes where the files of its own folder lead: through a link that stands for a log or for the last commit message
-it would write anywhere. So no link in there may lead out, and neither may a `.git` file, the shared folder of a work
-tree, or borrowed objects. What another process changes after this look is not seen.
+it would write anywhere. So no link in there may lead out, also none that stands for a single object, and neither may
+a `.git` file or the shared folder of a work tree. Objects are borrowed from nobody: who lends may borrow in turn.
+What another process changes after this look is not seen.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +17,7 @@ import msgspec
 
 from holdfast.errors import PathEscape, SandboxError
 
-__all__ = ("Repository", "find_repository", "inside")
+__all__ = ("Repository", "find_repository", "inside", "refuse_outside")
 
 _POINTER: Final = 4096
 """Bytes of a file that names another folder."""
@@ -53,7 +54,7 @@ def find_repository(space: Path, folder: str) -> Repository:
             break
         if os.path.lexists(tree / ".git"):
             own = _own_folder(space, tree)
-            for place in (own, _shared_folder(space, own)):
+            for place in {own, _shared_folder(space, own)}:
                 _refuse_ways_out(space, place)
             return Repository(space, start, tree, own)
     raise SandboxError(f"{folder!r} is in no git repository of the workspace; make one with `git init` in bash")
@@ -62,6 +63,23 @@ def find_repository(space: Path, folder: str) -> Repository:
 def inside(space: Path, path: Path) -> bool:
     """Whether a path, with its links followed, is in the workspace."""
     return Path(os.path.realpath(path)).is_relative_to(space)
+
+
+def refuse_outside(repository: Repository, paths: Iterable[str]) -> None:
+    """Refuses paths that do not lie among the repository's files.
+
+    A link at the end of one is fine: git takes it as a link, and does not follow it.
+
+    Raises:
+        PathEscape: one of them leads out, by its name or through a link to another folder.
+    """
+    for path in paths:
+        named = Path(os.path.normpath(repository.folder / path))
+        real = Path(os.path.realpath(named.parent)) / named.name
+        if not (
+            named.is_relative_to(repository.tree) and (named == repository.tree or real.is_relative_to(repository.tree))
+        ):
+            raise PathEscape(f"the path {path!r} leads out of the repository; name one in {str(repository.tree)!r}")
 
 
 def _own_folder(space: Path, tree: Path) -> Path:
@@ -75,7 +93,13 @@ def _own_folder(space: Path, tree: Path) -> Path:
 def _shared_folder(space: Path, own: Path) -> Path:
     """Of a second work tree: where the objects and the configuration of the first one are."""
     path = own / "commondir"
-    return _checked(space, own / _pointer(path).strip(), "its shared folder") if path.is_file() else own
+    if not path.is_file():
+        return own
+    # Git reads this file again, and cuts off nothing but the end of the line.
+    pointer = _pointer(path).rstrip("\r\n")
+    if pointer != pointer.strip() or "\0" in pointer or len(pointer) > _POINTER // 2:
+        raise SandboxError("the repository is not used: its `commondir` is no plain path; look at it with bash")
+    return _checked(space, own / pointer, "its shared folder")
 
 
 def _pointer(path: Path) -> str:
@@ -101,27 +125,20 @@ def _refuse_ways_out(space: Path, own: Path) -> None:
                 f"the repository is not used: the link {str(name)!r} in its .git leads out of the workspace. Use git "
                 "in bash if you trust it"
             )
-    for line in _lines(own / "objects" / "info" / "alternates"):
-        if not inside(space, own / "objects" / line):
-            raise PathEscape(
-                "the repository is not used: it borrows objects from outside the workspace (objects/info/alternates). "
-                "Use git in bash if you trust it"
-            )
+    if os.path.lexists(own / "objects" / "info" / "alternates"):
+        raise PathEscape(
+            "the repository is not used: it borrows objects from another one (objects/info/alternates). Let it have "
+            "its own with `git repack -a -d`, and remove that file, or use git in bash if you trust it"
+        )
 
 
-def _lines(path: Path) -> list[str]:
-    if not path.is_file():
-        return []
-    return [line for line in path.read_text("utf-8", "surrogateescape").splitlines() if line and line[0] != "#"]
-
-
-def _links(folder: Path, depth: int, *, objects: bool = False) -> Generator[Path, None, None]:
-    """Yields the links in a folder and those below it, but for single objects: git only reads or replaces these."""
+def _links(folder: Path, depth: int) -> Generator[Path, None, None]:
+    """Yields the links in a folder and those below it."""
     if not depth:
         raise SandboxError("the repository is not used: the folders in its .git are nested too deep")
     with os.scandir(folder) as found:
         for item in found:
             if item.is_symlink():
                 yield Path(item.path)
-            elif item.is_dir() and not (objects and len(item.name) == 2):
-                yield from _links(Path(item.path), depth - 1, objects=item.name == "objects")
+            elif item.is_dir():
+                yield from _links(Path(item.path), depth - 1)
