@@ -23,14 +23,17 @@
     ├── NetError                    an HTTP exchange did not come about or broke
     │   ├── AddressBlocked          the address guard refused a connection
     │   ├── RequestRefused          a URL, header or redirect this client does not follow
-    │   ├── ConnectionBroken        no connection, or it broke before the answer was whole
+    │   ├── ConnectionBroken        it broke before the answer was whole
+    │   │   └── NotConnected        there was none, so nothing was sent
     │   ├── NetTimeout              connecting took too long, or the other side went silent
     │   ├── ProtocolError           what came back is not HTTP, or not what HTTP allows
     │   └── AnswerTooLarge          a body, or one event of a stream, over its bound
     ├── SandboxError
-    │   └── PathEscape              a path that leads out of the workspace
+    │   ├── PathEscape              a path that leads out of the workspace
+    │   └── WorkspaceBusy           somebody else is changing the files of the workspace
     └── ModelError                  a model call ended without an answer
-        ├── RateLimited · Overloaded · ServerError · ConnectionFailed · ModelTimeout   try again later
+        ├── RateLimited · Overloaded · ServerError · ModelTimeout · ConnectionFailed   try again later
+        │   └── Unreachable         nothing was sent, so nothing was spent
         ├── Malformed               the answer broke its protocol; try again
         └── AuthFailed · InvalidRequest · ContextOverflow                              do not try again
 
@@ -65,6 +68,7 @@ __all__ = (
     "ModelTimeout",
     "NetError",
     "NetTimeout",
+    "NotConnected",
     "NotOwnable",
     "Overloaded",
     "PathEscape",
@@ -84,7 +88,9 @@ __all__ = (
     "UnknownPrice",
     "UnknownSession",
     "UnknownTool",
+    "Unreachable",
     "UsageError",
+    "WorkspaceBusy",
 )
 
 Retry = Literal["never", "now", "later"]
@@ -256,6 +262,12 @@ class ConnectionBroken(NetError):
     audience = "operator"
 
 
+class NotConnected(ConnectionBroken):
+    """No connection came about: a wrong name or port, nobody there, or no trust. Nothing of the request was sent."""
+
+    code = "not_connected"
+
+
 class NetTimeout(NetError):
     """Connecting took too long, or the other side went silent."""
 
@@ -290,6 +302,13 @@ class PathEscape(SandboxError):
 
     code = "path_escape"
     audience = "model"
+
+
+class WorkspaceBusy(SandboxError):
+    """Somebody else was changing the files of the workspace for as long as was waited; nothing was done."""
+
+    code = "workspace_busy"
+    retry = "later"
 
 
 class ModelError(HoldfastError):
@@ -353,6 +372,12 @@ class ConnectionFailed(ModelError):
     """No connection, or it broke before the answer was whole."""
 
     code = "connection"
+
+
+class Unreachable(ConnectionFailed):
+    """No connection came about, so that nothing was sent and nothing can have been spent."""
+
+    code = "unreachable"
 
 
 class ModelTimeout(ModelError):

@@ -14,6 +14,7 @@ from holdfast.errors import HoldfastError
 
 FROZEN = {
     "HoldfastError": "error",
+    "Unreachable": "unreachable",
     "UsageError": "usage",
     "UnknownModel": "unknown_model",
     "UnknownTool": "unknown_tool",
@@ -27,6 +28,7 @@ FROZEN = {
     "Fenced": "fenced",
     "LeaseHeld": "lease_held",
     "Corrupt": "corrupt",
+    "NotConnected": "not_connected",
     "NotOwnable": "not_ownable",
     "StorageError": "storage",
     "StorageLocked": "storage_locked",
@@ -42,6 +44,7 @@ FROZEN = {
     "AnswerTooLarge": "answer_too_large",
     "SandboxError": "sandbox",
     "PathEscape": "path_escape",
+    "WorkspaceBusy": "workspace_busy",
     "ModelError": "model",
     "RateLimited": "rate_limit",
     "Overloaded": "overloaded",
@@ -57,6 +60,7 @@ FROZEN = {
 
 BOUNDARIES = {
     "src/holdfast/tools/gateway.py": 2,  # a tool call
+    "src/holdfast/cli/chat/talk.py": 2,  # a surface: one line, one answer
     "src/holdfast/runtime/working.py": 1,  # a run
     "src/holdfast/testing/answering.py": 2,  # a surface: the scripted server, around a test's own function
     "src/holdfast/storage/sqlite.py": 3,  # these three hand it, as it is, to the one who waits for the answer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -279,3 +280,31 @@ def test_nothing_but_our_errors_comes_out_of_any_order_of_events(events: list[by
     assert "".join(d.text for d in deltas if isinstance(d, TextDelta)) == message.text
     for place, call in enumerate(message.calls):
         assert "".join(d.arguments for d in deltas if isinstance(d, CallDelta) and d.index == place) == call.arguments
+
+
+@pytest.mark.requirement("models:messages-work-bounded")
+def test_stop_reasons_without_number_after_blocks_without_number_cost_their_bytes() -> None:
+    parser = Parser(ORIGIN, max_chars=64_000_000)
+    parser.feed(START + begin(0, type="text") * 20_000)
+    began = time.process_time()
+    parser.feed(event("message_delta", delta={"stop_reason": "end_turn"}) * 5_000)
+    assert time.process_time() - began < 2  # it took 8
+    parser.feed(begin(7, type="text", text="more") + END)
+    assert parser.message().text == "more"
+
+
+@pytest.mark.requirement("models:messages-whole-after-stop")
+@pytest.mark.parametrize(
+    "after",
+    [
+        b"event: error\ndata: " + render_error(0, "Overloaded", "overloaded_error") + b"\n\n",
+        more(0, type="text_delta", text="late"),
+        more(9, type="text_delta", text="late"),
+    ],
+)
+def test_an_answer_that_has_its_stop_reason_and_usage_is_whole_whatever_comes_after(after: bytes) -> None:
+    stop = event("message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 3})
+    for rest in (after, after + END, after * 3):
+        message, deltas = read(START + texts("all of it") + event("content_block_stop", index=0) + stop + rest)
+        assert (message.text, message.stop, message.usage.total_tokens) == ("all of it", "stop", 8)
+        assert deltas == [TextDelta("all of it")]

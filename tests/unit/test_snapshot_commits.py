@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from holdfast.errors import SandboxError
+from holdfast.sandbox.snapshots import committing
 from holdfast.sandbox.snapshots.committing import commit
 from holdfast.sandbox.snapshots.stores.tree import TreeSnapshots
 from holdfast.sandbox.workspace import Workspace
 from holdfast.storage.stores.memory import MemoryBlobStore
 from holdfast.testing.conformance.checking import LOCAL
 from holdfast.testing.conformance.snapshots import fingerprint
-from holdfast.types import SnapshotRef
+from holdfast.types import Change, SnapshotRef
 
 pytestmark = pytest.mark.requirement("sandbox:commit-is-reviewed")
 
@@ -117,3 +119,93 @@ async def test_a_folder_that_became_a_link_is_not_written_through(pair: Pair, tm
     (pair.target.root / "d").symlink_to(outside)
     assert "d is no folder in the target" in await pair.refused("d/new")
     assert list(outside.iterdir()) == []
+
+
+BARE = {"HEAD": b"ref: refs/heads/main", "objects/k": b"", "refs/k": b"", "config": b"[core]\n\tfsmonitor = sh"}
+
+
+@pytest.mark.parametrize("place", ["", "docs/", "d/", "DOCS/deep/"])
+async def test_a_folder_does_not_become_a_repository_whatever_its_name(place: str, pair: Pair) -> None:
+    for name, data in BARE.items():
+        pair.clone.replace(place + name, data)
+    changed = [change.path for change in await pair.store.changes(pair.clone, pair.base)]
+    words = await pair.refused(*changed)
+    assert words.count("would become a git repository") >= len(BARE)
+    assert await pair.refused(f"{place}config")
+
+
+async def test_a_repository_does_not_arrive_in_parts(pair: Pair) -> None:
+    for name in ("HEAD", "config"):
+        pair.clone.replace(f"docs/{name}", BARE[name])
+    await pair.commit("docs/HEAD", "docs/config")
+    (pair.clone.root / "docs/HEAD").rename(pair.clone.root / "elsewhere")
+    for name in ("objects/k", "refs/k"):
+        pair.clone.replace(f"docs/{name}", BARE[name])
+    await pair.refused("docs/objects/k", "docs/refs/k")
+    pair.clone.replace("linked/HEAD", b"ref: refs/heads/main")
+    pair.clone.replace("linked/commondir", b"../docs")
+    await pair.refused("linked/commondir")
+
+
+async def test_a_bare_repository_of_the_target_keeps_its_settings_and_takes_objects(tmp_path: Path) -> None:
+    for name in ("target", "clone"):
+        (tmp_path / name).mkdir()
+    target, clone = Workspace(tmp_path / "target"), Workspace(tmp_path / "clone")
+    for name, data in BARE.items():
+        target.replace(f"x.git/{name}", data)
+    store = TreeSnapshots(MemoryBlobStore(), LOCAL)
+    pair = Pair(store, clone, target, await store.capture(target))
+    await store.clone(pair.base, clone)
+    for name in ("config", "hooks/update", "objects/new", "config2"):
+        clone.replace(f"x.git/{name}", b"ours")
+    assert "'hooks' of a git repository is protected" in await pair.refused("x.git/hooks/update")
+    assert "'config' of a git repository is protected" in await pair.refused("x.git/config")
+    assert await pair.commit("x.git/objects/new", "x.git/config2") == ["x.git/objects/new", "x.git/config2"]
+
+
+@pytest.mark.requirement("sandbox:store-is-kept-out")
+async def test_a_store_in_the_target_is_no_place_for_changes(tmp_path: Path, pair: Pair) -> None:
+    apart = [pair.target.root / "s.db", pair.target.root / "s.workspaces"]
+    target = Workspace(pair.target.root, apart=apart)
+    store = TreeSnapshots(MemoryBlobStore(), LOCAL, apart=apart)
+    pair = Pair(store, pair.clone, target, await store.capture(target))
+    (target.root / "s.db").write_bytes(b"the log")
+    (target.root / "s.workspaces").mkdir()
+    for name in ("s.db", "s.workspaces/x"):
+        pair.clone.replace(name, b"ours")
+        assert "belongs to the store" in await pair.refused(name)
+
+
+@pytest.mark.parametrize("kind", ["file", "new file", "removed", "link", "becomes a folder", "folder"])
+async def test_what_somebody_changes_in_the_target_at_the_last_moment_is_not_overwritten(
+    kind: str, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = pair.clone.root, pair.target.root
+    path, spoil = "f", theirs / "f"
+    match kind:
+        case "file":
+            pair.clone.replace("f", b"ours")
+        case "removed":
+            (ours / "f").unlink()
+        case "link":
+            (ours / "f").unlink()
+            (ours / "f").symlink_to("g")
+        case "becomes a folder":
+            (ours / "f").unlink()
+            (ours / "f").mkdir()
+        case "new file":
+            path, spoil = "new", theirs / "new"
+            pair.clone.replace("new", b"ours")
+        case _:
+            path, spoil = "new", theirs / "new"
+            (ours / "new").mkdir()
+    real = committing._write
+
+    def late(source: Workspace, target: Workspace, chosen: Sequence[Change]) -> None:
+        spoil.write_text("saved in this second")
+        real(source, target, chosen)
+
+    monkeypatch.setattr(committing, "_write", late)
+    with pytest.raises(SandboxError, match="changed in the target while it was committed"):
+        await pair.commit(path)
+    assert spoil.read_text() == "saved in this second"

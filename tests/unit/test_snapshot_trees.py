@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from holdfast.errors import SandboxError
 from holdfast.sandbox.snapshots.differences import unified
 from holdfast.sandbox.snapshots.port import Bounds
+from holdfast.sandbox.snapshots.stores.mounting import bind, unmount
 from holdfast.sandbox.snapshots.stores.tree import TreeSnapshots
 from holdfast.sandbox.workspace import Workspace
 from holdfast.storage.blobs import REFRESH, Marks
@@ -22,7 +24,7 @@ from holdfast.storage.stores.memory import MemoryBlobStore
 from holdfast.testing.clock import FakeClock
 from holdfast.testing.conformance.checking import LOCAL
 from holdfast.testing.conformance.snapshots import fingerprint
-from holdfast.types import Change, SnapshotRef, digest_of
+from holdfast.types import Change, Digest, SnapshotRef, TenantId, digest_of
 
 NAMES = st.sampled_from(["a", "b", "c", "A", ".x", "caf\udce9", "n\nl"])
 PATHS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
@@ -281,3 +283,122 @@ async def test_two_captures_at_once_come_to_the_same(space: Workspace, store: Tr
     assert len(set(refs)) == 1
     changes: tuple[Change, ...] = await store.changes(space, refs[0])
     assert changes == ()
+
+
+@pytest.mark.requirement("sandbox:snapshot-bounds")
+@pytest.mark.parametrize("deep", [False, True])
+async def test_a_tree_over_a_bound_is_refused_before_a_file_is_read_and_nothing_is_stored(
+    deep: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = MemoryBlobStore()
+    store = TreeSnapshots(blobs, LOCAL, Bounds(size=1000, depth=3))
+    (tmp_path / "f").write_text("x")
+    await store.capture(Workspace(tmp_path))
+    for number in range(4):
+        (tmp_path / f"{number}").write_bytes(bytes([number]) * (10 if deep else 300))
+    if deep:
+        (tmp_path / "z/z/z/z").mkdir(parents=True)
+    held = dict(blobs._blobs[LOCAL])
+
+    def nothing(*_: object) -> bytes:
+        raise AssertionError("a file was read")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "read", nothing)
+        for _ in range(2):
+            with pytest.raises(SandboxError, match="too large to be kept"):
+                await store.capture(Workspace(tmp_path))
+    assert dict(blobs._blobs[LOCAL]) == held
+    for number in range(4):
+        (tmp_path / f"{number}").unlink()
+    shutil.rmtree(tmp_path / "z", ignore_errors=True)
+    assert (await store.capture(Workspace(tmp_path))).whole
+
+
+async def test_a_capture_after_a_half_done_collection_stores_everything_again(tmp_path: Path) -> None:
+    clock = FakeClock()
+    blobs = MemoryBlobStore(clock)
+    store = TreeSnapshots(blobs, LOCAL)
+    (tmp_path / "w/sub").mkdir(parents=True)
+    (tmp_path / "w/sub/f").write_text("x")
+    space = Workspace(tmp_path / "w")
+    ref = await store.capture(space)
+    folders = [digest async for digest in store.digests(ref)]
+    for lost in folders[1:]:
+        await clock.advance(REFRESH / 1e6 + 1)
+        del blobs._blobs[LOCAL][lost]  # the collection was stopped after this one, and before the manifest
+        again = await store.capture(space)
+        (tmp_path / "c").mkdir()
+        await store.clone(again, Workspace(tmp_path / "c"))
+        assert fingerprint(tmp_path / "c") == fingerprint(tmp_path / "w")
+        shutil.rmtree(tmp_path / "c")
+
+
+@pytest.mark.requirement("sandbox:changes-and-diff")
+@pytest.mark.parametrize("named", [False, True])
+async def test_the_work_for_a_diff_grows_as_the_number_of_changed_files(
+    named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs, asked = MemoryBlobStore(), 0
+    store, space = TreeSnapshots(blobs, LOCAL), Workspace(tmp_path)
+    names = [f"d/f{number:04}" for number in range(300)]
+    for name in names:
+        space.replace(name, b"old")
+    ref = await store.capture(space, names if named else None)
+    for name in names:
+        space.replace(name, b"new")
+    real = blobs.get_many
+
+    async def counted(tenant: TenantId, digests: Sequence[Digest]) -> list[bytes]:
+        nonlocal asked
+        found = await real(tenant, digests)
+        asked += sum(map(len, found))
+        return found
+
+    monkeypatch.setattr(blobs, "get_many", counted)
+    changes = await store.changes(space, ref)
+    text = await unified(store, space, changes, ref, limit=10**6)
+    assert (len(changes), text.count("+new")) == (300, 300)
+    everything = sum(map(len, await real(LOCAL, list(blobs._blobs[LOCAL]))))
+    assert asked < 4 * everything, "listings are read once, not once for each file"
+
+
+@pytest.mark.requirement("sandbox:snapshots-stay-inside")
+async def test_a_restore_does_not_remove_what_is_mounted_in_the_workspace(tmp_path: Path) -> None:
+    (tmp_path / "w").mkdir()
+    (tmp_path / "outside/deep").mkdir(parents=True)
+    (tmp_path / "outside/deep/f").write_text("not ours")
+    store, space = TreeSnapshots(MemoryBlobStore(), LOCAL), Workspace(tmp_path / "w")
+    ref = await store.capture(space)
+    (tmp_path / "w/a/mounted").mkdir(parents=True)
+    try:
+        bind(str(tmp_path / "outside"), str(tmp_path / "w/a/mounted"))
+    except OSError as error:
+        pytest.skip(f"nothing can be mounted here: {error}")
+    try:
+        with pytest.raises(SandboxError, match="mounted there: unmount it first"):
+            await store.restore(space, ref)
+        assert (tmp_path / "outside/deep/f").read_text() == "not ours"
+    finally:
+        unmount(str(tmp_path / "w/a/mounted"))
+    await store.restore(space, ref)
+    assert list((tmp_path / "w").iterdir()) == []
+
+
+@pytest.mark.requirement("sandbox:store-is-kept-out")
+async def test_a_store_in_the_workspace_is_neither_kept_nor_put_back_by_its_name(tmp_path: Path) -> None:
+    blobs, space = MemoryBlobStore(), Workspace(tmp_path)
+    space.replace("s.db", b"old")
+    space.replace("f", b"old")
+    (tmp_path / "to").symlink_to("s.db")
+    ref = await TreeSnapshots(blobs, LOCAL).capture(space, ["f", "s.db"])  # as an older version did
+    space.replace("s.db", b"new")
+    space.replace("f", b"new")
+    store = TreeSnapshots(blobs, LOCAL, apart=[tmp_path / "s.db"])
+    for path in ("s.db", "to"):
+        with pytest.raises(SandboxError, match="belongs to the store"):
+            await store.capture(space, [path])
+    with pytest.raises(SandboxError, match="belongs to the store"):
+        await store.restore(space, ref)
+    assert (tmp_path / "s.db").read_bytes() == (tmp_path / "f").read_bytes() == b"new", "nothing was done"
+    assert [change.path for change in await store.changes(space, ref)] == ["f", "s.db"], "it may be looked at"

@@ -170,3 +170,33 @@ def test_output_shows_what_is_no_text_without_acting_on_it() -> None:
     output = Output(100)
     output.feed(b"a\r\nb\rc\td\x00\x1b[2J\x07\xff\xc2\x9bm")
     assert output.text() == "a\nb\nc\td␀␛[2J␇\ufffd\ufffdm"
+
+
+@pytest.mark.requirement("sandbox:store-is-kept-out")
+@pytest.mark.parametrize(
+    "path", ["s.db", "./s.db", "d/../s.db", "to", "d/up", "s.workspaces/x", "in/x", "s.workspaces"]
+)
+def test_what_is_apart_is_not_written_to_by_any_way_and_may_be_read(path: str, tmp_path: Path) -> None:
+    (tmp_path / "s.db").write_text("the log")
+    (tmp_path / "s.workspaces").mkdir()
+    (tmp_path / "d").mkdir()
+    (tmp_path / "to").symlink_to("s.db")
+    (tmp_path / "in").symlink_to(tmp_path / "s.workspaces")
+    (tmp_path / "d/up").symlink_to("../s.db")
+    space = Workspace(tmp_path, apart=[tmp_path / "s.db", tmp_path / "s.workspaces", tmp_path.parent / "other"])
+    with pytest.raises(
+        SandboxError, match=r"belongs to the store of this runtime.* use another path, or keep the store"
+    ):
+        space.replace(path, b"oops")
+    with pytest.raises(SandboxError, match="belongs to the store"), space.at(path, make=True, follow=True):
+        pass
+    assert space.contents("s.db")[0] == b"the log"
+    assert list((tmp_path / "s.workspaces").iterdir()) == []
+    space.replace("s.db2", b"another name")
+
+
+@pytest.mark.requirement("sandbox:store-is-kept-out")
+def test_a_workspace_that_lies_in_what_is_apart_is_written_to(tmp_path: Path) -> None:
+    (tmp_path / "fork").mkdir()
+    Workspace(tmp_path / "fork", apart=[tmp_path]).replace("f", b"new")
+    assert (tmp_path / "fork/f").read_bytes() == b"new"

@@ -5,7 +5,8 @@ a network that brought nothing (`failure_from`).
 
 Not here: whether and when to try again; the class and `retry_after` say what the server said, `calling` decides.
 Invariants: a 429 is never an overflow; a message is one line of printable text that names provider and model,
-ends with the next step, and never holds the key.
+ends with the next step, and never holds the key,
+nor anything else that is secret and was sent.
 """
 
 from __future__ import annotations
@@ -29,11 +30,13 @@ from holdfast.errors import (
     ModelTimeout,
     NetError,
     NetTimeout,
+    NotConnected,
     Overloaded,
     ProtocolError,
     RateLimited,
     RequestRefused,
     ServerError,
+    Unreachable,
 )
 from holdfast.models.retry_hints import retry_after
 
@@ -84,6 +87,9 @@ class Origin(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     secret: str = ""
     """The key itself, so that an answer that repeats it can be cleaned; never shown."""
 
+    others: tuple[str, ...] = ()
+    """What else was sent that is nobody's business, such as values of headers; cleaned out like the key."""
+
     def __repr__(self) -> str:
         return f"Origin({self.provider}/{self.model})"
 
@@ -93,9 +99,10 @@ class Origin(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         return f"{self.provider}/{self.model}"
 
     def clean(self, text: str) -> str:
-        """Returns the text as one printable line of at most 400 characters, without the key."""
-        if self.secret:
-            text = text.replace(self.secret, "***")
+        """Returns the text as one printable line of at most 400 characters, without the key and what else is secret."""
+        # Longest first: one may hold another, and nothing of it may stay.
+        for secret in sorted(filter(None, {self.secret, *self.others}), key=len, reverse=True):
+            text = text.replace(secret, "***")
         text = " ".join("".join(char if char.isprintable() else " " for char in text[:20_000]).split())
         return text if len(text) <= _MESSAGE_CHARS else text[: _MESSAGE_CHARS - 1] + "…"
 
@@ -163,7 +170,7 @@ def failure_from(origin: Origin, error: NetError) -> ModelError:
         return InvalidRequest(f"{words} ({origin.url_variable})" if origin.url_variable else words)
     if isinstance(error, AnswerTooLarge | ProtocolError):
         return origin.malformed(str(error))
-    return ConnectionFailed(words)
+    return Unreachable(words) if isinstance(error, NotConnected) else ConnectionFailed(words)
 
 
 def _words_of(body: bytes) -> tuple[str, str, str]:

@@ -20,6 +20,7 @@ from holdfast.errors import (
     ConnectionBroken,
     HoldfastError,
     NetTimeout,
+    NotConnected,
     ProtocolError,
     RequestRefused,
 )
@@ -51,9 +52,9 @@ def translated(error: Exception, origin: str) -> HoldfastError:
         return RequestRefused(f"the request to {origin!r} cannot be sent ({text}); correct its headers")
     if isinstance(error, (aiohttp.ClientSSLError, ssl.SSLError, aiohttp.ServerFingerprintMismatch)):
         step = "check its certificate and this machine's clock and authorities"
-        return ConnectionBroken(f"no secure connection to {origin!r} ({text}); {step}")
+        return NotConnected(f"no secure connection to {origin!r} ({text}); {step}")
     if isinstance(error, aiohttp.ClientConnectorError):
-        return ConnectionBroken(f"no connection to {origin!r} ({text}); check that it runs and the URL is right")
+        return NotConnected(f"no connection to {origin!r} ({text}); check that it runs and the URL is right")
     return ConnectionBroken(f"the connection to {origin!r} broke ({text}); try again")
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
+import fcntl
 import os
+import secrets
 import tempfile
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from shutil import rmtree
 from typing import final
 from urllib.parse import quote
 
@@ -16,14 +17,21 @@ from holdfast.errors import SandboxError, UsageError
 from holdfast.flow.ids import new_key
 from holdfast.runtime.opening import files_of, store_name, workspaces_of
 from holdfast.sandbox.backends.none import NoIsolation
+from holdfast.sandbox.locking import let_go
+from holdfast.sandbox.port import Backend, Posture
 from holdfast.sandbox.sandbox import Sandbox
+from holdfast.sandbox.snapshots.applying import remove
 from holdfast.sandbox.snapshots.port import SnapshotStore
+from holdfast.sandbox.snapshots.scanning import open_folder
 from holdfast.sandbox.snapshots.stores.tree import TreeSnapshots
+from holdfast.sandbox.snapshots.storing import in_thread
 from holdfast.sandbox.workspace import Workspace
 from holdfast.storage.blobs import BlobStore
 from holdfast.types import SessionId, SnapshotRef, TenantId
 
 __all__ = ("Sandboxes", "fill", "sandboxes_of")
+
+_SCRATCH = ".compare-"
 
 
 @final
@@ -31,10 +39,13 @@ class Sandboxes:
     """Makes sandboxes; the stores of snapshots remember folders, so each tenant has one of each kind."""
 
     def __init__(self, blobs: BlobStore, folder: Path | None, own: tuple[Path, ...] = (), store: str = "") -> None:
+        """`own` are paths that no snapshot holds and no tool changes; without a `folder` there is one until `close`."""
         self._blobs = blobs
         self._store = store or f"{new_key()}:"
-        self._folder = folder
-        self._own = own
+        self._passing = folder is None  # the log is in memory, too
+        self._folder = folder or Path(tempfile.gettempdir()).resolve() / f"holdfast-{secrets.token_hex(8)}"
+        self._own = tuple({path.resolve(): None for path in (*own, *((self._folder,) if self._passing else ()))})
+        self._backend: Backend = NoIsolation()
         self._trees: dict[TenantId, SnapshotStore] = {}
 
     def at(self, tenant: TenantId, folder: str | Path) -> Sandbox:
@@ -43,8 +54,13 @@ class Sandboxes:
         Raises:
             SandboxError: it is no folder.
         """
-        workspace = Workspace(Path(folder))
-        return Sandbox(workspace, NoIsolation(), self._snapshots(tenant), self._store)
+        workspace = Workspace(Path(folder), apart=self._own)
+        return Sandbox(workspace, self._backend, self._snapshots(tenant), self._store, tenant)
+
+    @property
+    def posture(self) -> Posture:
+        """What isolates commands on this machine."""
+        return self._backend.posture
 
     def keepers(self, tenant: TenantId) -> Mapping[str, SnapshotStore]:
         """Returns a tenant's stores of snapshots by their names."""
@@ -56,25 +72,37 @@ class Sandboxes:
             self._trees[tenant] = TreeSnapshots(self._blobs, tenant, apart=self._own)
         return self._trees[tenant]
 
-    def _place(self) -> Path:
-        if self._folder is None:  # the log is in memory, too
-            self._folder = Path(tempfile.mkdtemp(prefix="holdfast-"))
+    def _make_place(self) -> Path:
+        self._folder.mkdir(mode=0o700 if self._passing else 0o777, parents=True, exist_ok=True)
         return self._folder
 
-    def place(self, tenant: TenantId, session: SessionId, wanted: str | Path | None) -> Path:
+    def place(self, tenant: TenantId, session: SessionId, wanted: str | Path | None, parent: str = "") -> Path:
         """Returns an empty folder for a forked session: the one that is wanted, or one in the data folder.
 
+        `parent` is the folder of the session that is forked, which neither lies in the new one nor around it, since
+        putting its files back would take the fork's away; the data folder is spared there.
+
         Raises:
-            UsageError: the one that is wanted holds something, or cannot be made.
+            UsageError: the one that is wanted holds something, cannot be made, or lies where the parent's does.
         """
-        own = self._place() / quote(tenant, safe="") / f"session-{quote(session, safe='')}"
-        folder = Path(wanted).expanduser().resolve() if wanted else own
+        own = self._folder / _name_of(tenant) / f"session-{quote(session, safe='')}"
+        folder = Path(wanted).expanduser().resolve() if wanted else own.resolve()
+        if parent and not any(folder.is_relative_to(each) for each in self._own):
+            theirs = Path(parent).resolve()
+            if folder.is_relative_to(theirs) or theirs.is_relative_to(folder):
+                raise UsageError(
+                    f"the folder {str(folder)!r} and the workspace {parent!r} of the session that is forked lie in "
+                    "each other, so going back in one would change the other: name a folder beside it"
+                )
         try:
+            self._make_place()
             folder.mkdir(parents=True, exist_ok=True)
-            if any(os.scandir(folder)):
-                raise UsageError(f"the folder {str(folder)!r} is not empty: name one that is, or a new one")
+            with os.scandir(folder) as found:
+                held = next(found, None)
         except OSError as error:
             raise UsageError(f"the folder {str(folder)!r} cannot be made ({error.strerror}): name another") from error
+        if held is not None:
+            raise UsageError(f"the folder {str(folder)!r} is not empty: name one that is, or a new one")
         return folder
 
     @asynccontextmanager
@@ -82,16 +110,19 @@ class Sandboxes:
         self, sandbox: Sandbox, snapshots: tuple[SnapshotRef, ...], tenant: TenantId
     ) -> AsyncGenerator[Sandbox]:
         """Gives a folder of its own, for a while, in which the files are as the snapshots say."""
-        place = self._place()
-        place.mkdir(parents=True, exist_ok=True)
-        scratch = tempfile.mkdtemp(prefix=".compare-", dir=place)
+        scratch, mark = await asyncio.to_thread(_scratch, self._make_place())
         try:
             there = self.at(tenant, scratch)
             await fill(sandbox, there, snapshots)
             yield there
         finally:
-            with contextlib.suppress(OSError):
-                rmtree(scratch)
+            await in_thread(_clear, scratch, mark)
+
+    async def close(self) -> None:
+        """Removes the folders that are of no use without the log in memory, and the files of locks nobody has."""
+        let_go()
+        if self._passing:
+            await in_thread(_remove, self._folder)
 
 
 def sandboxes_of(url: str, blobs: BlobStore) -> Sandboxes:
@@ -103,11 +134,64 @@ async def fill(source: Sandbox, target: Sandbox, snapshots: tuple[SnapshotRef, .
     """Makes the files of an empty folder what the snapshots say; doing it again comes to the same.
 
     Raises:
-        SandboxError: a snapshot is lost.
+        SandboxError: a snapshot is lost, or the folder holds what is of none of them.
     """
     whole, *named = snapshots
     if not whole.whole:
         raise SandboxError("these snapshots do not say how all files were")
-    await source.snapshots.clone(whole, target.workspace)
+    try:
+        await source.snapshots.clone(whole, target.workspace)
+    except SandboxError:
+        if not await _is_begun(target, whole, named):
+            raise
+        await target.snapshots.restore(target.workspace, whole)
     for each in named:
         await target.snapshots.restore(target.workspace, each)
+
+
+async def _is_begun(target: Sandbox, whole: SnapshotRef, named: Sequence[SnapshotRef]) -> bool:
+    """Returns whether a folder differs from the snapshot only in what is missing, and where layers lie over it."""
+    store, covered = target.snapshots, set[str]()
+    for layer in named:
+        covered |= {change.path for change in await store.changes(target.workspace, layer, whole)}
+    changes = await store.changes(target.workspace, whole)
+    return bool(covered) and all(change.after is None or change.path in covered for change in changes)
+
+
+def _name_of(tenant: TenantId) -> str:
+    """Returns a name for a tenant's folder, which is one in the folder it is put into."""
+    name = quote(tenant, safe="")
+    return name if name.strip(".") else name.replace(".", "%2E")
+
+
+def _scratch(place: Path) -> tuple[Path, int]:
+    """Returns a new folder and the descriptor that marks it as used; removes those of processes that were killed."""
+    for left in place.glob(f"{_SCRATCH}*"):
+        with suppress(OSError):
+            mark = open_folder(str(left))
+            try:
+                fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(left)
+            finally:
+                os.close(mark)
+    scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=place))
+    mark = open_folder(str(scratch))
+    fcntl.flock(mark, fcntl.LOCK_EX)
+    return scratch, mark
+
+
+def _clear(scratch: Path, mark: int) -> None:
+    try:
+        _remove(scratch)
+    finally:
+        os.close(mark)
+
+
+def _remove(folder: Path) -> None:
+    """Removes a folder with all it holds, whatever rights its folders have; what cannot be removed stays."""
+    with suppress(OSError):
+        above = open_folder(str(folder.parent))
+        try:
+            remove(above, folder.name)
+        finally:
+            os.close(above)

@@ -19,9 +19,9 @@ from contextlib import contextmanager, suppress
 
 import msgspec
 
-from holdfast.errors import PathEscape
+from holdfast.errors import PathEscape, SandboxError
 
-__all__ = ("Place", "check", "is_special", "walk")
+__all__ = ("Place", "check", "is_special", "keep_out", "walk")
 
 _FOLDER = os.O_RDONLY | getattr(os, "O_PATH", 0) | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 _STAY = getattr(os, "O_NOFOLLOW", 0)
@@ -51,8 +51,9 @@ class Place(msgspec.Struct, gc=False):
 
 
 class _Walk:
-    def __init__(self, root: str, path: str, *, follow: bool, make: bool, missing: bool) -> None:
+    def __init__(self, root: str, path: str, *, follow: bool, make: bool, missing: bool, apart: frozenset[str]) -> None:
         self.root = root
+        self.apart = apart
         self.shown = path
         self.follow = follow
         self.make = make
@@ -91,10 +92,12 @@ class _Walk:
 
     def _place(self, name: str) -> Place:
         names = self.names if name == "." else [*self.names, name]
+        keep_out(self.apart, "/".join(names), self.shown)
         return Place(self.folders[-1], name, "/".join(names) or ".")
 
     def _absent(self, part: str) -> Place:
         names = [*self.names, part]
+        keep_out(self.apart, "/".join(names), self.shown)
         missing: list[str] = []
         for name in reversed(self.todo):
             missing.append("/".join(names))
@@ -108,6 +111,7 @@ class _Walk:
         os.close(self.folders.pop())
 
     def _enter(self, part: str) -> bool:
+        keep_out(self.apart, "/".join([*self.names, part]), self.shown)
         while True:
             try:
                 self.folders.append(os.open(part, _FOLDER | _STAY, dir_fd=self.folders[-1]))
@@ -151,19 +155,27 @@ class _Walk:
 
 @contextmanager
 def walk(
-    root: str, path: str, *, follow: bool = True, make: bool = False, missing: bool = False
+    root: str,
+    path: str,
+    *,
+    follow: bool = True,
+    make: bool = False,
+    missing: bool = False,
+    apart: frozenset[str] = frozenset(),
 ) -> Generator[Place, None, None]:
     """Opens the folder that a path leads to, below `root`, which must be a resolved absolute path.
 
     With `follow` a link at the end is followed too, to where it points, existing or not. With `make` missing
-    folders are made; with `missing` the walk stops at the first missing one and the place names them all.
+    folders are made; with `missing` the walk stops at the first missing one and the place names them all. The paths
+    in `apart`, relative to `root`, are not walked into or to.
 
     Raises:
         PathEscape: the path is absolute, empty, not a path, or leads out.
+        SandboxError: it leads to what is apart.
         OSError: a folder on the way is missing, is a file, or may not be entered.
     """
     check(root, path)
-    steps = _Walk(root, path, follow=follow, make=make, missing=missing)
+    steps = _Walk(root, path, follow=follow, make=make, missing=missing, apart=apart)
     try:
         yield steps.run()
     finally:
@@ -189,6 +201,19 @@ def check(root: str, path: str) -> None:
         if inside != path and inside:
             raise PathEscape(f"{path!r} is absolute. Use {inside!r}, relative to the workspace.")
         raise PathEscape(f"{path!r} is absolute and not in the workspace. {_NEXT}.")
+
+
+def keep_out(apart: frozenset[str], path: str, shown_as: str) -> None:
+    """Refuses a path, on which no link is, that is apart or lies in what is.
+
+    Raises:
+        SandboxError: says what to do.
+    """
+    if apart and any(path == each or path.startswith(f"{each}/") for each in apart):
+        raise SandboxError(
+            f"{shown_as!r} belongs to the store of this runtime, which lies in the workspace, and is neither changed "
+            "nor kept: use another path, or keep the store elsewhere (--store, HOLDFAST_STORE)"
+        )
 
 
 def is_special(status: os.stat_result) -> bool:

@@ -19,7 +19,7 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -27,7 +27,7 @@ from typing import IO
 import msgspec
 
 from holdfast.errors import PathEscape, SandboxError
-from holdfast.sandbox.walking import Place, check, is_special, walk
+from holdfast.sandbox.walking import Place, check, is_special, keep_out, walk
 
 __all__ = ("MAX_FILE", "Entry", "Workspace", "sweep")
 
@@ -54,13 +54,18 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 class Workspace:
     """A folder that no path leads out of."""
 
-    def __init__(self, root: Path | str, *, env: Mapping[str, str] | None = None) -> None:
+    def __init__(self, root: Path | str, *, env: Mapping[str, str] | None = None, apart: Sequence[Path] = ()) -> None:
+        """`apart` are resolved paths of what is neither changed nor kept here, such as our own database."""
         self.root = Path(root).expanduser().resolve()
         if not self.root.is_dir():
             raise SandboxError(f"the workspace {str(self.root)!r} is not a folder: create it, or name another one")
         self.env = dict(env or {})
         """What commands get in their environment on top of the clean one."""
         self._root = str(self.root)
+        self.apart = frozenset(
+            path.relative_to(self.root).as_posix() for path in apart if path.is_relative_to(self.root)
+        )
+        """What is apart, relative to the folder; it may be read."""
         self.guard: Callable[[], None] | None = None
         """Asked, in the thread that does it, before a file is changed; raises when this process must not any more."""
 
@@ -68,6 +73,14 @@ class Workspace:
         """Raises what the guard raises, if there is one and it objects."""
         if self.guard is not None:
             self.guard()
+
+    def refuse_apart(self, path: str) -> None:
+        """Refuses a path, on which no link is, that is apart or lies in what is.
+
+        Raises:
+            SandboxError: it is.
+        """
+        keep_out(self.apart, path, path)
 
     @contextmanager
     def reading(self, path: str) -> Generator[IO[bytes], None, None]:
@@ -126,14 +139,14 @@ class Workspace:
 
         Raises:
             PathEscape: the path leads out.
-            SandboxError: it is a device, FIFO or socket, or another file than `seen`.
+            SandboxError: it is a device, FIFO or socket, or another file than `seen`, or it is apart.
             OSError: it is a folder, write-protected, or the disk is full.
         """
         check(self._root, path)
         self.ask_guard()
         if path.endswith("/"):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-        with walk(self._root, path, make=True) as place:
+        with walk(self._root, path, make=True, apart=self.apart) as place:
             status = place.status()
             _refuse_special(status, path)
             if place.name == "." or (status is not None and stat.S_ISDIR(status.st_mode)):
@@ -192,10 +205,14 @@ class Workspace:
 
     @contextmanager
     def at(
-        self, path: str, *, follow: bool = False, make: bool = False, missing: bool = False
+        self, path: str, *, follow: bool = False, make: bool = False, missing: bool = False, look: bool = False
     ) -> Generator[Place, None, None]:
-        """Opens the place of a path for what the other methods do not do; see `walking.walk`."""
-        with walk(self._root, path, follow=follow, make=make, missing=missing) as place:
+        """Opens the place of a path for what the other methods do not do; see `walking.walk`.
+
+        What is apart is refused, unless it is only looked at.
+        """
+        apart = frozenset[str]() if look else self.apart
+        with walk(self._root, path, follow=follow, make=make, missing=missing, apart=apart) as place:
             yield place
 
 

@@ -92,7 +92,7 @@ def _prepare(
         # Only the program that makes the file comes here; a foreign one is refused before its mode is changed.
         _patiently(lambda: pending(connection, schemas, path), patience)
         # Only an empty file takes this: what is removed later can then be given back to the disk.
-        connection.execute("pragma auto_vacuum = incremental")
+        _patiently(lambda: connection.execute("pragma auto_vacuum = incremental"), patience)
         _patiently(lambda: connection.execute("pragma journal_mode = wal"), patience)
     connection.execute(f"pragma synchronous = {synchronous}")
     connection.execute(f"pragma wal_autocheckpoint = {_CHECKPOINT}")

@@ -13,7 +13,8 @@ Not here: the exchange itself (`talking.py`), the protocol (`wire/messages`); pr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import ClassVar, final
 
 from holdfast.models.catalogue import ModelCard
@@ -30,6 +31,10 @@ __all__ = ("DEFAULT_URL", "AnthropicModel")
 DEFAULT_URL = "https://api.anthropic.com"
 """Where Anthropic is, unless `ANTHROPIC_BASE_URL` says something else."""
 
+_CREDENTIALS = ("x-api-key", "authorization", "proxy-authorization")
+_SCHEMES = ("bearer", "basic")
+_PARTING = re.compile(r"[\s;,=]+")
+_SHORTEST_VALUE, _SHORTEST_WORD = 4, 7
 _VERSION = "2026-10-21"
 _VERSION_WITH_TEMPERATURE = "2023-06-01"
 
@@ -56,7 +61,7 @@ class AnthropicModel(HttpModel[Encoder]):
         given = {name.lower(): value for name, value in (headers or {}).items()}
         sent = {"content-type": "application/json", "anthropic-version": _VERSION}
         secret, variable = key or token, "ANTHROPIC_API_KEY" if key or not token else "ANTHROPIC_AUTH_TOKEN"
-        if given_key := given.get("x-api-key") or given.get("authorization", "").removeprefix("Bearer ").strip():
+        if given_key := given.get("x-api-key") or _token(given.get("authorization", "")):
             secret, variable = given_key, "ANTHROPIC_CUSTOM_HEADERS"
         elif key:
             sent["x-api-key"] = key
@@ -69,6 +74,7 @@ class AnthropicModel(HttpModel[Encoder]):
             key_variable=variable,
             url_variable="ANTHROPIC_BASE_URL",
             secret=secret,
+            others=(key, token, *_secrets(given)),
         )
         super().__init__(
             origin,
@@ -116,6 +122,25 @@ class AnthropicModel(HttpModel[Encoder]):
             name_of=encoder.names.own,
             max_chars=self._max_chars,
         )
+
+
+def _token(authorization: str) -> str:
+    """Returns what stands behind `Bearer`, however that is written; the whole where there is no such word."""
+    scheme, _, token = authorization.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else authorization.strip()
+
+
+def _secrets(headers: Mapping[str, str]) -> Iterator[str]:
+    """Yields what of headers a person gave may be secret: each value, and each of its words that is long enough.
+
+    A server may repeat the token without its scheme, or one of several cookies. Shorter ones are no secrets, and
+    would blank ordinary words.
+    """
+    for name, value in headers.items():
+        least = 1 if name in _CREDENTIALS else _SHORTEST_WORD
+        yield from (word for word in _PARTING.split(value) if len(word) >= least and word.lower() not in _SCHEMES)
+        if name in _CREDENTIALS or len(value) >= _SHORTEST_VALUE:
+            yield value
 
 
 def _headers(lines: str) -> dict[str, str]:

@@ -11,9 +11,13 @@ from holdfast.journal.port import Journal
 from holdfast.journal.reading import read_events
 from holdfast.runtime.sandboxes import Sandboxes
 from holdfast.sandbox.snapshots.committing import commit, review
+from holdfast.tools.gateway import owner_of
 from holdfast.types import Changes, SnapshotRef, StreamId, session_of, tenant_of
 
 __all__ = ("bring_back",)
+
+_PATIENCE = 10.0
+"""Seconds that a commit waits for a session that changes the files it goes to."""
 
 
 async def bring_back(
@@ -37,7 +41,9 @@ async def bring_back(
 
     Raises:
         UsageError: the session is no fork with files.
-        SandboxError: some paths are refused, each with the reason, and nothing was written.
+        SandboxError: some paths are refused, each with the reason, and nothing was written; or a file changed while
+            this went on, and those before it are written.
+        WorkspaceBusy: a session is changing the files there; nothing was written.
     """
     origin, folder, base = await _branch(journal, stream)
     target = str(into or origin)
@@ -50,7 +56,8 @@ async def bring_back(
     changed = await source.snapshots.changes(source.workspace, base)
     chosen = list(paths) or [change.path for change in changed]
     if not dry_run:
-        return await commit(source.snapshots, source.workspace, to.workspace, base, chosen)
+        async with to.exclusive(owner_of(stream), _PATIENCE):
+            return await commit(source.snapshots, source.workspace, to.workspace, base, chosen)
     wanted, refused = await review(source.snapshots, source.workspace, to.workspace, base, chosen)
     if refused:
         lines = "".join(f"\n  {refusal.path}: {refusal.why}" for refusal in refused)

@@ -199,7 +199,7 @@ def remove(folder: int, name: str) -> None:
     """Removes whatever a name in a folder stands for, with everything below it; no link is followed.
 
     Raises:
-        OSError: it may not be removed.
+        OSError: it may not be removed, or another disk or folder is mounted at or below it, which is not entered.
     """
     todo = [name]
     while todo:
@@ -223,11 +223,21 @@ def _remove(top: int, folder: int, name: str, depth: int, todo: list[str]) -> No
         return
     below = _open_to_empty(folder, name)
     try:
+        if _mount_of(below) != _mount_of(folder):
+            raise OSError(errno.EXDEV, "something else is mounted there: unmount it first", name)
         for each in os.listdir(below):  # noqa: PTH208 - an open folder, not a path
             _with_rights(below, lambda each=each: _remove(top, below, each, depth + 1, todo))
     finally:
         os.close(below)
     os.rmdir(name, dir_fd=folder)
+
+
+def _mount_of(folder: int) -> tuple[int, str]:
+    """Which disk an open folder is on, and, where the kernel tells, by which mount it was come to."""
+    device, mount = os.fstat(folder).st_dev, ""
+    with suppress(OSError), open(f"/proc/self/fdinfo/{folder}", encoding="ascii") as file:  # noqa: PTH123 - of numbers
+        mount = next((line for line in file if line.startswith("mnt_id:")), "")
+    return device, mount
 
 
 def _open_to_empty(folder: int, name: str) -> int:

@@ -2,8 +2,9 @@
 
 Everything is checked before anything is written: that the target is still as the base was wherever a change goes, and
 that no change brings something that acts later on the machine of whoever owns the target, such as a link that leads
-out, a setuid bit, or a hook of git. Then each file is replaced as a whole. A commit that was cut off is made again:
-what arrived already is equal and is passed over.
+out, a setuid bit, a hook of git, or a folder that git would take for a repository. Then each file is replaced as a
+whole, and looked at once more just before. A commit that was cut off is made again: what arrived already is equal and
+is passed over.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ import msgspec
 
 from holdfast.errors import PathEscape, SandboxError
 from holdfast.sandbox.snapshots.applying import Site, put_link
-from holdfast.sandbox.snapshots.entries import CHUNK, Entry, encode_chunks
+from holdfast.sandbox.snapshots.entries import CHUNK, Entry, encode_chunks, state_of
 from holdfast.sandbox.snapshots.port import SnapshotStore
+from holdfast.sandbox.snapshots.reading import drained, keep_nothing, read_entry
 from holdfast.sandbox.snapshots.scanning import open_folder
 from holdfast.sandbox.snapshots.surveying import Step
 from holdfast.sandbox.workspace import Workspace
@@ -61,8 +63,8 @@ async def commit(
     with its path alone; what is in it is chosen by its own paths. Folders above a path are made when they are missing.
 
     Raises:
-        SandboxError: some paths are refused, all of them named, and nothing was written; or a file changed while
-            it was copied, and those before it are committed.
+        SandboxError: some paths are refused, all of them named, and nothing was written; or a file changed, in
+            either folder, while it was committed, and those before it are committed.
     """
     chosen, refused = await review(store, source, target, base, paths, protected)
     if refused:
@@ -101,8 +103,15 @@ async def review(
         if why is not None or change is None:
             refused.append(Refusal(path, why or ""))
         elif there is None:
-            chosen.append(change)
+            try:
+                target.refuse_apart(path)
+                chosen.append(change)
+            except SandboxError as error:
+                refused.append(Refusal(path, str(error)))
     gone = {path for path in wanted if path in ours and _is_gone(ours[path])}
+    found = await asyncio.to_thread(_all_repositories, source, target, chosen, protected)
+    refused += [Refusal(path, why) for path, why in found.items()]
+    chosen = [change for change in chosen if change.path not in found]
     refused += await asyncio.to_thread(_all_in_the_way, target, chosen, gone, ours)
     return chosen, refused
 
@@ -127,12 +136,12 @@ def _danger(change: Change, source: Workspace, protected: Sequence[str]) -> str 
     return None
 
 
-def _guarded(change: Change, protected: Sequence[str]) -> str | None:
+def _guarded(change: Change, protected: Sequence[str], *, only_top: bool = False) -> str | None:
     """Which protected path the change is at or below, or is above as anything but a folder."""
     parts = tuple(part.casefold() for part in PurePosixPath(change.path).parts)
     for each in protected:
         guard = tuple(part.casefold() for part in PurePosixPath(each).parts)
-        for start in range(len(parts)):
+        for start in range(1 if only_top else len(parts)):
             rest = parts[start:]
             if rest[: len(guard)] == guard:
                 return each
@@ -140,6 +149,44 @@ def _guarded(change: Change, protected: Sequence[str]) -> str | None:
             if above and not _stays_folder(change):
                 return each
     return None
+
+
+def _all_repositories(
+    source: Workspace, target: Workspace, chosen: Sequence[Change], protected: Sequence[str]
+) -> dict[str, str]:
+    """Which changes git would act on later, and why, though they are in no folder of the name `.git`."""
+    guarded = [each.removeprefix(".git/") for each in protected if each.startswith(".git/")]
+    found: dict[str, str] = {}
+    with Site(str(source.root), lambda: None) as ours, Site(str(target.root), lambda: None) as theirs:
+        known: dict[tuple[str, ...], tuple[bool, bool]] = {}
+        for change in chosen:
+            parts = tuple(change.path.split("/"))
+            for depth in range(len(parts)):
+                above = parts[:depth]
+                if above and above[-1].casefold() == ".git":
+                    continue  # there the names alone decide
+                if above not in known:
+                    there, here = _names_of(theirs, above), _names_of(ours, above)
+                    known[above] = _is_repository(there), _is_repository(there | here)
+                was, becomes = known[above]
+                below = "/".join(parts[depth:])
+                if was and (guard := _guarded(msgspec.structs.replace(change, path=below), guarded, only_top=True)):
+                    found[change.path] = f"{guard!r} of a git repository is protected"
+                elif becomes and not was:
+                    found[change.path] = f"the folder {shown('/'.join(above) or '.')} would become a git repository"
+    return found
+
+
+def _names_of(site: Site, above: tuple[str, ...]) -> frozenset[str]:
+    try:
+        return frozenset(name.casefold() for name in os.listdir(site.folder(above)))  # noqa: PTH208 - as below
+    except OSError:
+        return frozenset()
+
+
+def _is_repository(names: frozenset[str]) -> bool:
+    """Whether git takes a folder with these names for a repository, once they hold what they should."""
+    return "head" in names and ("commondir" in names or {"objects", "refs"} <= names)
 
 
 def _stays_folder(change: Change) -> bool:
@@ -156,7 +203,7 @@ def _leads_out(source: Workspace, path: str, target: str) -> bool:
     if ".." in parts[up:] or up > (len(parent.split("/")) if parent else 0):
         return True
     try:
-        with source.at(f"{parent}/{target}" if parent else target, follow=True, missing=True):
+        with source.at(f"{parent}/{target}" if parent else target, follow=True, missing=True, look=True):
             return False
     except (PathEscape, OSError):
         return True
@@ -206,11 +253,13 @@ def _write(source: Workspace, target: Workspace, chosen: Sequence[Change]) -> No
     # everything is in it, since it may be one that nobody can write in.
     going = [change for change in reversed(chosen) if change.after is None or change.kind == "type"]
     coming = [change for change in chosen if change.after is not None]
+    cleared = {change.path for change in going}
     with Site(str(target.root), target.ask_guard) as site:
         for change in sorted(going, key=_depth, reverse=True):
             _take_away(site, change)
         for change in sorted(coming, key=_depth):
-            _bring(source, site, change)
+            # What was cleared away is to be gone, everything else what it was when it was looked at.
+            _bring(source, site, msgspec.structs.replace(change, before=None) if change.path in cleared else change)
         for change in sorted(coming, key=_depth, reverse=True):
             if change.after is not None and change.after.kind == "folder":
                 above, name = _split(change.path)
@@ -232,6 +281,9 @@ def _take_away(site: Site, change: Change) -> None:
     site.ask_guard()
     try:
         folder = site.folder(above)
+        if not _is_there(folder, name):
+            return
+        _look_again(folder, name, change)
         if change.before is not None and change.before.kind == "folder":
             os.rmdir(name, dir_fd=folder)
         else:
@@ -256,8 +308,10 @@ def _bring(source: Workspace, site: Site, change: Change) -> None:
             _copy(source, site, Step("file", above, name, Entry(os.fsencode(name), "file", after.mode)), change, after)
         elif after.kind == "link":
             site.ask_guard()
+            _look_again(site.folder(above), name, change)
             put_link(site.folder(above), name, os.fsencode(after.target))
         else:
+            _look_again(site.folder(above), name, change)
             site.do(Step("folder", above, name, Entry(os.fsencode(name), "folder", after.mode)))
     except OSError as error:
         raise SandboxError(f"{shown(change.path)} cannot be written to the target: {error.strerror}") from error
@@ -278,9 +332,41 @@ def _copy(source: Workspace, site: Site, step: Step, change: Change, after: File
         if digest != after.digest:
             raise SandboxError(f"{shown(change.path)} changed while it was committed: look at it again")
         site.ask_guard()
+        _look_again(draft.folder, step.name, change)
         draft.put()
     finally:
         draft.close()
+
+
+def _look_again(folder: int, name: str, change: Change) -> None:
+    """Refuses to replace what is not in the target any more as it was when the change was looked at.
+
+    Raises:
+        SandboxError: it is not.
+    """
+    before, status = change.before, _is_there(folder, name)
+    now: FileState | None = None
+    if status is not None and stat.S_ISDIR(status.st_mode):
+        now = state_of(Entry(b"", "folder", stat.S_IMODE(status.st_mode)))
+    elif status is not None:
+        room = before.size if before is not None else 0
+        try:
+            read = drained(read_entry(folder, name, change.path, None, room, keep_nothing))
+            now = state_of(read[1]) if read is not None else None
+        except SandboxError:  # it is larger than it was, or cannot be read
+            now = FileState("file", size=-1)
+    if now != before:
+        raise SandboxError(
+            f"{shown(change.path)} changed in the target while it was committed; what came before it is committed. "
+            "Look at it again, then commit the rest"
+        )
+
+
+def _is_there(folder: int, name: str) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
 
 
 def _piece(file: IO[bytes]) -> bytes:

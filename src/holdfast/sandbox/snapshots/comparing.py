@@ -7,16 +7,41 @@ is only what a folder holds, so both look alike here.
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from holdfast.sandbox.snapshots.entries import Entry, state_of
 from holdfast.types import Change, Changes, Digest, FileState
 from holdfast.types.snapshots import ChangeKind
 
-__all__ = ("Listing", "change_between", "compare_trees", "look_up")
+__all__ = ("Listing", "Names", "Opened", "change_between", "compare_trees", "look_up")
 
 Listing = Callable[[Digest], Awaitable[Iterable[Entry]]]
 """What a folder holds, by its digest."""
+Names = Mapping[bytes, Entry | None]
+"""Entries by name; None where it is known that nothing is there."""
+_MOST = 20_000
+"""Entries that stay decoded; of one larger listing, all."""
+
+
+class Opened:
+    """What was looked into last, folders and lists of paths, by digest: whoever asks path by path decodes each once."""
+
+    def __init__(self) -> None:
+        self._held: OrderedDict[Digest, Names] = OrderedDict()
+
+    async def names(self, digest: Digest, load: Callable[[Digest], Awaitable[Names]]) -> Names:
+        """Returns what a digest stands for, loaded unless it is held."""
+        if digest not in self._held:
+            self._held[digest] = await load(digest)
+            while len(self._held) > 1 and sum(map(len, self._held.values())) > _MOST:
+                self._held.popitem(last=False)
+        self._held.move_to_end(digest)
+        return self._held[digest]
+
+    def clear(self) -> None:
+        """Lets go of all."""
+        self._held.clear()
 
 
 async def compare_trees(before: Entry, after: Entry, left: Listing, right: Listing) -> Changes:
@@ -46,16 +71,19 @@ def change_between(path: str, before: Entry | None, after: Entry | None) -> Chan
     return Change(path, _kind(old, new), old, new)
 
 
-async def look_up(root: Entry, path: str, listing: Listing) -> Entry | None:
+async def look_up(root: Entry, path: str, listing: Listing, opened: Opened) -> Entry | None:
     """Returns what a tree has at a path; None when nothing is there. No link is followed."""
+
+    async def load(digest: Digest) -> Names:
+        return {entry.name: entry for entry in await listing(digest)}
+
     found: Entry | None = root
     for part in path.split("/"):
         if part in ("", "."):
             continue
         if found is None or found.kind != "folder":
             return None
-        names = await _names(found, listing)
-        found = names.get(os.fsencode(part))
+        found = (await opened.names(found.digest, load)).get(os.fsencode(part))
     return found
 
 

@@ -20,6 +20,8 @@ _WHOLE = 1024 * 1024
 """Bytes of a file that is compared line by line; of a larger one only the size is said."""
 _LINES = 10_000
 """Lines of both files together: comparing takes time that grows faster than they do."""
+_SMALL = 4096
+"""Bytes of both files together that are compared sooner than a thread is there for it."""
 _WIDTH = 2000
 """Characters of a line that are shown."""
 _CONTEXT = 3
@@ -108,6 +110,8 @@ async def _lines(
         return "  (it is gone or cannot be read now)\n"
     if _is_binary(old) or _is_binary(new):
         return "  (binary)\n"
+    if len(old) + len(new) <= _SMALL:
+        return _compare(change, old, new)
     return await asyncio.to_thread(_compare, change, old, new)
 
 

@@ -106,7 +106,7 @@ def look_at_paths(
 
     Raises:
         PathEscape: a path leads out of the workspace.
-        SandboxError: a file cannot be read, or is larger than the room there is.
+        SandboxError: a file cannot be read, is apart from the workspace, or is larger than the room there is.
     """
     found: dict[bytes, Kept] = {}
     for named in dict.fromkeys(paths):
@@ -124,7 +124,7 @@ def look_at_paths(
 def entry_now(workspace: Workspace, path: str, room: int) -> Entry | None:
     """Returns what is at a path now, links not followed; of a folder, nothing of what it holds."""
     try:
-        with workspace.at(path, missing=True) as place:
+        with workspace.at(path, missing=True, look=True) as place:
             return drained(_record(place, room, keep_nothing)).entry()
     except NotADirectoryError:  # a file is now where a folder was
         return None
@@ -144,9 +144,12 @@ async def restore_paths(workspace: Workspace, kept: Iterable[Kept], blobs: Blobs
     """Puts the paths back; doing it again, or after half of it was done, comes to the same.
 
     Raises:
-        SandboxError: content is missing, or a folder with contents is in the way.
+        SandboxError: content is missing, a folder with contents is in the way, or a path is apart from the workspace.
         OSError: a file cannot be written.
     """
+    kept = tuple(kept)
+    for each in kept:
+        workspace.refuse_apart(os.fsdecode(each.path))
     for each in kept:
         draft = await in_thread(_put_back, workspace, each)
         if draft is None:

@@ -11,6 +11,9 @@ change again within the same tick gets a row that matches nothing, and is read t
 process that writes through a mapping of the file it made before the walk, and a disk that does not keep times; a
 call that runs must have ended.
 
+A walk that finds something new first goes through everything without reading a file, so a tree that is over a bound is
+refused at the cost of looking at it, and nothing of it is stored. Then it goes again to where something is new.
+
 Not here: where contents go. The walk is a generator: it gives batches of bytes to be stored and goes on when it is
 asked to, so it can run in a thread, one step at a time, while the last batch is being written.
 """
@@ -23,6 +26,7 @@ import re
 import stat
 import time
 from collections.abc import Generator, Iterable, Iterator
+from contextlib import suppress
 
 from holdfast.errors import SandboxError
 from holdfast.sandbox.snapshots.entries import Entry, encode_folder
@@ -104,6 +108,7 @@ class Scan:
         self._apart = apart
         self._batch = Batch()
         self._keep: Keep = self._batch.keep if keep else keep_nothing
+        self._weighing = False
         self._files = 0
         self._size = 0
 
@@ -118,11 +123,19 @@ class Scan:
     def _run(self) -> Generator[list[bytes], None, Folder]:
         root = open_folder(self._root)
         try:
-            return (yield from self._walk(root, self._seen, "", 0))
+            self._weighing = True
+            weighed = yield from self._walk(root, self._seen, None, "", 0)
+            if weighed is self._seen:
+                return weighed
+            self._weighing, self._files, self._size = False, 0, 0
+            return (yield from self._walk(root, self._seen, weighed, "", 0))
         finally:
             os.close(root)
 
-    def _walk(self, folder: int, seen: Folder | None, path: str, depth: int) -> Generator[list[bytes], None, Folder]:
+    def _walk(
+        self, folder: int, seen: Folder | None, weighed: Folder | None, path: str, depth: int
+    ) -> Generator[list[bytes], None, Folder]:
+        """Walks a folder; `weighed` is what the walk before this one came to, which read no file."""
         if depth > self._bounds.depth:
             raise self._over(f"{shown(path)} is more than {self._bounds.depth} folders deep")
         now = time.time_ns()
@@ -137,7 +150,12 @@ class Scan:
             rows, dirty, names, leftovers = _listing(folder, old, path, self._apart)
         folders: dict[str, Folder] = {}
         for name in names:
-            child = yield from self._enter(folder, name, old.folders.get(name), f"{path}{name}/", depth)
+            known, new = old.folders.get(name), weighed.folders.get(name) if weighed else None
+            if known is not None and known is new:
+                self._count(known.files, known.size)
+                folders[name] = known
+                continue
+            child = yield from self._enter(folder, name, known, new, f"{path}{name}/", depth)
             if child is None:
                 dirty.append(name)
             else:
@@ -154,13 +172,16 @@ class Scan:
         found.folders, found.leftovers = folders, leftovers
         found.own = (len(rows) + len(folders), sum(entry.size for entry in found.entries.values()))
         self._count(*found.own)
+        if self._weighing:
+            self._weigh(folder, dirty)
+            return found
         for name in dirty:
             yield from self._read(folder, name, old, found, path)
         yield from self._close(found, old.digest)
         return found
 
     def _enter(
-        self, parent: int, name: str, seen: Folder | None, path: str, depth: int
+        self, parent: int, name: str, seen: Folder | None, weighed: Folder | None, path: str, depth: int
     ) -> Generator[list[bytes], None, Folder | None]:
         try:
             folder = open_folder(name, parent)
@@ -172,9 +193,16 @@ class Scan:
                 "Give its owner the right to read it, or remove it"
             ) from None
         try:
-            return (yield from self._walk(folder, seen, path, depth + 1))
+            return (yield from self._walk(folder, seen, weighed, path, depth + 1))
         finally:
             os.close(folder)
+
+    def _weigh(self, folder: int, names: Iterable[str]) -> None:
+        """Counts what would have to be read."""
+        for name in names:
+            with suppress(OSError):
+                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                self._count(1, status.st_size if stat.S_ISREG(status.st_mode) else 0)
 
     def _read(self, folder: int, name: str, old: Folder, found: Folder, path: str) -> Batches:
         room = self._bounds.size - self._size

@@ -68,7 +68,7 @@ class _Open:
 class Blocks:
     """Collects the blocks of one answer."""
 
-    __slots__ = ("_all", "_by_index", "_name_of", "_open", "_taken", "_turn", "_used", "calls", "size")
+    __slots__ = ("_all", "_by_index", "_name_of", "_open", "_taken", "_turn", "_unended", "_used", "calls", "size")
 
     def __init__(self, turn: int, taken: AbstractSet[str], name_of: Callable[[str], str]) -> None:
         self._turn = turn
@@ -76,6 +76,8 @@ class Blocks:
         self._name_of = name_of
         self._used: set[str] = set()
         self._all: list[_Open] = []
+        self._unended: list[_Open] = []
+        """Those that began since all were ended: ending all again and again must cost nothing."""
         self._by_index: dict[int, _Open] = {}
         self._open: dict[str, deque[_Open]] = {kind: deque() for kind in _SAID}
         """Those that are open, or wait for one that is, in their order."""
@@ -89,6 +91,7 @@ class Blocks:
         block = _Open(begun.type)
         self._by_index[index] = block
         self._all.append(block)
+        self._unended.append(block)
         if block.kind in _SAID:
             self._open[block.kind].append(block)
         self.size += _BLOCK_COST
@@ -123,8 +126,9 @@ class Blocks:
     def close_all(self, out: list[Delta]) -> None:
         """Ends what a server left open."""
         self._by_index.clear()
-        for block in self._all:
+        for block in self._unended:
             self._settle(block, out)
+        self._unended.clear()
 
     def parts(self) -> tuple[Part, ...]:
         """Returns what the blocks say, in the order they began."""

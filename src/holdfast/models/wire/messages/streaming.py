@@ -117,7 +117,8 @@ class Parser(AnswerParser):
     def _take(self, event: Event, deltas: list[Delta]) -> None:
         kind = event.type
         if kind == "content_block_delta":
-            if event.delta is not None and not self._blocks.more(event.index, event.delta, deltas):
+            known = event.delta is None or self._blocks.more(event.index, event.delta, deltas)
+            if not known and not self._stop:
                 raise self._origin.malformed(f"more of block {event.index}, which never began")
         elif kind == "content_block_start":
             if event.content_block is not None:
@@ -140,6 +141,9 @@ class Parser(AnswerParser):
         elif kind == "message_stop":
             self.done = True
         elif kind == "error" or event.error is not None:
+            if self._stop:  # the answer was whole, and is paid for, before the server failed
+                self.done = True
+                return
             raise self._failure(event.error)
 
     def _read_body(self, body: bytes) -> list[Delta]:

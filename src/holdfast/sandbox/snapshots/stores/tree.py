@@ -17,7 +17,7 @@ from typing import final
 
 from holdfast.errors import SandboxError
 from holdfast.sandbox.snapshots import named
-from holdfast.sandbox.snapshots.comparing import Listing, change_between, compare_trees, look_up
+from holdfast.sandbox.snapshots.comparing import Listing, Names, Opened, change_between, compare_trees, look_up
 from holdfast.sandbox.snapshots.entries import (
     Entry,
     Manifest,
@@ -63,9 +63,11 @@ class TreeSnapshots(SnapshotStore):
         self._bounds = bounds
         self._apart = tuple(Path(path).resolve() for path in apart)
         self._seen: OrderedDict[str, _Seen] = OrderedDict()
+        self._opened = Opened()
 
     async def capture(self, workspace: Workspace, paths: Sequence[str] | None = None) -> SnapshotRef:
         """Keeps the whole tree, or only what is at the paths; see the port."""
+        self._opened.clear()
         if paths is not None:
             return await self._capture_paths(workspace, paths)
         seen = self._of(workspace)
@@ -82,7 +84,7 @@ class TreeSnapshots(SnapshotStore):
         """Makes the tree, or the paths of the snapshot, as they were; see the port."""
         data = await self._manifest(ref)
         if not ref.whole:
-            await named.restore_paths(workspace, named.decode_kept(data), self._blobs)
+            await named.restore_paths(self._guarded(workspace), named.decode_kept(data), self._blobs)
             return
         seen = self._of(workspace)
         async with seen.lock:
@@ -97,18 +99,20 @@ class TreeSnapshots(SnapshotStore):
 
     async def changes(self, workspace: Workspace, before: SnapshotRef, after: SnapshotRef | None = None) -> Changes:
         """Returns what differs; see the port."""
-        old = await self._manifest(before)
-        new = await self._manifest(after) if after is not None else None
-        if before.whole and (after is None or after.whole):
-            root, listing = await self._now(workspace) if new is None else (_root(new), self._folder)
-            return await compare_trees(_root(old), root, self._folder, listing)
-        return await self._changes_of_paths(workspace, before, old, after, new)
+        if not before.whole or not (after is None or after.whole):
+            return await self._changes_of_paths(workspace, before, after)
+        old = _root(await self._manifest(before))
+        if after is None:
+            root, listing = await self._now(workspace)
+        else:
+            root, listing = _root(await self._manifest(after)), self._folder
+        return await compare_trees(old, root, self._folder, listing)
 
     async def read(self, workspace: Workspace, ref: SnapshotRef | None, path: str, limit: int) -> bytes:
         """Returns the beginning of a file; see the port."""
         if ref is None:
             return await asyncio.to_thread(read_beginning, workspace, path, limit)
-        entry = await self._entry(ref, await self._manifest(ref), path)
+        entry = await self._entry(ref, path)
         if entry is None or entry.kind != "file":
             raise SandboxError(f"the snapshot has no file {shown(path)}")
         data = b""
@@ -155,41 +159,52 @@ class TreeSnapshots(SnapshotStore):
         elif not await self._blobs.has(seen.manifest):
             seen.tree, seen.touched_at = None, now
         elif now - seen.touched_at > REFRESH:
-            ref = SnapshotRef(self.name, seen.manifest, whole=True)
-            if await self._blobs.touch({digest async for digest in self.digests(ref)}):
+            if not await self._is_kept(SnapshotRef(self.name, seen.manifest, whole=True)):
                 seen.tree = None
             seen.touched_at = now
 
+    async def _is_kept(self, ref: SnapshotRef) -> bool:
+        """Touches all of a snapshot; returns whether all of it is there."""
+        try:
+            return not await self._blobs.touch({digest async for digest in self.digests(ref)})
+        except SandboxError:  # a collection that was stopped took a folder of it, or was just there
+            return False
+
     async def _capture_paths(self, workspace: Workspace, paths: Sequence[str]) -> SnapshotRef:
         batch = Batch()
-        reading = named.look_at_paths(workspace, paths, self._bounds.size, batch.keep)
+        reading = named.look_at_paths(self._guarded(workspace), paths, self._bounds.size, batch.keep)
         kept = await self._blobs.store(batch.closing(reading))
         manifest = await self._blobs.put(named.encode_kept(kept))
         return SnapshotRef(self.name, manifest, tuple(dict.fromkeys(paths)))
 
-    async def _changes_of_paths(
-        self, workspace: Workspace, before: SnapshotRef, old: bytes, after: SnapshotRef | None, new: bytes | None
-    ) -> Changes:
-        paths = {os.fsdecode(kept.path) for kept in _kept(before, old)}
-        if after is not None and new is not None:
-            paths |= {os.fsdecode(kept.path) for kept in _kept(after, new)}
+    async def _changes_of_paths(self, workspace: Workspace, before: SnapshotRef, after: SnapshotRef | None) -> Changes:
+        refs = [ref for ref in (before, after) if ref is not None and not ref.whole]
+        paths = {os.fsdecode(name) for ref in refs for name in await self._paths(ref)}
+        now: Names = {}
+        if after is None:
+            now = await asyncio.to_thread(_entries_now, workspace, paths, self._bounds.size)
         found: list[Change] = []
         for path in sorted(paths, key=os.fsencode):
-            one = await self._entry(before, old, path)
-            if after is None or new is None:
-                other = await asyncio.to_thread(named.entry_now, workspace, path, self._bounds.size)
-            else:
-                other = await self._entry(after, new, path)
-            if (change := change_between(path, one, other)) is not None:
+            other = now[os.fsencode(path)] if after is None else await self._entry(after, path)
+            if (change := change_between(path, await self._entry(before, path), other)) is not None:
                 found.append(change)
         return tuple(found)
 
-    async def _entry(self, ref: SnapshotRef, manifest: bytes, path: str) -> Entry | None:
+    async def _entry(self, ref: SnapshotRef, path: str) -> Entry | None:
         """What the snapshot has at a path; None when nothing, or when it does not cover it."""
-        if ref.whole:
-            return await look_up(_root(manifest), path, self._folder)
-        name = os.fsencode(path)
-        return next((kept.entry() for kept in _kept(ref, manifest) if kept.path == name), None)
+        paths = await self._paths(ref)
+        if (root := paths.get(b"")) is not None:
+            return await look_up(root, path, self._folder, self._opened)
+        return paths.get(os.fsencode(path))
+
+    async def _paths(self, ref: SnapshotRef) -> Names:
+        """What a snapshot of some paths has at each; of a whole one the root, which has no name."""
+
+        async def load(_: Digest) -> Names:
+            data = await self._manifest(ref)
+            return {b"": _root(data)} if ref.whole else {k.path: k.entry() for k in named.decode_kept(data)}
+
+        return await self._opened.names(ref.manifest, load)
 
     async def _now(self, workspace: Workspace) -> tuple[Entry, Listing]:
         """The files as they are, which nothing is stored of."""
@@ -209,6 +224,14 @@ class TreeSnapshots(SnapshotStore):
     def _apart_in(self, workspace: Workspace) -> frozenset[str]:
         inside = [path for path in self._apart if path.is_relative_to(workspace.root)]
         return frozenset(path.relative_to(workspace.root).as_posix() for path in inside)
+
+    def _guarded(self, workspace: Workspace) -> Workspace:
+        """The workspace with what is apart kept out of it."""
+        if self._apart_in(workspace) <= workspace.apart:
+            return workspace
+        guarded = Workspace(workspace.root, env=workspace.env, apart=self._apart)
+        guarded.guard = workspace.guard
+        return guarded
 
     async def _folder(self, digest: Digest) -> Iterable[Entry]:
         return await self._blobs.folder(digest)
@@ -233,5 +256,5 @@ def _root(manifest: bytes) -> Entry:
     return Entry(b"", "folder", read.mode, digest=read.root)
 
 
-def _kept(ref: SnapshotRef, manifest: bytes) -> Sequence[named.Kept]:
-    return () if ref.whole else named.decode_kept(manifest)
+def _entries_now(workspace: Workspace, paths: Iterable[str], room: int) -> Names:
+    return {os.fsencode(path): named.entry_now(workspace, path, room) for path in paths}
