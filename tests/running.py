@@ -228,7 +228,7 @@ def all_answered(events: Iterable[Event]) -> bool:
                 if any(count != 1 for count in open_calls.values()):
                     return False
                 open_calls = {call.id: 0 for call in data.message.calls}
-            case ToolFinished() as data if "/" not in data.call_id:  # others were made by calls
+            case ToolFinished(nested=None) as data:  # others were made by calls
                 open_calls[data.call_id] += 1
             case ToolWaiting() as data:
                 tokens[data.wait.token] = data.call_id

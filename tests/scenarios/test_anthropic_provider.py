@@ -227,6 +227,35 @@ async def test_each_fault_of_the_server_is_its_one_error(fault: Fault, kind: typ
         assert caught.value.retry_after == (7.0 if fault.retry_after else None)
 
 
+@pytest.mark.requirement("models:errors-hold-no-secret")
+@pytest.mark.parametrize(
+    ("lines", "secrets"),
+    [
+        ("X-Gateway-Key: gw-secret-123\nAuthorization: bearer tok-456", ["gw-secret-123", "tok-456"]),
+        ("Authorization: BEARER tok-456", ["tok-456"]),
+        ("authorization: Basic dXNlcjpwYXNz", ["dXNlcjpwYXNz"]),
+        ("X-API-Key: k2", ["k2"]),
+        ("Cookie: session=abcdef12; route=gh34567", ["abcdef12", "gh34567"]),
+        ("X-Pair: first-half second-half", ["first-half", "second-half", "first-half second-half"]),
+        ("X-Env: prod", ["prod"]),
+        ("", []),
+    ],
+)
+async def test_no_error_repeats_a_key_a_token_or_the_value_of_a_header(lines: str, secrets: list[str]) -> None:
+    env = {"ANTHROPIC_API_KEY": "sk-main", "ANTHROPIC_AUTH_TOKEN": "at-main", "ANTHROPIC_CUSTOM_HEADERS": lines}
+    secrets = [*secrets, "sk-main", "at-main"]
+    said = "bad headers: " + " and ".join(f"<{secret}>" for secret in secrets)
+    faults: list[Fault] = [Status(status=401, message=said), StreamError(message=said)]
+    for fault in faults:
+        async with served([Turn("Hello world", fault=fault)]) as (server, client):
+            model = find_model("anthropic/m", client, {"ANTHROPIC_BASE_URL": server.origin, **env})
+            with pytest.raises(ModelError, match="bad headers") as caught:
+                await outcome(model)
+        shown = str(caught.value)
+        assert [secret for secret in secrets if secret in shown] == []
+        assert shown.count("<***>") + shown.count("<*** ***>") == len(secrets)
+
+
 async def test_a_slow_answer_a_whole_one_and_a_server_that_ends_nothing_are_read() -> None:
     async with served([Turn("Hello", fault=Drip(seconds=0.001, bytes=7))]) as (server, client):
         assert (await outcome(AnthropicModel("m", client, url=server.origin))).text == "Hello"

@@ -277,7 +277,7 @@ async def test_redirects_are_followed_and_the_last_address_is_named() -> None:
 
 
 def test_fetching_changes_nothing() -> None:
-    assert fetch.spec.effect == Effect(False, "none")
+    assert fetch.spec.effect == Effect(False, "none", sends=True)
     assert fetch.spec.reference == "builtin:fetch"
 
 

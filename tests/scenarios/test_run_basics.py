@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.running import MODEL, all_answered, asked, of, paired, scene, seen, soon, text_of
 
-from holdfast import Agent, Limits, Price, tool
+from holdfast import Agent, Image, Limits, Price, tool
 from holdfast.engine.events import ModelFinished, RunFinished, ToolFinished
 from holdfast.testing import Call, Tokens, Turn
 from holdfast.testing.scripts import ScriptRequest
@@ -173,6 +173,11 @@ async def test_an_agent_runs_without_a_runtime_and_without_an_event_loop() -> No
         assert (await soon(AGENT.run("go", limits=Limits(steps=9)))).output == "It is 15."
         result = await soon(asyncio.to_thread(AGENT.run_sync, "go"))
         assert (result.output, result.status, result.usage.total_tokens) == ("It is 15.", "completed", 480)
+    async with scene(["A dot."] * 2) as s:
+        parts = ["what is it?", Image("image/png", b"\x89PNG\r\n\x1a\n")]
+        assert (await soon(AGENT.run(parts))).output == "A dot."
+        assert (await soon(asyncio.to_thread(AGENT.run_sync, parts))).output == "A dot."
+        assert all(request.body.count(b"image/png") == 1 for request in s.server.requests)
 
 
 @pytest.mark.requirement("engine:many-runs-at-once")

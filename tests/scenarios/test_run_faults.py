@@ -228,7 +228,7 @@ async def test_a_server_that_is_not_there_and_one_that_comes_back() -> None:
         await s.server.stop()
         result = await soon((await s.runtime.start(AGENT, "go")).result())
         assert result.status == "failed"
-        assert result.reason.startswith("connection:")
+        assert result.reason.startswith("unreachable:")
         assert len(clock.slept) == 2
         await s.server.start()
         assert (await soon((await s.runtime.start(AGENT, "go")).result())).output == "hi"

@@ -16,13 +16,23 @@ import pytest
 from tests.running import MODEL, Scene, of, scene, soon
 
 from holdfast import Agent
-from holdfast.engine.events import FilesRestored, Forked, ModelFinished, Rewound, RunFinished, ToolFinished, ToolStarted
-from holdfast.errors import SandboxError, UsageError
+from holdfast.engine.events import (
+    FilesKept,
+    FilesRestored,
+    Forked,
+    ModelFinished,
+    Rewound,
+    RunFinished,
+    ToolFinished,
+    ToolStarted,
+)
+from holdfast.errors import SandboxError, UsageError, WorkspaceBusy
+from holdfast.runtime.history import committing
 from holdfast.runtime.runtime import Runtime
 from holdfast.sandbox.snapshots.stores.tree import TreeSnapshots
 from holdfast.sandbox.workspace import Workspace
 from holdfast.testing import Call, ScriptRequest, Turn, When
-from holdfast.types import Event, UserMessage
+from holdfast.types import Event, TenantId, UserMessage
 
 AGENT = Agent(MODEL, tools=["read", "write", "edit", "bash"])
 Tree = dict[str, tuple[str, int, bytes]]
@@ -144,8 +154,11 @@ async def test_a_rewind_puts_the_files_back_and_what_it_took_away_can_be_had_aga
         for done in (25, 12, 3):
             await s.runtime.rewind("s", to=ends[done])
             assert tree(root) == oracle[done]
-        await s.runtime.fork("s", at=log[-1].seq + 1, name="back", workspace=tmp_path / "back")
+        kept = [event.seq for event in await s.log() if isinstance(event.data, FilesKept)]
+        await s.runtime.fork("s", at=kept[1], name="back", workspace=tmp_path / "back")
         assert tree(tmp_path / "back") == oracle[25]
+        await s.runtime.rewind("s", to=kept[0])  # which takes the first of them back, with what a person had done
+        assert tree(root) == mine
         for done in (29, 14):
             await s.runtime.fork("s", at=ends[done], name=f"f{done}", workspace=tmp_path / f"f{done}")
             assert tree(tmp_path / f"f{done}") == oracle[done]
@@ -153,7 +166,7 @@ async def test_a_rewind_puts_the_files_back_and_what_it_took_away_can_be_had_aga
         assert tree(tmp_path / "mine") == oracle[-1]
         assert "by hand" in mine
         log = await s.log()
-        assert len(of(Rewound, log)) == len(of(FilesRestored, log)) == 3
+        assert len(of(Rewound, log)) == len(of(FilesRestored, log)) == len(of(FilesKept, log)) == 4
 
 
 class Died(BaseException):
@@ -316,6 +329,26 @@ async def test_what_a_fork_changed_is_brought_back_unless_both_changed_it(tmp_pa
     }
 
 
+@pytest.mark.requirement("sandbox:one-writer-for-a-workspace")
+async def test_nothing_is_brought_back_into_a_folder_that_a_session_is_changing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committing, "_PATIENCE", 0.01)
+    root = tmp_path / "work"
+    root.mkdir()
+    async with scene([Turn(calls=[write("c", "three\n")]), Turn(text="done")]) as s:
+        await coded(s, root)
+        await s.runtime.fork("s", name="g", workspace=tmp_path / "g")
+        (tmp_path / "g" / "c").write_text("four\n")
+        async with s.runtime._sandboxes.at(TenantId("local"), root).exclusive("session 's'", 0):
+            with pytest.raises(WorkspaceBusy, match="being changed by session 's'"):
+                await s.runtime.commit("g")
+            assert (root / "c").read_text() == "three\n"
+            assert [each.path for each in await s.runtime.commit("g", dry_run=True)] == ["c"]
+        await s.runtime.commit("g")
+    assert (root / "c").read_text() == "four\n"
+
+
 class Wanderer:
     """Runs, rewinds and forks sessions, and knows how the files were at each of their events."""
 
@@ -395,3 +428,20 @@ async def test_files_follow_through_runs_rewinds_and_forks_of_forks_in_any_order
         await wanderer.run()
         for _ in range(14):
             await chance.choice((wanderer.run, wanderer.run, wanderer.rewind, wanderer.fork))()
+
+
+@pytest.mark.requirement("sandbox:store-is-kept-out")
+async def test_a_tool_that_would_write_over_the_log_is_told_and_the_log_goes_on(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/s.db"
+    turns: list[Turn | str] = [
+        Turn(calls=[write("s.db", "oops"), write("s.db-wal", "oops"), write("s.workspaces/local/x", "oops")]),
+        "done",
+    ]
+    async with scene(turns, url=url) as s:
+        run = await s.runtime.start(AGENT, "go", session="s", workspace=tmp_path)
+        assert (await soon(run.result())).status == "completed"
+        answers = [data.result for data in of(ToolFinished, await s.log())]
+    assert len(answers) == 3
+    assert all(answer.error is not None and "keep the store elsewhere" in answer.content for answer in answers)
+    async with scene([], url=url) as s:
+        assert len(of(ToolFinished, await s.log())) == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -337,3 +338,17 @@ async def test_a_run_that_met_its_limit_leaves_the_session_fit_for_the_next_one(
         result = await soon(second.result())
         assert (result.reason, result.steps, result.usage.input_tokens) == ("steps", 2, 200)
         await until(lambda: len(s.server.requests) == 4)
+
+
+@pytest.mark.requirement("engine:nothing-sent-nothing-spent")
+async def test_a_provider_that_cannot_be_reached_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with scene(["never asked"], prices=PRICE, clock=HastyClock()) as s:
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))
+            monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{nobody.getsockname()[1]}/v1")
+            run = await s.runtime.start(AGENT, "go", session="s", limits=Limits(dollars=0.05))
+            result = await soon(run.result())
+        failed = of(ModelFailed, await s.log())
+    assert (result.status, result.cost) == ("failed", 0)
+    assert {each.code for each in failed} == {"unreachable"}
+    assert len(failed) == 3

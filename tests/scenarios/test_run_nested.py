@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.running import MODEL, all_answered, of, scene, seen, soon, until
+from tests.running import MODEL, all_answered, asked, of, scene, seen, soon, until
 
 from holdfast import Agent, Effect, ToolContext, tool
 from holdfast.engine.events import ToolFinished, ToolStarted, ToolWaiting
@@ -169,37 +169,81 @@ async def test_a_call_below_a_call_may_need_a_word_and_the_upper_one_comes_back_
 
 
 @pytest.mark.requirement("tools:nested-approval")
-async def test_what_was_under_way_beside_a_question_is_not_done_twice_when_the_upper_call_comes_back() -> None:
-    begun = asyncio.Event()
+@pytest.mark.parametrize("how", ["gather", "group"])
+async def test_what_was_allowed_beside_a_question_comes_to_its_end_and_is_made_once(how: str) -> None:
+    ends = asyncio.Event()
 
-    @tool(name="launch")
-    async def launch() -> str:
-        """Starts something, and is interrupted."""
-        RAN.append("launch")
-        begun.set()
-        await asyncio.Event().wait()
-        return "launched"
+    @tool(name="spend")
+    async def spend(sum: int) -> str:
+        """Pays, slowly."""
+        RAN.append(f"spend {sum}")
+        await ends.wait()
+        return f"spent {sum}"
 
     @tool(effect="none", name="both")
     async def both(context: ToolContext) -> str:
-        """Makes two calls at once, of which the second asks."""
+        """Makes two calls at once."""
+        calls = [context.call("spend", {"sum": number}) for number in (1, 2)]
+        if how == "gather":
+            return ", ".join(each.content for each in await asyncio.gather(*calls))
         async with asyncio.TaskGroup() as group:
-            one = group.create_task(context.call("launch"))
-            await begun.wait()
-            two = group.create_task(context.call("pay", {"sum": 7}))
-        return f"{one.result().content} {two.result().content}"
+            tasks = [group.create_task(each) for each in calls]
+        return ", ".join(each.result().content for each in tasks)
 
-    agent = Agent(MODEL, tools=[launch, pay, both])
+    agent = Agent(MODEL, tools=[spend, both])
     async with scene([Turn(calls=[Call("both", {})]), DONE]) as s:
-        run = await s.runtime.start(agent, "go", session="s", mode="ask", effects={"launch": "none"})
-        await soon(seen(run, "tool.waiting"))
-        await until(lambda: s.runtime._worker.tail("local/s") is None)  # type: ignore[arg-type]
-        [waiting] = of(ToolWaiting, await s.log())
-        await run.approve(waiting.wait.token)
-        await until(lambda: RAN.count("launch") == 2)  # told to be harmless, it is made again
-        await run.abort()
+        run = await s.runtime.start(agent, "go", session="s", mode="ask")
+        for number in (1, 2):
+            await soon(seen(run, "tool.waiting", number))
+            await until(lambda: s.runtime._worker.tail("local/s") is None)  # type: ignore[arg-type]
+            await run.approve(of(ToolWaiting, await s.log())[-1].wait.token)
+            await until(lambda wanted=number: len(RAN) == wanted)
+            ends.set()
         await soon(run.result())
-        assert all_answered(await s.log())
+        log = await s.log()
+    assert RAN == ["spend 1", "spend 2"]
+    assert of(ToolFinished, log)[-1].result.content == "spent 1, spent 2"
+    assert all_answered(log)
+
+
+async def test_what_a_tool_left_in_the_background_ends_with_it_and_is_written_down() -> None:
+    left: list[asyncio.Task[Any]] = []
+
+    @tool(name="drip")
+    async def drip() -> str:
+        """Never ends."""
+        RAN.append("drip")
+        await asyncio.Event().wait()
+        return ""
+
+    @tool(effect="none", name="careless")
+    async def careless(context: ToolContext) -> str:
+        """Does not await what it called."""
+        left.append(asyncio.create_task(context.call("drip")))
+        await until(lambda: RAN == ["drip"])
+        return "done"
+
+    agent = Agent(MODEL, tools=[drip, careless])
+    async with scene([Turn(calls=[Call("careless", {})]), DONE]) as s:
+        await soon((await s.runtime.start(agent, "go", session="s")).result())
+        inner, outer = of(ToolFinished, await s.log())
+    assert left[0].cancelled()
+    assert inner.nested is not None and inner.result.error is not None
+    assert (outer.nested, outer.result.content) == (None, "done")
+
+
+@pytest.mark.requirement("tools:nested-logged")
+async def test_ids_that_a_model_makes_up_are_never_those_of_calls_below() -> None:
+    HANGS[0] = False
+    calls = [
+        Call("script", {"plan": ["double"]}, id="c"),
+        Call("pay", {"sum": 3}, id="c/0"),
+        Call("double", {"number": 4}, id="c/0/0"),
+    ]
+    async with scene([Turn(calls=calls), DONE]) as s:
+        await soon((await s.runtime.start(AGENT, "go", session="s")).result())
+        results = [message["content"] for message in asked(s.server)[-1] if message["role"] == "tool"]
+    assert results == ["2", "paid 3", "8"]
 
 
 async def test_what_cannot_be_left_in_the_middle_cannot_ask_below() -> None:

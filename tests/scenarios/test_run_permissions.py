@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from tests.running import MODEL, Scene, all_answered, asked, of, scene, seen, soon, until
 
-from holdfast import Agent, Effect, ToolContext, tool
+from holdfast import Agent, Effect, ToolContext, Wait, tool
 from holdfast.engine.events import RunFinished, ToolFinished, ToolStarted, ToolWaiting
+from holdfast.errors import UsageError
 from holdfast.runtime.run import Run
 from holdfast.testing import Call, Turn
 from holdfast.types import Event, Mode, stream_id
@@ -34,6 +35,13 @@ async def note(text: str, context: ToolContext) -> str:
     return "noted"
 
 
+@tool(effect=Effect(outside="none", sends=True))
+async def ask_the_world(address: str) -> str:
+    """Looks something up elsewhere."""
+    RAN.append("ask_the_world")
+    return "an answer"
+
+
 @tool
 async def pay(sum: int) -> str:
     """Pays."""
@@ -41,7 +49,7 @@ async def pay(sum: int) -> str:
     return "paid"
 
 
-AGENT = Agent(MODEL, tools=[look, note, pay])
+AGENT = Agent(MODEL, tools=[look, note, ask_the_world, pay])
 ALL = Turn(calls=[Call("look", {}), Call("note", {"text": "x"}), Call("pay", {"sum": 1})])
 DONE = Turn(text="done")
 
@@ -98,7 +106,7 @@ async def test_a_call_that_needs_a_word_parks_the_run_and_runs_once_it_is_given(
         [waiting] = await parked(s, run)
         assert sorted(RAN) == ["look", "note"]  # what needs no word is not held up
         assert waiting.wait.kind == "approval"
-        assert "pay" in waiting.wait.prompt and '"sum"' in waiting.wait.prompt
+        assert waiting.wait.prompt == "pay sum: 1"
         async with s.other() as other:  # from another process, with the words of a person
             await other.run("s", run.key).approve(waiting.wait.token)
             result = await soon(run.result())
@@ -140,6 +148,37 @@ async def test_always_allows_the_tool_for_the_rest_of_the_session_and_no_other(t
         await soon(again.result())
     assert RAN == ["pay 1", "pay 2", "pay 3"]
     assert fork == "f"
+
+
+@pytest.mark.requirement("tools:approval-always")
+async def test_always_is_for_a_tool_and_not_for_a_name_and_a_rewind_takes_it_back(tmp_path: Path) -> None:
+    @tool(name="deploy", effect="keyed", reference="a:deploy")
+    async def stage() -> str:
+        """Deploys to staging."""
+        RAN.append("staging")
+        return "staged"
+
+    @tool(name="deploy", reference="b:deploy")
+    async def produce() -> str:
+        """Deploys to production."""
+        RAN.append("production")
+        return "deployed"
+
+    turns = [Turn(calls=[Call("deploy", {})]), DONE]
+    async with scene([*turns, *turns, *turns]) as s:
+        run = await s.runtime.start(Agent(MODEL, tools=[stage]), "go", session="s", mode="ask")
+        [waiting] = await parked(s, run)
+        await run.approve(waiting.wait.token, always=True)
+        await soon(run.result())
+        run = await s.runtime.start(Agent(MODEL, tools=[produce]), "go", session="s", mode="ask")
+        waiting = (await parked(s, run))[-1]
+        await run.deny(waiting.wait.token)
+        await soon(run.result())
+        await s.runtime.fork("s", name="f")
+        await s.runtime.rewind("f", to=(await s.log())[-1].seq)  # to before it was a fork
+        run = await s.runtime.start(Agent(MODEL, tools=[stage]), "go", session="f", mode="ask")
+        await soon(seen(run, "tool.waiting"))
+    assert RAN == ["staging"]
 
 
 @pytest.mark.requirement("tools:approval-bound-to-call")
@@ -189,6 +228,41 @@ async def test_a_yes_to_what_is_judged_by_other_rules_by_now_is_asked_for_again(
         await run.approve(second.wait.token)
         await soon(run.result())
     assert RAN == ["pay 1"]
+
+
+@pytest.mark.requirement("tools:sending-is-asked-about")
+@pytest.mark.parametrize("mode", ["read-only", "ask", "accept-edits", "auto"])
+async def test_what_only_sends_is_asked_about_since_an_address_can_carry_what_a_file_said(mode: Mode) -> None:
+    async with scene([Turn(calls=[Call("ask_the_world", {"address": "x"})]), DONE]) as s:
+        run = await s.runtime.start(AGENT, "go", session="s", mode=mode)
+        if mode != "auto":
+            [waiting] = await parked(s, run)
+            await run.approve(waiting.wait.token)
+        assert (await soon(run.result())).denied == 0
+        assert of(ToolStarted, await s.log())[0].effect.repeatable
+    assert RAN == ["ask_the_world"]
+
+
+async def test_a_tool_cannot_ask_for_an_approval_of_its_own() -> None:
+    @tool(effect="none", name="sly")
+    async def sly() -> Wait:
+        """Wants to be run again."""
+        RAN.append("sly")
+        return Wait("t", "approval")
+
+    async with scene([Turn(calls=[Call("sly", {})]), DONE]) as s:
+        await soon((await s.runtime.start(Agent(MODEL, tools=[sly]), "go", session="s")).result())
+        [finished] = of(ToolFinished, await s.log())
+    assert RAN == ["sly"]
+    assert "only the gateway asks" in finished.result.content
+
+
+@pytest.mark.parametrize("wrong", [{"mode": "yolo"}, {"effects": {"pay": "nothing"}}, {"effects": {"payy": "none"}}])
+async def test_a_mode_or_an_effect_that_is_none_is_refused_before_anything_is_posted(wrong: Any) -> None:
+    async with scene([DONE]) as s:
+        with pytest.raises(UsageError):
+            await s.runtime.start(AGENT, "go", session="s", **wrong)
+        assert await s.runtime.journal.head(stream_id("local", "s")) is None
 
 
 async def test_an_abort_ends_a_question(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from holdfast.tools.builtin.table import BUILTIN
 from holdfast.tools.builtin.texts.encodings import decode, encode
 from holdfast.tools.builtin.texts.images import describe_image
 from holdfast.tools.builtin.texts.paging import page_of, render_page
-from holdfast.tools.builtin.texts.replacing import LineEnds, find_places, put
+from holdfast.tools.builtin.texts.replacing import LineEnds, count_places, places_in, put
 from holdfast.types import CallId, StreamId, ToolResult
 
 
@@ -172,7 +172,7 @@ SIGNS = st.lists(st.sampled_from(["a", "b", "\n", "\r\n", "\r", "x"]), max_size=
 @given(SIGNS, SIGNS.filter(bool), SIGNS)
 @pytest.mark.requirement("tools:encodings-kept")
 def test_outside_of_what_is_replaced_nothing_changes(text: str, old: str, new: str) -> None:
-    places = find_places(text, old)
+    places = list(places_in(text, old))
     parts = [
         text[a:b]
         for a, b in zip([0, *(end for _, end in places)], [*(start for start, _ in places), None], strict=True)
@@ -181,6 +181,22 @@ def test_outside_of_what_is_replaced_nothing_changes(text: str, old: str, new: s
     shape = re.escape(new).replace(re.escape("\n"), "\r?\n") if "\r\n" not in new else re.escape(new)
     assert re.fullmatch(shape.join(map(re.escape, parts)), result)
     assert all(text[start:end].replace("\r\n", "\n") == old.replace("\r\n", "\n") for start, end in places)
+    assert count_places(text, old) == len(places)
+
+
+@given(SIGNS, st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40))), SIGNS.filter(bool))
+@pytest.mark.requirement("tools:encodings-kept")
+def test_each_place_gets_the_line_ends_next_to_it(text: str, cuts: list[tuple[int, int]], new: str) -> None:
+    marks = sorted({min(at, len(text)) for cut in cuts for at in cut})
+    places = list(zip(marks[::2], marks[1::2], strict=False))
+    expected, done = "", 0
+    for start, end in places:
+        feed = text.find("\n", start)
+        feed = feed if feed >= 0 else text.rfind("\n", 0, start)
+        windows = feed > 0 and text[feed - 1] == "\r" and "\r\n" not in new
+        expected += text[done:start] + (new.replace("\n", "\r\n") if windows else new)
+        done = end
+    assert put(text, places, new) == expected + text[done:]
 
 
 # read

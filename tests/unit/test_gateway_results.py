@@ -100,7 +100,7 @@ async def test_a_value_that_cannot_be_written_down_is_an_error_that_names_it(ret
 
 @pytest.mark.requirement("tools:wait-from-a-tool")
 async def test_a_tool_may_answer_that_it_waits() -> None:
-    wait = Wait("t1", "approval", 5, "May I?")
+    wait = Wait("t1", "question", 5, "May I?")
 
     async def give():
         """Gives."""

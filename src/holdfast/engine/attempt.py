@@ -85,11 +85,13 @@ class Attempt:
         """
         if self._bound is None or self._bound[0] != self.run.seq:
             bindings = await self._bind(self.pen.stream, self.run)
-            bindings.tools.attach(self.pen)
-            if self.state.restoring:  # whoever forked or rewound the session was stopped half-way
+            bindings.tools.attach(self.pen, self.state.stored)
+            if self.state.restoring and self.run.workspace == self.state.restoring_in:
+                # Whoever forked or rewound the session was stopped half-way. A run that works elsewhere leaves it so.
+                before = await bindings.tools.capture()
                 for snapshot in self.state.restoring:
                     await bindings.tools.restore(snapshot)
-                self.write(FilesRestored(await bindings.tools.capture()))
+                self.write(FilesRestored(await bindings.tools.capture(), before))
             self._bound = (self.run.seq, bindings)
         return self._bound[1]
 

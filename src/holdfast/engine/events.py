@@ -32,6 +32,7 @@ __all__ = (
     "Answer",
     "BudgetExhausted",
     "CallReopened",
+    "FilesKept",
     "FilesRestored",
     "Forked",
     "InputApplied",
@@ -218,7 +219,7 @@ class ToolFinished(Payload, frozen=True, gc=False, omit_defaults=True):
     duration: int = 0
     """µs."""
     nested: Nested | None = None
-    """Set when another call made it and it was refused: nothing else in the log says what it was."""
+    """Set when another call made it, and not the model."""
 
 
 class ToolWaiting(Payload, frozen=True, gc=False, omit_defaults=True):
@@ -239,11 +240,15 @@ class WaitResolved(Payload, frozen=True, gc=False, omit_defaults=True):
     is_error: bool = False
 
 
-class CallReopened(Payload, frozen=True, gc=False):
+class CallReopened(Payload, frozen=True, gc=False, omit_defaults=True):
     """A call was under way when its process died; its files are back as they were, and it runs again."""
 
     type: ClassVar[str] = "call.reopened"
     call_id: CallId
+    nested: bool = False
+    """Whether another call had made it."""
+    before: SnapshotRef | None = None
+    """How the whole workspace was just before its files were put back: somebody may have worked there since."""
 
 
 class AbortRequested(Payload, frozen=True, gc=False, omit_defaults=True):
@@ -261,6 +266,15 @@ class FilesRestored(Payload, frozen=True, gc=False, omit_defaults=True):
     type: ClassVar[str] = "files.restored"
     files: SnapshotRef | None = None
     """All of it; None when nobody looked."""
+    before: SnapshotRef | None = None
+    """How it was just before, where whoever began had been stopped."""
+
+
+class FilesKept(Payload, frozen=True, gc=False):
+    """How the workspace was at this moment, whoever changed it: a rewind is taken back by one to here."""
+
+    type: ClassVar[str] = "files.kept"
+    files: SnapshotRef
 
 
 class RunFinished(Payload, frozen=True, gc=False, omit_defaults=True):
@@ -301,8 +315,6 @@ class Rewound(Payload, frozen=True, gc=False, omit_defaults=True):
     to: int
     files: tuple[SnapshotRef, ...] = ()
     """How the files were at `to`, as in `Forked`; empty when there is nothing to put back."""
-    before: SnapshotRef | None = None
-    """How the files were just before they were put back, so that this can be taken back, too."""
     workspace: str = ""
     """Where the session works from here on: a fork stays in its own folder, however far it is taken back."""
 
@@ -322,6 +334,7 @@ CODEC = Codec(
         WaitResolved,
         CallReopened,
         AbortRequested,
+        FilesKept,
         FilesRestored,
         RunFinished,
         Forked,

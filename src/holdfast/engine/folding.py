@@ -79,7 +79,7 @@ def _fold_rare(state: State, event: Event) -> None:
         case WaitResolved() as data:
             _resolve(state, data)
         case CallReopened() as data:
-            (state.calls.get(data.call_id) or state.nested[data.call_id]).started = None
+            (state.nested if data.nested else state.calls)[data.call_id].started = None
         case AbortRequested() as data:
             _abort_requested(state, data)
         case Forked() | Rewound() as data:
@@ -161,11 +161,12 @@ def _finished(state: State, data: ToolFinished) -> None:
     error = data.result.error
     if error is not None and error.reason in _DENIED and state.run is not None:
         state.run.denied += 1
-    if (call := state.calls.get(data.call_id)) is not None:
-        _finish_call(state, call, data.result)
-    elif data.nested is None:
-        if (inner := state.nested.get(data.call_id)) is not None:
-            inner.result = data.result
+    if data.result.stored:
+        state.stored.add(data.result.stored)
+    if data.nested is None:
+        _finish_call(state, state.calls[data.call_id], data.result)
+    elif (inner := state.nested.get(data.call_id)) is not None:
+        inner.result = data.result
     else:  # it was refused, and never began
         state.nested[data.call_id] = Call(
             ToolCall(data.call_id, data.nested.name, data.nested.arguments), result=data.result
@@ -223,7 +224,7 @@ def _approve(state: State, call: Call, wait: Wait, data: WaitResolved) -> None:
     if said in ("once", "always"):
         state.approvals.add(wait.digest)
         if said == "always":
-            state.always.add(wait.subject or call.call.name)
+            state.always.add(wait.grant)
         return
     if state.run is not None:
         state.run.denied += 1
@@ -259,8 +260,8 @@ def not_in_this_branch() -> ToolResult:
 def _branch(state: State, data: Forked | Rewound) -> None:
     state.restoring = data.files
     state.workspace = data.workspace or state.workspace
-    if isinstance(data, Forked):
-        state.always.clear()  # what was allowed there was allowed there
+    state.restoring_in = state.workspace
+    state.always.clear()  # what was allowed there was allowed there
     for call in state.calls.values():
         call.result = call.result or not_in_this_branch()
         call.wait = None

@@ -15,11 +15,21 @@ from typing import final
 
 import msgspec
 
-from holdfast.engine.events import CallReopened, Forked, Rewound, RunFinished, RunStarted, ToolFinished, ToolStarted
+from holdfast.engine.events import (
+    CallReopened,
+    FilesKept,
+    FilesRestored,
+    Forked,
+    Rewound,
+    RunFinished,
+    RunStarted,
+    ToolFinished,
+    ToolStarted,
+)
 from holdfast.errors import SandboxError
 from holdfast.types import CallId, Event, SnapshotRef
 
-__all__ = ("Layers", "files_at")
+__all__ = ("Layers", "files_at", "folder_of")
 
 
 class Layers(msgspec.Struct, frozen=True):
@@ -53,6 +63,20 @@ def files_at(events: Iterable[Event], at: int) -> Layers:
     return Layers(search.workspace, tuple(reversed(search.layers)))
 
 
+def folder_of(events: Iterable[Event]) -> str:
+    """Returns the folder a session works in; empty when it has none."""
+    folder = ""
+    for event in events:
+        match event.data:
+            case RunStarted() as data:
+                folder = data.setup.workspace or folder
+            case Forked() | Rewound() as data:
+                folder = data.workspace or folder
+            case _:
+                pass
+    return folder
+
+
 @final
 class _Search:
     def __init__(self, at: int) -> None:
@@ -60,6 +84,8 @@ class _Search:
         self.workspace = ""
         self.layers: list[SnapshotRef] = []
         self.open: dict[CallId, Event] = {}
+        self.pending: tuple[SnapshotRef, ...] = ()
+        """What a fork or a rewind wanted and had not put back by then."""
         self.passed = False
 
     @property
@@ -70,6 +96,7 @@ class _Search:
         """Takes in what was under way when `at` was reached."""
         if not self.passed:
             self.passed = True
+            self.layers.extend(reversed(self.pending))
             for event in self.open.values():
                 if not self.full:
                     self._started(event)
@@ -77,7 +104,7 @@ class _Search:
     def see(self, event: Event) -> bool:
         """Takes one event in, and returns whether those behind it say nothing more."""
         match event.data:
-            case RunFinished(files=SnapshotRef() as files) if event.seq >= self.at:
+            case RunFinished(files=SnapshotRef() as files) | FilesKept(files) if event.seq >= self.at:
                 self.cross()
                 if not self.full:
                     self.layers.append(files)
@@ -85,16 +112,16 @@ class _Search:
                 return self._after(event)
             case RunStarted() as data:
                 self.workspace = data.setup.workspace or self.workspace
-            case Forked() as data:
+            case Forked() | Rewound() as data:
                 self.workspace = data.workspace or self.workspace
+                self.pending = data.files
                 self.open.clear()
+            case FilesRestored():
+                self.pending = ()
             case ToolStarted() as data if data.effect.workspace:
                 self.open[data.call_id] = event
             case ToolFinished() | CallReopened() as data:
                 self.open.pop(data.call_id, None)
-            case Rewound() as data:
-                self.workspace = data.workspace or self.workspace
-                self.open.clear()
             case _:
                 pass
         return False
@@ -110,8 +137,6 @@ class _Search:
                 return True
             case Rewound(workspace=folder) if folder and folder != self.workspace:
                 return True  # it goes on elsewhere
-            case Rewound(before=SnapshotRef() as before):
-                self.layers.append(before)
             case ToolStarted() as data if data.effect.workspace:
                 self._started(event)
             case _:

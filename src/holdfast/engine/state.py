@@ -22,7 +22,7 @@ from holdfast.types import (
     Wait,
 )
 
-__all__ = ("Call", "Run", "State")
+__all__ = ("Call", "Run", "State", "name_of")
 
 
 class Call(msgspec.Struct, gc=False):
@@ -104,8 +104,10 @@ class State(msgspec.Struct, gc=False):
     """What calls of the current turn called themselves, however deep, in the order in which that began."""
     approvals: set[Digest] = set()
     """What a person allowed once, in the current turn."""
-    always: set[str] = set()
-    """Tools that a person allowed in this session, whatever the call."""
+    always: set[Digest] = set()
+    """What a person allowed in this session whatever the call: tools with their effects."""
+    stored: set[Digest] = set()
+    """Outputs that results named because they were too long."""
     turn: int = 0
     """Sequence number of the model's last answer: with a call's id, the call's name for ever."""
     queue: dict[int, InputReceived] = {}
@@ -121,7 +123,9 @@ class State(msgspec.Struct, gc=False):
     workspace: str = ""
     """Folder the session works in; empty for none."""
     restoring: tuple[SnapshotRef, ...] = ()
-    """What has to be put back there before anything else happens."""
+    """What has to be put back before anything is done in `restoring_in`."""
+    restoring_in: str = ""
+    """The folder of a fork or rewind that was not finished."""
 
     @property
     def answered(self) -> bool:
@@ -141,3 +145,10 @@ class State(msgspec.Struct, gc=False):
             if received.kind == kind:
                 return seq
         return None
+
+
+def name_of(state: State, call_id: CallId, *, nested: bool = False) -> str:
+    """Returns the name of a call of the current turn, which no other call of the session has, whatever ids a model
+    makes up.
+    """
+    return f"{state.turn}{':' if nested else '/'}{call_id}"

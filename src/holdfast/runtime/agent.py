@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import final
 
 from holdfast.errors import UsageError
 from holdfast.runtime.bound import BoundAgent
 from holdfast.runtime.run import RunResult
 from holdfast.runtime.runtime import Runtime
-from holdfast.types import Limits
+from holdfast.types import Limits, UserPart
 
 __all__ = ("Agent",)
 
@@ -31,14 +32,17 @@ class Agent(BoundAgent):
         ```
     """
 
-    async def run(self, text: str, *, limits: Limits | None = None) -> RunResult:
-        """Returns the result of one run that nothing remembers; use a `Runtime` for one that must survive."""
+    async def run(self, text: str | Sequence[str | UserPart], *, limits: Limits | None = None) -> RunResult:
+        """Returns the result of one run that nothing remembers; use a `Runtime` for one that must survive.
+
+        `text` is text, or a sequence of text, `Image` and `Document` parts.
+        """
         async with Runtime.open("memory:") as runtime:
             run = await runtime.start(self, text, limits=limits)
             return await run.result()
 
-    def run_sync(self, text: str, *, limits: Limits | None = None) -> RunResult:
-        """Returns the result of one run, for programs without an event loop.
+    def run_sync(self, text: str | Sequence[str | UserPart], *, limits: Limits | None = None) -> RunResult:
+        """Returns the result of one run, for programs without an event loop; `text` is as `run` takes it.
 
         Raises:
             UsageError: an event loop is running in this thread.

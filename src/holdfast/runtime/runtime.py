@@ -8,18 +8,20 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import final
+from typing import Any, cast, final
 
 import msgspec
 
-from holdfast.engine.events import Prompt, Setup
+from holdfast.engine.events import CODEC, Prompt, Setup
+from holdfast.engine.layers import folder_of
 from holdfast.errors import AuthFailed, InboxFull, JournalError, SessionBusy, UnknownPrice, UnknownSession, UsageError
 from holdfast.flow.clock import Clock, SystemClock
 from holdfast.flow.ids import new_key, new_session
 from holdfast.journal.port import Journal, Letter
+from holdfast.journal.reading import read_events
 from holdfast.runtime.binding import Binder
 from holdfast.runtime.bound import BoundAgent
-from holdfast.runtime.history.branching import Branching, layers_at
+from holdfast.runtime.history.branching import Branching
 from holdfast.runtime.history.collecting import GRACE, Collected, Retention, collect
 from holdfast.runtime.history.committing import bring_back
 from holdfast.runtime.history.differing import Difference, difference
@@ -27,8 +29,11 @@ from holdfast.runtime.opening import default_url, open_journal
 from holdfast.runtime.run import Run, said
 from holdfast.runtime.sandboxes import Sandboxes, sandboxes_of
 from holdfast.runtime.working import Worker
+from holdfast.sandbox.port import Posture
 from holdfast.types import (
+    MODES,
     Changes,
+    Effect,
     Limits,
     Mode,
     Outside,
@@ -125,6 +130,8 @@ class Runtime:
             UnknownModel, UnknownPrice, AuthFailed, InputTooLarge, UsageError: see their messages.
         """
         message = said(text)
+        if effects or mode not in MODES:
+            _check_rules(agent, mode, effects or {})
         limits = limits or agent.spec.limits
         self._check(agent.spec.model, limits)
         stream = stream_id(self._tenant, session or new_session())
@@ -171,14 +178,14 @@ class Runtime:
         """
         child = SessionId(name or new_session())
         parent, stream = await self._known(session), stream_id(self._tenant, child)
-        await self._branching.fork(parent, at, stream, workspace, self._worker.claim)
+        await self._branching.fork(parent, at, stream, workspace, self._worker.claim, self._worker.adopt)
         return child
 
-    async def rewind(self, session: str, *, to: int) -> None:
+    async def rewind(self, session: str, *, to: int) -> int:
         """Takes everything after event `to` out of an idle session's conversation, and puts its files back.
 
-        The log keeps what was taken out, and the files as they were before: a fork at an event in between brings
-        them back.
+        The log keeps what was taken out, and the files as they were before, also what a person had done to them:
+        a rewind to the event that this returns takes it all back.
 
         Raises:
             UnknownSession, UsageError: there is no such session or event.
@@ -186,7 +193,12 @@ class Runtime:
             SandboxError: the files of that moment are not known, or no longer kept; nothing was done.
         """
         claim = await self._worker.claim(await self._known(session))
-        await self._branching.rewind(claim, to)
+        return await self._branching.rewind(claim, to)
+
+    @property
+    def posture(self) -> Posture:
+        """What stands between the commands of this runtime's agents and the machine."""
+        return self._sandboxes.posture
 
     async def workspace(self, session: str) -> str | None:
         """Returns the folder a session works in; None when it has none.
@@ -194,8 +206,8 @@ class Runtime:
         Raises:
             UnknownSession: there is no such session.
         """
-        layers = await layers_at(self.journal, await self._known(session), 1 << 62)
-        return layers.workspace or None
+        stream = await self._known(session)
+        return folder_of([event async for event in read_events(self.journal, stream, CODEC)]) or None
 
     async def changes(self, session: str, *, since: int = 0, until: int | None = None) -> Difference:
         """Returns what became of a session's files between two of its events: by default since its beginning, and up
@@ -266,6 +278,7 @@ class Runtime:
         """Stops driving sessions and lets go of the store; open runs stay open in the log."""
         await self._worker.close()
         await self._bindings.close()
+        await self._sandboxes.close()
         await self.journal.close()
 
     # ---- inside -------------------------------------------------------------------------------------------
@@ -310,6 +323,16 @@ class Runtime:
                 f"the price of {model!r} is unknown, so a dollar limit cannot be kept: limit tokens instead, or give "
                 "the price with Runtime.open(prices={...})"
             )
+
+
+def _check_rules(agent: BoundAgent, mode: str, effects: Mapping[str, str]) -> None:
+    if mode not in MODES:
+        raise UsageError(f"there is no mode {mode!r}: write one of {', '.join(map(repr, MODES))}")
+    names = [tool.spec.name for tool in agent.tools]
+    for name, word in effects.items():
+        if name not in names:
+            raise UsageError(f"effects name a tool {name!r}, which the agent has not got: it has {', '.join(names)}")
+        Effect(outside=cast(Any, word))  # says which words there are
 
 
 def _absolute(workspace: str | Path | None) -> str:

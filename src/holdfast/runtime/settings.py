@@ -3,8 +3,9 @@
 The order is: a flag (the surface's business), the environment, the project's file, the user's file, the default.
 
 A project's file may have come with somebody else's repository, so it can only make things stricter: it names no
-store, and a mode or a limit of its own counts only where it lies below what would hold without it. What is passed over
-for that reason is said in `Settings.notes`. Only plain values are read from a file, never more than 64 KiB of it.
+store and no model, and a mode or a limit of its own counts only where it lies below what would hold without it. What
+is passed over for that reason is said in `Settings.notes`. Only plain values are read from a file, never more than
+64 KiB of it.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ def _amount(text: str) -> float:
 
 _LIMITS = {"max_steps": "steps", "max_tokens": "tokens", "max_dollars": "dollars", "max_seconds": "seconds"}
 _ALL = (
-    Key("model", "The model of a run, as provider/name.", _model, "openai/gpt-5-mini"),
+    Key("model", "The model of a run, as provider/name. Not in a project's file.", _model, "openai/gpt-5-mini"),
     Key("store", "Where the log is kept. Not in a project's file.", _words),
     Key("mode", f"What runs without a question: {', '.join(MODES)}.", _one_of(*MODES), "accept-edits"),
     Key("max_steps", "Model calls of a run.", _whole, Limits().steps),
@@ -213,6 +214,11 @@ def _too_loose(given: Setting, otherwise: Setting) -> str:
     if given.key == "store":
         return "a project does not choose where your logs are kept"
     ours, theirs = otherwise.value, given.value
+    if given.key == "model":
+        return (
+            f"a project does not choose what a run costs and who reads it; to have {theirs!r} here use a flag, "
+            "HOLDFAST_MODEL or your own file"
+        )
     if given.key == "mode" and MODES.index(cast("Mode", theirs)) > MODES.index(cast("Mode", ours)):
         return f"a project may only be stricter than {ours!r}; use a flag, HOLDFAST_MODE or your own file"
     if given.key in _LIMITS and ours is not None and cast("float", theirs) > cast("float", ours):

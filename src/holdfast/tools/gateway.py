@@ -13,13 +13,15 @@ whether a checkable call has happened, `restore` puts files back, and `changed` 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Container, Iterable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
-from typing import Any, final
+from typing import Any, cast, final
 
 import msgspec
 
-from holdfast.errors import Fenced, HoldfastError, PathEscape
+from holdfast.errors import Fenced, HoldfastError, PathEscape, SandboxError
 from holdfast.flow.clock import Clock, SystemClock
 from holdfast.journal.owning import Pen
 from holdfast.sandbox.environment import OWNER
@@ -28,7 +30,7 @@ from holdfast.sandbox.sandbox import Sandbox
 from holdfast.sandbox.snapshots.differences import unified
 from holdfast.storage.blobs import BlobStore
 from holdfast.tools.binding import Suspended, Tool, ToolContext, ToolFailure
-from holdfast.tools.permitting import Rules, bound_to, judge
+from holdfast.tools.permitting import Rules, bound_to, granted, in_short, judge
 from holdfast.tools.repairing import repair_json
 from holdfast.tools.results import Refused, bounded, broken, failure, refusal, shaped, shown, unasked
 from holdfast.types import (
@@ -40,21 +42,29 @@ from holdfast.types import (
     ToolResult,
     ToolSpec,
     Wait,
+    session_of,
     tenant_of,
 )
 
-__all__ = ("Admitted", "Gateway", "Nest")
+__all__ = ("Admitted", "Gateway", "Nest", "owner_of")
 
 Nest = Callable[[str, str], Awaitable[ToolResult]]
 """Makes a call of another tool, by its name and its arguments' JSON, on behalf of a running one."""
 
 _NOWHERE = Posture("none")
-_PROMPT = 2_000
-"""Characters of a call that a person who is asked gets to read at once."""
 _CHECK_SECONDS = 60.0
 """Seconds within which a tool without a timeout has to say whether a call has happened."""
+_SCHEMA = 1_500
+"""Characters of a schema that is said again to a model whose arguments did not fit it."""
+_TURN_SECONDS = 300.0
+"""Seconds that a call waits while another session changes files of the same folder."""
 _DIFF = 8_000
 """Characters of the changes of files that the model gets to read when an outcome is unknown."""
+
+
+def owner_of(stream: StreamId) -> str:
+    """Returns how a session is called where somebody else finds its folder taken."""
+    return f"session {session_of(stream)!r}"
 
 
 class Admitted(msgspec.Struct, frozen=True):
@@ -75,7 +85,7 @@ class Admitted(msgspec.Struct, frozen=True):
 class Gateway:
     """The tools of one run, and the place they act in."""
 
-    __slots__ = ("_blobs", "_clock", "_pen", "_rules", "_sandbox", "_stream", "_tools")
+    __slots__ = ("_blobs", "_clock", "_named", "_pen", "_rules", "_sandbox", "_stream", "_tools")
 
     def __init__(
         self,
@@ -94,10 +104,15 @@ class Gateway:
         self._rules = rules or Rules()
         self._clock = clock or SystemClock()
         self._pen: Pen | None = None
+        self._named: Container[Digest] = ()
 
-    def attach(self, pen: Pen) -> None:
-        """Ties every effect to the attempt of that pen: a process that lost its session touches nothing more."""
+    def attach(self, pen: Pen, stored: Container[Digest] = ()) -> None:
+        """Ties every effect to the attempt of that pen: a process that lost its session touches nothing more.
+
+        `stored` are the outputs that the session's results named, which it may read.
+        """
         self._pen = pen
+        self._named = stored
         if self._sandbox is not None:
             workspace = self._sandbox.workspace
             workspace.guard = partial(_ensure_held, pen, asyncio.get_running_loop())
@@ -132,13 +147,13 @@ class Gateway:
         *,
         cut: bool = False,
         approved: Container[Digest] = (),
-        always: Container[str] = (),
+        always: Container[Digest] = (),
     ) -> Admitted | Refused | Wait:
         """Returns the call ready to run, or why it must not, or that a person has to be asked first.
 
         `name` tells the call from every other of its session; `cut` says that the model was stopped by its length
         cap, so that damaged arguments may be half of what it meant. `approved` is what a person allowed once,
-        `always` the tools a person allowed for good.
+        `always` the tools, with their effects, a person allowed for good.
         """
         prepared = self.prepare(call, name, cut=cut)
         if self._rules.mode == "auto" or isinstance(prepared, Refused):
@@ -154,20 +169,18 @@ class Gateway:
         try:
             arguments = _parse(tool, call.arguments, cut=cut)
         except (msgspec.MsgspecError, RecursionError) as error:  # the second: brackets nested by the thousand
-            hint = (
-                f"Arguments of {call.name!r} do not fit: {error}. Call it again with arguments that match its schema."
-            )
-            return refusal(hint, "invalid_input", "tool_invalid_input")
+            hint = f"Arguments of {call.name!r} do not fit: {error}. Call it again with arguments that match its schema"
+            return refusal(hint + _schema_of(tool), "invalid_input", "tool_invalid_input")
         try:
-            effect = tool.effect(arguments, self.posture) if tool.effect else tool.spec.effect
+            effect = _an_effect(tool.effect(arguments, self.posture)) if tool.effect else tool.spec.effect
         except Exception as error:  # noqa: BLE001 - boundary: a tool call; this is its author's function, too
             return _raised(call.name, "effect", error)
         if self._rules.effects and (known_better := self._rules.effects.get(call.name)) is not None:
-            effect = Effect(effect.workspace, known_better)
+            effect = Effect(effect.workspace, known_better)  # it sends nothing, either
         return Admitted(call, tool, arguments, effect, f"{self._stream}/{name}")
 
     def _permit(
-        self, admitted: Admitted, name: str, approved: Container[Digest], always: Container[str]
+        self, admitted: Admitted, name: str, approved: Container[Digest], always: Container[Digest]
     ) -> Admitted | Refused | Wait:
         call, rules = admitted.call, self._rules
         verdict = judge(rules.mode, admitted.effect)
@@ -176,7 +189,8 @@ class Gateway:
                 f"Denied: this run is read-only, and {call.name!r} may change something. Look, and say what to change."
             )
             return refusal(text, "permission_denied", "tool_mode_read_only", denied=True)
-        if verdict == "allow" or call.name in always:
+        grant = granted(admitted.tool.spec, admitted.effect)
+        if verdict == "allow" or grant in always:
             return admitted
         digest = bound_to(name, call, admitted.tool.spec, rules.mode, admitted.effect)
         if digest in approved:
@@ -187,9 +201,9 @@ class Gateway:
                 "what should be run."
             )
             return refusal(text, "permission_denied", "tool_approval_required", denied=True)
-        asked = call.arguments if len(call.arguments) <= _PROMPT else f"{call.arguments[:_PROMPT]}…"
         token = f"approval:{name}:{digest[-12:]}"
-        return Wait(token, "approval", prompt=f"{call.name} {asked}", subject=call.name, digest=digest)
+        prompt = f"{call.name} {in_short(call.arguments)}"
+        return Wait(token, "approval", prompt=prompt, subject=call.name, grant=grant, digest=digest)
 
     async def protect(self, admitted: Admitted) -> Admitted | Refused:
         """Returns the call with a snapshot of the files it may change: of those it names, or of the whole workspace.
@@ -206,7 +220,7 @@ class Gateway:
             except (HoldfastError, OSError) as error:
                 return msgspec.structs.replace(admitted, unsaved=str(error))
         try:
-            paths = touches(admitted.arguments)
+            paths = _some_paths(touches(admitted.arguments))
         except Exception as error:  # noqa: BLE001 - boundary: a tool call, as above
             return _raised(admitted.call.name, "touches", error)
         try:
@@ -218,6 +232,15 @@ class Gateway:
                 f"The files could not be saved beforehand: {error}", "execution_failed", "tool_backend_failure"
             )
         return msgspec.structs.replace(admitted, snapshot=snapshot)
+
+    def exclusive(self) -> AbstractAsyncContextManager[object]:
+        """Returns the right to change files of the workspace, which one session has at a time.
+
+        Entering raises `WorkspaceBusy` when another one keeps it too long.
+        """
+        if self._sandbox is None:
+            return nullcontext()
+        return self._sandbox.exclusive(owner_of(self._stream), _TURN_SECONDS)
 
     # ---- files --------------------------------------------------------------------------------------------
 
@@ -291,6 +314,8 @@ class Gateway:
         )
 
     async def _stored(self, digest: Digest) -> bytes:
+        if digest not in self._named:
+            raise KeyError(digest)  # whatever else the store may hold
         return await self._blobs.get(tenant_of(self._stream), digest)
 
     async def ask(self, admitted: Admitted, began: int) -> ToolResult | None:
@@ -398,9 +423,30 @@ def _suspended(errors: BaseExceptionGroup[BaseException]) -> Wait | None:
 
 
 def _ensure_held(pen: Pen, loop: asyncio.AbstractEventLoop) -> None:
-    """The same for what is done in a thread."""
-    if not pen.held:
-        asyncio.run_coroutine_threadsafe(pen.hold(), loop).result()
+    """The same for what is done in a thread; the event loop itself cannot wait for what it has to do."""
+    if pen.held:
+        return
+    if threading.get_ident() == getattr(loop, "_thread_id", None):
+        raise SandboxError("the lease of the session ran out, so nothing is changed: call it again")
+    asyncio.run_coroutine_threadsafe(pen.hold(), loop).result()
+
+
+def _an_effect(given: object) -> Effect:
+    if not isinstance(given, Effect):
+        raise TypeError(f"it returned {given!r}, which is no Effect")
+    return given
+
+
+def _some_paths(given: object) -> tuple[str, ...]:
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise TypeError(f"it returned {given!r}, which is no tuple of paths")
+    paths: list[str] = []
+    for path in cast("Iterable[object]", given):
+        if not isinstance(path, str):
+            raise TypeError(f"it returned {path!r} as a path, which is no text")
+        path.encode()
+        paths.append(path)
+    return tuple(paths)
 
 
 async def _timed(tool: Tool, seconds: float, arguments: Any, context: ToolContext) -> ToolResult | Wait:
@@ -413,6 +459,12 @@ async def _timed(tool: Tool, seconds: float, arguments: Any, context: ToolContex
             raise
         text = f"{tool.spec.name!r} did not finish within {seconds:g} s and was stopped."
         return ToolResult(text, failure("timeout"))
+
+
+def _schema_of(tool: Tool) -> str:
+    """Returns the schema of a tool's arguments behind a colon, or nothing of a long one, which the model has anyway."""
+    schema = msgspec.json.encode(tool.spec.parameters).decode()
+    return f": {schema}" if len(schema) <= _SCHEMA else "."
 
 
 def _parse(tool: Tool, text: str, *, cut: bool) -> Any:

@@ -16,7 +16,7 @@ from holdfast.tools.binding import Tool
 from holdfast.tools.builtin.table import BUILTIN
 from holdfast.tools.declaring import FunctionTool, tool
 
-__all__ = ("find_tool",)
+__all__ = ("find_tool", "look_also_in")
 
 
 def find_tool(reference: str) -> Tool:
@@ -43,16 +43,41 @@ def find_tool(reference: str) -> Tool:
     return _tool_at(reference, _module(reference, module), path)
 
 
+_also: list[str] = []
+"""Folders in which modules are looked for that are nowhere else."""
+
+
+def look_also_in(folder: str) -> None:
+    """Has tools' modules found in a folder, too, where they are not installed.
+
+    The import path stays as it is: nothing but a tool that a session names is ever taken from there.
+    """
+    _also.append(folder)
+
+
 def _module(reference: str, name: str) -> ModuleType:
     if name == "__main__":
         return sys.modules["__main__"]
     try:
-        return importlib.import_module(name)
+        return _imported(name)
     except ImportError as error:
         raise UnknownTool(
             f"tool {reference!r}: module {name!r} cannot be imported ({error}); install it, or run where it is on the "
             "import path"
         ) from error
+
+
+def _imported(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if not _also or error.name != name.partition(".")[0]:
+            raise
+    sys.path.extend(_also)  # for what the module imports itself
+    try:
+        return importlib.import_module(name)
+    finally:
+        del sys.path[-len(_also) :]
 
 
 def _tool_at(reference: str, module: ModuleType, path: str) -> Tool:

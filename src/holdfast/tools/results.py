@@ -15,6 +15,7 @@ __all__ = (
     "broken",
     "canceled",
     "failure",
+    "not_free",
     "refusal",
     "shaped",
     "shown",
@@ -37,6 +38,11 @@ def refusal(text: str, code: str, reason: str, *, denied: bool = False) -> Refus
 def canceled(why: str) -> ToolResult:
     """Returns the result of a call that was stopped or never begun."""
     return ToolResult(f"Canceled: {why}.", ToolError("canceled", "tool_execution_canceled"))
+
+
+def not_free(why: object) -> ToolResult:
+    """Returns the result of a call that was not begun because somebody else is changing the folder."""
+    return ToolResult(f"Not run: {why}", ToolError("execution_failed", "tool_workspace_busy", retryable=True))
 
 
 def unknown_outcome(name: str, files: str = "") -> ToolResult:
@@ -80,6 +86,8 @@ def broken(name: str, error: BaseException) -> ToolResult:
 def shaped(raw: Output) -> ToolResult | Wait:
     """Returns what a function returned as a result, or the wait that it returned."""
     if isinstance(raw, Wait):
+        if raw.kind == "approval":
+            raise ValueError("only the gateway asks for approvals; a tool that wants to know something asks a question")
         return msgspec.json.decode(msgspec.json.encode(raw), type=Wait)  # what cannot be read again must not be logged
     if not isinstance(raw, ToolResult):
         return ToolResult(_as_text(raw))

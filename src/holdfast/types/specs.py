@@ -33,6 +33,9 @@ class Effect(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     workspace: bool = False
     """Whether it may change files of the workspace."""
     outside: Outside = "unsafe"
+    sends: bool = False
+    """Whether what the model puts into the call leaves the machine, even where that changes nothing: an address can
+    carry what a file said. It may be repeated; whether it may be made at all is asked like any effect."""
 
     def __post_init__(self) -> None:
         if self.outside not in _OUTSIDE:

@@ -29,5 +29,7 @@ class Wait(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """What a person is asked, if a person is asked."""
     subject: str = ""
     """Of an approval, the tool that wants to run, where it is not the one the model called."""
+    grant: Digest = Digest("")
+    """Of an approval, what `always` allows: this tool, of this author, with this effect."""
     digest: Digest = Digest("")
     """What an answer is bound to: of an approval, the call as it was asked about."""

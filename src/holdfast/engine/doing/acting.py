@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from holdfast.engine.attempt import Attempt
-from holdfast.engine.doing.nesting import Nesting
+from holdfast.engine.doing.nesting import Door
 from holdfast.engine.events import ToolFinished, ToolStarted, ToolWaiting
-from holdfast.errors import Fenced
+from holdfast.engine.state import name_of
+from holdfast.errors import Fenced, WorkspaceBusy
 from holdfast.tools.gateway import Admitted, Gateway
-from holdfast.tools.results import Refused, canceled
+from holdfast.tools.results import Refused, canceled, not_free
 from holdfast.types import ToolCall, ToolResult, Wait
 
 __all__ = ("AT_ONCE", "close_calls", "perform_calls")
@@ -33,8 +34,9 @@ async def perform_calls(attempt: Attempt, calls: Sequence[ToolCall]) -> None:
     writers: list[Admitted] = []
     others: list[Admitted] = []
     for call in calls:
-        name = f"{state.turn}/{call.id}"
-        verdict = gateway.admit(call, name, cut=state.cut, approved=state.approvals, always=state.always)
+        verdict = gateway.admit(
+            call, name_of(state, call.id), cut=state.cut, approved=state.approvals, always=state.always
+        )
         if isinstance(verdict, Refused):
             attempt.write(ToolFinished(call.id, verdict.result))
         elif isinstance(verdict, Wait):
@@ -83,23 +85,35 @@ async def _as_they_come(attempt: Attempt, gateway: Gateway, waiting: Iterator[Ad
 
 
 async def _in_turn(attempt: Attempt, gateway: Gateway, writers: Sequence[Admitted]) -> None:
-    posture = gateway.posture.digest
     for admitted in writers:
-        async with attempt.files:  # calls that other calls make may change files, too
-            protected = await gateway.protect(admitted)
-            if isinstance(protected, Refused):
-                attempt.write(ToolFinished(admitted.call.id, protected.result))
-                continue
-            started = ToolStarted(admitted.call.id, protected.effect, protected.snapshot, posture)
-            attempt.write(msgspec.structs.replace(started, unsaved=protected.unsaved) if protected.unsaved else started)
-            await attempt.pen.sync()  # barrier: from here on files may differ from their snapshot
-            await _one(attempt, gateway, protected)
+        try:
+            # Calls that other calls make may change files, too; and so may other sessions.
+            async with attempt.files, gateway.exclusive():
+                await _change_files(attempt, gateway, admitted)
+        except WorkspaceBusy as busy:
+            attempt.write(ToolFinished(admitted.call.id, not_free(busy)))
+
+
+async def _change_files(attempt: Attempt, gateway: Gateway, admitted: Admitted) -> None:
+    protected = await gateway.protect(admitted)
+    if isinstance(protected, Refused):
+        attempt.write(ToolFinished(admitted.call.id, protected.result))
+        return
+    started = ToolStarted(admitted.call.id, protected.effect, protected.snapshot, gateway.posture.digest)
+    attempt.write(msgspec.structs.replace(started, unsaved=protected.unsaved) if protected.unsaved else started)
+    await attempt.pen.sync()  # barrier: from here on files may differ from their snapshot
+    await _one(attempt, gateway, protected)
 
 
 async def _one(attempt: Attempt, gateway: Gateway, admitted: Admitted) -> None:
     began = attempt.clock.monotonic()
-    with Nesting(attempt, gateway, admitted) as nest:
-        outcome = await gateway.perform(admitted, nest)
+    door = Door(attempt, gateway, admitted)
+    try:
+        outcome = await gateway.perform(admitted, door)
+    finally:
+        door.close()
+        if door.nesting is not None:
+            await door.nesting.end()
     if isinstance(outcome, Wait):
         attempt.write(ToolWaiting(admitted.call.id, outcome))
         return
@@ -111,6 +125,9 @@ async def _one(attempt: Attempt, gateway: Gateway, admitted: Admitted) -> None:
 def close_calls(attempt: Attempt, why: str) -> None:
     """Gives every call that has no result one that says it was canceled."""
     result: ToolResult = canceled(why)
-    for call in (*attempt.state.nested.values(), *attempt.state.calls.values()):
+    for call in list(attempt.state.nested.values()):
+        if call.result is None and call.started is not None:
+            attempt.write(ToolFinished(call.call.id, result, nested=call.started.nested))
+    for call in list(attempt.state.calls.values()):
         if call.result is None:
             attempt.write(ToolFinished(call.call.id, result))

@@ -8,18 +8,20 @@ must therefore be the same when it runs again; where it is not, the log wins and
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from typing import final
 
 from holdfast.engine.attempt import Attempt
 from holdfast.engine.events import Nested, ToolFinished, ToolStarted
-from holdfast.errors import UsageError
+from holdfast.engine.state import name_of
+from holdfast.errors import UsageError, WorkspaceBusy
 from holdfast.tools.binding import Suspended
 from holdfast.tools.gateway import Admitted, Gateway
-from holdfast.tools.results import Refused, canceled, refusal
-from holdfast.types import CallId, Digest, ToolCall, ToolResult, Wait
+from holdfast.tools.results import Refused, canceled, not_free, refusal, unknown_outcome
+from holdfast.types import CallId, Digest, Effect, ToolCall, ToolResult, Wait
 
-__all__ = ("Nesting",)
+__all__ = ("Door", "Nesting")
 
 _DEEP = 8
 """Calls below calls: more is a tool that calls itself."""
@@ -28,54 +30,122 @@ _MANY = 1_000
 
 
 @final
+class Door:
+    """What a running call makes others through; most calls make none, and cost nothing more than this."""
+
+    __slots__ = ("_admitted", "_attempt", "_gateway", "_over", "nesting")
+
+    def __init__(self, attempt: Attempt, gateway: Gateway, admitted: Admitted) -> None:
+        self._attempt = attempt
+        self._gateway = gateway
+        self._admitted = admitted
+        self._over = False
+        self.nesting: Nesting | None = None
+        """Set when it was used."""
+
+    def __call__(self, name: str, arguments: str) -> Awaitable[ToolResult]:
+        """Makes a call."""
+        if self.nesting is None:
+            if self._over:
+                raise _late(self._admitted)
+            self.nesting = Nesting(self._attempt, self._gateway, self._admitted)
+        return self.nesting(name, arguments)
+
+    def close(self) -> None:
+        """Lets no call through any more."""
+        self._over = True
+
+
+@final
 class Nesting:
     """Makes calls on behalf of one running call."""
 
-    __slots__ = ("_attempt", "_gateway", "_made", "_over", "_parent")
+    __slots__ = ("_attempt", "_depth", "_gateway", "_leaving", "_made", "_over", "_parent", "_quiet", "_running")
 
-    def __init__(self, attempt: Attempt, gateway: Gateway, parent: Admitted) -> None:
+    def __init__(self, attempt: Attempt, gateway: Gateway, parent: Admitted, depth: int = 1) -> None:
         self._attempt = attempt
         self._gateway = gateway
         self._parent = parent
+        self._depth = depth
         self._made = 0
+        self._running: set[asyncio.Task[object]] | None = None
+        """The tasks that are in a call; made when there is one."""
+        self._quiet: asyncio.Event | None = None
+        self._leaving: Wait | None = None
+        """What the calling tool is about to be left for; nothing begins any more."""
         self._over = False
 
-    def __enter__(self) -> Nesting:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Ends it with the call: whatever the tool left running in the background writes nothing more."""
+    async def end(self) -> None:
+        """Ends it with the call: what the tool left running in the background is stopped, and written down as that."""
+        mine = asyncio.current_task()
+        left = [task for task in self._running or () if task is not mine]
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left)
         self._over = True
 
     async def __call__(self, name: str, arguments: str) -> ToolResult:
         """Returns what the call came to, from the log if it was made before."""
-        attempt, parent = self._attempt, self._parent.call.id
         if self._over:
-            raise UsageError(f"{self._parent.call.name!r} is over: a tool has to await the calls it makes")
+            raise _late(self._parent)
+        parent = self._parent.call.id
         call = ToolCall(CallId(f"{parent}/{self._made}"), name, arguments)
         self._made += 1
         nested = Nested(parent, name, arguments)
-        known = attempt.state.nested.get(call.id)
-        if known is not None and (known.call.name, known.call.arguments) != (name, arguments):
-            return _diverged(known.call, call)
-        if known is not None and known.result is not None:
-            return known.result
+        if (known := self._attempt.state.nested.get(call.id)) is not None:
+            if (known.call.name, known.call.arguments) != (name, arguments):
+                return _diverged(known.call, call)
+            if known.result is not None:
+                return known.result
+            if known.started is not None and not _repeats(known.started.effect):
+                return self._ends(call, unknown_outcome(name), nested)  # it began once, and nobody knows how it ended
+        if self._leaving is not None:
+            raise Suspended(self._leaving)
         verdict = self._admit(call)
         if isinstance(verdict, Wait):
-            raise Suspended(verdict)
-        if isinstance(verdict, Refused):
-            attempt.write(ToolFinished(call.id, verdict.result, nested=nested))
-            return verdict.result
-        return await self._make(verdict, nested)
+            await self._leave(verdict)
+        elif isinstance(verdict, Refused):
+            return self._ends(call, verdict.result, nested)
+        else:
+            return await self._run(verdict, nested)
+        raise Suspended(verdict)
+
+    async def _run(self, admitted: Admitted, nested: Nested) -> ToolResult:
+        task = asyncio.current_task()
+        assert task is not None
+        self._running = self._running or set()
+        self._running.add(task)
+        try:
+            outcome = await self._make(admitted, nested)
+        finally:
+            self._running.discard(task)
+            if self._quiet is not None and not self._running:
+                self._quiet.set()
+        if isinstance(outcome, Wait):  # of a call below this one: all of them leave, and come back when it is answered
+            await self._leave(outcome)
+            raise Suspended(outcome)
+        return outcome
+
+    async def _leave(self, wait: Wait) -> None:
+        """Lets what is under way beside come to its end before the calling tool is left: it was allowed to run."""
+        self._leaving = self._leaving or wait
+        if self._running:
+            self._quiet = self._quiet or asyncio.Event()
+            await self._quiet.wait()
+
+    def _ends(self, call: ToolCall, result: ToolResult, nested: Nested) -> ToolResult:
+        self._attempt.write(ToolFinished(call.id, result, nested=nested))
+        return result
 
     def _admit(self, call: ToolCall) -> Admitted | Refused | Wait:
-        if self._made > _MANY or call.id.count("/") > _DEEP:
+        if self._made > _MANY or self._depth > _DEEP:
             text = f"A call may make {_MANY} calls, {_DEEP} deep: do the work in fewer."
             return refusal(text, "execution_failed", "tool_nested_too_many")
         state = self._attempt.state
-        name = f"{state.turn}/{call.id}"
+        name = name_of(state, call.id, nested=True)
         verdict = self._gateway.admit(call, name, approved=state.approvals, always=state.always)
-        if isinstance(verdict, Wait) and not self._repeats:
+        if isinstance(verdict, Wait) and not _repeats(self._parent.effect):
             text = f"{call.name!r} needs a person's word, and the tool that calls it cannot wait: it is not repeatable."
             return refusal(text, "permission_denied", "tool_approval_required", denied=True)
         if isinstance(verdict, Admitted) and verdict.effect.workspace and self._parent.effect.workspace:
@@ -83,58 +153,52 @@ class Nesting:
             return refusal(text, "execution_failed", "tool_nested_writer")
         return verdict
 
-    @property
-    def _repeats(self) -> bool:
-        """Whether the calling tool may be left in the middle and run again."""
-        effect = self._parent.effect
-        return effect.outside in ("none", "keyed") and not effect.workspace
-
-    async def _make(self, admitted: Admitted, nested: Nested) -> ToolResult:
-        attempt, gateway = self._attempt, self._gateway
+    async def _make(self, admitted: Admitted, nested: Nested) -> ToolResult | Wait:
+        attempt, gateway, call = self._attempt, self._gateway, admitted.call
         async with AsyncExitStack() as held:
             ready: Admitted | Refused = admitted
             if admitted.effect.workspace:
                 await held.enter_async_context(attempt.files)
+                try:
+                    await held.enter_async_context(gateway.exclusive())
+                except WorkspaceBusy as busy:
+                    return self._ends(call, not_free(busy), nested)
                 ready = await gateway.protect(admitted)
             if isinstance(ready, Refused):
-                attempt.write(ToolFinished(admitted.call.id, ready.result, nested=nested))
-                return ready.result
-            call_id = admitted.call.id
+                return self._ends(call, ready.result, nested)
             posture = gateway.posture.digest if admitted.effect.workspace else Digest("")
-            attempt.write(ToolStarted(call_id, ready.effect, ready.snapshot, posture, nested, ready.unsaved))
+            attempt.write(ToolStarted(call.id, ready.effect, ready.snapshot, posture, nested, ready.unsaved))
             if not ready.effect.repeatable:
                 await attempt.pen.sync()  # barrier, as for any call
+            nest = Nesting(attempt, gateway, ready, self._depth + 1)
             try:
-                with Nesting(attempt, gateway, ready) as nest:
-                    outcome = await gateway.perform(ready, nest)
+                outcome = await gateway.perform(ready, nest)
             except asyncio.CancelledError:
-                self._broke_off(ready)
+                if not _repeats(ready.effect):  # otherwise it can simply be made again when its caller comes back
+                    why = "the call that made it was left; what it did until then stays done"
+                    self._ends(call, canceled(why), nested)
                 raise
-            if self._over:
-                raise UsageError(f"{self._parent.call.name!r} was over before {call_id!r}: await the calls it makes")
+            finally:
+                await nest.end()
             if isinstance(outcome, Wait):
-                return self._waits(admitted, outcome)
-            result = await gateway.finish(ready, outcome)
-            attempt.write(ToolFinished(call_id, result))
+                return outcome if outcome.kind == "approval" else self._ends(call, _cannot_wait(call), nested)
+            result = self._ends(call, await gateway.finish(ready, outcome), nested)
             attempt.pen.flush()  # no barrier, but the sooner it is durable the less is done again
             return result
 
-    def _broke_off(self, admitted: Admitted) -> None:
-        """Ends a call whose caller was left in the middle, unless it can simply be made again when that comes back."""
-        repeats = admitted.effect.outside in ("none", "keyed") and not admitted.effect.workspace
-        if not repeats and not self._over:
-            result = canceled("the call that made it was left; what it did until then stays done")
-            self._attempt.write(ToolFinished(admitted.call.id, result))
 
-    def _waits(self, admitted: Admitted, wait: Wait) -> ToolResult:
-        if wait.kind == "approval":
-            raise Suspended(wait)  # of a call below this one: all of them leave, and come back when it is answered
-        text = (
-            f"{admitted.call.name!r} wants to wait, and a call that another call makes cannot: let the model call it."
-        )
-        result = refusal(text, "execution_failed", "tool_nested_wait").result
-        self._attempt.write(ToolFinished(admitted.call.id, result))
-        return result
+def _late(parent: Admitted) -> UsageError:
+    return UsageError(f"{parent.call.name!r} is over: a tool has to await the calls it makes")
+
+
+def _repeats(effect: Effect) -> bool:
+    """Whether a call with this effect may be left in the middle and made again as it is."""
+    return effect.outside in ("none", "keyed") and not effect.workspace
+
+
+def _cannot_wait(call: ToolCall) -> ToolResult:
+    text = f"{call.name!r} wants to wait, and a call that another call makes cannot: let the model call it."
+    return refusal(text, "execution_failed", "tool_nested_wait").result
 
 
 def _diverged(known: ToolCall, call: ToolCall) -> ToolResult:

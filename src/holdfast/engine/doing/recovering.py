@@ -11,7 +11,7 @@ import msgspec
 
 from holdfast.engine.attempt import Attempt
 from holdfast.engine.events import CallReopened, ModelFailed, ToolFinished
-from holdfast.engine.state import Call
+from holdfast.engine.state import Call, name_of
 from holdfast.errors import SandboxError, UsageError
 from holdfast.tools.gateway import Admitted, Gateway
 from holdfast.tools.results import unknown_outcome
@@ -26,6 +26,7 @@ async def recover(attempt: Attempt) -> None:
     Raises:
         UsageError: this process has not got what the run acts through; unless somebody wants its end, which needs none
             of it, and gives calls that were under way their results.
+        SandboxError, OSError: the same, of the run's folder.
     """
     state = attempt.state
     if attempt.run.reserved_tokens or attempt.run.reserved_cost:
@@ -35,7 +36,7 @@ async def recover(attempt: Attempt) -> None:
         return
     try:
         gateway = (await attempt.bindings()).tools
-    except UsageError:
+    except (UsageError, SandboxError, OSError):  # a tool that is not here, a folder that is gone
         if any(mail.kind == "abort" for mail in attempt.pen.first_mail):
             return
         raise
@@ -51,7 +52,7 @@ def _under_way(call: Call) -> bool:
 async def _settle(attempt: Attempt, gateway: Gateway, call: Call) -> None:
     """Gives a call that was under way its result, or lets it run again."""
     assert call.started is not None
-    effect, snapshot = call.started.effect, call.started.snapshot
+    effect, snapshot, nested = call.started.effect, call.started.snapshot, call.started.nested
     repeatable = effect.outside in ("none", "keyed")
     if effect.outside == "checkable":
         try:
@@ -60,19 +61,23 @@ async def _settle(attempt: Attempt, gateway: Gateway, call: Call) -> None:
             pass
         else:
             if result is not None:
-                attempt.write(ToolFinished(call.call.id, await _with_files(gateway, result, effect, snapshot)))
+                result = await _with_files(gateway, result, effect, snapshot)
+                attempt.write(ToolFinished(call.call.id, result, nested=nested))
                 return
             repeatable = True
-    if repeatable and (snapshot is not None or not effect.workspace) and await _put_back(gateway, snapshot):
-        attempt.write(CallReopened(call.call.id))
-        return
+    if repeatable and (snapshot is not None or not effect.workspace):
+        before = await gateway.capture() if snapshot is not None and snapshot.whole else None
+        if await _put_back(gateway, snapshot):
+            attempt.write(CallReopened(call.call.id, nested is not None, before))
+            return
     files = await gateway.changed(snapshot) if snapshot is not None else ""
-    attempt.write(ToolFinished(call.call.id, unknown_outcome(call.call.name, files)))
+    attempt.write(ToolFinished(call.call.id, unknown_outcome(call.call.name, files), nested=nested))
 
 
 async def _asked(attempt: Attempt, gateway: Gateway, call: Call) -> ToolResult | None:
     """Returns what a checkable call came to; None when it did not happen; raises LookupError when nobody can tell."""
-    prepared = gateway.prepare(call.call, f"{attempt.state.turn}/{call.call.id}")
+    nested = call.started is not None and call.started.nested is not None
+    prepared = gateway.prepare(call.call, name_of(attempt.state, call.call.id, nested=nested))
     if not isinstance(prepared, Admitted):
         raise LookupError("the tool is not what it was")
     with attempt.interruptible() as scope:
@@ -95,7 +100,8 @@ async def _put_back(gateway: Gateway, snapshot: SnapshotRef | None) -> bool:
     if snapshot is None:
         return True
     try:
-        await gateway.restore(snapshot)
+        async with gateway.exclusive():
+            await gateway.restore(snapshot)
     except (SandboxError, OSError):
         return False
     return True
@@ -105,5 +111,5 @@ async def files_left(attempt: Attempt) -> SnapshotRef | None:
     """Returns how the run leaves the workspace, where its files were kept before."""
     try:
         return await (await attempt.bindings()).tools.capture()
-    except UsageError:
+    except (UsageError, SandboxError, OSError):
         return None  # a run that was not ours to go on with is ended all the same

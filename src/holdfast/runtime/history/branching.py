@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import final
 
 from holdfast.engine.attempt import receive
-from holdfast.engine.events import CODEC, FilesRestored, Forked, Rewound
+from holdfast.engine.events import CODEC, FilesKept, FilesRestored, Forked, Rewound
 from holdfast.engine.layers import Layers, files_at
 from holdfast.errors import SandboxError, UsageError
 from holdfast.flow.clock import Clock
@@ -22,9 +22,14 @@ from holdfast.journal.port import Claim, Journal, Park
 from holdfast.journal.reading import read_events
 from holdfast.runtime.sandboxes import Sandboxes, fill
 from holdfast.sandbox.sandbox import Sandbox
+from holdfast.tools.gateway import owner_of
 from holdfast.types import Event, EventId, SnapshotRef, StreamId, TenantId, session_of, tenant_of
 
 __all__ = ("Branching", "layers_at")
+
+
+_PATIENCE = 10.0
+"""Seconds that somebody else's change of the folder is waited for."""
 
 
 async def layers_at(journal: Journal, stream: StreamId, at: int) -> Layers:
@@ -52,6 +57,7 @@ class Branching:
         child: StreamId,
         folder: str | Path | None,
         claim: Callable[[StreamId], Awaitable[Claim]],
+        adopt: Callable[[StreamId], None],
     ) -> None:
         """Creates `child` with the parent's log up to `at`, by default all of it, without copying any, and gives it a
         folder of its own with the files as they were then.
@@ -65,14 +71,12 @@ class Branching:
         at = end if at is None else at
         if not 1 <= at <= end:
             raise UsageError(f"session {session_of(parent)!r} has no event {at}: name one from 1 to {end}")
-        layers = await layers_at(self._journal, parent, at)
-        place, snapshots, source = "", layers.snapshots, None
+        layers, snapshots = await self._files(parent, at)
+        place = ""
         if layers.workspace:
-            source = self._sandboxes.at(tenant_of(parent), layers.workspace)
-            if not layers.whole:
-                snapshots = (await source.snapshots.capture(source.workspace), *snapshots)
-            await self._secure(source, snapshots, tenant_of(parent))
-            place = str(self._sandboxes.place(tenant_of(child), session_of(child), folder))
+            folder_of_it = self._sandboxes.place(tenant_of(child), session_of(child), folder, parent=layers.workspace)
+            await self._secure(self._sandboxes.at(tenant_of(child), folder_of_it), snapshots, tenant_of(parent))
+            place = str(folder_of_it)
         elif folder is not None:
             raise UsageError(f"session {session_of(parent)!r} has no workspace at event {at}: leave the folder out")
         batch = new_batch()
@@ -88,27 +92,54 @@ class Branching:
             data=Forked(parent, at, place, snapshots if place else ()),
         )
         await self._journal.fork(parent, at, child, batch, [to_record(event, CODEC)])
-        if source is not None:
-            owned = await claim(child)
-            try:
-                target = self._sandboxes.at(tenant_of(child), place)
-                await fill(source, target, snapshots)
-                whole = snapshots[0] if len(snapshots) == 1 else await target.snapshots.capture(target.workspace)
-                pen = Pen(self._journal, owned, CODEC, self._clock, lambda _: None)
-                if not await pen.park(
-                    Park("idle"), FilesRestored(whole)
-                ):  # it has mail already: somebody will drive it
-                    pen.write(FilesRestored(whole))
-                    await pen.sync()
-            finally:
-                await asyncio.shield(self._journal.release(child, owned.head.epoch))
+        if place:
+            await self._fill(child, place, snapshots, claim, adopt)
 
-    async def rewind(self, claim: Claim, to: int) -> None:
+    async def _files(self, stream: StreamId, at: int) -> tuple[Layers, tuple[SnapshotRef, ...]]:
+        """Returns how a session's files were, and what to put back into an empty folder to have them."""
+        layers = await layers_at(self._journal, stream, at)
+        if not layers.workspace or layers.whole:
+            return layers, layers.snapshots
+        # What is there now is kept before the log is read: what begins meanwhile lies over it.
+        sandbox = self._sandboxes.at(tenant_of(stream), layers.workspace)
+        async with sandbox.exclusive(owner_of(stream), _PATIENCE):
+            now = await sandbox.snapshots.capture(sandbox.workspace)
+        layers = await layers_at(self._journal, stream, at)
+        return layers, layers.snapshots if layers.whole else (now, *layers.snapshots)
+
+    async def _fill(
+        self,
+        child: StreamId,
+        place: str,
+        snapshots: tuple[SnapshotRef, ...],
+        claim: Callable[[StreamId], Awaitable[Claim]],
+        adopt: Callable[[StreamId], None],
+    ) -> None:
+        owned = await claim(child)
+        parked = False
+        try:
+            target = self._sandboxes.at(tenant_of(child), place)
+            await fill(target, target, snapshots)
+            whole = snapshots[0] if len(snapshots) == 1 else await target.snapshots.capture(target.workspace)
+            pen = Pen(self._journal, owned, CODEC, self._clock, lambda _: None)
+            parked = await pen.park(Park("idle"), FilesRestored(whole))
+            if not parked:  # it has mail already
+                pen.write(FilesRestored(whole))
+                await pen.sync()
+        finally:
+            await asyncio.shield(self._journal.release(child, owned.head.epoch))
+            if not parked:
+                adopt(child)
+
+    async def rewind(self, claim: Claim, to: int) -> int:
         """Takes everything after `to` out of a claimed session's conversation, puts the files back, and gives it up.
+
+        Returns the event to rewind to in order to take that back.
 
         Raises:
             UsageError: there is no event `to`.
-            SandboxError: the files of that moment are not known, or no longer kept; then nothing was done.
+            SandboxError: the files of that moment are not known, or no longer kept, or somebody else is changing the
+                folder; then nothing was done.
         """
         head = claim.head
         try:
@@ -117,25 +148,33 @@ class Branching:
                     f"session {session_of(head.stream)!r} has no event {to}: name one from 0 to {head.seq}"
                 )
             layers = await layers_at(self._journal, head.stream, to)
-            sandbox = self._sandboxes.at(tenant_of(head.stream), layers.workspace) if layers.snapshots else None
-            before: SnapshotRef | None = None
-            if sandbox is not None:
-                await self._secure(sandbox, layers.snapshots, tenant_of(head.stream))
-                await sandbox.backend.attach(f"{sandbox.store}{head.stream}", head.epoch)
-                before = await sandbox.snapshots.capture(sandbox.workspace)
             pen = Pen(self._journal, claim, CODEC, self._clock, lambda _: None)
             await _take_mail(pen)
-            end = pen.write(Rewound(to, layers.snapshots, before, layers.workspace)).seq
-            await pen.sync()  # barrier: from here on files may be neither as they were nor as they will be
-            if sandbox is not None:
-                for snapshot in layers.snapshots:
-                    await sandbox.snapshots.restore(sandbox.workspace, snapshot)
-                end = pen.write(FilesRestored()).seq
+            if layers.snapshots:
+                back, end = await self._put_back(pen, to, layers)
+            else:
+                end = pen.write(Rewound(to, workspace=layers.workspace)).seq
+                back = end - 1
             while not await pen.park(Park("idle")):
                 await _take_mail(pen)
                 pen.write(Rewound(end))
+            return back
         finally:
             await asyncio.shield(self._journal.release(head.stream, head.epoch))  # a cancelled caller's, too
+
+    async def _put_back(self, pen: Pen, to: int, layers: Layers) -> tuple[int, int]:
+        """Brings the files back, and returns the event that keeps what they were and the one that says it is done."""
+        tenant = tenant_of(pen.stream)
+        sandbox = self._sandboxes.at(tenant, layers.workspace)
+        async with sandbox.exclusive(owner_of(pen.stream), _PATIENCE):
+            await self._secure(sandbox, layers.snapshots, tenant)
+            await sandbox.backend.attach(f"{sandbox.store}{pen.stream}", pen.epoch)
+            kept = pen.write(FilesKept(await sandbox.snapshots.capture(sandbox.workspace))).seq
+            pen.write(Rewound(to, layers.snapshots, layers.workspace))
+            await pen.sync()  # barrier: from here on files may be neither as they were nor as they will be
+            for snapshot in layers.snapshots:
+                await sandbox.snapshots.restore(sandbox.workspace, snapshot)
+            return kept, pen.write(FilesRestored()).seq
 
     async def _secure(self, sandbox: Sandbox, snapshots: Sequence[SnapshotRef], tenant: TenantId) -> None:
         """Sees to it that a collection that is under way spares old snapshots, which the log is about to name anew."""

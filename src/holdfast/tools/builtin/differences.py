@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
+from collections.abc import Iterable
+from heapq import nlargest
 from itertools import islice
 
 __all__ = ("near_match", "unified_diff")
@@ -16,6 +19,8 @@ _COMPARED = 2000
 """Lines that are compared with each other at most."""
 _DIFF = 20_000
 """Characters a diff has at most."""
+_LIKELY = 12
+"""Lines of those that are compared letter by letter."""
 _NEAREST = 3
 """Similar lines that are named at most."""
 _NO_TEXT = re.compile("[\ud800-\udfff]")
@@ -49,18 +54,34 @@ def near_match(text: str, wanted: str) -> str:
     """Returns a hint on where a text that does not occur may have been meant, beginning with `; `; or nothing."""
     lines = [line.strip() for line in islice(text.split("\n"), 20_000)]
     asked = [line.strip() for line in wanted.strip().split("\n")]
-    for at in range(len(lines) - len(asked) + 1):
-        if lines[at : at + len(asked)] == asked and any(asked):
-            last = at + len(asked)
-            place = f"line {last}" if len(asked) == 1 else f"lines {at + 1} to {last}"
-            return f"; {place} would match but for white space"
-    first = max(asked, key=len)[:_WIDTH]
+    stripped, sought = "\n".join(("", *lines, "")), "\n".join(("", *asked, ""))
+    at = stripped.find(sought) if any(asked) else -1
+    if at >= 0:
+        first = stripped.count("\n", 0, at) + 1
+        last = first + len(asked) - 1
+        place = f"line {last}" if len(asked) == 1 else f"lines {first} to {last}"
+        return f"; {place} would match but for white space"
+    longest = max(asked, key=len)[:_WIDTH]
     candidates = {line[:_WIDTH]: number for number, line in enumerate(lines[:_COMPARED], 1) if line}
-    near = difflib.get_close_matches(first, candidates, n=_NEAREST, cutoff=0.6)
+    near = difflib.get_close_matches(longest, _likely(longest, candidates), n=_NEAREST, cutoff=0.6)
     if not near:
         return ""
     shown = ", ".join(f"line {candidates[line]}: {_shown(line[:80])!r}" for line in near)
     return f"; the nearest is {shown}" if len(near) == 1 else f"; the nearest are {shown}"
+
+
+def _likely(wanted: str, lines: Iterable[str]) -> list[str]:
+    """The lines that have the most in common with the wanted one, by the pairs of letters both hold.
+
+    Comparing two lines well takes time with the third power of their length, so only few are compared so.
+    """
+    pairs = Counter(map(str.__add__, wanted, wanted[1:]))
+
+    def shared(line: str) -> float:
+        both = (pairs & Counter(map(str.__add__, line, line[1:]))).total()
+        return both / (len(wanted) + len(line))
+
+    return nlargest(_LIKELY, lines, shared)
 
 
 def _shown(text: str) -> str:

@@ -24,7 +24,7 @@ from holdfast.tools.builtin.fetching.decoding import decoded, is_html, is_text, 
 from holdfast.tools.builtin.fetching.markdown import Page, as_markdown
 from holdfast.tools.builtin.files import finishing
 from holdfast.tools.declaring import FunctionTool, tool
-from holdfast.types import ToolResult
+from holdfast.types import Effect, ToolResult
 
 __all__ = ("fetch", "fetch_tool")
 
@@ -52,7 +52,7 @@ def fetch_tool(policy: AddressPolicy = PUBLIC, *, resolve: Resolve | None = None
     `resolve` looks names up instead of the system.
     """
 
-    @tool(effect="none", name="fetch", reference="builtin:fetch")
+    @tool(effect=Effect(outside="none", sends=True), name="fetch", reference="builtin:fetch")
     async def fetch(
         url: Annotated[str, msgspec.Meta(min_length=1, max_length=8192)],
         raw: bool = False,

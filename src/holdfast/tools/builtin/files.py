@@ -6,6 +6,7 @@ import asyncio
 import difflib
 import os
 import threading
+import unicodedata
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -16,12 +17,19 @@ from holdfast.sandbox.workspace import Workspace
 from holdfast.tools.binding import ToolContext, ToolFailure
 from holdfast.tools.builtin.texts.showing import shown_text
 
-__all__ = ("finishing", "reporting", "workspace_of")
+__all__ = ("finishing", "refuse_kept", "reporting", "workspace_of")
 
 T = TypeVar("T")
 
 _COMPARED = 2000
 """Names of a folder that a misspelt one is compared with."""
+_KEPT = {
+    ".git": "git runs commands that files there name: use the git tool, or a command in bash",
+    ".holdfast": "it changes how Holdfast runs: let the person do that with `holdfast config set --project`",
+}
+"""Names, at any depth, below which no tool writes for the model, why, and what to do instead."""
+_REPOSITORY = ("HEAD", "objects", "refs")
+"""What a folder holds that git takes for a repository, whatever its name."""
 
 
 def workspace_of(context: ToolContext) -> Workspace:
@@ -50,6 +58,41 @@ async def finishing(work: Callable[[threading.Event], T]) -> T:
         if not job.cancelled():
             job.exception()  # looked at, so that nobody is told it was not
         raise
+
+
+def refuse_kept(workspace: Workspace, path: str, metadata: dict[str, Any]) -> None:
+    """Ends quietly when a tool may write there: not in `.git` or `.holdfast` in any letter case, through links or not,
+    nor in what git takes for a repository, nor so that it becomes one.
+
+    Links that change between this and the write give nothing away: whoever can change them writes there without us.
+
+    Raises:
+        ToolFailure: it may not; the code is `permission_denied`.
+        PathEscape, OSError: as the workspace's `replace`.
+    """
+    with workspace.at(path, follow=True, missing=True) as place:
+        parts = place.path.split("/")
+    # As it was given, too: a `.git` that is a link to another folder is one all the same.
+    for name in map(_folded, (*path.split("/"), *parts)):
+        if name in _KEPT:
+            reason = f"{path!r} is not written: it lies in {name}, and {_KEPT[name]}."
+            raise ToolFailure(reason, code="permission_denied", metadata=metadata)
+    for depth, part in enumerate(parts):
+        if _is_repository(workspace, "/".join(parts[:depth]), _folded(part)):
+            reason = f"{path!r} is not written: that folder is, or would be, a git repository, and {_KEPT['.git']}."
+            raise ToolFailure(reason, code="permission_denied", metadata=metadata)
+
+
+def _folded(name: str) -> str:
+    """The name as a disk compares it that knows no letter case, and passes over characters that are not seen."""
+    return "".join(letter for letter in name if unicodedata.category(letter) != "Cf").casefold()
+
+
+def _is_repository(workspace: Workspace, folder: str, part: str) -> bool:
+    """Whether git would take a folder for a repository once it holds `part`."""
+    inside = f"{folder}/" if folder else ""
+    others = [name for name in _REPOSITORY if name.casefold() != part]
+    return all(workspace.status(inside + name, follow=False) is not None for name in others)
 
 
 @contextmanager

@@ -49,7 +49,7 @@ async def read(
     }
     if path.startswith(PREFIX):
         data = await load_stored(path, context)
-        page = await finishing(lambda stop: page_of(pages_of(data), offset=offset, limit=limit, stop=stop))
+        page = await finishing(lambda stop: page_of(pages_of(data, stop), offset=offset, limit=limit, stop=stop))
         assert page is not None  # it is text
     else:
         workspace = workspace_of(context)

@@ -6,7 +6,7 @@ from typing import Any
 
 from holdfast.sandbox.workspace import Workspace
 from holdfast.tools.binding import ToolContext, ToolFailure
-from holdfast.tools.builtin.files import finishing, reporting, workspace_of
+from holdfast.tools.builtin.files import finishing, refuse_kept, reporting, workspace_of
 from holdfast.tools.builtin.languages import language_of
 from holdfast.tools.builtin.texts.encodings import UTF8, Encoding, encode, encoding_of
 from holdfast.tools.declaring import tool
@@ -22,7 +22,7 @@ __all__ = ("write",)
 )
 async def write(path: str, content: str, context: ToolContext) -> ToolResult:
     """Write a file of the workspace, replacing all it held. Missing folders are made. The text is written in UTF-8;
-    a file that began with a byte order mark keeps it, and with it its encoding.
+    a file that began with a byte order mark keeps it, and with it its encoding. Not for files in .git or .holdfast.
 
     Args:
         path: The file, relative to the workspace.
@@ -37,11 +37,12 @@ async def write(path: str, content: str, context: ToolContext) -> ToolResult:
         reason = "The content holds half a character (a lone surrogate), which no text file can hold. Nothing written."
         raise ToolFailure(reason, code="invalid_input", metadata=metadata) from None
     with reporting(workspace, path, metadata):
-        metadata["size"] = await finishing(lambda _: _write(workspace, path, content))
+        metadata["size"] = await finishing(lambda _: _write(workspace, path, content, metadata))
     return ToolResult(content=f"Wrote {metadata['size']} bytes to {path}", metadata=metadata)
 
 
-def _write(workspace: Workspace, path: str, content: str) -> int:
+def _write(workspace: Workspace, path: str, content: str, metadata: dict[str, Any]) -> int:
+    refuse_kept(workspace, path, metadata)
     encoding = _encoding(workspace, path)
     data = encode(content.removeprefix("\ufeff") if encoding.mark else content, encoding)
     workspace.replace(path, data)

@@ -97,7 +97,7 @@ def _search(
             f"{path!r} has {size} bytes; files over {LARGEST} bytes are not searched. Use `grep` in bash.",
             metadata=metadata,
         )
-    with workspace.at(path, follow=True) as place:
+    with workspace.at(path, follow=True, look=True) as place:
         above, _, _ = place.path.rpartition("/")
         with workspace.folder(above or ".") as (folder, shown):
             request = msgspec.structs.replace(request, prefix=shown, single=place.name, include="", exclude="")

@@ -7,6 +7,7 @@ that is longer than is ever shown is broken into several, so that all of it can 
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Iterator
 
 from holdfast.tools.binding import ToolContext, ToolFailure
@@ -34,15 +35,23 @@ async def load_stored(path: str, context: ToolContext) -> bytes:
     raise ToolFailure(f"There is no stored output {path!r}: use the name as it was given.", code="invalid_input")
 
 
-def pages_of(data: bytes) -> io.BytesIO:
-    """Returns a source of its lines, long ones broken."""
+def pages_of(data: bytes, stop: threading.Event | None = None) -> io.BytesIO:
+    """Returns a source of its lines, long ones broken; when `stop` is set it ends early."""
     text = data.decode("utf-8", "replace").replace("\0", "\u2400")
-    return io.BytesIO("".join(_broken(text)).encode())
+    pages = io.BytesIO()
+    for piece in _broken(text):
+        if stop is not None and stop.is_set():
+            break
+        pages.write(piece.encode())
+    pages.seek(0)
+    return pages
 
 
 def _broken(text: str) -> Iterator[str]:
-    for line in text.splitlines(keepends=True):
-        while len(line) > WIDTH:
-            yield f"{line[: WIDTH - 1]}\n"
-            line = line[WIDTH - 1 :]  # noqa: PLW2901 - what is left of it
-        yield line
+    """Yields the text with line ends where a line is too long, many short lines or a piece of a long one at a time."""
+    at = 0
+    while len(text) - at > WIDTH:
+        end = text.rfind("\n", at, at + WIDTH + 1) + 1
+        yield text[at:end] if end else f"{text[at : at + WIDTH - 1]}\n"
+        at = end or at + WIDTH - 1
+    yield text[at:]
