@@ -56,7 +56,7 @@ def test_two_modes_at_once_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.requirement("cli:approval-card")
-@pytest.mark.parametrize(("key", "made", "said"), [("y", True, "allowed, this once"), ("n", False, "denied")])
+@pytest.mark.parametrize(("key", "made", "said"), [("y", True, "allowed once"), ("n", False, "denied")])
 def test_a_person_sees_the_command_and_answers_with_a_key(tmp_path: Path, key: str, made: bool, said: str) -> None:
     with shell(tmp_path, TURNS) as sh, on_terminal(sh, "run", "go", **ASKS) as (terminal, process):
         terminal.until(r"allow bash\?[\s\S]*\$ touch made[\s\S]*y once")

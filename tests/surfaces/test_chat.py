@@ -153,7 +153,7 @@ def test_a_run_that_was_left_open_goes_on_in_the_next_talk(home: Path, how: str)
                 assert person.leaves() == 0
                 assert "left; the run is still open: holdfast chat --session one" in person.screen.text
         assert statuses(sh) == ["open"]
-        with chatting(sh, "-s", "one", ready="has an open run, which goes on") as person:
+        with chatting(sh, "-s", "one", ready="has an open run") as person:
             screen = person.sees(r"It is through\.(.*\n)+ ready")
             assert "▸ Pass" in screen
             assert "I run read." in screen

@@ -60,3 +60,11 @@ def test_a_store_or_a_setting_that_is_broken_ends_it_with_one(tmp_path: Path) ->
     broken = sh.run("doctor", "-o", "json", HOLDFAST_MODE="loose")
     assert (broken.returncode, json.loads(broken.stdout)["ok"]) == (1, False)
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.requirement("cli:doctor")
+def test_a_token_is_as_good_as_a_key(tmp_path: Path) -> None:
+    done = Shell(tmp_path).run("doctor", ANTHROPIC_AUTH_TOKEN="very-secret")
+    assert "ANTHROPIC_AUTH_TOKEN is set" in done.stdout
+    assert "no model can be asked" not in done.stdout
+    assert "secret" not in done.stdout

@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 from tests.surfaces.commands import Shell, shell
 
+from holdfast.cli.history.branching import _only  # pyright: ignore[reportPrivateUsage] - what cuts a diff
+from holdfast.cli.rendering.diffs import tally
 from holdfast.engine.events import CODEC
 from holdfast.testing import Turn
 from holdfast.testing.scripts import Call
+from holdfast.types import Change
 
 TURNS = [
     Turn(text="A new file.", calls=[Call(name="write", arguments={"path": "b/c.txt", "content": "new\n"})]),
@@ -78,10 +81,16 @@ def test_what_a_fork_changed_is_listed_and_brought_back_when_that_is_said(sh: Sh
 
 @pytest.mark.requirement("cli:runs-rewind")
 def test_a_rewind_puts_the_files_back_and_goes_on_from_there(sh: Shell) -> None:
+    (sh.home / "work" / "mine").write_text("by hand")
     done = sh.run("runs", "rewind", "one", "--at", str(finished(sh, 0)))
     assert (done.returncode, done.stderr) == (0, "")
     assert (sh.home / "work" / "a.py").read_text() == "one\ntwo\n"
     assert (sh.home / "work" / "b" / "c.txt").exists()
+    undo = done.stdout.splitlines()[-1].split()
+    assert undo[:4] == ["undo", "holdfast", "runs", "rewind"]
+    assert sh.run(*undo[2:]).returncode == 0
+    assert (sh.home / "work" / "a.py").read_text() == "one\nthree\n"
+    assert (sh.home / "work" / "mine").read_text() == "by hand"
 
 
 @pytest.mark.requirement("cli:runs-diff")
@@ -138,3 +147,21 @@ def test_an_event_that_is_not_there_yet_is_refused_by_its_number(sh: Shell) -> N
     for command in (("fork", "one", "--at", "99"), ("rewind", "one", "--at", "99"), ("diff", "one", "--to", "99")):
         done = sh.run("runs", *command)
         assert (done.returncode, "has no event 99" in done.stderr) == (2, True), done.stderr
+
+
+@pytest.mark.requirement("cli:run-in-session-folder")
+def test_a_run_in_a_fork_works_in_the_folder_of_the_fork(sh: Shell) -> None:
+    assert sh.run("runs", "fork", "one", "--as", "two", "-w", "copy", "--at", str(finished(sh, 0))).returncode == 0
+    assert sh.run("run", "Go on", "-s", "two").returncode == 0
+    assert (sh.home / "copy" / "a.py").read_text() == "one\nthree\n"
+
+
+@pytest.mark.requirement("cli:runs-diff")
+@pytest.mark.parametrize("end", ["\x0c", "\x0b", "\x85", "\u2028", "\x1c", "\r"])
+def test_the_diff_of_a_path_is_whole_whatever_looks_like_an_end_of_line_in_it_as_a_form_feed_does(end: str) -> None:
+    one = f"modified a.c\n--- a/a.c\n+++ b/a.c\n@@ -1,2 +1,3 @@\n one\n+int x;{end}int y;\n+int z;\n"
+    two = "modified b.c\n--- a/b.c\n+++ b/b.c\n@@ -1 +1 @@\n-1\n+2\n"
+    mode = "mode c.sh, mode 0644 became 0755\n"
+    assert _only(one + two + mode, [Change("a.c", "modified")]) == one
+    assert _only(one + two + mode, [Change("c.sh", "mode")]) == mode
+    assert tally(one).plain == "+2 -0"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.surfaces.commands import Shell, shell
+from tests.surfaces.test_screen import on_terminal
 
 from holdfast.flow.clock import SystemClock
 from holdfast.journal.stores.sqlite import SqliteJournal
@@ -50,3 +51,10 @@ def test_pruning_a_store_that_is_not_there_makes_none(tmp_path: Path) -> None:
     assert sh.run("runs", "prune").stdout.startswith("Nothing to remove.\n")
     assert not (tmp_path / "data").exists()
     assert sh.run("runs", "prune", "--keep-snapshots", "0").returncode == 2
+
+
+@pytest.mark.requirement("cli:runs-prune", "cli:plain")
+def test_pruning_is_plain_where_that_is_set(tmp_path: Path) -> None:
+    sh = Shell(tmp_path)
+    with on_terminal(sh, "runs", "prune", HOLDFAST_PLAIN="true") as (terminal, _):
+        assert "\x1b" not in terminal.rest()

@@ -216,3 +216,18 @@ def test_commands_that_are_said_to_run_next_name_the_store_that_was_named(tmp_pa
     assert f'Start one: holdfast run --store {store} "…"\n' in sh.run("runs", "list", "--store", store).stdout
     assert f"`holdfast runs list --store {store}` shows" in sh.run("runs", "show", "one", "--store", store).stderr
     assert "in memory: `holdfast" in sh.run("runs", "show", "one", "--store", "memory:").stderr
+
+
+@pytest.mark.requirement("cli:nothing-imported-from-folder")
+@pytest.mark.parametrize("command", [("chat",), ("runs", "resume", "one"), ("runs", "watch"), ("run", "Pass")])
+def test_modules_that_lie_in_the_folder_are_not_taken_for_libraries(tmp_path: Path, command: tuple[str, ...]) -> None:
+    with shell(tmp_path, [Turn(text="x")]) as sh:
+        sh.run("run", "Pass", "-s", "one")
+        for name in ("prompt_toolkit", "textual", "tty", "rich", "aiohttp", "pygments", "wcwidth", "colorama"):
+            (tmp_path / f"{name}.py").write_text("open('ran', 'w').close()\n")
+        # Not by `python -m`, which takes modules of the folder itself.
+        program = Path(sys.executable).with_name("holdfast")
+        subprocess.run(
+            [program, *command], cwd=tmp_path, env=sh.environment, stdin=subprocess.DEVNULL, timeout=BOUND, check=False
+        )
+    assert not (tmp_path / "ran").exists()

@@ -24,7 +24,8 @@ def test_it_prints_what_is_said_and_done_and_how_it_ended(tmp_path: Path) -> Non
         done = sh.run("run", "Say something")
     assert done.returncode == 0
     assert done.stderr == ""
-    lines = done.stdout.splitlines()
+    first, *lines = done.stdout.splitlines()
+    assert first.startswith("! no sandbox: commands run as you")
     assert lines[:2] == ["", "I run echo."]
     assert lines[2].startswith("  ✓ bash echo from the tool  ")
     assert lines[3:6] == ["    from the tool", "", "**Done.**"]

@@ -34,20 +34,21 @@ def held(sh: Shell, **more: str) -> dict[str, tuple[object, str]]:
 def test_each_value_names_its_source_and_the_nearer_source_holds(tmp_path: Path) -> None:
     sh = Shell(tmp_path)
     mine = own(tmp_path, "model: openai/mine\nmax_steps: 20\nmax_dollars: 2\n")
-    project(tmp_path, "model: openai/theirs\nmax_dollars: 1\n")
+    project(tmp_path, "theme: light\nmax_dollars: 1\n")
     seen = held(sh, HOLDFAST_MODE="", HOLDFAST_MAX_DOLLARS="0.5")
-    assert seen["model"] == ("openai/theirs", "project")
+    assert seen["model"] == ("openai/mine", "user")
+    assert seen["theme"] == ("light", "project")
     assert seen["max_steps"] == (20, "user")
     assert seen["max_dollars"] == (0.5, "environment")
     assert seen["mode"] == ("accept-edits", "default")
     assert seen["store"] == (sh.store, "default")
     table = sh.run("config", "show").stdout
     assert f"user         {mine}:2" in table or f"user  {mine}:2" in table
-    assert sh.run("config", "show", "model").stdout == "openai/theirs\n"
+    assert sh.run("config", "show", "model").stdout == "openai/mine\n"
     (tmp_path / "deep" / "er").mkdir(parents=True)
     below = Shell(tmp_path / "deep" / "er")
     below.environment["HOME"] = str(tmp_path)
-    assert held(below)["model"] == ("openai/theirs", "project")
+    assert held(below)["theme"] == ("light", "project")
 
 
 @pytest.mark.requirement("cli:config-project-stricter")
@@ -65,6 +66,25 @@ def test_a_project_can_only_be_stricter_and_what_is_passed_over_is_said(tmp_path
     assert held(sh, **free)["mode"] == ("read-only", "project")
     done = sh.run("config", "set", "store", "memory:", "--project")
     assert (done.returncode, "does not choose where logs are kept" in done.stderr) == (2, True)
+
+
+@pytest.mark.requirement("cli:config-project-stricter")
+@pytest.mark.parametrize("theirs", ["openai/gpt-5-pro", "elsewhere/gpt-5-mini"])
+def test_a_project_chooses_no_model_and_says_how_a_person_does(tmp_path: Path, theirs: str) -> None:
+    path = project(tmp_path, f"model: {theirs}\n")
+    with shell(tmp_path, [Turn(text="x")] * 3) as sh:
+        done = sh.run("run", "go", "-s", "one")
+        assert f"note {path}:1: model is passed over: a project does not choose" in done.stderr
+        assert f"to have {theirs!r} here use a flag, HOLDFAST_MODEL or your own file" in done.stderr.replace("\n", " ")
+        chosen = json.loads(sh.run("runs", "list", "-o", "json").stdout)[0]["model"]
+        own(tmp_path, "model: openai/mine\n")
+        assert held(sh)["model"] == ("openai/mine", "user")
+        assert held(sh, HOLDFAST_MODEL=theirs)["model"] == (theirs, "environment")
+        refused = sh.run("config", "set", "model", theirs, "--project")
+        table = sh.run("config", "set", "--help").stdout
+    assert chosen == "openai/gpt-5-mini"
+    assert (refused.returncode, "set the model without --project" in refused.stderr) == (2, True)
+    assert "Not in a project's file." in next(line for line in table.splitlines() if line.strip().startswith("model "))
 
 
 @pytest.mark.requirement("cli:config-refuses")

@@ -170,3 +170,17 @@ async def test_a_run_that_nobody_drives_says_so_and_goes_on_here_when_a_person_w
             await person.ends("completed")
             await person.sees("? bash", "outcome unknown", "Over at last.")
         assert (await soon(s.runtime.run("s", run.key).result())).output == "Over at last."
+
+
+@pytest.mark.requirement("cli:approval-whole")
+async def test_a_call_that_does_not_fit_the_line_of_the_question_says_which_event_shows_it(tmp_path: Path) -> None:
+    script = [bash(f"echo one{' ' * 20_000}; echo two"), bash("echo three"), Turn(text="Over.")]
+    async with scene(script, url=url(tmp_path), seconds=30) as s, s.other() as other:
+        await job(s, tmp_path / "w", mode="ask")
+        async with watching(other) as person:
+            await person.is_asked("allow bash?", "echo one …", "not all of it is shown here: see event ")
+            await person.presses("n")
+            await person.sees("why not?")
+            await person.presses("enter")
+            await person.is_asked("allow bash?", "echo three")
+            assert "not all of it" not in person.screen

@@ -6,12 +6,18 @@ The card below a call is drawn by `rendering/cards.py`.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, cast
+
+from rich.text import Text
 
 from holdfast.cli.words import one_line, printable
 from holdfast.types import ToolCall, ToolResult
 
-__all__ = ("about", "argument", "arguments_of", "gist", "mark_of")
+__all__ = ("MARKS", "about", "argument", "arguments_of", "closing", "diff_of", "gist", "mark_of")
+
+MARKS = {"completed": ("✓", "green"), "limited": ("■", "yellow"), "aborted": ("■", "yellow"), "failed": ("✗", "red")}
+"""How a run ended, as a sign and its colour."""
 
 
 def arguments_of(call: ToolCall) -> dict[str, Any] | None:
@@ -34,9 +40,15 @@ def about(call: ToolCall) -> str:
     fields = arguments_of(call)
     if fields is None:
         return one_line(call.arguments)
-    for name in ("command", "path", "url", "pattern"):
+    if "pattern" in fields:
+        place = str(fields.get("path") or ".")
+        return one_line(str(fields["pattern"]) + ("" if place == "." else f"  in {place}"))
+    for name in ("command", "path", "url"):
         if name in fields:
             return one_line(str(fields[name]))
+    if isinstance(fields.get("action"), str):  # what stands behind it belongs to it: of git, what is added or pushed
+        rest = " ".join(f"{name}={value!r}" for name, value in fields.items() if name != "action")
+        return one_line(f"{fields['action']} {rest}")
     return one_line(", ".join(f"{name}={value!r}" for name, value in fields.items()))
 
 
@@ -49,6 +61,23 @@ def mark_of(result: ToolResult) -> tuple[str, str]:
     return ("⊘", "yellow") if result.error.status == "denied" else ("✗", "red")
 
 
+def diff_of(result: ToolResult) -> str:
+    """Returns the diff that a call brought back; empty when it is none, as of a tool that only may bring one."""
+    diff = result.metadata.get("diff")
+    return diff if isinstance(diff, str) and (diff.startswith("@@") or "\n@@" in diff) else ""
+
+
+def closing(status: str, reason: str, figures: Sequence[str], *, named: bool = True) -> Text:
+    """Returns the line that says how a run ended; `named` is whether it says so where all is well."""
+    mark, style = MARKS[status]
+    line = Text.assemble((mark, style))
+    if named or status != "completed":
+        line.append(" ").append(status, "bold" if named else style)
+    if reason and status in ("limited", "aborted"):
+        line.append(f" ({one_line(reason, 80)})")
+    return line.append(f"  {' · '.join(figures)}", "dim")
+
+
 def gist(result: ToolResult) -> str:
     """Returns what a call came to, on one line; empty where one line cannot say it."""
     ui, facts = result.metadata.get("ui"), result.metadata
@@ -57,7 +86,7 @@ def gist(result: ToolResult) -> str:
     lines = [line.strip() for line in printable(result.content).splitlines() if line.strip()]
     if ui == "terminal" or result.error is not None:
         return one_line(lines[-1], 160) if lines else ""
-    if ui == "diff":
+    if diff_of(result):
         return ""
     if ui == "code" and "lineCount" in facts:
         return f"{facts['lineCount']} lines"

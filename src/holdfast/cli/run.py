@@ -7,10 +7,11 @@ SIGTERM stops the process and leaves the run open, as a crash would, but cleanly
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -18,34 +19,36 @@ import click
 import msgspec
 
 from holdfast.cli.asking.approving import Approver
+from holdfast.cli.asking.denying import deny_approvals
 from holdfast.cli.completion.sessions import session_names
 from holdfast.cli.screen import EXIT_CODES, Screen, denials, store_option
 from holdfast.cli.settings.defaults import settings, store_url, warn
 from holdfast.cli.terminal import open_console, with_person
 from holdfast.cli.words import printable
 from holdfast.engine.events import CODEC
-from holdfast.errors import UsageError
+from holdfast.errors import HoldfastError, UnknownSession, UsageError
 from holdfast.runtime.agent import Agent
 from holdfast.runtime.run import PROMPT_BYTES, Run, RunResult
 from holdfast.runtime.runtime import Runtime
 from holdfast.types import Delta, Event, Limits, Mode
 
-__all__ = ("Look", "coder", "follow", "play", "report", "run")
+__all__ = ("UNISOLATED", "Look", "coder", "follow", "play", "report", "run")
 
 _INSTRUCTIONS = (
     "You work on the files of one folder with the tools you are given. Look before you change anything, change as "
     "little as does the job, run what proves that it works, and say at the end what you did and what you saw. "
     "Paths are relative to the folder."
 )
+_TOOLS = ("read", "write", "edit", "grep", "glob", "ls", "bash", "fetch", "git")
+UNISOLATED = "! no sandbox: commands run as you, with your files and the network in reach"
+"""What a person is told before anything runs."""
 _INTERRUPTED = 130
 _TERMINATED = 143
 
 
 def coder(model: str, limits: Limits) -> Agent:
     """Returns the agent behind `holdfast run`: the workspace tools and a few words on how to use them."""
-    return Agent(
-        model, instructions=_INSTRUCTIONS, tools=["read", "write", "edit", "bash"], name="coder", limits=limits
-    )
+    return Agent(model, instructions=_INSTRUCTIONS, tools=_TOOLS, name="coder", limits=limits)
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -68,7 +71,9 @@ _EPILOG = (
 @click.argument("prompt", required=False)
 @click.option("-m", "--model", help="As provider/name.  [default: openai/gpt-5-mini]")
 @click.option("-s", "--session", help="Go on in this session.  [default: a new one]", shell_complete=session_names)
-@click.option("-w", "--workspace", type=click.Path(path_type=Path), default=".", help="Folder.  [default: this one]")
+@click.option(
+    "-w", "--workspace", type=click.Path(path_type=Path), help="Folder.  [default: the session's, else this one]"
+)
 @click.option("--yes", is_flag=True, help="Allow every call without a question.")
 @click.option("--ask", is_flag=True, help="Ask before every change, also of files.")
 @click.option("--read-only", is_flag=True, help="Allow nothing that changes anything.")
@@ -84,7 +89,7 @@ def run(
     prompt: str | None,
     model: str | None,
     session: str | None,
-    workspace: Path,
+    workspace: Path | None,
     yes: bool,
     ask: bool,
     read_only: bool,
@@ -110,11 +115,11 @@ def run(
     text = _input() if prompt is None else prompt.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     if not text.strip():
         raise UsageError('there is no job: write it behind the command, as in holdfast run "Fix the failing test"')
-    if not workspace.is_dir():
+    if workspace is not None and not workspace.is_dir():
         raise UsageError(
             f"the workspace {str(workspace)!r} is no folder: make it first, or name another with --workspace"
         )
-    held = settings(workspace)
+    held = settings(workspace or Path())
     mode = _mode(yes, ask, read_only) or held.mode
     limits = held.limits(steps=max_steps, tokens=max_tokens, dollars=max_dollars, seconds=max_seconds)
     look = Look(quiet, held.plain if plain is None else plain, held.theme)
@@ -125,12 +130,23 @@ def run(
         url = store_url(store)
         async with Runtime.open(url) as runtime:
             agent = coder(model or held.model, limits)
+            folder = workspace or await own_folder(runtime, session) or Path()
             started = await runtime.start(
-                agent, text, session=session, workspace=workspace, mode=mode, unattended=not attended
+                agent, text, session=session, workspace=folder, mode=mode, unattended=not attended
             )
-            return report(await follow(started, url, output, look=look), output)
+            note = "" if runtime.posture.isolated or mode == "read-only" else UNISOLATED
+            return report(await follow(started, url, output, look=look, note=note), output)
 
     sys.exit(play(go()))
+
+
+async def own_folder(runtime: Runtime, session: str | None) -> Path | None:
+    """Returns the folder of a session that is there already: a fork stays with its files."""
+    try:
+        folder = await runtime.workspace(session) if session else None
+    except UnknownSession:
+        return None
+    return Path(folder) if folder else None
 
 
 def _mode(yes: bool, ask: bool, read_only: bool) -> Mode | None:
@@ -156,28 +172,51 @@ async def follow(
     known: int = 0,
     note: str = "",
     events: AsyncIterator[Event | Delta] | None = None,
+    denies: bool = False,
     foreign: Callable[[], Awaitable[bool]] | None = None,
 ) -> RunResult:
     """Shows a run to its end, after a note, and returns what it came to.
 
     Events up to `known` are not shown as text. `events` stand in for the run's own. `foreign` says whether the run is
     of an agent that this command line cannot make; it is asked only where that matters. Whoever sits at the terminal is
-    asked for approvals.
+    asked for approvals; where `denies` is set and nobody sits there, they are denied.
     """
     screen = _screen(run, look, known) if output == "text" and not look.quiet else None
+    asks = screen is not None and screen.approver is not None
+    if screen is not None and denies:
+        screen.advice = ""
     with _Signals(run, screen, url):
-        if screen is not None:
-            await _draw(screen, events or run.events(), note)
-        elif output == "jsonl":
-            async for event in run.events():
-                click.echo(CODEC.encode(event) if isinstance(event, Event) else _delta(event))
-        result = await run.result()
+        async with _denying(run, known) if denies and not asks else contextlib.nullcontext():
+            await _show(run, screen, output, note, events)
+            result = await run.result()
     if screen is not None:
         other = result.status != "completed" and foreign is not None and await foreign()
         screen.conclude(result, url, foreign=other)
     elif output == "text":
         _answer(result, url)
     return result
+
+
+@contextlib.asynccontextmanager
+async def _denying(run: Run, known: int) -> AsyncGenerator[None]:
+    """Denies what waits for a person, meanwhile."""
+    task = asyncio.create_task(deny_approvals(run, known), name="deny")
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, HoldfastError):  # what is wrong, whoever follows says
+            await task
+
+
+async def _show(
+    run: Run, screen: Screen | None, output: str, note: str, events: AsyncIterator[Event | Delta] | None
+) -> None:
+    if screen is not None:
+        await _draw(screen, events or run.events(), note)
+    elif output == "jsonl":
+        async for event in run.events():
+            click.echo(CODEC.encode(event) if isinstance(event, Event) else _delta(event))
 
 
 def _screen(run: Run, look: Look, known: int) -> Screen:
@@ -205,7 +244,8 @@ def _answer(result: RunResult, url: str) -> None:
         again = "" if url == "memory:" else f"; look: holdfast runs show {result.session}{store_option(url)}"
         click.echo(printable(f"{result.status} ({result.reason}){again}"), err=True)
     if result.denied:
-        click.echo(f"{denials(result.denied)}: nobody could be asked; --yes allows them", err=True)
+        look = "" if url == "memory:" else f"; why: holdfast runs show {result.session}{store_option(url)}"
+        click.echo(f"{denials(result.denied)}{look}", err=True)
 
 
 def report(result: RunResult, output: str) -> int:

@@ -33,6 +33,7 @@ from holdfast.journal.port import Head, Journal, Posted
 from holdfast.journal.reading import read_events
 from holdfast.runtime.run import Run
 from holdfast.runtime.runtime import Runtime
+from holdfast.tools.resolving import look_also_in
 from holdfast.types import AgentSpec, Event, StreamId, tenant_of
 
 __all__ = ("runs",)
@@ -104,11 +105,14 @@ def show(session: str, store: str | None, output: str) -> None:
 def resume(session: str, store: str | None, output: str) -> None:
     """Go on with the run that a crash or a stop left open in SESSION.
 
+    Calls that wait for a person's word are asked about; where nobody can be asked (no terminal, or -o json) they are
+    denied, and the result says how many were.
+
     If none is open, this says so and shows how the last one ended. Tools of your own are found by their modules, also
     in this folder.
     """
     url = store_url(store)
-    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
+    look_also_in(str(Path.cwd()))
 
     async def go() -> int:
         async with Runtime.open(there(url)) as runtime:
@@ -120,13 +124,13 @@ def resume(session: str, store: str | None, output: str) -> None:
             foreign = partial(_is_foreign, runtime.journal, stream)
             look = Look(plain=settings().plain, theme=settings().theme)
             result = await follow(
-                run, url, output, look=look, known=head.seq, note=_note(session, head), foreign=foreign
+                run, url, output, look=look, known=head.seq, note=_note(session, head), denies=True, foreign=foreign
             )
             # What was said too late for this run has opened the next: leaving now would leave it open.
             while (later := await _later(runtime, stream, run)) is not None:
                 known, run = await _end(run), later
                 note = "\n↻ what was said meanwhile opened another run"
-                result = await follow(run, url, output, look=look, known=known, note=note, foreign=foreign)
+                result = await follow(run, url, output, look=look, known=known, note=note, denies=True, foreign=foreign)
             return report(result, output)  # one object for all of them: the last one's
 
     sys.exit(play(go()))

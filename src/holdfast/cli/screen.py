@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from holdfast.cli.asking.approving import Approver
-from holdfast.cli.outcomes import about, mark_of
+from holdfast.cli.outcomes import about, closing, mark_of
 from holdfast.cli.rendering.cards import card
 from holdfast.cli.rendering.figures import Figures, percent
 from holdfast.cli.rendering.markdown import Answer
@@ -42,7 +42,6 @@ from holdfast.types import Delta, Event, Reset, TextDelta, ThinkingDelta, ToolCa
 __all__ = ("EXIT_CODES", "Screen", "denials", "store_option")
 
 EXIT_CODES = {"completed": 0, "failed": 1, "limited": 3, "aborted": 4}
-_MARKS = {"completed": ("✓", "green"), "limited": ("■", "yellow"), "aborted": ("■", "yellow"), "failed": ("✗", "red")}
 _WIDTH = 110
 """Columns after which a duration at the right would be too far from its call."""
 
@@ -59,12 +58,15 @@ class Screen:
         self.live = LiveLine(console)
         self.approver: Approver | None = None
         """Whoever can be asked for an approval; without one it is only said that the run waits."""
+        self.advice = "; --yes allows them"
+        """What helps where nobody could be asked."""
         self._known = known
         self._calls: dict[str, ToolCall] = {}
         self._running: dict[str, float] = {}
         self._figures = Figures()
         self._failure: ModelFailed | None = None
         self._began: int | None = None
+        self._looks_only = False
         self._ended = 0
         self._waits: dict[str, ToolWaiting] = {}
         self._answer = Answer(console, theme=theme)
@@ -81,7 +83,7 @@ class Screen:
 
     def note(self, words: str) -> None:
         """Shows what is not an event."""
-        self.console.print(Text(words, "cyan"))
+        self.console.print(Text(words, "yellow" if words.startswith("!") else "cyan"))
 
     def aborting(self) -> None:
         """Says that the run was asked to end."""
@@ -128,8 +130,9 @@ class Screen:
     def _learn(self, event: Event) -> None:
         self._figures.learn(event)
         match event.data:
-            case RunStarted():
+            case RunStarted() as data:
                 self._began = event.at
+                self._looks_only = data.setup.mode == "read-only"
             case RunFinished():
                 self._ended = event.at
             case ModelFinished() as data:
@@ -254,16 +257,13 @@ class Screen:
             figures.append(seconds((self._ended - self._began) / 1e6))
         if self.console.is_terminal and self._figures.context is not None:
             figures.append(f"context {percent(self._figures.context)}")
-        stopped = result.status in ("limited", "aborted") and result.reason
-        why = f" ({one_line(result.reason, 80)})" if stopped else ""
-        mark, style = _MARKS[result.status]
-        line = Text.assemble((f"{mark} ", style), (result.status, "bold"), why, (f"  {' · '.join(figures)}", "dim"))
         self.console.print()
-        indented(self.console, line, 0)
+        indented(self.console, closing(result.status, result.reason, figures), 0)
         if result.status == "failed":
             self._line(Text(printable(result.reason), "red"))
         if result.denied:
-            why = ": nobody could be asked; --yes allows them" if self.approver is None else ""
+            why = f": nobody could be asked{self.advice}" if self.approver is None else ""
+            why = ": the run was read-only" if self._looks_only else why
             self._line(Text(denials(result.denied) + why, "yellow"))
         where = store_option(store)
         self.fact("log", store)

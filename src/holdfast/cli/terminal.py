@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.control import Control
@@ -22,6 +22,7 @@ from rich.text import Text
 from rich.theme import Theme
 
 from holdfast.cli.rendering.markdown import Words
+from holdfast.cli.rendering.safely import SafeConsole
 from holdfast.cli.words import one_line, seconds
 
 __all__ = ("LiveLine", "Words", "indented", "open_console", "reset_line", "title", "with_person")
@@ -51,19 +52,21 @@ _TITLE = 24
 """Columns that what is under way keeps before figures give way."""
 
 
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError  # `main` decides what it means
+def open_console(
+    *, stderr: bool = False, plain: bool = False, sober: bool = False, file: TextIO | None = None
+) -> SafeConsole:
+    """Returns a console; a file or a pipe is wide enough for tables.
 
-
-def open_console(*, stderr: bool = False, plain: bool = False) -> Console:
-    """Returns a console; a file or a pipe is wide enough for tables, and `plain` is drawn as a file is."""
+    `plain` is drawn as a file is, and `sober` as on a terminal without colours. `file` stands in for standard output.
+    """
     options: dict[str, Any] = {"stderr": stderr, "highlight": False, "markup": False, "emoji": False, "theme": _THEME}
     if plain:
         options |= {"force_terminal": False, "no_color": True, "color_system": None}
-    console = _Console(**options)
+    elif sober:
+        options |= {"color_system": None}
+    console = SafeConsole(**options, file=file)
     wide = console.is_terminal or "COLUMNS" in os.environ
-    return console if wide else _Console(**options, width=_WIDTH)
+    return console if wide else SafeConsole(**options, file=file, width=_WIDTH)
 
 
 def with_person() -> bool:
@@ -101,8 +104,7 @@ class LiveLine:
         """What it all came to so far."""
         self.above: Callable[[int], list[Text]] | None = None
         """Gives what is not finished, in so many lines at most."""
-        self.question: Text | None = None
-        """What a person is asked; it stands in the place of all else."""
+        self._question: Text | None = None
         self._live: Live | None = None
         self._timer: asyncio.TimerHandle | None = None
         if console.is_interactive and console.file.isatty():
@@ -122,7 +124,7 @@ class LiveLine:
 
     def __exit__(self, *_: object) -> None:
         self._what = Text()
-        self.question = self.above = None
+        self._question = self.above = None
         if self._timer is not None:
             self._timer.cancel()
         if self._live is not None:
@@ -138,9 +140,15 @@ class LiveLine:
         self._what = Text(what) if isinstance(what, str) else what
         self._since = time.monotonic() if since is None else since
 
+    def ask(self, question: Text | None) -> None:
+        """Shows at once what a person is asked, in the place of all else; None for nothing any more."""
+        self._question = question
+        if self._live is not None:
+            self._live.refresh()
+
     def _drawn(self) -> RenderableType:
-        if self.question is not None:
-            return self.question
+        if self._question is not None:
+            return self._question
         room = max(1, min(_PREVIEW, self._console.height - 4))
         lines = self.above(room) if self.above is not None else []
         if not self._what:

@@ -58,7 +58,9 @@ def count(number: int, what: str) -> str:
 def one_line(text: str, most: int = 400) -> str:
     """Returns text on one line, cut where nobody would read on."""
     line = " ".join(printable(text[: most * 2]).split())
-    return line if len(line) <= most else line[: most - 1] + "…"
+    if len(line) <= most:
+        return line if not text[most * 2 :].strip() else f"{line[: most - 2]} …"  # blanks may have filled what was read
+    return line[: most - 1] + "…"
 
 
 def printable(text: str) -> str:

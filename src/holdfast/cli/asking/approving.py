@@ -8,79 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from typing import final
 
-from rich.console import Console, Group
-from rich.panel import Panel
+from rich.console import Console
 from rich.text import Text
 
-from holdfast.cli.asking.keys import Keys
-from holdfast.cli.outcomes import argument, arguments_of
-from holdfast.cli.rendering.diffs import between, cut
+from holdfast.cli.asking.answers import ALWAYS, DENY, ONCE, SAID
+from holdfast.cli.asking.card import approval_card
+from holdfast.cli.asking.keys import PATIENCE, Keys
 from holdfast.cli.terminal import LiveLine
-from holdfast.cli.words import one_line, printable
 from holdfast.errors import HoldfastError
 from holdfast.runtime.run import Run
 from holdfast.types import ToolCall, Wait
 
 __all__ = ("Approver", "approval_card")
 
-_LINES = 24
 _WIDTH = 100
 _KEYS = Text.assemble(
     ("? ", "bold yellow"),
     *(("y", "bold"), " once   ", ("a", "bold"), " always   ", ("n", "bold"), " no   "),
     *(("q", "bold"), " no, and end the run"),
 )
-
-
-def approval_card(call: ToolCall, wait: Wait) -> Panel:
-    """Returns what a person has to know to say yes or no."""
-    prompt = one_line(wait.prompt, 200)
-    lines = cut(_body(call), _LINES)
-    body = [Text(prompt, "dim")] if prompt and one_line(call.arguments, 100).rstrip("…") not in prompt else []
-    name = one_line(wait.subject or call.name, 60)
-    return Panel(
-        Group(*body, *lines),
-        title=Text.assemble(("allow ", ""), (name, "bold"), "?"),
-        title_align="left",
-        border_style="yellow",
-        padding=(0, 1),
-    )
-
-
-def _body(call: ToolCall) -> list[Text]:
-    fields = arguments_of(call)
-    if fields is None:
-        return _plain(call.arguments)
-    if command := argument(call, "command"):
-        first, *rest = _plain(command) or [Text()]
-        others = {key: value for key, value in fields.items() if key != "command"}
-        note = [Text(one_line(json.dumps(others, ensure_ascii=False)), "dim")] if others else []
-        return [Text.assemble(("$ ", "green"), first), *rest, *note]
-    path = argument(call, "path")
-    edits = fields.get("edits")
-    if path and isinstance(edits, list):
-        return [Text(one_line(path), "bold"), *_edits(edits)]  # pyright: ignore[reportUnknownArgumentType] - JSON
-    if path and "content" in fields:
-        added = [Text(f"+{line.plain}", "green") for line in _plain(argument(call, "content"))]
-        return [Text(one_line(path), "bold"), *added]
-    return _plain(json.dumps(fields, indent=2, ensure_ascii=False))
-
-
-def _edits(edits: list[object]) -> list[Text]:
-    lines: list[Text] = []
-    for edit in edits[:20]:
-        if isinstance(edit, dict):
-            old, new = (str(edit.get(key, "")) for key in ("oldText", "newText"))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType, reportUnknownVariableType] - JSON
-            lines += [Text("⋯", "dim")] if lines else []
-            lines += between(old, new, _LINES)
-    return lines
-
-
-def _plain(text: str) -> list[Text]:
-    return [Text(line.expandtabs(4)) for line in printable(text[:20_000]).splitlines()]
 
 
 @final
@@ -134,26 +82,38 @@ class Approver:
         while self._waiting:
             token, (wait, call) = next(iter(self._waiting.items()))
             self._now = token
+            card = approval_card(call, wait)
             self._console.print()
-            self._console.print(approval_card(call, wait), width=min(self._console.width, _WIDTH))
-            if not self._live.moves:
-                self._console.print(_KEYS)
+            self._console.print(card, width=min(self._console.width, _WIDTH))
             try:
-                self._live.question = _KEYS
-                key = await self._key()
+                key = await self._key(twice=not card.whole)
             finally:
-                self._live.question = None
+                self._live.ask(None)
                 self._now = ""
             self._waiting.pop(token, None)
             await self._answer(token, key)
         self._task = None
 
-    async def _key(self) -> str:
+    async def _key(self, *, twice: bool) -> str:
+        """Returns the key that answers; `twice` is whether a yes has to be given again."""
         with Keys() as keys:
             self._keys = keys
-            while (key := (await keys.read()).lower()) not in _ANSWERS:
-                pass
-            return key
+            await asyncio.sleep(PATIENCE)
+            keys.forget()  # what was typed by now was meant for something else
+            self._ask(_KEYS)
+            before = ""
+            while True:
+                key = await keys.read()
+                if twice and key in ("y", "a") and key != before:
+                    self._ask(Text(f"not all of it was shown: {key} again allows it   n no", "bold red"))
+                    before = key
+                elif key in _ANSWERS:
+                    return key
+
+    def _ask(self, words: Text) -> None:
+        self._live.ask(words)
+        if not self._live.moves:
+            self._console.print(words)
 
     async def _answer(self, token: str, key: str) -> None:
         answer, said, style = _ANSWERS[key]
@@ -164,9 +124,9 @@ class Approver:
 
 
 _ANSWERS = {
-    "y": ("once", "✓ allowed, this once", "green"),
-    "a": ("always", "✓ allowed, also from now on", "green"),
-    "n": ("deny: the person at the terminal said no", "⊘ denied", "yellow"),
-    "q": ("deny: the person at the terminal said no and ended the run", "⊘ denied; the run ends", "yellow"),
-    "": ("deny: the terminal has gone", "⊘ denied: the terminal has gone", "yellow"),
+    "y": (ONCE, *SAID[ONCE]),
+    "a": (ALWAYS, *SAID[ALWAYS]),
+    "n": (f"{DENY}: the person at the terminal said no", "⊘ denied", "yellow"),
+    "q": (f"{DENY}: the person at the terminal said no and ended the run", "⊘ denied; the run ends", "yellow"),
+    "": (f"{DENY}: the terminal has gone", "⊘ denied: the terminal has gone", "yellow"),
 }

@@ -1,4 +1,4 @@
-"""What a person is shown before a call that needs their word, and the words a run understands as an answer.
+"""What a person is shown before a call that needs their word.
 
 Not here: how the answer is typed; the input line does that.
 """
@@ -7,56 +7,46 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, cast
 
 import msgspec
-from rich.console import RenderableType
 
-from holdfast.cli.asking.approving import approval_card
+from holdfast.cli.asking.card import ApprovalCard, approval_card
 from holdfast.cli.chat.figures import Question
+from holdfast.cli.outcomes import arguments_of
 from holdfast.errors import HoldfastError
 from holdfast.sandbox.workspace import Workspace
-from holdfast.types import ToolCall
+from holdfast.types import Digest
 
-__all__ = ("ALWAYS", "DENY", "ONCE", "question_card")
-
-ONCE, ALWAYS, DENY = "once", "always", "deny"
-"""The answers a run understands; a reason may stand behind the last one and a colon."""
+__all__ = ("question_card",)
 
 _COMPARED = 256 * 1024
 """Bytes of a file that is compared with what it would become."""
 
 
-def question_card(question: Question, folder: Path) -> RenderableType:
+def question_card(question: Question, folder: Path) -> ApprovalCard:
     """Returns a question as a card: which call, and the command or the change it would make."""
     wait, call = question.wait, question.call
-    if wait.prompt.startswith(f"{call.name} "):  # the call itself, which the card has
-        wait = msgspec.structs.replace(wait, prompt="")
-    return approval_card(_as_change(call, folder), wait)
-
-
-def _as_change(call: ToolCall, folder: Path) -> ToolCall:
-    """Returns a call that writes over a file as the edit that it comes to, so that what is lost by it is seen."""
-    try:
-        given: Any = json.loads(call.arguments or "{}")
-    except ValueError:
-        return call
-    fields = cast("dict[str, Any]", given) if isinstance(given, dict) else {}
+    fields = arguments_of(call) or {}
     path, content = fields.get("path"), fields.get("content")
     if call.name != "write" or not isinstance(path, str) or not isinstance(content, str):
-        return call
+        return approval_card(call, wait)
     now = _contents(folder, path)
-    if not now:
-        return call
-    edits = [{"oldText": now, "newText": content}]
-    return msgspec.structs.replace(call, arguments=json.dumps({"path": path, "edits": edits}))
+    if now is None:
+        said = "writes over a file that is too large to be compared"
+        return approval_card(call, msgspec.structs.replace(wait, prompt=said, digest=Digest("")))
+    if now:  # as the edit that it comes to, so that what is lost by it is seen
+        del fields["content"]
+        fields["edits"] = [{"oldText": now, "newText": content}]
+        call = msgspec.structs.replace(call, arguments=json.dumps(fields))
+        wait = msgspec.structs.replace(wait, prompt="")
+    return approval_card(call, wait)
 
 
-def _contents(folder: Path, path: str) -> str:
-    """Returns what stands in a file; nothing where there is none, or none that could be shown."""
+def _contents(folder: Path, path: str) -> str | None:
+    """Returns what stands in a file: None when it is too large, nothing where there is none that could be shown."""
     try:
         with Workspace(folder).reading(path) as file:
-            data = file.read(_COMPARED) or b""
+            data = file.read(_COMPARED + 1) or b""
     except (OSError, HoldfastError, ValueError):
         return ""
-    return data.decode("utf-8", "replace")
+    return data.decode("utf-8", "replace") if len(data) <= _COMPARED else None

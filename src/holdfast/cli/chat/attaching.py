@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 from holdfast.errors import UsageError
 from holdfast.types import DOCUMENT_BYTES, IMAGE_BYTES, Document, Image, ImageType
 
-__all__ = ("SUFFIXES", "attach", "find_attached", "names_file")
+__all__ = ("SUFFIXES", "attach", "find_attached", "place")
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".pdf")
 """How the names of files end that models take."""
@@ -31,36 +31,37 @@ def find_attached(text: str, folder: Path) -> list[Path]:
     """Returns the images and PDF files that a message names, each once; relative names are in `folder`."""
     found: list[Path] = []
     for path in _named(text, folder):
-        if path.suffix.lower() in SUFFIXES and path not in found and path.is_file():
+        if path.suffix.lower() in SUFFIXES and path not in found and _is_file(path):
             found.append(path)
     return found
-
-
-def names_file(text: str) -> bool:
-    """Whether a line begins with the path of a file that exists, as one does that was dropped on the terminal."""
-    token = _TOKEN.match(text)
-    word = _unescaped(token["bare"] or "") if token else ""
-    return word.count("/") > 1 and Path(word).is_file()
 
 
 def _named(text: str, folder: Path) -> Iterator[Path]:
     for token in _TOKEN.finditer(text):
         quoted, bare = token["single"] or token["double"], token["bare"] or ""
         if quoted is not None:
-            yield _place(quoted, folder)
+            yield place(quoted, folder)
         elif bare.startswith("@"):
-            yield _place(_unescaped(bare[1:]).rstrip(",;:!?)"), folder)
+            yield place(_unescaped(bare[1:]).rstrip(",;:!?)"), folder)
         elif bare.startswith("file://"):
             yield Path(unquote(urlsplit(bare).path))
         elif bare.startswith(("/", "~/")):
-            yield _place(_unescaped(bare).rstrip(",;:!?)"), folder)
+            yield place(_unescaped(bare).rstrip(",;:!?)"), folder)
 
 
-def _place(name: str, folder: Path) -> Path:
+def place(name: str, folder: Path) -> Path:
+    """Returns where a name leads that a person wrote in a folder: `~` is their home."""
     try:
         return folder / Path(name).expanduser()
     except RuntimeError:  # nobody has that home
         return folder / name
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long for one, or a folder that must not be looked into
+        return False
 
 
 def _unescaped(name: str) -> str:
@@ -74,7 +75,7 @@ def attach(path: Path) -> Image | Document:
         UsageError: it is no file, nothing that models take, or too large; the message says what helps.
     """
     name = path.name
-    if not path.is_file():  # nor is a FIFO one, which would be waited for
+    if not _is_file(path):  # nor is a FIFO one, which would be waited for
         raise UsageError(f"there is no file {name!r}: drop the image on this window, or type its path")
     try:
         with path.open("rb") as file:

@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.text import Text
 
 from holdfast.cli.completion.sessions import session_names
-from holdfast.cli.run import coder, play
+from holdfast.cli.run import UNISOLATED, coder, play
 from holdfast.cli.settings.defaults import settings, store_url, warn
-from holdfast.cli.terminal import with_person
+from holdfast.cli.terminal import open_console, with_person
 from holdfast.errors import UsageError
 from holdfast.runtime.opening import data_folder
 from holdfast.runtime.runtime import Runtime
@@ -50,21 +50,28 @@ _COMPLETED = 2000
 @click.option("--ask", "mode", flag_value="ask", help="Ask before every change, also of files.")
 @click.option("--read-only", "mode", flag_value="read-only", help="Allow nothing that changes anything.")
 @click.option("--max-steps", type=click.IntRange(1), help="Model calls of each run.  [default: 200]")
+@click.option("--max-tokens", type=click.IntRange(1), help="Tokens in and out together, of each run.")
 @click.option("--max-dollars", type=click.FloatRange(0, min_open=True), help="What the model may cost in each run.")
+@click.option("--max-seconds", type=click.FloatRange(0, min_open=True), help="Wall time of each run.")
 @click.option("--store", help="Where the log is kept: sqlite:///file.db or memory:  [default: your data folder]")
+@click.option("--plain", is_flag=True, default=None, help="Whole lines, no colours and nothing that moves.")
 def chat(
     model: str | None,
     session: str | None,
     workspace: Path | None,
     mode: Mode | None,
     max_steps: int | None,
+    max_tokens: int | None,
     max_dollars: float | None,
+    max_seconds: float | None,
     store: str | None,
+    plain: bool | None,
 ) -> None:
     """Talk with an agent that works in a folder.
 
     What you type while it works joins the run at its next step. Ctrl-C aborts the run and not the program; Ctrl-D
-    leaves. /help, once inside, shows the commands.
+    leaves. /help, once inside, shows the commands. A run that was left open goes on, unless --ask or --read-only is
+    stricter than its mode: then you are asked.
     """
     if not with_person():
         raise UsageError('chat needs a terminal: without one, use holdfast run "…" --session NAME for each prompt')
@@ -73,23 +80,23 @@ def chat(
         raise UsageError(f"the workspace {str(folder)!r} is no folder: make it first, or name another with --workspace")
     held = settings(folder)
     warn(held)
-    limits = held.limits(steps=max_steps, tokens=None, dollars=max_dollars, seconds=None)
+    limits = held.limits(steps=max_steps, tokens=max_tokens, dollars=max_dollars, seconds=max_seconds)
     coder(model or held.model, limits)  # a name that cannot be one is said before anything is typed
-    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: an open run finds tools of its own there
 
     from holdfast.cli.chat.conversation import Terms
 
-    terms = Terms(model or held.model, mode or held.mode, folder.resolve(), limits, pinned=workspace is not None)
-    sys.exit(play(_talk(terms, session, store_url(store), held)))
+    terms = Terms(model or held.model, mode or held.mode, folder.resolve(), limits)
+    terms.strict, terms.pinned = mode is not None, workspace is not None
+    sys.exit(play(_talk(terms, session, store_url(store), held, plain=held.plain if plain is None else plain)))
 
 
-async def _talk(terms: Terms, session: str | None, url: str, held: Settings) -> int:
+async def _talk(terms: Terms, session: str | None, url: str, held: Settings, *, plain: bool) -> int:
     from holdfast.cli.chat.conversation import Conversation
     from holdfast.cli.chat.slash.table import obey
     from holdfast.cli.chat.talk import Talk
     from holdfast.cli.chat.view import View
 
-    plain = held.plain or os.environ.get("TERM", "dumb") in ("dumb", "unknown")
+    plain = plain or os.environ.get("TERM", "dumb") in ("dumb", "unknown")
     async with Runtime.open(url) as runtime:
         console, out = _console(plain)
         talk = Talk(
@@ -131,6 +138,8 @@ async def _open(talk: Talk, session: str | None) -> None:
     where = str(terms.workspace)
     where = f"~{where.removeprefix(home)}" if f"{where}/".startswith(f"{home}/") else where
     talk.view.note(f"holdfast chat · {terms.model} · {terms.mode} · {where}")
+    if not talk.conversation.runtime.posture.isolated:
+        talk.view.note(UNISOLATED, "yellow")
     talk.view.note("/help shows commands and keys, Ctrl-D leaves\n", "dim")
     await talk.begin(session)
     heads = await talk.conversation.runtime.journal.heads("local", after="", limit=_COMPLETED)
@@ -140,11 +149,11 @@ async def _open(talk: Talk, session: str | None) -> None:
 
 def _console(plain: bool) -> tuple[Console, TextIO]:
     if plain:
-        return Console(color_system=None, highlight=False, markup=False, emoji=False), sys.stdout
+        return open_console(sober=True), sys.stdout
     from holdfast.cli.chat.line.editor import Above
 
     out = Above(sys.stdout)
-    return Console(file=out, highlight=False, markup=False, emoji=False), out
+    return open_console(file=out), out
 
 
 def _front(talk: Talk, out: TextIO, plain: bool) -> Editor | PlainLines:

@@ -18,14 +18,15 @@ from typing import final
 import msgspec
 
 from holdfast.cli.chat.figures import Figures
+from holdfast.cli.listing import state_of
 from holdfast.cli.run import coder
-from holdfast.engine.events import CODEC, Forked, InputReceived, RunStarted
+from holdfast.engine.events import CODEC, Forked, InputReceived, Prompt, RunStarted
 from holdfast.errors import HoldfastError, LeaseHeld, UsageError
 from holdfast.flow.ids import new_key, new_session
 from holdfast.journal.reading import read_events
 from holdfast.runtime.run import Run, said
 from holdfast.runtime.runtime import Runtime
-from holdfast.types import Delta, Event, Limits, Mode, SessionId, StreamId, UserPart, stream_id
+from holdfast.types import MODES, Delta, Event, Limits, Mode, SessionId, StreamId, UserPart, stream_id
 
 __all__ = ("Conversation", "Terms")
 
@@ -37,6 +38,8 @@ class Terms(msgspec.Struct):
     mode: Mode
     workspace: Path
     limits: Limits
+    strict: bool = False
+    """Whether the mode was named by hand, so that nothing goes on here in a freer one."""
     pinned: bool = False
     """Whether the workspace was named by hand, so that the first session's own does not go before it."""
 
@@ -59,8 +62,10 @@ class Conversation:
         self._run: Run | None = None
         self._runs: deque[Run] = deque()
         self._watcher: asyncio.Task[None] | None = None
-        self._sent: dict[str, InputReceived] = {}
+        self._sent: dict[str, InputReceived | None] = {}
         """What was sent and is not in the log yet, by its key."""
+        self._agreed = ""
+        """The session in which a person let go on what is in a freer mode than the talk."""
         self._posted = 0
         """How often something was sent, so that a look at the mail knows whether it was too early."""
 
@@ -78,6 +83,7 @@ class Conversation:
     async def open(self, session: str | None) -> list[Event]:
         """Goes to a session, or to a new one, and returns what happened there; an open run is not taken up yet."""
         await self.leave()
+        self._agreed = ""
         self.session = SessionId(session or new_session())
         events = await self.events()
         self.figures = Figures(events)
@@ -96,11 +102,16 @@ class Conversation:
         A run that another process drives is followed and not taken from it.
 
         Raises:
-            HoldfastError: this process cannot go on with it.
+            HoldfastError: this process cannot go on with it, or must not: it is in a freer mode than this talk.
         """
         head = await self.runtime.journal.head(self.stream)
         if head is None or (head.state == "idle" and not head.unread):
             return False
+        if (mode := await self.freer()) is not None:
+            if self.figures.run is None or state_of(head) != "running":
+                raise UsageError(_held_back(mode, self.terms.mode))
+            self._follow(self.runtime.run(self.session, self.figures.run.key))
+            return True
         try:
             self._follow(await self.runtime.resume(self.session))
         except LeaseHeld:
@@ -108,6 +119,28 @@ class Conversation:
                 raise
             self._follow(self.runtime.run(self.session, self.figures.run.key))
         return True
+
+    async def freer(self) -> Mode | None:
+        """Returns the mode of what is open here, where that is freer than the mode named for this talk; else None.
+
+        What a person agreed to is not held back any more.
+        """
+        if not self.terms.strict or self.session == self._agreed:
+            return None
+        head = await self.runtime.journal.head(self.stream)
+        mail = [] if head is None else await self.runtime.journal.mail(self.stream, head.inbox_taken)
+        setups = [msgspec.json.decode(each.body, type=Prompt).setup for each in mail if each.kind == "prompt"]
+        queued = [each.setup for each in self.figures.state.queue.values()]
+        run = self.figures.run
+        open_one = None if run is None else run.setup.setup
+        modes: list[Mode] = [each.mode for each in (open_one, *setups, *queued) if each is not None]
+        freest = max([MODES.index(mode) for mode in modes], default=0)
+        return MODES[freest] if freest > MODES.index(self.terms.mode) else None
+
+    async def agree(self) -> None:
+        """Goes on with what is open here, in its own mode."""
+        self._agreed = self.session
+        await self.take_up()
 
     async def leave(self) -> None:
         """Stops following; an open run stays as it is."""
@@ -132,12 +165,14 @@ class Conversation:
             await self.take_up()  # this process let go of it, and may be able to go on by now
         if (run := self.open_run) is not None:
             key = new_key()
-            self._sent[key] = InputReceived("follow_up" if later else "steer", said(parts))
+            self._sent[key] = None  # not shown as queued before it is, and not after the log has it
             try:
                 await (run.follow_up if later else run.steer)(parts, key=key)
             except HoldfastError:
-                del self._sent[key]
+                self._sent.pop(key, None)
                 raise
+            if key in self._sent:
+                self._sent[key] = InputReceived("follow_up" if later else "steer", said(parts))
             self._posted += 1
             if not self._following:  # the run ended while that was on its way
                 await self.take_up()
@@ -148,9 +183,12 @@ class Conversation:
         self._follow(run)
 
     async def abort(self) -> None:
-        """Asks the open run to end."""
+        """Asks the open run to end; one that was held back is taken up for nothing else."""
         if self.open_run is not None:
             await self.open_run.abort("Ctrl-C")
+        elif self.figures.run is not None:
+            await self.runtime.run(self.session, self.figures.run.key).abort("on request")
+            await self.agree()
 
     async def answer(self, token: str, content: str) -> None:
         """Gives a call that waits for it a person's word."""
@@ -171,7 +209,8 @@ class Conversation:
     @property
     def queued(self) -> list[InputReceived]:
         """What was said and has not joined the conversation yet, oldest first."""
-        return [*self.figures.queued, *self._sent.values()] if self.busy else []
+        sent = [each for each in self._sent.values() if each is not None]
+        return [*self.figures.queued, *sent] if self.busy else []
 
     @property
     def busy(self) -> bool:
@@ -211,6 +250,8 @@ class Conversation:
             posted = self._posted
             head = await self.runtime.journal.head(self.stream)
             if head is not None and (head.state != "idle" or head.unread):
+                if await self.freer() is not None:
+                    return
                 try:
                     later = await self.runtime.resume(self.session)
                 except LeaseHeld:  # another process sees to it
@@ -236,6 +277,14 @@ class Conversation:
             if isinstance(event.data, InputReceived):
                 self._sent.pop(event.cause, None)
         self.on_event(event)
+
+
+def _held_back(mode: Mode, own: Mode) -> str:
+    """Returns what a person is told whose talk is stricter than the run that is open."""
+    return (
+        f"what is open here was started in mode {mode}, and this talk is in mode {own}: it stays as it is until you "
+        f"say /abort, which ends it, or /go, which goes on with it in mode {mode}"
+    )
 
 
 def _folder(events: Sequence[Event]) -> Path | None:

@@ -11,14 +11,14 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Protocol, final
 
-from holdfast.cli.chat.asking import ONCE
-from holdfast.cli.chat.attaching import attach, find_attached, names_file
+from holdfast.cli.asking.answers import ALWAYS, DENY, ONCE
+from holdfast.cli.chat.attaching import attach, find_attached
 from holdfast.cli.chat.conversation import Conversation
 from holdfast.cli.chat.figures import Question
 from holdfast.cli.chat.view import View
 from holdfast.cli.screen import store_option
 from holdfast.cli.words import count
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, UsageError
 from holdfast.types import Delta, Document, Event, Image, Text, UserPart
 
 __all__ = ("Front", "Talk")
@@ -67,6 +67,8 @@ class Talk:
         self._aborted = ""
         """Key of the run that was asked to end."""
         self._abort: asyncio.Task[None] | None = None
+        self._warned = ("", "")
+        """The question and the answer to it that has to be given again."""
         conversation.on_event = self._see
         conversation.on_trouble = self._trouble
 
@@ -88,9 +90,9 @@ class Talk:
 
     @property
     def question(self) -> Question | None:
-        """The question that is to be answered next."""
+        """The question on the screen: an answer is to what a person sees, whatever else waits."""
         questions = self.conversation.figures.questions
-        return questions[0] if questions else None
+        return next((each for each in questions if each.token == self.view.asking), None)
 
     @property
     def state(self) -> str:
@@ -111,7 +113,7 @@ class Talk:
         """Does what a line wants; what is wrong with it is shown, and the line comes back."""
         text = text.rstrip()
         try:
-            if _COMMAND.match(text) and not names_file(text):
+            if _COMMAND.match(text):
                 self.view.command(text)
                 await self._obey(self, text)
             elif text or self.attached:
@@ -120,7 +122,12 @@ class Talk:
             self.view.complain(str(error))
             if self.front is not None:
                 self.front.put(text)
+        except Exception as error:  # noqa: BLE001 - boundary: one line; the talk, and the run in it, must outlive it
+            self._failed(error)
         self.refresh()
+
+    def _failed(self, error: Exception) -> None:
+        self.view.complain(f"that failed unexpectedly, and the talk goes on: {type(error).__name__}: {error}")
 
     async def _say(self, text: str, *, later: bool) -> None:
         if later and not self.conversation.busy:
@@ -132,11 +139,19 @@ class Talk:
         self.attached.clear()
 
     async def answer(self, question: Question, said: str) -> None:
-        """Answers a question."""
+        """Answers a question; what its card does not show in whole is allowed by a second answer."""
+        doubted = question.token == self.view.asking and not self.view.whole
+        if doubted and said in (ONCE, ALWAYS) and self._warned != (question.token, said):
+            self._warned = (question.token, said)
+            self.view.note("! not all of it was shown: the same answer again allows it", "bold red")
+            self.refresh()
+            return
         try:
             await self.conversation.answer(question.token, said)
         except HoldfastError as error:
             self.view.complain(str(error))
+        except Exception as error:  # noqa: BLE001 - boundary: as above
+            self._failed(error)
         self.refresh()
 
     async def answer_line(self, question: Question, text: str) -> bool:
@@ -146,9 +161,9 @@ class Talk:
             case "y" | "yes" if not reason:
                 await self.answer(question, ONCE)
             case "a" | "always" if not reason:
-                await self.answer(question, "always")
+                await self.answer(question, ALWAYS)
             case "n" | "no":
-                await self.answer(question, f"deny: {reason.strip()}" if reason.strip() else "deny")
+                await self.answer(question, f"{DENY}: {reason.strip()}" if reason.strip() else DENY)
             case _:
                 return False
         return True
@@ -191,7 +206,7 @@ class Talk:
         self.view.forget()
         self.where()
         if figures.run is not None:
-            self.view.note(f"↻ session {self.conversation.session} has an open run, which goes on")
+            self.view.note(f"↻ session {self.conversation.session} has an open run")
             begin = figures.run.setup.input
             for event in events:
                 if event.seq >= begin:
@@ -202,7 +217,13 @@ class Talk:
             self.view.exchange(figures)
         elif session is not None:
             self.view.note(f"session {self.conversation.session}, a new one")
-        await self.conversation.take_up()
+        mode = await self.conversation.freer()
+        try:
+            await self.conversation.take_up()
+        except UsageError as error:
+            if mode is None:
+                raise
+            self.view.note(f"! {error}", "bold yellow")
         self.refresh()
 
     def where(self) -> None:

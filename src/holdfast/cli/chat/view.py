@@ -14,9 +14,10 @@ from typing import final
 from rich.console import Console
 from rich.text import Text
 
+from holdfast.cli.asking.answers import SAID
 from holdfast.cli.chat.asking import question_card
 from holdfast.cli.chat.figures import Figures, Question
-from holdfast.cli.outcomes import about
+from holdfast.cli.outcomes import about, closing
 from holdfast.cli.screen import Screen, denials
 from holdfast.cli.terminal import Words, indented, title
 from holdfast.cli.words import count, money, one_line, printable, seconds
@@ -36,9 +37,6 @@ from holdfast.types import AssistantMessage, Delta, Event, ToolCall, UserMessage
 from holdfast.types import Text as Said
 
 __all__ = ("View",)
-
-_MARKS = {"completed": ("✓", "green"), "limited": ("■", "yellow"), "aborted": ("■", "yellow"), "failed": ("✗", "red")}
-_ANSWERS = {"once": ("✓ allowed once", "green"), "always": ("✓ allowed from now on", "green")}
 
 
 @final
@@ -60,6 +58,10 @@ class View:
         self._calls: dict[str, ToolCall] = {}
         self._running: dict[str, float] = {}
         self._asked: dict[str, Question] = {}
+        self.asking = ""
+        """The token of the question on the screen: there is one at a time, and an answer is to that one."""
+        self.whole = True
+        """Whether its card shows all of what is asked about."""
         self._began = 0
 
     def see(self, event: Event | Delta) -> None:
@@ -77,7 +79,7 @@ class View:
         self._screen = Screen(self.console, theme=self._theme)
         for known in (self._inputs, self._calls, self._running, self._asked):
             known.clear()
-        self._began = 0
+        self._began, self.asking = 0, ""
 
     def _learn(self, event: Event) -> None:
         match event.data:
@@ -91,6 +93,11 @@ class View:
                 self._running[data.call_id] = time.monotonic()
             case ToolFinished() as data:
                 self._running.pop(data.call_id, None)
+                for token in [token for token, each in self._asked.items() if each.call.id == data.call_id]:
+                    self._settled(token)
+            case RunFinished():
+                self._asked.clear()
+                self.asking = ""
             case _:
                 pass
 
@@ -120,28 +127,36 @@ class View:
 
     def _question(self, question: Question) -> None:
         self._asked[question.token] = question
+        if not self.asking:
+            self._ask(question)
+
+    def _ask(self, question: Question) -> None:
+        card = question_card(question, self.folder)
+        self.asking, self.whole = question.token, card.whole
         self.console.print()
-        self.console.print(question_card(question, self.folder))
+        self.console.print(card)
+
+    def _settled(self, token: str) -> None:
+        """Forgets a question, and shows the next one where it was the one on the screen."""
+        self._asked.pop(token, None)
+        if token == self.asking:
+            self.asking = ""
+            for question in list(self._asked.values())[:1]:
+                self._ask(question)
 
     def _answered(self, data: WaitResolved) -> None:
-        del self._asked[data.token]
         said = "nobody answered in time" if data.content is None else one_line(data.content)
-        words, style = _ANSWERS.get(said, (f"✗ {said.replace('deny', 'denied', 1)}", "red"))
+        words, style = SAID.get(said, (f"✗ {said.replace('deny', 'denied', 1)}", "red"))
         indented(self.console, Text(words, style), 4)
+        self._settled(data.token)
 
     def _ended(self, data: RunFinished, at: int) -> None:
         self._running = {}
-        mark, style = _MARKS[data.status]
         figures = [count(data.steps, "step"), count(data.usage.total_tokens, "token"), money(data.cost)]
         if self._began:
             figures.append(seconds((at - self._began) / 1e6))
-        line = Text.assemble((mark, style))
-        if data.status != "completed":
-            line.append(f" {data.status}", style)
-        if data.reason and data.status != "failed":
-            line.append(f" ({one_line(data.reason, 80)})", style)
         self.console.print()
-        indented(self.console, line.append(f"  {' · '.join(figures)}", "dim"), 0)
+        indented(self.console, closing(data.status, data.reason, figures, named=False), 0)
         if data.status == "failed":
             indented(self.console, Text(printable(data.reason), "red"), 2)
         if data.denied:

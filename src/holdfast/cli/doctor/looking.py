@@ -29,7 +29,11 @@ from holdfast.storage.sqlite import SQLITE_VERSION
 __all__ = ("keys", "machine", "programs", "terminal")
 
 _OLDEST = (3, 11)
-_PROVIDERS = {"OpenAI": ("OPENAI_API_KEY", "OPENAI_BASE_URL"), "Anthropic": ("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL")}
+_PROVIDERS = {
+    "OpenAI": (("OPENAI_API_KEY",), "OPENAI_BASE_URL"),
+    "Anthropic": (("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"), "ANTHROPIC_BASE_URL"),
+}
+"""What each provider's key may be called, the first one first, and the variable of its address."""
 _PATIENCE = 5
 
 
@@ -83,11 +87,12 @@ def _nearest(url: str) -> Path:
 def keys(env: Mapping[str, str]) -> list[Finding]:
     """Returns which providers can be asked, without a word of any key."""
     found: list[Finding] = []
-    for provider, (key, base) in _PROVIDERS.items():
-        if env.get(key):
-            found.append(Finding("models", provider, "ok", f"{key} is set"))
+    for provider, (names, base) in _PROVIDERS.items():
+        held = next((name for name in names if env.get(name, "").strip()), None)
+        if held is not None:
+            found.append(Finding("models", provider, "ok", f"{held} is set"))
         else:
-            found.append(Finding("models", provider, "missing", f"{key} is not set", f"export {key}=…"))
+            found.append(Finding("models", provider, "missing", f"{names[0]} is not set", f"export {names[0]}=…"))
         if url := env.get(base):
             found.append(_address(provider, base, url))
     if all(each.level == "missing" for each in found):

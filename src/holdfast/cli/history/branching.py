@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Generator
@@ -112,21 +113,23 @@ def fork(
 def rewind(session: str, at: int, store: str | None) -> None:
     """Take what came after event N out of SESSION's conversation, and put its files back as they were then.
 
-    The log keeps what happened, so that this can be looked at and taken back: rewind to a later event.
+    The log keeps what happened, and the files as they were: what is printed takes it back.
     """
     url = store_url(store)
 
-    async def go() -> None:
+    async def go() -> int:
         async with Runtime.open(there(url)) as runtime:
             _, head = await known_session(runtime.journal, session, url)
             _event(head, at, session, url)
-            await runtime.rewind(session, to=at)
+            return await runtime.rewind(session, to=at)
 
-    asyncio.run(go())
+    back = asyncio.run(go())
     console = open_console(plain=settings().plain)
     console.print(Text.assemble(("↺ ", "green"), (session, "bold"), f"  is back at event {at}"), soft_wrap=True)
     again = f'holdfast run --session {session}{store_option(url)} "…"'
     console.print(Text(f"  go on   {again}", "dim"), soft_wrap=True)
+    undo = f"holdfast runs rewind {session} --at {back}{store_option(url)}"
+    console.print(Text(f"  undo    {undo}", "dim"), soft_wrap=True)
 
 
 @click.command("diff", context_settings=_SETTINGS, short_help="Show what SESSION changed in its folder.")
@@ -165,7 +168,7 @@ def diff(
         click.echo(text, nl=not text.endswith("\n"))
         return
     console.print(Text.assemble(count(len(changes), "file"), "  ", tally(text)))
-    for line in text.splitlines():
+    for line in text.removesuffix("\n").split("\n"):
         console.print(diff_line(line), no_wrap=True, overflow="ignore", crop=False, soft_wrap=True)
 
 
@@ -177,9 +180,10 @@ def _named(path: str, paths: tuple[str, ...]) -> bool:
 
 def _only(text: str, changes: list[Change]) -> str:
     """Returns the parts of a diff, a path each, that are about these changes."""
-    heads = tuple(f"{change.kind} {shown(change.path)}{end}" for change in changes for end in (": ", " (", "\n"))
+    ends = (": ", " (", ", mode ", "\n")
+    heads = ("... ", *(f"{change.kind} {shown(change.path)}{end}" for change in changes for end in ends))
     parts: list[list[str]] = []
-    for line in text.splitlines(keepends=True):
+    for line in re.findall(r"[^\n]*\n|[^\n]+", text):  # a line of a file may hold what only looks like an end
         if line[0] not in " +-@\\" or not parts:  # the line that says what became of a path
             parts.append([])
         parts[-1].append(line)

@@ -9,7 +9,7 @@ import msgspec
 from rich.text import Text
 
 from holdfast.cli.history.branching import there
-from holdfast.cli.settings.defaults import store_url
+from holdfast.cli.settings.defaults import settings, store_url
 from holdfast.cli.terminal import LiveLine, open_console
 from holdfast.cli.words import count
 from holdfast.flow.clock import SystemClock
@@ -56,7 +56,7 @@ def prune(keep_snapshots: int, older_than: float, dry_run: bool, store: str | No
     the last 24 hours always stays.
     """
     url = store_url(store)
-    console = open_console()
+    console = open_console(plain=settings().plain)
     keep = Retention(keep_snapshots, older_than)
 
     async def go(progress: Progress | None) -> Collected:

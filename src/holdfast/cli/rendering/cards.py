@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.text import Text
 
-from holdfast.cli.outcomes import argument
+from holdfast.cli.outcomes import argument, diff_of
 from holdfast.cli.rendering.diffs import changed, cut, tally
 from holdfast.cli.words import count, one_line, printable
 from holdfast.types import ToolCall, ToolResult
@@ -51,9 +51,9 @@ def _code(result: ToolResult, call: ToolCall | None, roomy: bool) -> list[Text]:
 
 
 def _diff(result: ToolResult, call: ToolCall | None, roomy: bool) -> list[Text]:
-    diff = str(result.metadata.get("diff", ""))
-    if not diff:
-        return _generic(result, call, roomy)
+    diff = diff_of(result)
+    if not diff:  # of git: a status, a history
+        return cut([Text(line.rstrip(), "dim") for line in _lines(result.content)], 8) if roomy else _first(result)
     lines = changed(diff, 24 if roomy else 12)
     return [tally(diff), *lines] if roomy else lines
 

@@ -11,10 +11,12 @@ from typing import Any, ClassVar
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markdown import CodeBlock, Heading, Markdown
 from rich.padding import Padding
+from rich.segment import Segment
 from rich.syntax import Syntax
 from rich.text import Text
 
 from holdfast.cli.rendering.blocks import Block, Blocks
+from holdfast.cli.rendering.safely import clean
 from holdfast.cli.words import printable
 
 __all__ = ("Answer", "Words")
@@ -51,6 +53,14 @@ class Words(Markdown):
     def __init__(self, text: str, *, theme: str = "dark") -> None:
         """Draws text; `theme` is the terminal's: `dark` or `light`."""
         super().__init__(text, code_theme=f"ansi_{theme}", hyperlinks=False)
+        for token in self.parsed:  # an address in it was decoded by now, and what it holds must have its width
+            for each in (token, *(token.children or ())):
+                each.content = printable(each.content)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draws it, on any console, with no control character whatever the text held or spelled."""
+        for part in super().__rich_console__(console, options):
+            yield from clean([part] if isinstance(part, Segment) else console.render(part, options))
 
 
 class Answer:

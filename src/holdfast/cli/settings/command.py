@@ -42,7 +42,7 @@ def config() -> None:
     (.holdfast/config.yaml in this folder or above), that before your own, that before the default.
 
     A project's file may come with a cloned repository, so it can only be stricter than your own settings: it chooses no
-    store, and no freer mode or higher limit.
+    store, no model, and no freer mode or higher limit.
     """
 
 
@@ -100,6 +100,8 @@ def set_(key: str, value: str, project: bool) -> None:
     read = parse(key, value, "config set")
     if project and key == "store":
         raise UsageError("a project does not choose where logs are kept: set the store without --project")
+    if project and key == "model":
+        raise UsageError("a project does not choose what a run costs and who reads it: set the model without --project")
     path = _file(project)
     set_key(path, key, read)
     click.echo(printable(f"{key}: {_value(Setting(key, read, 'user'))}  in {path}"))

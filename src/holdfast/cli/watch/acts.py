@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from rich.text import Text
 
+from holdfast.cli.asking.answers import SAID
 from holdfast.cli.chat.figures import Question
 from holdfast.cli.listing import list_runs
 from holdfast.cli.outcomes import about
@@ -82,7 +83,7 @@ class Acts:
             reason = given
         if question.token in {each.token for each in watched.questions}:
             await watched.answer(question, answer, reason)
-            self._tell({"once": "allowed once", "always": "allowed from now on"}.get(answer, "denied"))
+            self._tell(SAID.get(answer, ("denied", ""))[0])
         else:
             self._tell("it was answered elsewhere meanwhile")
 

@@ -198,7 +198,8 @@ class WatchApp(App[None]):
         if question is None:
             self._asked = ("", 0.0)
             return
-        gate.update(gate_line(question, len(watched.questions) - 1))
+        at, width = self._seq(question), max(20, self.size.width - 4)
+        gate.update(gate_line(question, len(watched.questions) - 1, at=at, width=width))
         if question.token != self._asked[0]:
             self._asked = (question.token, time.monotonic())
 

@@ -6,9 +6,7 @@ What draws it is not needed by anything else, so it is loaded here and only here
 from __future__ import annotations
 
 import asyncio
-import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import click
 
@@ -45,7 +43,6 @@ def watch(session: str | None, store: str | None) -> None:
         raise UsageError(
             f"watching needs a terminal: holdfast runs show {name}{store_option(url)} prints what happened"
         )
-    sys.path.insert(0, str(Path.cwd()))  # a run that is taken up here may have tools of this folder
     asyncio.run(_watch(session, url))
 
 

@@ -12,8 +12,8 @@ import msgspec
 from rich.console import RenderableType
 from rich.text import Text
 
-from holdfast.cli.outcomes import argument, arguments_of, mark_of
-from holdfast.cli.rendering.diffs import between, diff_line, tally
+from holdfast.cli.outcomes import argument, arguments_of, diff_of, mark_of
+from holdfast.cli.rendering.diffs import between, cut, diff_line, tally
 from holdfast.cli.rendering.markdown import Words
 from holdfast.cli.watch.rows import Row
 from holdfast.cli.words import clock_time, count, money, one_line, printable, seconds
@@ -59,8 +59,7 @@ def details_of(row: Row, *, theme: str = "dark") -> list[RenderableType]:
         case ToolFinished() as data:
             return [*_finished(head, data, row.call)]
         case ToolWaiting() as data:
-            said_below = row.call is not None and row.call.arguments[:80] in data.wait.prompt
-            asked = [] if said_below else plain_lines(data.wait.prompt)
+            asked = [] if data.wait.digest else plain_lines(data.wait.prompt)  # else the call itself, which is below
             return [_join(head, f"waits for {data.wait.kind}", data.wait.subject), *asked, *_call(row.call)]
         case _:
             return [*_of_run(head, event)]
@@ -102,7 +101,7 @@ def prose(text: str, theme: str) -> list[RenderableType]:
 
 def diff_lines(diff: str) -> list[Text]:
     """Returns a unified diff in colour, cut where it is very long."""
-    lines = diff[:_LETTERS].splitlines()
+    lines = diff[:_LETTERS].removesuffix("\n").split("\n")
     shown = [diff_line(line) for line in lines[:_LINES]]
     return [*shown, _more(len(lines))] if len(lines) > _LINES or len(diff) > _LETTERS else shown
 
@@ -177,7 +176,7 @@ def _edits(edits: list[Any]) -> list[Text]:
     for edit in edits:
         if isinstance(edit, dict):
             old, new = (str(cast("dict[str, Any]", edit).get(key, "")) for key in ("oldText", "newText"))
-            lines += [Text("⋯", "dim"), *between(printable(old), printable(new), _LINES)]
+            lines += [Text("⋯", "dim"), *cut(between(old, new), _LINES)]
     return lines
 
 
@@ -189,8 +188,7 @@ def _finished(head: Text, data: ToolFinished, call: ToolCall | None) -> list[Ren
     blocks: list[RenderableType] = [_join(head, seconds(data.duration / 1e6), size)]
     title = Text.assemble((f"{sign} ", f"bold {style}"), (name, "bold"), "  ", *_error(result))
     blocks.append(title)
-    diff = result.metadata.get("diff")
-    if isinstance(diff, str) and diff:
+    if diff := diff_of(result):
         path = argument(call, "path") if call is not None else ""
         title.append(f"{one_line(path)}  ", "cyan").append_text(tally(diff))
         lines = diff_lines(diff)

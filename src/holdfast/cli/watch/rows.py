@@ -12,7 +12,7 @@ from typing import final
 import msgspec
 from rich.text import Text
 
-from holdfast.cli.outcomes import about, gist, mark_of
+from holdfast.cli.outcomes import about, diff_of, gist, mark_of
 from holdfast.cli.rendering.diffs import tally
 from holdfast.cli.words import clock_time, count, money, one_line, seconds
 from holdfast.engine.events import (
@@ -249,7 +249,7 @@ def came_to(result: ToolResult) -> str:
     said, note = result.content.rstrip().rpartition("\n")[::2]
     if result.error is None and result.metadata.get("ui") == "terminal" and note.startswith("[exit code 0"):
         return one_line(said.rstrip().rpartition("\n")[2], 160)
-    if result.error is None and isinstance(diff := result.metadata.get("diff"), str) and diff:
+    if result.error is None and (diff := diff_of(result)):
         return tally(diff).plain
     return gist(result)
 

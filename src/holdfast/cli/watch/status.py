@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 
 from holdfast.cli.chat.figures import Question
-from holdfast.cli.outcomes import about
+from holdfast.cli.outcomes import about, arguments_of
 from holdfast.cli.watch.session import Watched
 from holdfast.cli.words import count, money, one_line
 
@@ -129,14 +129,19 @@ def _figures(watched: Watched) -> list[str]:
     return [*queued, one_line(run.setup.setup.model, 40), *figures_]
 
 
-def gate_line(question: Question, more: int) -> Text:
-    """Returns what a person is asked, and the keys that answer."""
+def gate_line(question: Question, more: int, *, at: int, width: int) -> Text:
+    """Returns what a person is asked, and the keys that answer; a call that is not all there names its event, `at`."""
     name = one_line(question.wait.subject or question.call.name, 60)
     command = about(question.call)
     rest = f"  and {more} more" if more else ""
     ask = Text.assemble(("allow ", "bold"), (name, "bold yellow"), ("?  ", "bold"), command, (rest, "dim"))
     ask.no_wrap, ask.overflow = True, "ellipsis"
     keys = Text.assemble(*_key("y", "once"), *_key("a", "always"), *_key("n", "no, with a reason"))
+    fields = arguments_of(question.call) or {}
+    whole = [command] == [*fields.values()] and ask.cell_len <= width
+    if not whole:
+        keys = Text.assemble((f"not all of it is shown here: see event {at}   ", "bold red"), keys)
+    keys.no_wrap, keys.overflow = True, "ellipsis"
     return Text("\n").join([ask, keys])
 
 

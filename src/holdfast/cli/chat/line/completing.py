@@ -13,6 +13,7 @@ from typing import final
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 
+from holdfast.cli.chat.attaching import place
 from holdfast.cli.words import printable
 
 __all__ = ("PATHS", "ChatCompleter")
@@ -69,8 +70,8 @@ class ChatCompleter(Completer):
 
     def _paths(self, begun: str) -> Iterator[Completion]:
         folder, _, start = begun.rpartition("/")
-        place = self._folder() / Path(f"{folder}/" if folder or begun.startswith("/") else ".").expanduser()
-        for name, is_folder in _names(place, start)[:_MOST]:
+        within = place(f"{folder}/" if folder or begun.startswith("/") else ".", self._folder())
+        for name, is_folder in _names(within, start)[:_MOST]:
             end = "/" if is_folder else ""
             yield Completion(f"{name}{end}", start_position=-len(start), display=printable(f"{name}{end}"))
 

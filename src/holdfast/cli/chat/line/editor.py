@@ -32,9 +32,11 @@ from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.styles import Style
 from prompt_toolkit.widgets import SearchToolbar
 
+from holdfast.cli.asking.answers import DENY
+from holdfast.cli.asking.keys import PATIENCE
 from holdfast.cli.chat.figures import Question
 from holdfast.cli.chat.line.history import HistoryFile
-from holdfast.cli.chat.line.keys import Keys, bindings
+from holdfast.cli.chat.line.keys import bindings
 from holdfast.cli.chat.line.status import ask_line, status_line, to_fragments
 from holdfast.cli.chat.talk import Talk
 from holdfast.cli.words import one_line
@@ -174,7 +176,7 @@ class Editor:
         for part in self._talk.attached:
             fragments.append(("class:sign", f"  + {one_line(part.name, 60)}, {len(part.data):,} bytes\n"))
         if self._talk.question is not None and self._denying is None:
-            fragments += ask_line(empty=not self._buffer.text)
+            fragments += ask_line(self._talk, empty=not self._buffer.text, columns=size.columns)
         if fragments and fragments[-1][1].endswith("\n"):  # the window's last line needs no end
             fragments[-1] = (fragments[-1][0], fragments[-1][1][:-1])
         return fragments
@@ -212,7 +214,7 @@ class Editor:
     @property
     def asks_for_a_key(self) -> bool:
         """Whether a letter is an answer: the line is empty, and the question was there before the letter was begun."""
-        return self.asks and not self._buffer.text and time.monotonic() - self._asked[1] > Keys.PATIENCE
+        return self.asks and not self._buffer.text and time.monotonic() - self._asked[1] > PATIENCE
 
     @property
     def denying(self) -> bool:
@@ -225,7 +227,7 @@ class Editor:
         if self._denying is not None:
             question, reason = self._denying, text.strip()
             self._back()
-            self._do(self._talk.answer(question, f"deny: {reason}" if reason else "deny"))
+            self._do(self._talk.answer(question, f"{DENY}: {reason}" if reason else DENY))
             return
         if text.strip():
             self._buffer.append_to_history()

@@ -8,16 +8,13 @@ from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
-from holdfast.cli.chat.asking import ALWAYS, ONCE
+from holdfast.cli.asking.answers import ALWAYS, ONCE
 
 __all__ = ("Keys", "bindings")
 
 
 class Keys(Protocol):
     """What keys act on."""
-
-    PATIENCE = 0.5
-    """Seconds that a question has to be there before a letter answers it: one typed earlier was meant for the line."""
 
     @property
     def asks(self) -> bool:

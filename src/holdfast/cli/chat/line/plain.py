@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, final
 
+from holdfast.cli.chat.line.status import asked_about
 from holdfast.cli.chat.talk import Talk
 
 __all__ = ("PlainLines",)
@@ -25,15 +26,17 @@ class PlainLines:
         self._talk = talk
         self._lines: asyncio.Queue[str | None] = asyncio.Queue()
         self._begun = ""
-        self._state = ""
+        self._stands = ""
 
     def refresh(self) -> None:
         """Says whose turn it is, when that changed."""
         state = self._talk.state
-        if state != self._state:
-            self._state = state
+        stands = f"{state} {self._talk.view.asking}"
+        if stands != self._stands:
+            self._stands = stands
             if state == "asking":
-                self._talk.view.note("y once, a always, n no (and why, behind it):")
+                name = asked_about(self._talk, 60)
+                self._talk.view.note(f"y once, a always, n no (and why, behind it) · {name}:")
             elif state == "ready":
                 self._talk.view.note(">")
 

@@ -9,10 +9,11 @@ from rich.console import Console
 from rich.text import Text
 
 from holdfast.cli.chat.talk import Talk
+from holdfast.cli.outcomes import about
 from holdfast.cli.rendering.figures import percent
 from holdfast.cli.words import money, one_line, seconds
 
-__all__ = ("ask_line", "status_line", "to_fragments")
+__all__ = ("ask_line", "asked_about", "status_line", "to_fragments")
 
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
@@ -65,14 +66,27 @@ def _context(used: int, window: int | None) -> str:
     return f"{size} tokens" if not window else f"{size} tokens, {percent(used / window)}"
 
 
-def ask_line(*, empty: bool) -> StyleAndTextTuples:
-    """Returns which keys answer a question: on an empty line letters do, elsewhere they belong to the line."""
+def ask_line(talk: Talk, *, empty: bool, columns: int) -> StyleAndTextTuples:
+    """Returns which keys answer the question on the screen, and to which call.
+
+    On an empty line letters do, elsewhere they belong to the line.
+    """
     alt = "" if empty else "Alt-"
     keys = ((f"{alt}y", " once · "), (f"{alt}a", " always · "), (f"{alt}n", " no, and why"))
     parts: StyleAndTextTuples = [("", "  ")]
     for key, what in keys:
         parts += [("class:asks", key), ("class:bar", what)]
-    return parts
+    room = columns - 1 - sum(len(each[1]) for each in parts)
+    return parts if room < 8 else [*parts, ("class:bar", f" · {asked_about(talk, room - 3)}")]
+
+
+def asked_about(talk: Talk, most: int) -> str:
+    """Returns which call the question on the screen is about, and how many wait behind it."""
+    question, waiting = talk.question, len(talk.conversation.figures.questions) - 1
+    if question is None:
+        return ""
+    more = f" (+{waiting})" if waiting else ""
+    return one_line(f"{question.call.name} {about(question.call)}", max(1, most - len(more))) + more
 
 
 def to_fragments(rows: list[Text], console: Console) -> StyleAndTextTuples:

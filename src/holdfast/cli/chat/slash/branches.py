@@ -31,7 +31,7 @@ async def diff(talk: Talk, argument: str) -> None:
     if not found.changes:
         talk.view.note("no file is other than it was")
         return
-    text = [diff_line(line) for line in found.text.splitlines()]
+    text = [diff_line(line) for line in found.text.removesuffix("\n").split("\n")]
     talk.view.lines([Text(), *cut(text, _LINES), Text()])
     summary = Text.assemble((f"{count(len(found.changes), 'path')} changed  ", "cyan"), tally(found.text))
     talk.view.lines([summary])

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from rich.text import Text
 
 from holdfast.cli.chat.attaching import attach as read_file
+from holdfast.cli.chat.attaching import place
 from holdfast.cli.chat.talk import Talk
 from holdfast.cli.listing import Listed, list_runs
 from holdfast.cli.run import coder
@@ -14,7 +15,7 @@ from holdfast.cli.words import age, count, money, one_line
 from holdfast.errors import UsageError
 from holdfast.types import MODES, stream_id
 
-__all__ = ("attach", "list_sessions", "new", "resume", "sessions_of", "set_mode", "set_model")
+__all__ = ("abort", "attach", "go", "list_sessions", "new", "resume", "sessions_of", "set_mode", "set_model")
 
 _SHOWN = 20
 _LISTED = 500
@@ -50,7 +51,7 @@ async def set_mode(talk: Talk, argument: str) -> None:
         near = get_close_matches(argument, MODES, n=1)
         meant = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(MODES)}"
         raise UsageError(f"there is no mode {argument!r}: {meant}")
-    terms.mode = argument
+    terms.mode, terms.strict = argument, True
     talk.view.note(f"mode {argument}: {_MEANS[argument]}{_from_when(talk)}")
 
 
@@ -62,10 +63,29 @@ async def attach(talk: Talk, argument: str) -> None:
     """Attaches an image to the next message."""
     if not argument:
         raise UsageError("name the file, as in /image screenshot.png")
-    path = talk.conversation.terms.workspace / argument.strip("'\"").replace("\\ ", " ")
-    talk.attached.append(read_file(path.expanduser()))
+    path = place(argument.strip("'\"").replace("\\ ", " "), talk.conversation.terms.workspace)
+    talk.attached.append(read_file(path))
     if talk.front is not None:
         talk.front.refresh()
+
+
+async def go(talk: Talk, argument: str) -> None:
+    """Goes on with what is open and in a freer mode than the talk."""
+    mode = await talk.conversation.freer()
+    if mode is None:
+        raise UsageError("nothing is held back here: what is open goes on by itself")
+    await talk.conversation.agree()
+    talk.view.note(f"↻ goes on in mode {mode}; what you say next opens runs in mode {talk.conversation.terms.mode}")
+
+
+async def abort(talk: Talk, argument: str) -> None:
+    """Ends the open run, also one that was not taken up."""
+    if not talk.conversation.figures.busy:
+        raise UsageError("no run is open here that could be ended")
+    if talk.state == "aborting":
+        talk.view.note("it was asked to end already; Ctrl-C leaves at once")
+    elif not talk.interrupt():
+        await talk.conversation.abort()
 
 
 async def new(talk: Talk, argument: str) -> None:

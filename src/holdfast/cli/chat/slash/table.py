@@ -68,6 +68,8 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "help": Command("this page", _help),
         "model": Command("the model of what you say next", session.set_model, "[NAME]"),
         "mode": Command("what it may do without asking", session.set_mode, "[MODE]"),
+        "go": Command("go on with what was started in a freer mode", session.go),
+        "abort": Command("end the run that is open, as Ctrl-C does", session.abort),
         "later": Command("say something for when the run is over", _later, "TEXT"),
         "image": Command("attach an image to the next message", session.attach, "PATH"),
         "diff": Command("what this session changed in the folder", branches.diff),

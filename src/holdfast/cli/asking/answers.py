@@ -1,0 +1,11 @@
+"""The answers a run understands, and what a person is told about each."""
+
+from __future__ import annotations
+
+__all__ = ("ALWAYS", "DENY", "ONCE", "SAID")
+
+ONCE, ALWAYS, DENY = "once", "always", "deny"
+"""A reason may stand behind the last one and a colon."""
+
+SAID = {ONCE: ("✓ allowed once", "green"), ALWAYS: ("✓ allowed from now on", "green")}
+"""What a person is told who allowed a call, and its colour."""
