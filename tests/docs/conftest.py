@@ -27,6 +27,7 @@ def page(tmp_path: Path) -> Generator[Page]:
             "COLUMNS": "80",
             "PYTHONDONTWRITEBYTECODE": "1",
             "OPENAI_BASE_URL": server.base_url,
+            "ANTHROPIC_BASE_URL": server.origin,
         }
         yield Page(folder, environment)
         server.verify(complete=False)

@@ -3,8 +3,10 @@
 The first word behind the opening fence is the language, the second its role:
 
     ```python agent.py     a program: kept as that file beside the others of its page, and run
+    ```python a.py later   the same, and not run: a command of the page does that
     ```sh                  commands, one a line
     ```yaml answers.yaml   a script of the scripted model, kept as that file
+    ```text notes.txt      any other file, kept
     ```text output         what the block before it prints; `...` stands for anything
     ```text                a picture or a listing; only read
 """

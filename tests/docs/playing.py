@@ -1,8 +1,10 @@
 """Plays a page: its files are written, its programs and commands run, in order, in one folder of their own.
 
 Everything runs as a reader would run it, in a process of its own, with a fresh home and the scripted model behind
-`OPENAI_BASE_URL`. A key is in the environment from the moment the page exports one. What cannot run here (making an
-environment, installing into one) is checked for what it names.
+`OPENAI_BASE_URL` and `ANTHROPIC_BASE_URL`. A key is in the environment from the moment the page exports one. What
+cannot run here (making an environment, installing into one) is checked for what it names.
+
+A command that ends with another exit code than 0 says so behind it: `# exit code 3`.
 """
 
 from __future__ import annotations
@@ -26,13 +28,17 @@ __all__ = ("ROOT", "Page", "PageError")
 ROOT = Path(__file__).resolve().parents[2]
 _SECONDS = 60
 _LIKE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+_LATER = "later"
+"""Stands behind the name of a program that is only kept: a command of the page runs it."""
+_EXPECTED = re.compile(r"# exit code (\d+)$")
 _TARGET = re.compile(r"^([a-z-]+):", re.MULTILINE)
 _VARYING = (
-    (re.compile(r"\b\d+(\.\d+)?\s?(ms|s|µs)\b"), "<time>"),
+    (re.compile(r"\b(under )?\d+(\.\d+)?\s?(ms|s|µs)\b"), "<time>"),
     (re.compile(r"\bs-[0-9a-f]{10}\b"), "<session>"),
     (re.compile(r"holdfast-demo-\w+"), "<folder>"),
     (re.compile(r"127\.0\.0\.1:\d+"), "<address>"),
     (re.compile(r"\bprocess \d+\b"), "<process>"),
+    (re.compile(r"\b\d+ min ago\b|\bjust now\b"), "<age>"),
     (re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\b|\b\d\d:\d\d:\d\d\.\d{3}\b"), "<date>"),
     (re.compile(r"[─╭╮╰╯│]"), ""),
 )
@@ -64,7 +70,7 @@ class Page:
             case "sh", "":
                 for line in fence.text.replace("\\\n", " ").splitlines():
                     if words := shlex.split(line, comments=True):
-                        self._command(fence, words)
+                        self._command(fence, words, _expected(line))
             case "yaml", role:
                 parse_scripts(fence.text.encode(), fence.where)
                 if role:
@@ -73,29 +79,43 @@ class Page:
                 self._compare(fence)
             case "text", "":
                 pass
+            case "text", name:
+                file = self.folder / name
+                file.parent.mkdir(exist_ok=True)
+                file.write_text(fence.text, "utf-8")
             case _:
                 raise PageError(f"{fence.where}: nobody checks blocks marked {f'{fence.language} {fence.role}'!r}")
 
     # ---- programs and commands ----
 
     def _python(self, fence: Fence, role: str) -> None:
-        file = self.folder / (role or f"block{len(self.ran)}.py")
+        name, _, when = role.partition(" ")
+        file = self.folder / (name or f"block{len(self.ran)}.py")
         file.write_text(fence.text, "utf-8")
-        how = ["-m", "pytest", "-q", "-p", "no:cacheprovider"] if role.startswith("test_") else []
+        if when == _LATER:
+            return
+        how = ["-m", "pytest", "-q", "-p", "no:cacheprovider"] if name.startswith("test_") else []
         self._run(fence, [sys.executable, *how, file.name])
 
-    def _command(self, fence: Fence, words: list[str]) -> None:
+    def _command(self, fence: Fence, words: list[str], expected: int) -> None:
         program, rest = words[0].removeprefix(".venv/bin/").removeprefix("try/bin/"), words[1:]
         match program, rest:
             case "holdfast", ["stub", *_]:
                 self._serve(fence, [sys.executable, "-m", "holdfast", *rest])
+            case "holdfast", [*arguments, "<", file]:
+                command = [sys.executable, "-m", "holdfast", *arguments]
+                self._run(fence, command, expected, (self.folder / file).read_text("utf-8"))
             case "holdfast", _:
-                self._run(fence, [sys.executable, "-m", "holdfast", *rest])
+                self._run(fence, [sys.executable, "-m", "holdfast", *rest], expected)
             case "python", [file]:
-                self._run(fence, [sys.executable, file])
+                self._run(fence, [sys.executable, file], expected)
+            case "cat" | "ls" | "cp", _:
+                self._run(fence, words, expected)
+            case "eval", [inner] if inner.startswith("$(holdfast "):
+                self._run(fence, ["bash", "-c", f"set -o pipefail; {sys.executable} -m {inner[2:-1]} | bash -n"])
             case "export", [assignment]:
                 name, _, value = assignment.partition("=")
-                if name != "OPENAI_BASE_URL":
+                if not name.endswith("_BASE_URL"):
                     self.environment[name] = value
             case _:
                 self._look(fence, program, rest)
@@ -110,13 +130,13 @@ class Page:
             case "make", [target, *_]:
                 self._known(fence, [target], "\n".join(_TARGET.findall((ROOT / "Makefile").read_text("utf-8"))))
             case "pip", ["install", what]:
-                self._known(fence, re.findall(r"\[(.*)\]", what), "\n".join(_extras()))
-            case "python3.11", ["-m", "venv", _]:
+                self._known(fence, re.findall(r"[\w-]+", what.partition("[")[2]), "\n".join(_extras()))
+            case ("python3.11", ["-m", "venv", _]) | ("source", ["try/bin/activate"]):
                 pass
             case _:
                 raise PageError(f"{fence.where}: nobody checks the command {shlex.join([program, *rest])!r}")
 
-    def _run(self, fence: Fence, command: list[str]) -> None:
+    def _run(self, fence: Fence, command: list[str], expected: int = 0, given: str = "") -> None:
         done = subprocess.run(
             command,
             cwd=self.folder,
@@ -125,14 +145,13 @@ class Page:
             text=True,
             check=False,
             timeout=_SECONDS,
-            stdin=subprocess.DEVNULL,
+            input=given,
         )
         self.ran.append(shlex.join(command))
         self.printed = done.stdout
-        if done.returncode:
-            raise PageError(
-                f"{fence.where}: {shlex.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
-            )
+        code = done.returncode if done.returncode >= 0 else 128 - done.returncode  # as a shell counts signals
+        if code != expected:
+            raise PageError(f"{fence.where}: {shlex.join(command)} ended with {code}:\n{done.stdout}{done.stderr}")
 
     def _serve(self, fence: Fence, command: list[str]) -> None:
         with subprocess.Popen(
@@ -169,6 +188,12 @@ class Page:
             raise PageError(
                 f"{fence.where}: something else was printed\n{checker.output_difference(example, got, _LIKE)}"
             )
+
+
+def _expected(line: str) -> int:
+    """Returns the exit code a command says it ends with."""
+    said = _EXPECTED.search(line)
+    return int(said[1]) if said else 0
 
 
 def _steady(text: str) -> str:
