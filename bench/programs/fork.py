@@ -42,7 +42,7 @@ async def fork() -> None:
             await runtime.fork(SESSION, at=head.seq * number // FORKS)  # type: ignore[union-attr]
             whole.append((time.perf_counter() - start) * 1e3)
     shutil.rmtree(copy)
-    cost = f"{statistics.median(whole):.0f} ms with the search for files"
+    cost = f"{statistics.median(whole):.0f} ms"
     print(json.dumps({"value": round(statistics.median(in_the_log), 2), "cost": cost}))
 
 
