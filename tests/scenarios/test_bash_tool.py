@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.running import until
 
 from holdfast.sandbox import processes
 from holdfast.sandbox.workspace import Workspace
@@ -52,13 +53,6 @@ def alive(marker: str) -> bool:
         except OSError:
             continue
     return False
-
-
-async def until(condition: Any) -> None:
-    """Waits for what another process does, which nothing here can be woken by."""
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - see above
-            await asyncio.sleep(0.01)
 
 
 DONE = "[exit code 0, under 1 s]"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import shutil
@@ -13,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.running import until
 
 from holdfast.sandbox.port import Posture
 from holdfast.sandbox.workspace import Workspace
@@ -42,24 +42,6 @@ async def fail(space: Workspace | None, name: str, **arguments: Any) -> ToolFail
         await use(space, name, **arguments)
     assert len(str(caught.value)) <= BUILTIN[name].spec.max_output
     return caught.value
-
-
-def alive(marker: str) -> bool:
-    """Whether any process has this in its command line."""
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if marker.encode() in path.read_bytes() and int(path.parent.name) != os.getpid():
-                return True
-        except OSError:
-            continue
-    return False
-
-
-async def until(condition: Any) -> None:
-    """Waits for what another process does, which nothing here can be woken by."""
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - see above
-            await asyncio.sleep(0.01)
 
 
 @pytest.mark.requirement("tools:effect-of-builtins")

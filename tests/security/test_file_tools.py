@@ -84,10 +84,10 @@ def outside(tmp_path: Path) -> Generator[Outside, None, None]:
 
 @pytest.fixture
 def space(tmp_path: Path) -> Workspace:
-    (tmp_path / "work" / "dir").mkdir(parents=True)
-    (tmp_path / "work" / "file").write_text("inside one\ntwo\n")
-    (tmp_path / "work" / "dir" / "file").write_text("inside one\n")
-    return Workspace(tmp_path / "work")
+    (tmp_path / "inner" / "dir").mkdir(parents=True)
+    (tmp_path / "inner" / "file").write_text("inside one\ntwo\n")
+    (tmp_path / "inner" / "dir" / "file").write_text("inside one\n")
+    return Workspace(tmp_path / "inner")
 
 
 async def answer(space: Workspace, name: str, arguments: dict[str, Any]) -> str:
@@ -131,7 +131,7 @@ HOSTILE = [
         "dir/../../outside/file",
         "./../outside",
         "dir/../..",
-        "../work/../outside",
+        "../inner/../outside",
     ),
     *(
         "/",
@@ -280,8 +280,8 @@ def test_no_sequence_of_calls_and_of_changes_leads_out(
 ) -> None:
     base = tmp_path_factory.mktemp("fuzz")
     outside = Outside(base / "outside")
-    (base / "work" / "dir").mkdir(parents=True)
-    space = Workspace(base / "work")
+    (base / "inner" / "dir").mkdir(parents=True)
+    space = Workspace(base / "inner")
     (space.root / "file").write_text("inside one\n")
     furnish(space, outside.root)
 

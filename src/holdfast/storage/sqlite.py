@@ -29,9 +29,11 @@ from queue import SimpleQueue
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from holdfast.errors import HoldfastError, StorageError
-from holdfast.storage.connecting import Connection, Synchronous, begin, open_reader, open_writer, rollback
+from holdfast.storage.connecting import Connection, Synchronous, begin, open_writer, rollback
 from holdfast.storage.migrating import Schema
 from holdfast.storage.sqlite_errors import storage_error
+from holdfast.storage.sqlite_jobs import Job, answer
+from holdfast.storage.sqlite_reading import Readers
 
 __all__ = ("SQLITE_VERSION", "Buffer", "Connection", "Database", "Synchronous")
 
@@ -47,7 +49,6 @@ _STAGED = 64
 """How many of them may run in the event loop, which does nothing else meanwhile."""
 _GATHER = 0.0002
 """Seconds a function waits for others when the last commit was shared; one that is alone waits for nobody."""
-_READERS = 2
 
 
 _forks = 0
@@ -79,27 +80,12 @@ class Buffer(Protocol):
         ...
 
 
-class _Job:
-    __slots__ = ("args", "call", "error", "future", "loop", "quick", "result")
-
-    def __init__(
-        self, call: Callable[..., Any], args: tuple[Any, ...], loop: asyncio.AbstractEventLoop, *, quick: bool = False
-    ) -> None:
-        self.call = call
-        self.args = args
-        self.loop = loop
-        self.quick = quick
-        self.future: asyncio.Future[Any] = loop.create_future()
-        self.result: Any = None
-        self.error: BaseException | None = None
-
-
 class _Turn:
     """What the writer's thread is to do next."""
 
     __slots__ = ("error", "jobs", "staged")
 
-    def __init__(self, jobs: list[_Job]) -> None:
+    def __init__(self, jobs: list[Job]) -> None:
         self.jobs = jobs
         self.staged = False
         """Whether the functions ran, so that only the commit is left."""
@@ -107,7 +93,7 @@ class _Turn:
         """Why they did not run to their end."""
 
 
-_Trays = dict[asyncio.AbstractEventLoop, list[_Job]]
+_Trays = dict[asyncio.AbstractEventLoop, list[Job]]
 
 
 class Database:
@@ -131,12 +117,10 @@ class Database:
         self._crowded = False
         """Whether the last group was one of several, so that waiting a moment makes the next one larger."""
         self._turns: SimpleQueue[_Turn] = SimpleQueue()
-        self._reads: SimpleQueue[_Job | None] = SimpleQueue()
-        self._readers: list[threading.Thread] = []
+        self._readers = Readers(path, patience)
         self._hung_up: asyncio.Future[None] | None = None
         # Held here and not by their threads: a forked child must not finalise what its parent uses.
         self._connections: list[Connection] = []
-        self._watcher: Connection | None = None
 
     @classmethod
     async def open(
@@ -157,7 +141,7 @@ class Database:
         """
         full = os.path.abspath(path)  # noqa: PTH100, ASYNC240 - no pathlib at start-up; it reads no disk
         database = cls(full, schemas, buffer, synchronous, patience)
-        opened = _Job(bool, (), asyncio.get_running_loop())
+        opened = Job(bool, (), asyncio.get_running_loop())
         threading.Thread(target=database._write_all, args=(opened,), name="holdfast-writer", daemon=True).start()
         try:
             await opened.future
@@ -177,18 +161,13 @@ class Database:
 
     def read(self, call: Callable[Concatenate[Connection, P], T], *args: P.args, **_: P.kwargs) -> asyncio.Future[T]:
         """Runs `call(connection, *args)` on a connection that sees everything committed before."""
-        if len(self._readers) < _READERS:
-            self._add_reader()
         self._check_process()
-        job = _Job(call, args, asyncio.get_running_loop())
-        with self._lock:
-            self._check_open()
-            self._reads.put(job)
-        return job.future
+        return self._readers.read(call, args)
 
     def version(self) -> asyncio.Future[int]:
         """Returns a number that differs from the last one whenever anybody committed in between."""
-        return self.read(self._data_version)
+        self._check_process()
+        return self._readers.version()
 
     async def close(self) -> None:
         """Finishes what was handed in, then lets go of the file; a second call does nothing."""
@@ -198,8 +177,7 @@ class Database:
                 return
             self._closed = True
             self._hung_up = asyncio.get_running_loop().create_future()
-            for _ in self._readers:
-                self._reads.put(None)
+            self._readers.stop()
             if not self._taken:
                 self._taken = True
                 self._turns.put(_Turn([]))  # its end is where the thread finds that this is the last
@@ -209,7 +187,7 @@ class Database:
         """Puts a function to the others that this event loop hands in at about the same time."""
         self._check_process()
         loop = asyncio.get_running_loop()
-        job = _Job(call, args, loop, quick=quick)
+        job = Job(call, args, loop, quick=quick)
         with self._lock:
             self._check_open()
             tray = self._trays.setdefault(loop, [])
@@ -275,15 +253,15 @@ class Database:
 
     # The writer's thread.
 
-    def _write_all(self, opened: _Job) -> None:
+    def _write_all(self, opened: Job) -> None:
         try:
             connection = open_writer(self.path, self._schemas, self._synchronous, self._patience)
         except StorageError as error:
             opened.error = error
-            _answer([opened])
+            answer([opened])
             return
         self._connections.append(connection)
-        _answer([opened])
+        answer([opened])
         del opened
         while self._take_turn(connection):
             pass
@@ -304,7 +282,7 @@ class Database:
             if closed:
                 self._trays.clear()
         if turn.jobs:
-            _answer(turn.jobs, self._pass_on_next)
+            answer(turn.jobs, self._pass_on_next)
         if closed:
             self._commit_last(connection, [job for tray in waiting.values() for job in tray])
             return False
@@ -315,13 +293,13 @@ class Database:
                     loop.call_soon_threadsafe(self._pass_on, loop)
         return True
 
-    def _commit_last(self, connection: Connection, jobs: list[_Job]) -> None:
+    def _commit_last(self, connection: Connection, jobs: list[Job]) -> None:
         for start in range(0, len(jobs), _GROUP):
             group = jobs[start : start + _GROUP]
             self._commit(connection, group)
-            _answer(group)
+            answer(group)
 
-    def _commit(self, connection: Connection, jobs: list[_Job]) -> None:
+    def _commit(self, connection: Connection, jobs: list[Job]) -> None:
         try:
             begin(connection, self._patience)
         except sqlite3.Error as error:
@@ -336,7 +314,7 @@ class Database:
         else:
             self._finish(connection, jobs)
 
-    def _run(self, connection: Connection, jobs: list[_Job]) -> None:
+    def _run(self, connection: Connection, jobs: list[Job]) -> None:
         if self._buffer is not None:
             self._buffer.begin(connection)
         for job in jobs:
@@ -344,13 +322,13 @@ class Database:
         if self._buffer is not None:
             self._buffer.flush(connection)
 
-    def _finish(self, connection: Connection, jobs: list[_Job]) -> None:
+    def _finish(self, connection: Connection, jobs: list[Job]) -> None:
         try:
             connection.execute("commit")
         except sqlite3.Error as error:
             self._recover(connection, jobs, error)
 
-    def _perform(self, connection: Connection, job: _Job) -> None:
+    def _perform(self, connection: Connection, job: Job) -> None:
         changes = connection.total_changes
         try:
             job.result = job.call(connection, *job.args)
@@ -359,7 +337,7 @@ class Database:
                 raise
             job.error = error
 
-    def _recover(self, connection: Connection, jobs: list[_Job], error: BaseException) -> None:
+    def _recover(self, connection: Connection, jobs: list[Job], error: BaseException) -> None:
         if self._buffer is not None:
             self._buffer.forget()
         try:
@@ -377,73 +355,14 @@ class Database:
             jobs[0].error = RuntimeError(repr(error)) if isinstance(error, StopIteration) else error
 
     def _hang_up(self) -> None:
-        for reader in self._readers:
-            reader.join()
         # The connection that closes last folds the log back into the file, and readers may not do that.
+        self._readers.hang_up()
         for connection in reversed(self._connections):
             connection.close()
         self._connections.clear()
         if self._hung_up is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 self._hung_up.get_loop().call_soon_threadsafe(_done, self._hung_up)
-
-    # The readers' threads.
-
-    def _add_reader(self) -> None:
-        self._check_process()
-        with self._lock:
-            if self._closed or len(self._readers) >= _READERS:
-                return
-            reader = threading.Thread(target=self._read_all, name="holdfast-reader", daemon=True)
-            self._readers.append(reader)
-            reader.start()
-
-    def _read_all(self) -> None:
-        connection: Connection | None = None
-        while (job := self._reads.get()) is not None:
-            try:
-                if connection is None:
-                    connection = self._add_connection()
-                job.result = job.call(connection, *job.args)
-            except sqlite3.Error as error:
-                job.error = storage_error(error, self.path)
-            except Exception as error:  # noqa: BLE001 - the answer of the one who caused it
-                job.error = error
-            _answer([job])
-            del job
-
-    def _add_connection(self) -> Connection:
-        connection = open_reader(self.path, self._patience)
-        self._connections.append(connection)
-        return connection
-
-    def _data_version(self, _: Connection) -> int:
-        # The number compares only with earlier ones of the same connection.
-        if self._watcher is None:
-            self._watcher = self._add_connection()
-        return self._watcher.execute("pragma data_version").fetchone()[0]
-
-
-def _answer(jobs: list[_Job], then: Callable[[asyncio.AbstractEventLoop], None] | None = None) -> None:
-    """Resolves futures with one call into each event loop, and does there what comes next."""
-    loop = jobs[0].loop
-    mine = jobs if len(jobs) == 1 else [job for job in jobs if job.loop is loop]
-    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-        loop.call_soon_threadsafe(_settle, mine, then)
-    if len(mine) < len(jobs):
-        _answer([job for job in jobs if job.loop is not loop], then)
-
-
-def _settle(jobs: list[_Job], then: Callable[[asyncio.AbstractEventLoop], None] | None) -> None:
-    for job in jobs:
-        if job.future.done():
-            continue
-        if job.error is None:
-            job.future.set_result(job.result)
-        else:
-            job.future.set_exception(job.error)
-    if then is not None:
-        then(jobs[0].loop)
 
 
 def _done(future: asyncio.Future[None]) -> None:

@@ -24,8 +24,8 @@ import msgspec
 from holdfast.errors import UndescribableTool, UsageError
 from holdfast.sandbox.port import Posture
 from holdfast.tools.binding import Tool, ToolContext
-from holdfast.tools.describing import Described, describe
-from holdfast.tools.docstrings import split_docstring
+from holdfast.tools.schema.describing import Described, describe
+from holdfast.tools.schema.docstrings import split_docstring
 from holdfast.tools.threads import in_thread
 from holdfast.types import Effect, Outside, ToolSpec
 

@@ -17,11 +17,11 @@ import threading
 from collections.abc import Awaitable, Callable, Container, Iterable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
-from typing import Any, cast, final
+from typing import Any, final
 
 import msgspec
 
-from holdfast.errors import Fenced, HoldfastError, PathEscape, SandboxError
+from holdfast.errors import HoldfastError, PathEscape, SandboxError
 from holdfast.flow.clock import Clock, SystemClock
 from holdfast.journal.owning import Pen
 from holdfast.sandbox.environment import OWNER
@@ -29,10 +29,10 @@ from holdfast.sandbox.port import Posture
 from holdfast.sandbox.sandbox import Sandbox
 from holdfast.sandbox.snapshots.differences import unified
 from holdfast.storage.blobs import BlobStore
-from holdfast.tools.binding import Suspended, Tool, ToolContext, ToolFailure
+from holdfast.tools import authored
+from holdfast.tools.binding import Tool, ToolContext
 from holdfast.tools.permitting import Rules, bound_to, granted, in_short, judge
-from holdfast.tools.repairing import repair_json
-from holdfast.tools.results import Refused, bounded, broken, failure, refusal, shaped, shown, unasked
+from holdfast.tools.results import Refused, bounded, refusal, unasked
 from holdfast.types import (
     Digest,
     Effect,
@@ -52,10 +52,6 @@ Nest = Callable[[str, str], Awaitable[ToolResult]]
 """Makes a call of another tool, by its name and its arguments' JSON, on behalf of a running one."""
 
 _NOWHERE = Posture("none")
-_CHECK_SECONDS = 60.0
-"""Seconds within which a tool without a timeout has to say whether a call has happened."""
-_SCHEMA = 1_500
-"""Characters of a schema that is said again to a model whose arguments did not fit it."""
 _TURN_SECONDS = 300.0
 """Seconds that a call waits while another session changes files of the same folder."""
 _DIFF = 8_000
@@ -166,15 +162,12 @@ class Gateway:
         if tool is None:
             known = ", ".join(sorted(self._tools)) or "none"
             return refusal(f"There is no tool {call.name!r}. Tools: {known}.", "unsupported_tool", "tool_unsupported")
-        try:
-            arguments = _parse(tool, call.arguments, cut=cut)
-        except (msgspec.MsgspecError, RecursionError) as error:  # the second: brackets nested by the thousand
-            hint = f"Arguments of {call.name!r} do not fit: {error}. Call it again with arguments that match its schema"
-            return refusal(hint + _schema_of(tool), "invalid_input", "tool_invalid_input")
-        try:
-            effect = _an_effect(tool.effect(arguments, self.posture)) if tool.effect else tool.spec.effect
-        except Exception as error:  # noqa: BLE001 - boundary: a tool call; this is its author's function, too
-            return _raised(call.name, "effect", error)
+        arguments = authored.parse(tool, call.arguments, cut=cut)
+        if isinstance(arguments, Refused):
+            return arguments
+        effect = authored.effect_of(tool, arguments, self.posture)
+        if isinstance(effect, Refused):
+            return effect
         if self._rules.effects and (known_better := self._rules.effects.get(call.name)) is not None:
             effect = Effect(effect.workspace, known_better)  # it sends nothing, either
         return Admitted(call, tool, arguments, effect, f"{self._stream}/{name}")
@@ -211,18 +204,17 @@ class Gateway:
         A workspace that is too large to be kept whole is no reason not to work in it: then the call says that
         nothing was saved.
         """
-        sandbox, touches = self._sandbox, admitted.tool.touches
+        sandbox = self._sandbox
         if not admitted.effect.workspace or sandbox is None:
             return admitted
-        if touches is None:
+        paths = authored.paths_of(admitted.tool, admitted.arguments)
+        if isinstance(paths, Refused):
+            return paths
+        if paths is None:
             try:
                 return msgspec.structs.replace(admitted, snapshot=await sandbox.snapshots.capture(sandbox.workspace))
             except (HoldfastError, OSError) as error:
                 return msgspec.structs.replace(admitted, unsaved=str(error))
-        try:
-            paths = _some_paths(touches(admitted.arguments))
-        except Exception as error:  # noqa: BLE001 - boundary: a tool call, as above
-            return _raised(admitted.call.name, "touches", error)
         try:
             snapshot = await sandbox.snapshots.capture(sandbox.workspace, paths)
         except PathEscape as error:
@@ -287,14 +279,12 @@ class Gateway:
         """
         if self._pen is not None:
             await self._pen.hold()
-        began = self._clock.now()
         context = self._context(admitted, nest)
-        outcome = await _run(admitted, context)
-        if (
-            admitted.effect.outside != "checkable"
-            or not isinstance(outcome, ToolResult)
-            or not _may_have_acted(outcome)
-        ):
+        if admitted.effect.outside != "checkable":
+            return await authored.run(admitted.tool, admitted.arguments, context)
+        began = self._clock.now()
+        outcome = await authored.run(admitted.tool, admitted.arguments, context)
+        if isinstance(outcome, Wait) or not authored.may_have_acted(outcome):
             return outcome
         try:
             return await self.ask(admitted, began) or outcome
@@ -324,35 +314,13 @@ class Gateway:
         Raises:
             LookupError: nobody can tell; says why.
         """
-        check = admitted.tool.check
-        if check is None:
-            raise LookupError("the tool has nobody to ask")
-        context = self._context(admitted)
-        found = await self._checked(check, admitted, context)
-        left = began / 1e6 + admitted.tool.spec.settles - self._clock.now() / 1e6
+        tool, context = admitted.tool, self._context(admitted)
+        found = await authored.ask(tool, admitted.arguments, context)
+        left = began / 1e6 + tool.spec.settles - self._clock.now() / 1e6
         if found is None and left > 0:  # it may be on its way still
             await self._clock.sleep(left)
-            found = await self._checked(check, admitted, context)
+            found = await authored.ask(tool, admitted.arguments, context)
         return found
-
-    async def _checked(
-        self, check: Callable[[Any, ToolContext], Awaitable[Any]], admitted: Admitted, context: ToolContext
-    ) -> ToolResult | None:
-        try:
-            async with asyncio.timeout(admitted.tool.spec.timeout or _CHECK_SECONDS):
-                found = await check(admitted.arguments, context)
-            result = None if found is None else shaped(found)
-        except Fenced:
-            raise
-        except asyncio.CancelledError as error:
-            if (task := asyncio.current_task()) is not None and task.cancelling():
-                raise
-            raise LookupError(f"{type(error).__name__}: {error}") from error
-        except (Exception, SystemExit) as error:
-            raise LookupError(f"{type(error).__name__}: {error}") from error
-        if isinstance(result, Wait):
-            raise LookupError("it wants to wait")
-        return result
 
     # ---- finish -------------------------------------------------------------------------------------------
 
@@ -373,112 +341,10 @@ class Gateway:
         return raw if content is raw.content else msgspec.structs.replace(raw, content=content, stored=stored)
 
 
-async def _run(admitted: Admitted, context: ToolContext) -> ToolResult | Wait:
-    tool = admitted.tool
-    try:
-        if tool.spec.timeout is None:
-            return shaped(await tool.run(admitted.arguments, context))
-        return await _timed(tool, tool.spec.timeout, admitted.arguments, context)
-    except Suspended as suspended:
-        return suspended.wait
-    except Fenced:
-        raise
-    except asyncio.CancelledError as error:
-        if (task := asyncio.current_task()) is not None and task.cancelling():
-            raise
-        return broken(admitted.call.name, error)  # nobody cancelled the call: something it awaited was cancelled
-    except (Exception, SystemExit, BaseExceptionGroup) as error:  # noqa: BLE001 - boundary: a tool call; whatever its author did wrong, the model reads
-        return _failed(admitted.call.name, error)
-
-
-def _failed(name: str, error: BaseException) -> ToolResult | Wait:
-    match error:
-        case PathEscape():
-            return ToolResult(str(error), failure("permission_denied"))
-        case ToolFailure():
-            return ToolResult(str(error), failure(str(error.code)), shown(error.metadata))
-        case BaseExceptionGroup():
-            if (wait := _suspended(error)) is not None:
-                return wait
-            if not isinstance(error, Exception):
-                raise error
-        case _:
-            pass
-    return broken(name, error)
-
-
-def _may_have_acted(outcome: ToolResult) -> bool:
-    """Whether a call that failed may have taken effect all the same; what it refused itself has not."""
-    return outcome.error is not None and outcome.error.code in ("execution_failed", "timeout")
-
-
-def _suspended(errors: BaseExceptionGroup[BaseException]) -> Wait | None:
-    """Returns what a group of tasks of a tool was left for, if it was left because one of its calls waits."""
-    while (inner := errors.subgroup(Suspended)) is not None:
-        for error in inner.exceptions:
-            if isinstance(error, Suspended):
-                return error.wait
-        errors = inner.exceptions[0]  # pyright: ignore[reportAssignmentType] - a group holds groups or leaves
-    return None
-
-
 def _ensure_held(pen: Pen, loop: asyncio.AbstractEventLoop) -> None:
-    """The same for what is done in a thread; the event loop itself cannot wait for what it has to do."""
+    """Raises when this process has lost the session; the event loop itself cannot wait for what it has to do."""
     if pen.held:
         return
     if threading.get_ident() == getattr(loop, "_thread_id", None):
         raise SandboxError("the lease of the session ran out, so nothing is changed: call it again")
     asyncio.run_coroutine_threadsafe(pen.hold(), loop).result()
-
-
-def _an_effect(given: object) -> Effect:
-    if not isinstance(given, Effect):
-        raise TypeError(f"it returned {given!r}, which is no Effect")
-    return given
-
-
-def _some_paths(given: object) -> tuple[str, ...]:
-    if isinstance(given, str) or not isinstance(given, Iterable):
-        raise TypeError(f"it returned {given!r}, which is no tuple of paths")
-    paths: list[str] = []
-    for path in cast("Iterable[object]", given):
-        if not isinstance(path, str):
-            raise TypeError(f"it returned {path!r} as a path, which is no text")
-        path.encode()
-        paths.append(path)
-    return tuple(paths)
-
-
-async def _timed(tool: Tool, seconds: float, arguments: Any, context: ToolContext) -> ToolResult | Wait:
-    scope = asyncio.timeout(seconds)
-    try:
-        async with scope:
-            return shaped(await tool.run(arguments, context))
-    except TimeoutError:
-        if not scope.expired():
-            raise
-        text = f"{tool.spec.name!r} did not finish within {seconds:g} s and was stopped."
-        return ToolResult(text, failure("timeout"))
-
-
-def _schema_of(tool: Tool) -> str:
-    """Returns the schema of a tool's arguments behind a colon, or nothing of a long one, which the model has anyway."""
-    schema = msgspec.json.encode(tool.spec.parameters).decode()
-    return f": {schema}" if len(schema) <= _SCHEMA else "."
-
-
-def _parse(tool: Tool, text: str, *, cut: bool) -> Any:
-    try:
-        return tool.parse(text.encode("utf-8", "replace") if text else b"{}")
-    except msgspec.ValidationError:
-        raise
-    except msgspec.DecodeError:
-        repaired = repair_json(text, cut=cut)
-        if repaired is None:
-            raise
-        return tool.parse(repaired.encode("utf-8", "replace"))
-
-
-def _raised(name: str, function: str, error: Exception) -> Refused:
-    text = f"The {function!r} function of {name!r} failed, so it was not run: {type(error).__name__}: {error}"
-    return refusal(text, "execution_failed", "tool_backend_failure")

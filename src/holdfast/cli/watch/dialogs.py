@@ -6,7 +6,7 @@ Titles and lines are text, never markup: they hold names and words of others.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, final
+from typing import ClassVar, TypeVar, final
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -21,9 +21,31 @@ from holdfast.cli.watch.lines import Block, Pane
 
 __all__ = ("Choice", "Confirm", "Fill", "Sheet")
 
+T = TypeVar("T")
+
+
+class _Question(ModalScreen[T]):
+    """A box with a few lines, and below them what is asked."""
+
+    def __init__(self, title: str, lines: Sequence[Text]) -> None:
+        super().__init__()
+        self._title = title
+        self._lines = lines
+
+    def compose(self) -> ComposeResult:
+        """Makes the box."""
+        with Vertical(classes="dialog") as box:
+            box.border_title = Content(self._title)  # pyright: ignore[reportAttributeAccessIssue] - it takes content
+            yield Static(Text("\n").join(self._lines), classes="dialog-words")
+            yield from self.asked()
+
+    def asked(self) -> ComposeResult:
+        """Makes what stands below the lines."""
+        raise NotImplementedError
+
 
 @final
-class Confirm(ModalScreen[bool]):
+class Confirm(_Question[bool]):
     """Asks yes or no."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -33,17 +55,12 @@ class Confirm(ModalScreen[bool]):
 
     def __init__(self, title: str, lines: Sequence[Text], yes: str) -> None:
         """`yes` says what `y` does."""
-        super().__init__()
-        self._title = title
-        self._lines = lines
+        super().__init__(title, lines)
         self._yes = yes
 
-    def compose(self) -> ComposeResult:
-        """Makes the box."""
-        with Vertical(classes="dialog") as box:
-            box.border_title = Content(self._title)  # pyright: ignore[reportAttributeAccessIssue] - it takes content
-            yield Static(Text("\n").join(self._lines), classes="dialog-words")
-            yield Static(Text.assemble(("y", "bold green"), f" {self._yes}   ", ("n", "bold"), " no"), classes="keys")
+    def asked(self) -> ComposeResult:
+        """Says what the keys do."""
+        yield Static(Text.assemble(("y", "bold green"), f" {self._yes}   ", ("n", "bold"), " no"), classes="keys")
 
     def action_done(self, answer: bool) -> None:
         """Gives the answer."""
@@ -51,25 +68,20 @@ class Confirm(ModalScreen[bool]):
 
 
 @final
-class Fill(ModalScreen[str | None]):
+class Fill(_Question[str | None]):
     """Asks for a line; None when it was left."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", show=False)]
 
     def __init__(self, title: str, lines: Sequence[Text], hint: str) -> None:
         """`hint` stands in the empty line."""
-        super().__init__()
-        self._title = title
-        self._lines = lines
+        super().__init__(title, lines)
         self._hint = hint
 
-    def compose(self) -> ComposeResult:
-        """Makes the box."""
-        with Vertical(classes="dialog") as box:
-            box.border_title = Content(self._title)  # pyright: ignore[reportAttributeAccessIssue] - it takes content
-            yield Static(Text("\n").join(self._lines), classes="dialog-words")
-            yield Input(placeholder=self._hint, id="line")
-            yield Static(Text.assemble(("Enter", "bold"), " go on   ", ("Esc", "bold"), " leave"), classes="keys")
+    def asked(self) -> ComposeResult:
+        """Makes the line, and says what the keys do."""
+        yield Input(placeholder=self._hint, id="line")
+        yield Static(Text.assemble(("Enter", "bold"), " go on   ", ("Esc", "bold"), " leave"), classes="keys")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Gives the line."""

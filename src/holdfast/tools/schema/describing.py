@@ -16,7 +16,7 @@ import msgspec
 
 from holdfast.errors import UndescribableTool
 from holdfast.tools.binding import ToolContext
-from holdfast.tools.pydantic_models import decode_model, describe_model, hoist_definitions
+from holdfast.tools.schema.pydantic_models import decode_model, describe_model, hoist_definitions
 
 __all__ = ("Described", "describe")
 

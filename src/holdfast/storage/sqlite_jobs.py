@@ -1,0 +1,49 @@
+"""What is handed to a thread of the database, and how its answer comes back to whoever waits."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ("Job", "answer")
+
+
+class Job:
+    """A function and its caller."""
+
+    __slots__ = ("args", "call", "error", "future", "loop", "quick", "result")
+
+    def __init__(
+        self, call: Callable[..., Any], args: tuple[Any, ...], loop: asyncio.AbstractEventLoop, *, quick: bool = False
+    ) -> None:
+        self.call = call
+        self.args = args
+        self.loop = loop
+        self.quick = quick
+        self.future: asyncio.Future[Any] = loop.create_future()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+
+def answer(jobs: list[Job], then: Callable[[asyncio.AbstractEventLoop], None] | None = None) -> None:
+    """Resolves futures with one call into each event loop, and does there what comes next."""
+    loop = jobs[0].loop
+    mine = jobs if len(jobs) == 1 else [job for job in jobs if job.loop is loop]
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        loop.call_soon_threadsafe(_settle, mine, then)
+    if len(mine) < len(jobs):
+        answer([job for job in jobs if job.loop is not loop], then)
+
+
+def _settle(jobs: list[Job], then: Callable[[asyncio.AbstractEventLoop], None] | None) -> None:
+    for job in jobs:
+        if job.future.done():
+            continue
+        if job.error is None:
+            job.future.set_result(job.result)
+        else:
+            job.future.set_exception(job.error)
+    if then is not None:
+        then(jobs[0].loop)
