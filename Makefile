@@ -29,8 +29,13 @@ check: $(READY) ## format, lint, types, import contracts, unit and architecture 
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/lint-imports > .lint-imports.log 2>&1 || { cat .lint-imports.log; exit 1; }
+	@$(MAKE) --no-print-directory -j 2 types quick-tests
+
+types: $(READY)
 	@$(BIN)/pyright
-	@$(BIN)/python -m pytest -q -n 2 tests/unit tests/architecture
+
+quick-tests: $(READY)
+	@$(BIN)/python -m pytest -q --hypothesis-profile quick tests/unit tests/architecture
 
 test: $(READY) ## every test, as CI runs them
 	@scripts/system-packages.sh
@@ -53,4 +58,4 @@ lock: ## resolve the dependencies anew into requirements.lock
 clean: ## remove what the targets made
 	@rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache .lint-imports.log campaign-results
 
-.PHONY: help setup demo check test campaign bench docs lock clean
+.PHONY: help setup demo check types quick-tests test campaign bench docs lock clean

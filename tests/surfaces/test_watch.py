@@ -140,15 +140,18 @@ async def test_always_allows_the_tool_from_now_on(tmp_path: Path) -> None:
 
 @pytest.mark.requirement("cli:watch-approves")
 async def test_a_key_that_was_meant_for_something_else_does_not_answer_a_question_that_just_came(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("holdfast.cli.watch.app._GRACE", 3600)
     async with scene(ASKS, url=url(tmp_path), seconds=30) as s, s.other() as other:
         await job(s, tmp_path / "w", mode="ask")
         async with watching(other) as person:
             await person.until(lambda: person.app.question is not None, "nothing is asked")
-            await person.presses("y")
-            await person.is_asked("allow bash?", "echo one")
+            await person.presses("y", "a", "enter")
+            await person.sees("allow bash?", "echo one")
             assert len(person.watched.questions) == 1
+            monkeypatch.setattr("holdfast.cli.watch.app._GRACE", 0.4)
+            await person.is_asked("allow bash?", "echo one")
         assert "wait.resolved" not in await s.kinds()
 
 

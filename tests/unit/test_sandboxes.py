@@ -12,7 +12,7 @@ import pytest
 
 from holdfast.errors import SandboxError, UsageError, WorkspaceBusy
 from holdfast.runtime.sandboxes import Sandboxes, fill
-from holdfast.sandbox.snapshots.scanning import open_folder
+from holdfast.sandbox.snapshots.walking.scanning import open_folder
 from holdfast.storage.stores.memory import MemoryBlobStore
 from holdfast.types import SessionId, TenantId
 

@@ -22,9 +22,9 @@ from holdfast.sandbox.port import Backend, Posture
 from holdfast.sandbox.sandbox import Sandbox
 from holdfast.sandbox.snapshots.applying import remove
 from holdfast.sandbox.snapshots.port import SnapshotStore
-from holdfast.sandbox.snapshots.scanning import open_folder
 from holdfast.sandbox.snapshots.stores.tree import TreeSnapshots
 from holdfast.sandbox.snapshots.storing import in_thread
+from holdfast.sandbox.snapshots.walking.scanning import open_folder
 from holdfast.sandbox.workspace import Workspace
 from holdfast.storage.blobs import BlobStore
 from holdfast.types import SessionId, SnapshotRef, TenantId

@@ -18,8 +18,8 @@ from types import TracebackType
 from typing import TypeVar
 
 from holdfast.sandbox.snapshots.entries import Entry
-from holdfast.sandbox.snapshots.scanning import open_folder
-from holdfast.sandbox.snapshots.surveying import GIVEN, Step
+from holdfast.sandbox.snapshots.walking.scanning import open_folder
+from holdfast.sandbox.snapshots.walking.surveying import GIVEN, Step
 
 __all__ = ("Draft", "Site", "put_link", "remove", "temporary_name")
 

@@ -22,9 +22,9 @@ from holdfast.errors import PathEscape, SandboxError
 from holdfast.sandbox.snapshots.applying import Site, put_link
 from holdfast.sandbox.snapshots.entries import CHUNK, Entry, encode_chunks, state_of
 from holdfast.sandbox.snapshots.port import SnapshotStore
-from holdfast.sandbox.snapshots.reading import drained, keep_nothing, read_entry
-from holdfast.sandbox.snapshots.scanning import open_folder
-from holdfast.sandbox.snapshots.surveying import Step
+from holdfast.sandbox.snapshots.walking.reading import drained, keep_nothing, read_entry
+from holdfast.sandbox.snapshots.walking.scanning import open_folder
+from holdfast.sandbox.snapshots.walking.surveying import Step
 from holdfast.sandbox.workspace import Workspace
 from holdfast.types import Change, Digest, FileState, SnapshotRef, digest_of, shown
 

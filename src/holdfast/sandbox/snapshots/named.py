@@ -19,8 +19,8 @@ import msgspec
 from holdfast.errors import PathEscape, SandboxError
 from holdfast.sandbox.snapshots.applying import Draft
 from holdfast.sandbox.snapshots.entries import Entry, decode_chunks
-from holdfast.sandbox.snapshots.reading import Keep, drained, keep_nothing, read_entry
 from holdfast.sandbox.snapshots.storing import Blobs, in_thread
+from holdfast.sandbox.snapshots.walking.reading import Keep, drained, keep_nothing, read_entry
 from holdfast.sandbox.walking import Place
 from holdfast.sandbox.workspace import Workspace, sweep
 from holdfast.types import Digest

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from holdfast.errors import SandboxError
 from holdfast.sandbox.snapshots.applying import Site
 from holdfast.sandbox.snapshots.entries import Entry, Manifest
-from holdfast.sandbox.snapshots.scanning import Folder, is_leftover
 from holdfast.sandbox.snapshots.storing import Blobs, in_thread
-from holdfast.sandbox.snapshots.surveying import Step, Wanted, survey
+from holdfast.sandbox.snapshots.walking.scanning import Folder, is_leftover
+from holdfast.sandbox.snapshots.walking.surveying import Step, Wanted, survey
 from holdfast.sandbox.workspace import Workspace
 from holdfast.types import Digest, shown
 

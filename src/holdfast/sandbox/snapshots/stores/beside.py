@@ -14,8 +14,8 @@ from holdfast.errors import SandboxError
 from holdfast.sandbox.snapshots.comparing import change_between
 from holdfast.sandbox.snapshots.entries import Entry
 from holdfast.sandbox.snapshots.port import Bounds
-from holdfast.sandbox.snapshots.reading import drained, keep_nothing, read_entry
-from holdfast.sandbox.snapshots.scanning import is_leftover, open_folder
+from holdfast.sandbox.snapshots.walking.reading import drained, keep_nothing, read_entry
+from holdfast.sandbox.snapshots.walking.scanning import is_leftover, open_folder
 from holdfast.types import Change, Changes, shown
 
 __all__ = ("compare_folders",)

@@ -27,12 +27,12 @@ import msgspec
 from holdfast.errors import SandboxError
 from holdfast.sandbox.snapshots.applying import temporary_name
 from holdfast.sandbox.snapshots.port import BOUNDS, Bounds, SnapshotStore
-from holdfast.sandbox.snapshots.reading import read_beginning
-from holdfast.sandbox.snapshots.scanning import is_leftover
 from holdfast.sandbox.snapshots.stores import subvolumes
 from holdfast.sandbox.snapshots.stores.beside import compare_folders
 from holdfast.sandbox.snapshots.stores.tree import TreeSnapshots
 from holdfast.sandbox.snapshots.storing import Blobs, in_thread
+from holdfast.sandbox.snapshots.walking.reading import read_beginning
+from holdfast.sandbox.snapshots.walking.scanning import is_leftover
 from holdfast.sandbox.workspace import Workspace
 from holdfast.storage.blobs import BlobStore
 from holdfast.types import Changes, Digest, SnapshotRef, TenantId

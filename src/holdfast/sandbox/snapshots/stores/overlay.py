@@ -25,11 +25,11 @@ import msgspec
 
 from holdfast.errors import SandboxError
 from holdfast.sandbox.snapshots.port import BOUNDS, Bounds, SnapshotStore
-from holdfast.sandbox.snapshots.reading import read_beginning
 from holdfast.sandbox.snapshots.stores.beside import compare_folders
 from holdfast.sandbox.snapshots.stores.stack import Layers, Stack, why_not
 from holdfast.sandbox.snapshots.stores.tree import TreeSnapshots
 from holdfast.sandbox.snapshots.storing import Blobs, in_thread
+from holdfast.sandbox.snapshots.walking.reading import read_beginning
 from holdfast.sandbox.workspace import Workspace
 from holdfast.storage.blobs import BlobStore
 from holdfast.types import Changes, Digest, SnapshotRef, TenantId

@@ -1,9 +1,9 @@
 """The portable store: everything in blobs, so it needs no rights and no special disk, and travels with the log.
 
 An unchanged folder costs nothing to keep and an unchanged file is not read: the tree of the last capture of each
-workspace stays in memory, and a walk compares with it (see `scanning.py`). What is in memory was stored, and is touched
-now and then so that no collection takes it before a reference is written down; should it be gone all the same, it is
-stored again. After a restart the first capture reads every file once more.
+workspace stays in memory, and a walk compares with it (see `walking/scanning.py`). What is in memory was stored, and is
+touched now and then so that no collection takes it before a reference is written down; should it be gone all the same,
+it is stored again. After a restart the first capture reads every file once more.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from holdfast.sandbox.snapshots.entries import (
     encode_manifest,
 )
 from holdfast.sandbox.snapshots.port import BOUNDS, Bounds, SnapshotStore
-from holdfast.sandbox.snapshots.reading import drained, read_beginning
 from holdfast.sandbox.snapshots.restoring import restore_tree
-from holdfast.sandbox.snapshots.scanning import Folder, Scan
 from holdfast.sandbox.snapshots.storing import Batch, Blobs
+from holdfast.sandbox.snapshots.walking.reading import drained, read_beginning
+from holdfast.sandbox.snapshots.walking.scanning import Folder, Scan
 from holdfast.sandbox.workspace import Workspace
 from holdfast.storage.blobs import REFRESH, BlobStore
 from holdfast.types import Change, Changes, Digest, SnapshotRef, TenantId, shown

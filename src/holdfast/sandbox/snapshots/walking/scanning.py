@@ -31,11 +31,12 @@ from contextlib import suppress
 from holdfast.errors import SandboxError
 from holdfast.sandbox.snapshots.entries import Entry, encode_folder
 from holdfast.sandbox.snapshots.port import Bounds
-from holdfast.sandbox.snapshots.reading import Keep, Row, holds, keep_nothing, read_entry, settled
 from holdfast.sandbox.snapshots.storing import Batch
+from holdfast.sandbox.snapshots.walking.looking import Looker, Picture
+from holdfast.sandbox.snapshots.walking.reading import Keep, Row, holds, keep_nothing, read_entry, settled
 from holdfast.types import Digest, digest_of, shown
 
-__all__ = ("Folder", "Scan", "differing", "is_leftover", "open_folder", "signature_of")
+__all__ = ("Folder", "Scan", "is_leftover", "open_folder", "signature_of")
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _LEFTOVER = re.compile(r"\.holdfast-[0-9a-f]{12}-[0-9a-f]{12}").fullmatch
@@ -61,7 +62,19 @@ def open_folder(name: str, parent: int | None = None) -> int:
 class Folder:
     """What a folder held when it was walked."""
 
-    __slots__ = ("digest", "entries", "files", "folders", "leftovers", "mode", "own", "rows", "signature", "size")
+    __slots__ = (
+        "digest",
+        "entries",
+        "files",
+        "folders",
+        "leftovers",
+        "mode",
+        "own",
+        "picture",
+        "rows",
+        "signature",
+        "size",
+    )
 
     def __init__(
         self, signature: tuple[int, int, int, int] | None, mode: int, rows: list[Row], entries: dict[str, Entry]
@@ -71,6 +84,8 @@ class Folder:
         self.mode = mode
         self.rows = rows
         """Of what is no folder."""
+        self.picture: Picture | None = None
+        """How the rows looked, once they have been looked at again."""
         self.entries = entries
         """What is no folder."""
         self.folders: dict[str, Folder] = {}
@@ -108,6 +123,7 @@ class Scan:
         self._apart = apart
         self._batch = Batch()
         self._keep: Keep = self._batch.keep if keep else keep_nothing
+        self._looker = Looker()
         self._weighing = False
         self._files = 0
         self._size = 0
@@ -143,7 +159,7 @@ class Scan:
         signature = signature_of(status)
         old = seen or _EMPTY
         if seen is not None and seen.signature == signature:
-            rows, dirty = differing(folder, seen.rows)
+            rows, dirty = self._differing(folder, seen)
             names: Iterable[str] = seen.folders
             leftovers = seen.leftovers
         else:
@@ -179,6 +195,13 @@ class Scan:
             yield from self._read(folder, name, old, found, path)
         yield from self._close(found, old.digest)
         return found
+
+    def _differing(self, folder: int, seen: Folder) -> tuple[list[Row], list[str]]:
+        dirty, seen.picture = self._looker.differing(folder, seen.rows, seen.picture)
+        if not dirty:
+            return seen.rows, dirty
+        gone = set(dirty)
+        return [row for row in seen.rows if row[0] not in gone], dirty
 
     def _enter(
         self, parent: int, name: str, seen: Folder | None, weighed: Folder | None, path: str, depth: int
@@ -245,30 +268,6 @@ _EMPTY = Folder(None, 0, [], {})
 
 def _same(folders: dict[str, Folder], seen: dict[str, Folder]) -> bool:
     return len(folders) == len(seen) and all(folder is seen[name] for name, folder in folders.items())
-
-
-def differing(folder: int, rows: list[Row]) -> tuple[list[Row], list[str]]:
-    """Returns the rows that still hold, and the names of the others; this loop is what an unchanged tree costs."""
-    dirty: list[str] = []
-    look = os.stat
-    for name, changed, modified, inode, size, mode in rows:
-        try:
-            now = look(name, dir_fd=folder, follow_symlinks=False)
-        except OSError:
-            dirty.append(name)
-            continue
-        if (
-            now.st_ctime_ns != changed
-            or now.st_mtime_ns != modified
-            or now.st_ino != inode
-            or now.st_size != size
-            or now.st_mode != mode
-        ):
-            dirty.append(name)
-    if dirty:
-        gone = set(dirty)
-        rows = [row for row in rows if row[0] not in gone]
-    return rows, dirty
 
 
 def _listing(

@@ -20,8 +20,9 @@ import msgspec
 
 from holdfast.errors import SandboxError
 from holdfast.sandbox.snapshots.entries import Entry, kind_of
-from holdfast.sandbox.snapshots.reading import Row, drained, holds, keep_nothing, read_entry
-from holdfast.sandbox.snapshots.scanning import Folder, differing, open_folder, signature_of
+from holdfast.sandbox.snapshots.walking.looking import Looker
+from holdfast.sandbox.snapshots.walking.reading import Row, drained, holds, keep_nothing, read_entry
+from holdfast.sandbox.snapshots.walking.scanning import Folder, open_folder, signature_of
 from holdfast.types import Digest
 
 __all__ = ("GIVEN", "Step", "Wanted", "survey")
@@ -75,6 +76,7 @@ class _Survey:
     def __init__(self, wanted: Wanted, apart: frozenset[str]) -> None:
         self._wanted = wanted
         self._apart = apart
+        self._looker = Looker()
         self._above_apart = {"/".join(parts[:n]) for parts in (p.split("/") for p in apart) for n in range(len(parts))}
         self.steps: list[Step] = []
         self.modes: list[Step] = []
@@ -109,7 +111,8 @@ class _Survey:
     def _compare_known(self, folder: int, path: tuple[str, ...], entries: tuple[Entry, ...], seen: Folder) -> None:
         """Compares a folder that has the names it should have."""
         self.steps.extend(Step("remove", path, name) for name in seen.leftovers)
-        dirty = set(differing(folder, seen.rows)[1])
+        found, seen.picture = self._looker.differing(folder, seen.rows, seen.picture)
+        dirty = set(found)
         for entry in entries:
             if entry.kind == "folder":
                 self._compare_folder(folder, path, os.fsdecode(entry.name), entry, seen)
