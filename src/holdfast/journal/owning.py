@@ -60,6 +60,7 @@ class Pen:
         "_soon",
         "_tenant",
         "_ttl",
+        "_waiting",
         "head",
         "hinted",
         "taken",
@@ -93,6 +94,8 @@ class Pen:
         self._pending: list[Event] = []
         self._batch: BatchId = new_batch()
         self._inflight: asyncio.Future[Head | Unread] | None = None
+        self._waiting: list[asyncio.Future[None]] = []
+        """Those who wait until what is on its way has landed."""
         self._last = 0
         """How many of `_pending` are the last words of a park that is on its way."""
         self._refused = False
@@ -211,11 +214,16 @@ class Pen:
                 await self._arrival(self._inflight)
 
     async def _arrival(self, answer: asyncio.Future[Head | Unread]) -> None:
+        # What is awaited is not the answer itself: being cancelled here would cancel that, too.
         try:
-            await asyncio.shield(answer)
+            if not answer.done():
+                waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                self._waiting.append(waiting)
+                await waiting
         finally:
             if answer.done():
                 self._landed(answer)  # its callback may not have had its turn yet
+        answer.result()
 
     async def park(self, park: Park, *last: Payload) -> bool:
         """Gives the stream up, with `last` as its last words, and returns True; returns False, with `last`
@@ -249,6 +257,10 @@ class Pen:
         if self._inflight is not answer:
             return
         self._inflight = None
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(None)
+        self._waiting.clear()
         last, self._last = self._last, 0
         self._refused = answer.cancelled() or answer.exception() is not None
         if self._refused or isinstance(answer.result(), Unread):

@@ -130,14 +130,22 @@ class SqliteJournal(Journal):
     ) -> Posted:
         """Puts a letter into the inbox, once for each key, and claims the stream if it is wanted and free."""
         write = self._database.stage if len(letter.body) <= _LIGHT else self._database.write
-        posting = write(self._post, stream, letter, if_idle, lease)
-        posting.add_done_callback(partial(self._posted, stream))
-        # Whoever is cancelled here has posted all the same, and somebody waits to hear of it.
-        return await asyncio.shield(posting)
+        # Whoever is cancelled here has posted all the same, and somebody waits to hear of it: what is awaited is not
+        # the answer itself, which would be cancelled too.
+        heard: asyncio.Future[Posted] = asyncio.get_running_loop().create_future()
+        write(self._post, stream, letter, if_idle, lease).add_done_callback(partial(self._posted, stream, heard))
+        return await heard
 
-    def _posted(self, stream: StreamId, posting: asyncio.Future[Posted]) -> None:
-        if not posting.cancelled() and posting.exception() is None and posting.result().n:
+    def _posted(self, stream: StreamId, heard: asyncio.Future[Posted], posting: asyncio.Future[Posted]) -> None:
+        error = posting.exception()
+        if error is None and posting.result().n:
             self._watch.tell(stream, mail=True)  # of a letter that came twice, too: its first sender may be gone
+        if heard.done():
+            return
+        if error is None:
+            heard.set_result(posting.result())
+        else:
+            heard.set_exception(error)
 
     async def mail(self, stream: StreamId, after: int) -> list[Mail]:
         """Returns the messages numbered over `after`, oldest first."""
