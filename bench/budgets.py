@@ -68,6 +68,13 @@ BUDGETS = (
     Budget(measure="steps", program="memory", aim=1.25),
     # ms for 10,000 events
     Budget(measure="resume", program="sqlite", must=300.0),
+    # CPU of the last of 10,000 steps over the hundredth's, and bytes over what a straight line says; both with a window
+    Budget(measure="long", program="cpu", must=1.2),
+    Budget(measure="long", program="bytes", must=1.1),
+    # reading a fork of a fork of a fork ... over reading a session that is none
+    Budget(measure="depth", program="sqlite", must=2.0),
+    # steps that the slowest of many runs is behind the median
+    Budget(measure="crowd", program="sqlite", must=3.0),
     # ms of the log's part, and of a walk of the workspace
     Budget(measure="fork", program="sqlite", must=5.0),
     Budget(measure="snapshot", program="sqlite", must=30.0),

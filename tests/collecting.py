@@ -7,7 +7,8 @@ from typing import final
 
 import msgspec
 
-from holdfast.engine.events import CODEC, Prompt, RunStarted, Setup, ToolFinished, ToolStarted
+from holdfast.engine.events import CODEC, RunStarted, ToolFinished, ToolStarted
+from holdfast.engine.letters import Prompt, Setup
 from holdfast.errors import SandboxError
 from holdfast.flow.clock import Clock
 from holdfast.flow.ids import new_batch

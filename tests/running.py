@@ -16,16 +16,19 @@ from holdfast.engine.events import (
     InputReceived,
     ModelFinished,
     RunStarted,
-    Setup,
     ToolFinished,
     ToolWaiting,
     WaitResolved,
 )
+from holdfast.engine.letters import Setup
 from holdfast.flow.clock import Clock, SystemClock, Timer
 from holdfast.journal.port import Journal
 from holdfast.journal.reading import read_events
 from holdfast.net.client import HttpClient
 from holdfast.net.pooling import NetSettings
+from holdfast.runtime.delivering.hooks import Hooks
+from holdfast.runtime.delivering.port import Function, Target
+from holdfast.runtime.guarding.critic import Critic, Judge
 from holdfast.runtime.opening import open_journal
 from holdfast.runtime.run import Run, RunResult
 from holdfast.runtime.runtime import Runtime
@@ -126,6 +129,10 @@ async def scene(
     clock: Clock | None = None,
     prices: Mapping[str, Price] | None = None,
     wrap: Callable[[Journal], object] | None = None,
+    targets: Mapping[str, Target | Function] | None = None,
+    hooks: Hooks | None = None,
+    critic: Critic | Judge | None = None,
+    at_once: int | None = None,
     seconds: float = 15,
 ) -> AsyncGenerator[Scene]:
     """Runs a scene within a bound of time, and sees that it leaves no task and no connection."""
@@ -140,7 +147,9 @@ async def scene(
             journal = await open_journal(url, clock)
             if wrap is not None:
                 journal = cast("Journal", wrap(journal))
-            runtime = Runtime(journal, clock, prices or {}, TenantId("local"), sandboxes_of(url, journal.blobs))
+            sandboxes = sandboxes_of(url, journal.blobs)
+            given = (targets, hooks, at_once, critic)
+            runtime = Runtime(journal, clock, prices or {}, TenantId("local"), sandboxes, "user", *given)
             try:
                 yield Scene(server, runtime, url, clock)
             finally:

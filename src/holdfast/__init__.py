@@ -14,6 +14,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from holdfast.errors import HoldfastError
     from holdfast.runtime.agent import Agent
+    from holdfast.runtime.delivering.hooks import Hooks
+    from holdfast.runtime.delivering.port import Delivery
+    from holdfast.runtime.delivering.targets.function import FunctionTarget
+    from holdfast.runtime.delivering.targets.webhook import WebhookTarget
+    from holdfast.runtime.guarding.critic import Critic, Extend, Kill, Nudge, Raise, Stalled
+    from holdfast.runtime.pipelines import Phase, Pipeline
     from holdfast.runtime.run import Run, RunResult
     from holdfast.runtime.runtime import Runtime
     from holdfast.tools.binding import Tool, ToolContext, ToolFailure
@@ -24,44 +30,68 @@ __version__ = "0.1.0"
 
 __all__ = (
     "Agent",
+    "Critic",
+    "Delivery",
     "Document",
     "Effect",
     "Event",
+    "Extend",
+    "FunctionTarget",
     "HoldfastError",
+    "Hooks",
     "Image",
+    "Kill",
     "Limits",
+    "Nudge",
+    "Phase",
+    "Pipeline",
     "Price",
+    "Raise",
     "Run",
     "RunResult",
     "Runtime",
+    "Stalled",
     "Tool",
     "ToolContext",
     "ToolFailure",
     "ToolResult",
     "Usage",
     "Wait",
+    "WebhookTarget",
     "__version__",
     "tool",
 )
 
 _HOME = {
     "Agent": "holdfast.runtime.agent",
+    "Critic": "holdfast.runtime.guarding.critic",
+    "Delivery": "holdfast.runtime.delivering.port",
     "Document": "holdfast.types",
     "Effect": "holdfast.types",
     "Event": "holdfast.types",
+    "Extend": "holdfast.runtime.guarding.critic",
+    "FunctionTarget": "holdfast.runtime.delivering.targets.function",
     "HoldfastError": "holdfast.errors",
+    "Hooks": "holdfast.runtime.delivering.hooks",
     "Image": "holdfast.types",
+    "Kill": "holdfast.runtime.guarding.critic",
     "Limits": "holdfast.types",
+    "Nudge": "holdfast.runtime.guarding.critic",
+    "Phase": "holdfast.runtime.pipelines",
+    "Pipeline": "holdfast.runtime.pipelines",
     "Price": "holdfast.types",
+    "Raise": "holdfast.runtime.guarding.critic",
     "Run": "holdfast.runtime.run",
     "RunResult": "holdfast.runtime.run",
     "Runtime": "holdfast.runtime.runtime",
+    "Stalled": "holdfast.runtime.guarding.critic",
     "Tool": "holdfast.tools.binding",
     "ToolContext": "holdfast.tools.binding",
     "ToolFailure": "holdfast.tools.binding",
     "ToolResult": "holdfast.types",
     "Usage": "holdfast.types",
     "Wait": "holdfast.types",
+    "WebhookTarget": "holdfast.runtime.delivering.targets.webhook",
     "tool": "holdfast.tools.declaring",
 }
 

@@ -9,7 +9,10 @@
     │   ├── UndescribableTool       a parameter has no JSON Schema
     │   ├── InputTooLarge           a prompt over the size limit
     │   ├── InboxFull               too much unread mail in a session
-    │   └── SessionBusy             a prompt that wanted an idle session
+    │   ├── LaneFull                too many jobs wait in a lane
+    │   ├── SessionBusy             a prompt that wanted an idle session
+    │   ├── SessionExited           a session that takes nothing more
+    │   └── UnknownWait             nothing waits under that token
     ├── JournalError
     │   ├── Fenced                  a newer owner writes this stream: stop, touch nothing
     │   ├── LeaseHeld               another owner is alive
@@ -28,6 +31,9 @@
     │   ├── NetTimeout              connecting took too long, or the other side went silent
     │   ├── ProtocolError           what came back is not HTTP, or not what HTTP allows
     │   └── AnswerTooLarge          a body, or one event of a stream, over its bound
+    ├── DeliveryError               a target did not take a delivery, or nobody knows whether it did
+    │   ├── DeliveryRefused         it will not take it, now or later
+    │   └── NotDelivered            nothing arrived there; later it may
     ├── SandboxError
     │   ├── PathEscape              a path that leads out of the workspace
     │   └── WorkspaceBusy           somebody else is changing the files of the workspace
@@ -56,12 +62,15 @@ __all__ = (
     "ConnectionFailed",
     "ContextOverflow",
     "Corrupt",
+    "DeliveryError",
+    "DeliveryRefused",
     "Fenced",
     "HoldfastError",
     "InboxFull",
     "InputTooLarge",
     "InvalidRequest",
     "JournalError",
+    "LaneFull",
     "LeaseHeld",
     "Malformed",
     "ModelError",
@@ -69,6 +78,7 @@ __all__ = (
     "NetError",
     "NetTimeout",
     "NotConnected",
+    "NotDelivered",
     "NotOwnable",
     "Overloaded",
     "PathEscape",
@@ -78,6 +88,7 @@ __all__ = (
     "SandboxError",
     "ServerError",
     "SessionBusy",
+    "SessionExited",
     "StorageDamaged",
     "StorageError",
     "StorageFull",
@@ -88,6 +99,7 @@ __all__ = (
     "UnknownPrice",
     "UnknownSession",
     "UnknownTool",
+    "UnknownWait",
     "Unreachable",
     "UsageError",
     "WorkspaceBusy",
@@ -154,11 +166,30 @@ class InboxFull(UsageError):
     retry = "later"
 
 
+class LaneFull(UsageError):
+    """A lane, or one user of it, has as many jobs waiting as it may."""
+
+    code = "lane_full"
+    retry = "later"
+
+
 class SessionBusy(UsageError):
     """A prompt asked for an idle session and found a run in it."""
 
     code = "session_busy"
     retry = "later"
+
+
+class SessionExited(UsageError):
+    """A session has ended for good and takes nothing more."""
+
+    code = "session_exited"
+
+
+class UnknownWait(UsageError):
+    """Nothing in the session waits, or waited, under that token."""
+
+    code = "unknown_wait"
 
 
 class JournalError(HoldfastError):
@@ -289,6 +320,32 @@ class AnswerTooLarge(NetError):
 
     code = "answer_too_large"
     audience = "operator"
+
+
+class DeliveryError(HoldfastError):
+    """A target did not take a delivery; it may have arrived all the same."""
+
+    code = "delivery"
+    retry = "later"
+    audience = "operator"
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds the target asked us to wait; None when it did not say."""
+
+
+class DeliveryRefused(DeliveryError):
+    """The target did not take the delivery and will not take it later either."""
+
+    code = "delivery_refused"
+    retry = "never"
+
+
+class NotDelivered(DeliveryError):
+    """Nothing of the delivery arrived, for certain, so that it may be tried again whatever the target promises."""
+
+    code = "not_delivered"
 
 
 class SandboxError(HoldfastError):

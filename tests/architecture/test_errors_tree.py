@@ -23,7 +23,10 @@ FROZEN = {
     "UndescribableTool": "undescribable_tool",
     "InputTooLarge": "input_too_large",
     "InboxFull": "inbox_full",
+    "LaneFull": "lane_full",
     "SessionBusy": "session_busy",
+    "SessionExited": "session_exited",
+    "UnknownWait": "unknown_wait",
     "JournalError": "journal",
     "Fenced": "fenced",
     "LeaseHeld": "lease_held",
@@ -42,6 +45,9 @@ FROZEN = {
     "NetTimeout": "net_timeout",
     "ProtocolError": "net_protocol",
     "AnswerTooLarge": "answer_too_large",
+    "DeliveryError": "delivery",
+    "DeliveryRefused": "delivery_refused",
+    "NotDelivered": "not_delivered",
     "SandboxError": "sandbox",
     "PathEscape": "path_escape",
     "WorkspaceBusy": "workspace_busy",
@@ -62,6 +68,8 @@ BOUNDARIES = {
     "src/holdfast/tools/authored.py": 2,  # a tool call
     "src/holdfast/cli/chat/talk.py": 2,  # a surface: one line, one answer
     "src/holdfast/runtime/working.py": 1,  # a run
+    "src/holdfast/runtime/delivering/attempting.py": 2,  # a run's surroundings: what people made of a target, or a hook
+    "src/holdfast/runtime/guarding/watching.py": 1,  # and of a critic
     "src/holdfast/testing/answering.py": 2,  # a surface: the scripted server, around a test's own function
     "src/holdfast/storage/sqlite.py": 2,  # these hand it, as it is, to the one who waits for the answer
     "src/holdfast/storage/sqlite_reading.py": 1,

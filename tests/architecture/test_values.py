@@ -25,6 +25,7 @@ from holdfast.types import (
     EventId,
     Image,
     Limits,
+    PhaseSpec,
     Price,
     Text,
     Thinking,
@@ -109,7 +110,7 @@ def test_a_decoded_event_is_not_tracked_either() -> None:
 
 @pytest.mark.requirement("types:envelope-fields")
 def test_an_envelope_has_these_fields_and_no_other() -> None:
-    words = "seq id type v at tenant actor epoch cause trace key_id must_understand data"
+    words = "seq id type v at tenant actor epoch cause trace key_id must_understand scrubbed data"
     assert set(Event.__struct_fields__) == set(words.split())
     event = Event(seq=1, id=EventId("e"), type="x.y", at=1, epoch=1, data=Unknown(msgspec.Raw(b"{}")))
     assert (event.v, event.tenant, event.must_understand) == (1, "local", False)
@@ -172,6 +173,7 @@ def test_a_spec_has_one_digest_in_every_process_and_any_change_changes_it() -> N
         "limits": Limits(),
         "max_output_tokens": 5,
         "temperature": 0.5,
+        "phases": (PhaseSpec(name="one", agent=digest_of(b"")),),
     }
     assert set(changes) == set(AgentSpec.__struct_fields__)
     others = {digest_of(msgspec.json.encode(msgspec.structs.replace(SPEC, **{k: v}))) for k, v in changes.items()}

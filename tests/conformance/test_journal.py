@@ -13,6 +13,7 @@ from holdfast.journal.stores.memory import MemoryJournal
 from holdfast.journal.stores.sqlite import SqliteJournal
 from holdfast.testing.conformance import journal as kit
 from holdfast.testing.conformance import journal_appending as appending
+from holdfast.testing.conformance import journal_erasing as erasing
 from holdfast.testing.conformance import journal_owning as owning
 from holdfast.testing.conformance import journal_posting as posting
 from holdfast.testing.conformance import journal_racing as racing
@@ -138,6 +139,28 @@ CHECKS = (
         reading.a_projection_misses_nothing_while_others_write,
         marks=pytest.mark.requirement("journal:feed-rebuild", "journal:feed-no-gap-under-writes"),
     ),
+    pytest.param(
+        erasing.a_deleted_stream_is_gone_with_all_it_had, marks=pytest.mark.requirement("journal:delete-stream")
+    ),
+    pytest.param(erasing.only_the_owner_deletes_and_scrubs, marks=pytest.mark.requirement("journal:delete-owner-only")),
+    pytest.param(erasing.a_name_is_free_after_a_deletion, marks=pytest.mark.requirement("journal:delete-frees-name")),
+    pytest.param(
+        erasing.what_forks_share_stays_until_the_last_is_deleted,
+        marks=pytest.mark.requirement("journal:delete-stream"),
+    ),
+    pytest.param(
+        erasing.positions_are_never_given_out_again, marks=pytest.mark.requirement("journal:delete-keeps-positions")
+    ),
+    pytest.param(
+        erasing.a_scrubbed_record_keeps_its_place, marks=pytest.mark.requirement("journal:scrub-keeps-sequence")
+    ),
+    pytest.param(erasing.a_scrub_is_whole_or_refused),
+    pytest.param(erasing.a_scrub_reaches_every_fork, marks=pytest.mark.requirement("journal:scrub-reaches-forks")),
+    pytest.param(erasing.a_scrub_brings_content_along),
+    pytest.param(
+        erasing.mail_that_was_taken_keeps_its_key_alone, marks=pytest.mark.requirement("journal:taken-mail-emptied")
+    ),
+    pytest.param(erasing.what_nothing_names_is_discarded, marks=pytest.mark.requirement("journal:discard-unnamed")),
     pytest.param(
         racing.two_claimants_leave_one_sequence,
         marks=pytest.mark.requirement("journal:claimants-two-times-ten-thousand"),

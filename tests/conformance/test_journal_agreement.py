@@ -35,7 +35,7 @@ def some_call(
     stream = luck.choice(STREAMS)
     head = heads.get(stream, Head(stream=stream))
     near = luck.choice((0, 0, 0, 0, 1, -1))
-    match luck.randrange(12):
+    match luck.randrange(16):
         case 0 | 1:
             over = luck.choice((None, head.epoch, head.epoch + 1))
             return "claim", (stream, WorkerId(luck.choice("vw")), luck.choice((1, 5_000_000))), {"over": over}
@@ -61,8 +61,24 @@ def some_call(
             child = StreamId(f"{luck.choice('aab')}/f{luck.randrange(1000)}")
             at = luck.randrange(head.seq + 2)
             return "fork", (stream, at, child, BatchId(child), [Record(at + 1, "fork.x", child.encode())]), {}
+        case 11 | 12 | 13 | 14:
+            return some_erasure(luck, stream, head, list(heads))
         case _:
             return "advance", (luck.choice((0.1, 3.0)),), {}
+
+
+def some_erasure(
+    luck: random.Random, stream: StreamId, head: Head, heads: list[StreamId]
+) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+    """Returns something to take out."""
+    match luck.randrange(4):
+        case 0:
+            return "delete", (stream, head.epoch + luck.choice((0, 0, -1))), {}
+        case 1 | 2:
+            record = Record(luck.randrange(head.seq + 1), luck.choice(KINDS), luck.randbytes(9))
+            return "scrub", (stream, head.epoch, [record]), {}
+        case _:
+            return "drop_taken", (heads,), {}
 
 
 async def state(journal: Journal) -> list[object]:
@@ -97,5 +113,6 @@ async def test_memory_and_sqlite_give_the_same_answers(tmp_path: Path, seed: int
         said.add(f"{name} {type(answers[0]).__name__}")
         if turn % 40 == 39:
             assert await state(stores[0]) == await state(stores[1]), (turn, STREAMS_SO_FAR)
+    assert {"delete int", "scrub tuple"} <= said
     assert {"append Head", "append tuple", "post Posted", "fork Head", "fork tuple", "claim Claim"} <= said
     await stores[1].close()

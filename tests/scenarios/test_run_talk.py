@@ -13,7 +13,8 @@ from holdfast import Agent, tool
 from holdfast.engine.events import InputReceived, RunFinished, RunStarted
 from holdfast.errors import InboxFull, InputTooLarge, SessionBusy, UnknownModel, UnknownSession, UsageError
 from holdfast.journal.port import INBOX_LIMIT, Journal
-from holdfast.runtime.run import PROMPT_BYTES, Run
+from holdfast.runtime.run import Run
+from holdfast.runtime.speaking import PROMPT_BYTES
 from holdfast.testing import Call, Turn
 from holdfast.testing.scripts import ScriptRequest
 

@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 from tests.counting import counting
-from tests.running import MODEL, all_answered, asked, of, paired, scene, soon, until
+from tests.running import MODEL, all_answered, asked, of, paired, scene, seen, soon, until
 
-from holdfast import Agent, tool
+from holdfast import Agent, Wait, tool
 from holdfast.engine.doing.acting import AT_ONCE
-from holdfast.engine.events import ToolFinished, ToolStarted
+from holdfast.engine.events import ToolFinished, ToolStarted, ToolWaiting
 from holdfast.errors import Fenced
 from holdfast.testing import Call, Turn
 
@@ -52,7 +52,19 @@ async def displaced(n: int) -> str:
     return ""
 
 
-AGENT = Agent(MODEL, tools=[crowd, cling, displaced])
+@tool(effect="none")
+async def wonder(n: int) -> Wait:
+    """Asks somebody."""
+    return Wait(f"wonder {n}", "callback", deadline=2**52 - n)
+
+
+@tool
+async def spend(n: int) -> str:
+    """Does what a person has to allow."""
+    return f"spent {n}"
+
+
+AGENT = Agent(MODEL, tools=[crowd, cling, displaced, wonder, spend])
 
 
 @pytest.fixture(autouse=True)
@@ -116,3 +128,28 @@ async def test_a_session_that_is_lost_in_one_of_many_calls_begins_no_other() -> 
         log = await s.log()
     assert list(range(AT_ONCE)) == BEGAN
     assert of(ToolFinished, log) == []
+
+
+async def answered_one_by_one(name: str, count: int) -> int:
+    """Returns how many lines a turn runs whose calls all wait, and are answered one after another."""
+    async with scene([wide(name, count), "done"], seconds=60) as s:
+        run = await s.runtime.start(AGENT, "go", session="s", mode="accept-edits")
+        await soon(seen(run, "tool.waiting", count), 50)
+        waits = [each.wait for each in of(ToolWaiting, await s.log())]
+        with counting("engine", "journal", "tools", "runtime") as lines:
+            for wait in waits:
+                receipt = await run.approve(wait.token)
+                await soon(receipt.committed(), 50)
+            result = await soon(run.result(), 50)
+        assert (result.status, result.output) == ("completed", "done")
+        assert all_answered(await s.log())
+    return lines.count
+
+
+@pytest.mark.requirement("engine:waits-linear")
+@pytest.mark.parametrize("name", ["wonder", "spend"])
+async def test_a_turn_of_four_times_the_waits_that_are_answered_one_by_one_costs_about_four_times_as_much(
+    name: str,
+) -> None:
+    costs = [await answered_one_by_one(name, count) for count in (100, 400)]
+    assert costs[1] < 5 * costs[0], costs

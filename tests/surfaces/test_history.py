@@ -1,4 +1,4 @@
-"""`holdfast runs fork|rewind|diff|export`: a session goes back with its files, and its events go elsewhere."""
+"""`holdfast runs fork|rewind|diff`: a session goes back with its files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from tests.surfaces.commands import Shell, shell
 
 from holdfast.cli.history.branching import _only  # pyright: ignore[reportPrivateUsage] - what cuts a diff
 from holdfast.cli.rendering.diffs import tally
-from holdfast.engine.events import CODEC
 from holdfast.testing import Turn
 from holdfast.testing.scripts import Call
 from holdfast.types import Change
@@ -108,20 +107,6 @@ def test_the_difference_is_a_diff_that_patch_takes_of_all_files_or_of_some(sh: S
     apply = ["git", "apply", "--check"]
     done = subprocess.run(apply, cwd=sh.home / "work", input=only, text=True, capture_output=True, check=False)
     assert done.returncode == 0, (only, done.stderr)
-
-
-@pytest.mark.requirement("cli:runs-export")
-def test_an_export_says_what_it_is_and_holds_every_event_as_it_is_shown(sh: Shell) -> None:
-    done = sh.run("runs", "export", "one", "-o", "one.jsonl")
-    assert done.returncode == 0
-    header, *events = (sh.home / "one.jsonl").read_text().splitlines()
-    assert events == sh.run("runs", "show", "one", "-o", "jsonl").stdout.splitlines()
-    said = json.loads(header)
-    assert (said["format"], said["version"], said["stream"]) == ("holdfast.session", 1, "local/one")
-    assert said["events"] == len(events) == CODEC.decode(events[-1].encode()).seq
-    assert sh.run("runs", "export", "one").stdout.splitlines() == [header, *events]
-    assert [each.name for each in sh.home.iterdir() if each.name.startswith(".export")] == []
-    assert sh.run("runs", "export", "one", "-o", "none/x.jsonl").returncode == 2
 
 
 @pytest.mark.requirement("cli:runs-fork", "cli:runs-rewind", "cli:runs-diff", "cli:runs-export")

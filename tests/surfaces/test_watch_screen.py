@@ -22,10 +22,10 @@ from holdfast.engine.events import (
     ModelFinished,
     RunFinished,
     RunStarted,
-    Setup,
     ToolFinished,
     ToolStarted,
 )
+from holdfast.engine.letters import Setup
 from holdfast.errors import UsageError
 from holdfast.journal.port import Journal, Record
 from holdfast.runtime.runtime import Runtime

@@ -75,6 +75,10 @@ def test_the_budgets_are_those_of_the_design_and_name_things_that_are_measured()
         ("resume", "sqlite"): (300.0, None),
         ("fork", "sqlite"): (5.0, None),
         ("snapshot", "sqlite"): (30.0, None),
+        ("long", "cpu"): (1.2, None),
+        ("long", "bytes"): (1.1, None),
+        ("depth", "sqlite"): (2.0, None),
+        ("crowd", "sqlite"): (3.0, None),
     }
     measured = {(case.name, program.name) for case in plan.CASES for program in plan.OURS}
     measured |= {(figure.name, program) for figure in plan.FIGURES for program, _ in figure.programs}

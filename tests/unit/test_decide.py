@@ -16,12 +16,12 @@ from holdfast.engine.events import (
     ModelStarted,
     RunFinished,
     RunStarted,
-    Setup,
     ToolStarted,
     ToolWaiting,
     WaitResolved,
 )
 from holdfast.engine.folding import replay
+from holdfast.engine.letters import Setup
 from holdfast.types import CallId, Digest, Effect, Limits, Payload, Text, ToolCall, Usage, UserMessage
 from holdfast.types import Wait as Waiting
 

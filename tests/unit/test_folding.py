@@ -23,12 +23,12 @@ from holdfast.engine.events import (
     Rewound,
     RunFinished,
     RunStarted,
-    Setup,
     ToolStarted,
     ToolWaiting,
     WaitResolved,
 )
 from holdfast.engine.folding import fold, replay, visible
+from holdfast.engine.letters import Setup
 from holdfast.engine.state import State
 from holdfast.types import (
     AssistantMessage,

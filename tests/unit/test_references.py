@@ -11,8 +11,9 @@ import msgspec
 import pytest
 
 from holdfast.engine import events
-from holdfast.engine.events import CODEC, Prompt
-from holdfast.engine.references import may_refer, references, references_in
+from holdfast.engine.events import CODEC
+from holdfast.engine.keeping.references import may_refer, references, references_in
+from holdfast.engine.letters import Prompt
 from holdfast.types import Digest, Event, EventId, Payload, SnapshotRef, Unknown
 
 PAYLOADS = [each for name in events.__all__ if isinstance(each := getattr(events, name), type) and each is not Payload]

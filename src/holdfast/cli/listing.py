@@ -14,15 +14,15 @@ from rich.console import Console
 from rich.text import Text
 
 from holdfast.cli.words import age, money, one_line
-from holdfast.engine.events import CODEC, InputReceived, ModelFinished, Rewound, RunFinished, RunStarted
+from holdfast.engine.events import CODEC, Forked, InputReceived, ModelFinished, Rewound, RunFinished, RunStarted
 from holdfast.flow.ids import is_alive
-from holdfast.journal.port import Head, Journal, Record
+from holdfast.journal.port import Head, Journal, Record, is_buried
 from holdfast.journal.reading import decode_record, read_events
 from holdfast.types import StreamId, session_of
 
 __all__ = ("Listed", "list_runs", "print_runs", "state_of")
 
-_TYPES = (RunStarted.type, RunFinished.type, Rewound.type)
+_TYPES = (RunStarted.type, RunFinished.type, Rewound.type, Forked.type)
 _STYLES = {"completed": "green", "running": "cyan", "waiting": "cyan", "open": "magenta", "failed": "red"}
 
 
@@ -43,6 +43,8 @@ class Listed(msgspec.Struct):
     cost: int | None = 0
     """Nanodollars; None when a price was unknown."""
     prompt: str = ""
+    parent: str = ""
+    """The session whose run started it; empty where a person or a program did."""
 
 
 class _Found:
@@ -64,6 +66,8 @@ async def list_runs(journal: Journal, limit: int) -> list[Listed]:
     while items := await journal.feed(after=after, types=_TYPES, tenant="local"):
         after = items[-1].position
         for item in items:
+            if is_buried(item.stream):
+                continue
             if item.record.type == RunStarted.type:
                 open_runs[item.stream] = run = _Found(item.stream, item.record)
                 found.append(run)
@@ -75,7 +79,9 @@ async def list_runs(journal: Journal, limit: int) -> list[Listed]:
 async def _listed(run: _Found, journal: Journal) -> Listed:
     event = await decode_record(run.begin, run.stream, CODEC, journal)
     assert isinstance(event.data, RunStarted)  # the feed was asked for it
-    listed = Listed(session_of(run.stream), event.seq, event.at, "open", event.data.setup.model)
+    lineage = event.data.setup.lineage
+    listed = Listed(session_of(run.stream), event.seq, event.at, "open", event.data.setup.model or "pipeline")
+    listed.parent = "" if lineage is None else session_of(lineage.parent)
     async for said in read_events(journal, run.stream, CODEC, after=event.data.input - 1, until=event.data.input):
         if isinstance(said.data, InputReceived):
             listed.prompt = one_line(said.data.message.text)
@@ -103,25 +109,48 @@ def state_of(head: Head) -> str:
     return "running" if driven else "waiting" if head.state == "waiting" else "open"
 
 
-def print_runs(console: Console, rows: list[Listed], where: str) -> None:
+def _below(rows: list[Listed]) -> list[tuple[Listed, int]]:
+    """Returns runs with those that they started below them, and how deep each lies; the oldest child comes first.
+
+    One whose parent is not among them stands by itself.
+    """
+    children: dict[int, list[Listed]] = {}
+    roots: list[Listed] = []
+    for row in rows:
+        above = [each for each in rows if each.session == row.parent and each.started <= row.started]
+        if row.parent and above:
+            children.setdefault(id(max(above, key=lambda each: each.started)), []).insert(0, row)
+        else:
+            roots.append(row)
+    found: list[tuple[Listed, int]] = []
+    stack = [(root, 0) for root in reversed(roots)]
+    while stack:
+        row, depth = stack.pop()
+        found.append((row, depth))
+        stack += [(child, depth + 1) for child in reversed(children.get(id(row), []))]
+    return found
+
+
+def print_runs(console: Console, rows: list[Listed], where: str, *, tree: bool = False) -> None:
     """Prints the table; each run is one line, whatever was asked, and on a terminal no longer than it is wide.
 
-    `where` is the store option, if there was one.
+    `where` is the store option, if there was one. A `tree` has runs below those that started them.
     """
     now = time.time_ns() // 1000
+    placed = _below(rows) if tree else [(row, 0) for row in rows]
     lines = [
         [
-            Text(row.session),
+            Text("  " * (depth - 1) + "└ " * bool(depth) + row.session),
             Text(age(row.started, now), "dim"),
             Text(row.status, _STYLES.get(row.status, "yellow")),
             Text(str(row.steps)),
             Text("?" if row.cost is None else money(row.cost)),
         ]
-        for row in rows
+        for row, depth in placed
     ]
     heads = [Text(name, "dim") for name in ("session", "started", "status", "steps", "cost")]
     widths = [max(cell.cell_len for cell in column) for column in zip(heads, *lines, strict=True)]
-    prompts = [Text("prompt", "dim"), *(Text(row.prompt) for row in rows)]
+    prompts = [Text("prompt", "dim"), *(_prompt(row, depth) for row, depth in placed)]
     for cells, prompt in zip([heads, *lines], prompts, strict=True):
         line = Text()
         for cell, width, name in zip(cells, widths, heads, strict=True):
@@ -136,3 +165,7 @@ def print_runs(console: Console, rows: list[Listed], where: str) -> None:
     waiting = next((row.session for row in rows if row.status == "open"), None)
     if waiting is not None:
         console.print(Text(f"\nopen runs go on: holdfast runs resume {waiting}{where}", "dim"), soft_wrap=True)
+
+
+def _prompt(row: Listed, depth: int) -> Text:
+    return Text(row.prompt) if depth or not row.parent else Text.assemble((f"↳ {row.parent}  ", "dim"), row.prompt)

@@ -22,6 +22,8 @@ COMMANDS = {
     "run": ("holdfast.cli.run", "run", "Give an agent a job in a folder."),
     "chat": ("holdfast.cli.chat.command", "chat", "Talk with an agent that works in a folder."),
     "runs": ("holdfast.cli.runs", "runs", "Look at runs, go on with them, go back in them."),
+    "approve": ("holdfast.cli.answering.command", "approve", "See what agents ask in all sessions, and answer."),
+    "budget": ("holdfast.cli.budget.command", "budget", "Cap what is spent, see what is used and left."),
     "config": ("holdfast.cli.settings.command", "config", "Show and set what commands do by default."),
     "doctor": ("holdfast.cli.doctor.command", "doctor", "See what this machine allows, and what is missing."),
     "completion": ("holdfast.cli.completion.command", "completion", "Print the script for bash, zsh or fish."),

@@ -20,7 +20,10 @@ import msgspec
 
 from holdfast.cli.asking.approving import Approver
 from holdfast.cli.asking.denying import deny_approvals
+from holdfast.cli.asking.span import Span
+from holdfast.cli.attached import sort_out
 from holdfast.cli.completion.sessions import session_names
+from holdfast.cli.rendering.happenings import again
 from holdfast.cli.screen import EXIT_CODES, Screen, denials, store_option
 from holdfast.cli.settings.defaults import settings, store_url, warn
 from holdfast.cli.terminal import open_console, with_person
@@ -28,9 +31,10 @@ from holdfast.cli.words import printable
 from holdfast.engine.events import CODEC
 from holdfast.errors import HoldfastError, UnknownSession, UsageError
 from holdfast.runtime.agent import Agent
-from holdfast.runtime.run import PROMPT_BYTES, Run, RunResult
+from holdfast.runtime.run import Run, RunResult
 from holdfast.runtime.runtime import Runtime
-from holdfast.types import Delta, Event, Limits, Mode
+from holdfast.runtime.speaking import PROMPT_BYTES
+from holdfast.types import Control, Delta, Event, Limits, Mode
 
 __all__ = ("UNISOLATED", "Look", "coder", "follow", "play", "report", "run")
 
@@ -46,9 +50,13 @@ _INTERRUPTED = 130
 _TERMINATED = 143
 
 
-def coder(model: str, limits: Limits) -> Agent:
-    """Returns the agent behind `holdfast run`: the workspace tools and a few words on how to use them."""
-    return Agent(model, instructions=_INSTRUCTIONS, tools=_TOOLS, name="coder", limits=limits)
+def coder(model: str, limits: Limits, *, asks: bool = False) -> Agent:
+    """Returns the agent behind `holdfast run`: the workspace tools and a few words on how to use them.
+
+    One that `asks` can ask the person it works for.
+    """
+    tools = (*_TOOLS, "question") if asks else _TOOLS
+    return Agent(model, instructions=_INSTRUCTIONS, tools=tools, name="coder", limits=limits)
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -74,6 +82,9 @@ _EPILOG = (
 @click.option(
     "-w", "--workspace", type=click.Path(path_type=Path), help="Folder.  [default: the session's, else this one]"
 )
+@click.option(
+    "--attach", "attached", type=click.Path(path_type=Path), multiple=True, help="A file it may read. Repeatable."
+)
 @click.option("--yes", is_flag=True, help="Allow every call without a question.")
 @click.option("--ask", is_flag=True, help="Ask before every change, also of files.")
 @click.option("--read-only", is_flag=True, help="Allow nothing that changes anything.")
@@ -81,6 +92,16 @@ _EPILOG = (
 @click.option("--max-tokens", type=click.IntRange(1), help="Tokens in and out together.")
 @click.option("--max-dollars", type=click.FloatRange(0, min_open=True), help="What the model may cost.")
 @click.option("--max-seconds", type=click.FloatRange(0, min_open=True), help="Wall time.")
+@click.option("--last-answer", is_flag=True, help="At a limit of steps, let it say how far it came.")
+@click.option(
+    "--review",
+    is_flag=False,
+    flag_value=1,
+    type=click.IntRange(0, 1000),
+    metavar="[N]",
+    help="You approve the answer, and may ask for changes N times.  [default: 1]",
+)
+@click.option("--patience", type=Span(), help="How long it waits for a person's word, as 90s or 10m.")
 @click.option("--store", help="Where the log is kept: sqlite:///file.db or memory:  [default: your data folder]")
 @click.option("-o", "--output", type=click.Choice(["text", "json", "jsonl"]), default="text", show_default=True)
 @click.option("-q", "--quiet", is_flag=True, help="Print only the answer.")
@@ -90,6 +111,7 @@ def run(
     model: str | None,
     session: str | None,
     workspace: Path | None,
+    attached: tuple[Path, ...],
     yes: bool,
     ask: bool,
     read_only: bool,
@@ -97,6 +119,9 @@ def run(
     max_tokens: int | None,
     max_dollars: float | None,
     max_seconds: float | None,
+    last_answer: bool,
+    review: int | None,
+    patience: float | None,
     store: str | None,
     output: str,
     quiet: bool,
@@ -106,11 +131,45 @@ def run(
 
     It reads, writes and edits files there and runs commands, without a sandbox: use a folder you can spare. Changes of
     files in the folder are allowed, and you are asked before a command. Where nobody can be asked (input or output is
-    no terminal, -q, or -o json) what would be asked about is denied, and the result says so; --yes allows it.
+    no terminal, -q, or -o json) what would be asked about is denied, and the result says so; --yes allows it. With
+    --patience it waits that long for somebody to answer with `holdfast approve`.
 
     Ctrl-C aborts the run and keeps what it has; a second one leaves at once. `-o json` prints the result as one
     object, `-o jsonl` everything that happens, an object a line.
     """
+    text = _job(prompt, workspace)
+    held = settings(workspace or Path())
+    mode = _mode(yes, ask, read_only) or held.mode
+    limits = held.limits(steps=max_steps, tokens=max_tokens, dollars=max_dollars, seconds=max_seconds)
+    limits = msgspec.structs.replace(limits, last_answer=last_answer)
+    look = Look(quiet, held.plain if plain is None else plain, held.theme)
+    control = Control(patience=patience, review=review)
+    attended = _attended(control, sits=output == "text" and not quiet and with_person())
+    warn(held)
+
+    async def go() -> int:
+        url = store_url(store)
+        async with Runtime.open(url) as runtime:
+            folder = workspace or await own_folder(runtime, session) or Path()
+            parts, files = sort_out(attached)
+            started = await runtime.start(
+                coder(model or held.model, limits, asks=attended),
+                [text, *parts],
+                session=session,
+                workspace=folder,
+                mode=mode,
+                unattended=not attended,
+                files=files,
+                control=control,
+            )
+            note = "" if runtime.posture.isolated or mode == "read-only" else UNISOLATED
+            return report(await follow(started, url, output, look=look, note=note), output)
+
+    sys.exit(play(go()))
+
+
+def _job(prompt: str | None, workspace: Path | None) -> str:
+    """Returns what is wanted, once it is sure that there is something to do and somewhere to do it."""
     # Arguments may hold bytes that are no UTF-8; what the log holds must be.
     text = _input() if prompt is None else prompt.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     if not text.strip():
@@ -119,25 +178,15 @@ def run(
         raise UsageError(
             f"the workspace {str(workspace)!r} is no folder: make it first, or name another with --workspace"
         )
-    held = settings(workspace or Path())
-    mode = _mode(yes, ask, read_only) or held.mode
-    limits = held.limits(steps=max_steps, tokens=max_tokens, dollars=max_dollars, seconds=max_seconds)
-    look = Look(quiet, held.plain if plain is None else plain, held.theme)
-    attended = output == "text" and not quiet and with_person()
-    warn(held)
+    return text
 
-    async def go() -> int:
-        url = store_url(store)
-        async with Runtime.open(url) as runtime:
-            agent = coder(model or held.model, limits)
-            folder = workspace or await own_folder(runtime, session) or Path()
-            started = await runtime.start(
-                agent, text, session=session, workspace=folder, mode=mode, unattended=not attended
-            )
-            note = "" if runtime.posture.isolated or mode == "read-only" else UNISOLATED
-            return report(await follow(started, url, output, look=look, note=note), output)
 
-    sys.exit(play(go()))
+def _attended(control: Control, *, sits: bool) -> bool:
+    """Returns whether somebody can be asked: who `sits` here, or whoever has time to answer from elsewhere."""
+    attended = sits or control.patience is not None
+    if control.review is not None and not attended:
+        raise UsageError("nobody sits here to review the answer: add --patience, and answer with holdfast approve")
+    return attended
 
 
 async def own_folder(runtime: Runtime, session: str | None) -> Path | None:
@@ -241,8 +290,9 @@ def _answer(result: RunResult, url: str) -> None:
     if result.output:
         click.echo(printable(result.output).rstrip("\n"))
     if result.status != "completed":
-        again = "" if url == "memory:" else f"; look: holdfast runs show {result.session}{store_option(url)}"
-        click.echo(printable(f"{result.status} ({result.reason}){again}"), err=True)
+        when = "" if result.again_at is None else f"; enough may be free again {again(result.again_at)}"
+        look = "" if url == "memory:" else f"; look: holdfast runs show {result.session}{store_option(url)}"
+        click.echo(printable(f"{result.status} ({result.reason}){when}{look}"), err=True)
     if result.denied:
         look = "" if url == "memory:" else f"; why: holdfast runs show {result.session}{store_option(url)}"
         click.echo(f"{denials(result.denied)}{look}", err=True)

@@ -13,12 +13,16 @@ import click
 import msgspec
 from rich.text import Text
 
+from holdfast.cli.answering.controlling import CONTROL
 from holdfast.cli.completion.sessions import session_names
 from holdfast.cli.history.branching import COMMANDS as HISTORY
 from holdfast.cli.history.branching import known_session, there
+from holdfast.cli.history.carrying import export, import_
 from holdfast.cli.history.committing import commit
+from holdfast.cli.history.erasing import delete, scrub
 from holdfast.cli.history.pruning import prune
 from holdfast.cli.listing import list_runs, print_runs, state_of
+from holdfast.cli.rendering.descent import Children
 from holdfast.cli.run import Look, follow, play, report
 from holdfast.cli.screen import store_option
 from holdfast.cli.settings.defaults import settings, store_url
@@ -29,10 +33,11 @@ from holdfast.engine.events import CODEC
 from holdfast.engine.folding import replay
 from holdfast.engine.state import State
 from holdfast.errors import LeaseHeld, UsageError
-from holdfast.journal.port import Head, Journal, Posted
+from holdfast.journal.port import Head, Journal
 from holdfast.journal.reading import read_events
 from holdfast.runtime.run import Run
 from holdfast.runtime.runtime import Runtime
+from holdfast.runtime.speaking import Receipt
 from holdfast.tools.resolving import look_also_in
 from holdfast.types import AgentSpec, Event, StreamId, tenant_of
 
@@ -47,19 +52,24 @@ def runs() -> None:
     """List, show and resume runs, speak to those that are open, and go back in them."""
 
 
-for _each in HISTORY:
+for _each in (*HISTORY, *CONTROL):
     runs.add_command(_each)
+runs.add_command(export)
+runs.add_command(import_)
 runs.add_command(commit)
+runs.add_command(delete)
+runs.add_command(scrub)
 runs.add_command(prune)
 runs.add_command(watch)
 
 
 @runs.command("list", context_settings=_SETTINGS)
 @_STORE
+@click.option("--tree", is_flag=True, help="Put runs below the run that started them.")
 @click.option("-n", "--limit", default=20, show_default=True, type=click.IntRange(1), help="The newest so many.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def list_(store: str | None, limit: int, output: str) -> None:
-    """List runs, newest first."""
+def list_(store: str | None, tree: bool, limit: int, output: str) -> None:
+    """List runs, newest first; `↳` marks those that another run started, with its session."""
     url = store_url(store)
 
     async def go() -> None:
@@ -70,7 +80,7 @@ def list_(store: str | None, limit: int, output: str) -> None:
             return
         console = open_console(plain=settings().plain)
         if rows:
-            print_runs(console, rows, store_option(url))
+            print_runs(console, rows, store_option(url), tree=tree)
             return
         console.print(Text(f'No runs yet in {url}\nStart one: holdfast run{store_option(url)} "…"'), soft_wrap=True)
 
@@ -82,18 +92,24 @@ def list_(store: str | None, limit: int, output: str) -> None:
 @_STORE
 @click.option("-o", "--output", type=click.Choice(["text", "jsonl"]), default="text", show_default=True)
 def show(session: str, store: str | None, output: str) -> None:
-    """Show what happened in SESSION, event by event; `-o jsonl` prints the events as they are in the log."""
+    """Show what happened in SESSION, event by event, and the agents it started, with what they came to and spent.
+
+    `-o jsonl` prints the events as they are in the log.
+    """
     url = store_url(store)
 
     async def go() -> None:
         async with Runtime.open(there(url)) as runtime:
             stream, head = await known_session(runtime.journal, session, url)
-            timeline = None if output == "jsonl" else Timeline(open_console(plain=settings().plain), head.seq)
+            console, children = open_console(plain=settings().plain), Children()
+            timeline = None if output == "jsonl" else Timeline(console, head.seq)
             async for event in read_events(runtime.journal, stream, CODEC):
                 if timeline is None:
                     click.echo(CODEC.encode(event))
                 else:
                     timeline.print(event)
+                    children.see(event)
+            children.print(console)
 
     asyncio.run(go())
 
@@ -159,7 +175,7 @@ def abort(session: str, reason: str, store: str | None) -> None:
     _speak(session, store, lambda run: run.abort(_text(reason)), "■ asked to end: the run in session")
 
 
-def _speak(session: str, store: str | None, send: Callable[[Run], Awaitable[Posted]], done: str) -> None:
+def _speak(session: str, store: str | None, send: Callable[[Run], Awaitable[Receipt]], done: str) -> None:
     """Sends something to a session's open run, and says what was done and who is going to hear it."""
     url = store_url(store)
 

@@ -17,6 +17,7 @@ from holdfast.cli.asking.approving import Approver
 from holdfast.cli.outcomes import about, closing, mark_of
 from holdfast.cli.rendering.cards import card
 from holdfast.cli.rendering.figures import Figures, percent
+from holdfast.cli.rendering.happenings import exhausted, happening
 from holdfast.cli.rendering.markdown import Answer
 from holdfast.cli.rendering.thoughts import Thoughts
 from holdfast.cli.settings.defaults import default_store
@@ -29,6 +30,11 @@ from holdfast.engine.events import (
     InputReceived,
     ModelFailed,
     ModelFinished,
+    Paused,
+    PhaseFailed,
+    PhaseStarted,
+    Resumed,
+    ReviewRequested,
     RunFinished,
     RunStarted,
     ToolFinished,
@@ -68,7 +74,7 @@ class Screen:
         self._began: int | None = None
         self._looks_only = False
         self._ended = 0
-        self._waits: dict[str, ToolWaiting] = {}
+        self._waits: dict[str, ToolWaiting | ReviewRequested] = {}
         self._answer = Answer(console, theme=theme)
         self._thought = Thoughts(console)
         self.live.figures = self._figures.parts
@@ -140,12 +146,20 @@ class Screen:
                     self._calls[call.id] = call
             case ToolStarted() as data if data.nested is not None:
                 self._calls[data.call_id] = ToolCall(data.call_id, data.nested.name, data.nested.arguments)
-            case ToolWaiting() as data:
+            case _:
+                self._learn_waits(event)
+
+    def _learn_waits(self, event: Event) -> None:
+        match event.data:
+            case ToolWaiting() | ReviewRequested() as data:
                 self._waits[data.wait.token] = data
             case WaitResolved() as data:
                 self._resolved(data.token)
+            case InputApplied():  # the answer that is reviewed is not the last any more
+                for token in [token for token, wait in self._waits.items() if isinstance(wait, ReviewRequested)]:
+                    self._resolved(token)
             case ToolFinished() as data:
-                for token in [token for token, wait in self._waits.items() if wait.call_id == data.call_id]:
+                for token in [token for token, wait in self._waits.items() if _belongs(wait, data)]:
                     self._resolved(token)
             case _:
                 pass
@@ -183,19 +197,32 @@ class Screen:
             case CallReopened() as data:
                 again = Text.assemble(("↻ ", "magenta"), self._title(data.call_id))
                 self._line(again.append("  runs again, its files put back", "dim"))
-            case ToolWaiting() as data:
+            case ToolWaiting() | ReviewRequested() as data:
                 self._wait(data)
+            case WaitResolved(arguments=changed) if changed:
+                self._line(Text.assemble(("✎ ", "yellow"), "with other arguments: ", (one_line(changed), "dim")))
+            case Paused() as data:
+                self._line(Text.assemble(("⏸ paused", "yellow"), f"  {one_line(data.reason)}".rstrip()))
+                self.live.show("paused")
+            case Resumed():
+                self._line(Text.assemble(("▶ goes on", "cyan")))
+                self._busy()
             case BudgetExhausted() as data:
-                self._line(Text.assemble(("■ ", "yellow"), f"the {data.limit} left do not pay for another model call"))
+                self._line(Text.assemble(("■ ", "yellow"), exhausted(data)))
+            case PhaseStarted() | PhaseFailed() as data if (said := happening(data)) is not None:
+                self._line(Text.assemble((f"{said[0]} ", said[1]), said[2]))
             case RunFinished():
                 self.live.show("")
             case _:
                 pass
 
-    def _wait(self, data: ToolWaiting) -> None:
-        wait, call = data.wait, self._calls.get(data.call_id)
-        if wait.kind == "approval" and self.approver is not None and call is not None:
-            self.approver.ask(wait, call)
+    def _wait(self, data: ToolWaiting | ReviewRequested) -> None:
+        wait, asker = data.wait, self.approver
+        call = self._calls.get(data.call_id) if isinstance(data, ToolWaiting) else None
+        if asker is not None and isinstance(data, ReviewRequested):
+            asker.ask(wait, None, data.changes_left)
+        elif asker is not None and call is not None and (wait.kind == "approval" or wait.questions):
+            asker.ask(wait, call)
         else:
             what = (one_line(wait.prompt or wait.token), "dim")
             self._line(Text.assemble(("⏸ waiting", "yellow"), f" for {wait.kind} ", what))
@@ -278,6 +305,10 @@ class Screen:
     def fact(self, name: str, value: str | Text) -> None:
         """Prints a line of the summary, on one line whatever its length so that it can be copied."""
         self.console.print(Text.assemble((f"  {name:<8}", "dim"), value), soft_wrap=True)
+
+
+def _belongs(wait: ToolWaiting | ReviewRequested, finished: ToolFinished) -> bool:
+    return isinstance(wait, ToolWaiting) and wait.call_id == finished.call_id
 
 
 def denials(number: int) -> str:

@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.text import Text
 
 from holdfast.cli.outcomes import about, gist, mark_of
+from holdfast.cli.rendering.happenings import happening
 from holdfast.cli.words import clock_time, count, money, one_line, seconds
 from holdfast.engine.events import (
     AbortRequested,
-    BudgetExhausted,
     CallReopened,
     Forked,
     InputApplied,
@@ -31,7 +31,7 @@ from holdfast.engine.events import (
 )
 from holdfast.engine.folding import fold
 from holdfast.engine.state import Run, State
-from holdfast.types import Event, ToolCall, Unknown
+from holdfast.types import Event, ToolCall, Unknown, session_of
 
 __all__ = ("Timeline",)
 
@@ -78,7 +78,9 @@ class Timeline:
             case InputReceived() as data:
                 return Text.assemble((f"{data.kind}  ", "cyan"), one_line(data.message.text))
             case RunStarted() as data:
-                return Text.assemble(data.setup.model, (f"  {data.setup.workspace}", "dim"))
+                lineage = data.setup.lineage
+                above = "" if lineage is None else f"  for {session_of(lineage.parent)}"
+                return Text.assemble(data.setup.model or "pipeline", (f"{above}  {data.setup.workspace}", "dim"))
             case ModelFinished() as data:
                 return self._answer(data)
             case ModelFailed() as data:
@@ -104,12 +106,11 @@ class Timeline:
             case ModelStarted() as data:
                 cost = "" if data.cost is None else f" · {money(data.cost)}"
                 return Text(f"reserves {count(data.tokens, 'token')}{cost}", "dim")
-            case BudgetExhausted() as data:
-                return Text(f"the {data.limit} left do not pay for another model call", "yellow")
             case CallReopened() as data:
                 return self._call(data.call_id).append("  runs again, its files put back", "dim")
             case ToolWaiting() as data:
-                return Text.assemble((f"for {data.wait.kind}  ", "yellow"), one_line(data.wait.token))
+                what = data.wait.token if data.wait.kind != "child" else f"{data.wait.subject}  {data.wait.prompt}"
+                return Text.assemble((f"for {data.wait.kind}  ", "yellow"), one_line(what))
             case WaitResolved() as data:
                 said = "nobody answered in time" if data.content is None else one_line(data.content)
                 return Text.assemble(f"{one_line(data.token)}  ", (said, "dim"))
@@ -156,13 +157,14 @@ class Timeline:
 def _of_session(event: Event) -> Text:
     match event.data:
         case Forked() as data:
-            return Text(f"from {data.parent} at {data.at}")
+            return Text(f"from {data.parent or 'a file'} at {data.at}")
         case Rewound() as data:
             return Text(f"to {data.to}")
         case Unknown() as data:
             return _unknown(event, data)
-        case _:
-            return Text()
+        case data:
+            said = happening(data)
+            return Text() if said is None else said[2]
 
 
 def _unknown(event: Event, data: Unknown) -> Text:

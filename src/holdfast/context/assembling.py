@@ -15,12 +15,13 @@ from holdfast.types import AgentSpec, Message
 __all__ = ("assemble",)
 
 
-def assemble(spec: AgentSpec, messages: Sequence[Message]) -> ModelRequest:
-    """Returns what to ask the model."""
+def assemble(spec: AgentSpec, messages: Sequence[Message], *, last: bool = False) -> ModelRequest:
+    """Returns what to ask the model; the `last` time it knows its tools and may call none."""
     return ModelRequest(
         instructions=spec.instructions,
         messages=messages,
         tools=spec.tools,
+        may_call=not last,
         max_output_tokens=spec.max_output_tokens,
         temperature=spec.temperature,
     )

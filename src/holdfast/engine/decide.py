@@ -1,6 +1,6 @@
 """What a run does next: a pure function of its state and the time.
 
-Theory of operation. A session is a conversation that ends in one of four ways, and each says what comes next:
+Theory of operation. A session is a conversation that ends in one of five ways, and each says what comes next:
 
     ends with                              next
     ------------------------------------   -------------------------------------------------------------
@@ -8,10 +8,12 @@ Theory of operation. A session is a conversation that ends in one of four ways, 
     an answer that wants tools             CallTools, for the calls that are neither over nor waiting
     ... all of which wait for mail         Wait, for an answer or the earliest deadline
     an answer that wants nothing           Finish as completed, or as limited when its length cap cut it off
+    a terminal tool's call that went well  Finish as completed, when the turn's other calls are skipped
 
 Three things come before that. No open run: Wait for a prompt, holding nothing. An abort: Finish. A limit that
 was met: Finish as limited; but never instead of an answer that is already there, and steps, tokens and dollars are
-asked about only when a model call would be next: open calls still run to their end. A model that failed is asked
+asked about only when a model call would be next: open calls still run to their end. An answer that only announces
+another one is questioned once (PressOn), where nothing else stands against it. A model that failed is asked
 again, later each time and not before the provider wants, while that may help: up to so many times in each step.
 
 A wait ends with an answer, which is its call's result, or at its deadline, which gives the call an error as its result.
@@ -26,23 +28,50 @@ the next one, whatever it was called.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import attrgetter
+from typing import cast
 
 import msgspec
 
-from holdfast.engine.events import InputApplied, RunStarted, Status, WaitResolved
-from holdfast.engine.state import Call, Run, State
-from holdfast.types import Payload, ToolCall, from_dollars
+from holdfast.context.announcing import announces
+from holdfast.engine.events import InputApplied, RunStarted, WaitResolved
+from holdfast.engine.letters import Setup, Status
+from holdfast.engine.phases import StartPhase, judged, output_of
+from holdfast.engine.state import Run, State
+from holdfast.types import AssistantMessage, CallId, Payload, ToolCall, from_dollars
 
-__all__ = ("CallModel", "CallTools", "Decision", "Finish", "Wait", "admit", "decide", "expired")
+__all__ = (
+    "AskReview",
+    "CallModel",
+    "CallTools",
+    "Close",
+    "CloseBooks",
+    "Decision",
+    "Finish",
+    "Leave",
+    "PressOn",
+    "Skip",
+    "Wait",
+    "admit",
+    "decide",
+    "expired",
+    "stale",
+)
 
 _FIRST_RETRY = 500_000
 """µs before the first retry of a model call; each further one waits twice as long."""
+
+
+_CLOSED = ("steps", "tool_calls", "consecutive_errors", "identical_repeats")
+"""Limits at which a run may be asked for a last answer: of time and money nothing is left for one."""
 
 
 class CallModel(msgspec.Struct, frozen=True, gc=False):
     """Ask the model, not before `at` (µs UTC)."""
 
     at: int = 0
+    last: bool = False
+    """Whether this is the last time, so that it may call no tools."""
 
 
 class CallTools(msgspec.Struct, frozen=True):
@@ -51,12 +80,40 @@ class CallTools(msgspec.Struct, frozen=True):
     calls: tuple[ToolCall, ...]
 
 
+class Skip(msgspec.Struct, frozen=True):
+    """Give these, which have not begun, a result that says that somebody spoke first."""
+
+    calls: tuple[CallId, ...]
+    over: bool = False
+    """Whether it is a call of a terminal tool that came first; then those that wait are given up, too."""
+
+
+class Close(msgspec.Struct, frozen=True, gc=False):
+    """Give every open call a result, and let the model say a last word: this limit was met."""
+
+    limit: str
+
+
+class PressOn(msgspec.Struct, frozen=True, gc=False):
+    """Tell the model to do what it has only announced."""
+
+
+class AskReview(msgspec.Struct, frozen=True, gc=False):
+    """Ask a person whether the answer will do."""
+
+
+class CloseBooks(msgspec.Struct, frozen=True, gc=False):
+    """Tell whoever waits for the run that is over."""
+
+
 class Wait(msgspec.Struct, frozen=True, gc=False):
     """Park: hold nothing until mail comes or `until` (µs UTC) is reached."""
 
     open: bool = False
-    """Whether a run is open and waits, or there is none."""
+    """Whether a run is open and waits, or one would be were it not for a pause; otherwise there is none."""
     until: int | None = None
+    ended: bool = False
+    """Whether nothing will ever come."""
 
 
 class Finish(msgspec.Struct, frozen=True, gc=False):
@@ -64,50 +121,94 @@ class Finish(msgspec.Struct, frozen=True, gc=False):
 
     status: Status
     reason: str = ""
+    output: str = ""
+    """The answer, where it is no message of the conversation."""
 
 
-Decision = CallModel | CallTools | Wait | Finish
+class Leave(msgspec.Struct, frozen=True, gc=False):
+    """Give the session up as it is, for whoever goes on with it. Not decided here: by whoever shares out places."""
+
+
+Decision = CallModel | CallTools | Skip | Close | PressOn | AskReview | CloseBooks | StartPhase | Wait | Finish | Leave
 
 
 def decide(state: State, now: int) -> Decision:
     """Returns what to do next."""
     run = state.run
     if run is None:
-        return Wait()
+        over = Wait(open=state.paused and bool(state.queue), ended=state.ended)
+        return over if state.owed is None else CloseBooks()
     if run.abort is not None:
         return Finish("aborted", run.abort)
-    if state.answered:
-        return Finish("limited", "max_output_tokens") if state.cut else Finish("completed")
+    if run.setup.setup.phases:
+        return _pipeline(state, run, now)
+    return _answered(state, run, now) if state.answered or run.concluded is not None else _next(state, run, now)
+
+
+def _next(state: State, run: Run, now: int) -> Decision:
     if limit := met_limit(state, run, now):
-        return Finish("limited", limit)
+        closes = limit in _CLOSED and run.setup.setup.limits.last_answer and not run.closing
+        return Close(limit) if closes else Finish("limited", run.closing or limit)
     if state.calls:
-        return _tools(run, [call for call in state.calls.values() if call.result is None])
+        if late := _unheard(state):
+            return Skip(late)
+        return _parked(state, run) if state.paused or not state.ready else CallTools(_ready(state))
     if run.failures and (run.hopeless or run.failures > run.setup.setup.limits.model_retries):
-        return Finish("failed", run.failure)
-    return CallModel(_not_before(state, run))
+        return Finish("limited", run.closing) if run.closing else Finish("failed", run.failure)
+    return _parked(state, run) if state.paused else CallModel(_not_before(state, run), bool(run.closing))
 
 
 def admit(state: State) -> Payload | None:
     """Returns what lets the next queued input into the conversation; None when none may enter now."""
+    if state.owed is not None or state.ended:
+        return None
     if state.run is None:
         for seq, received in state.queue.items():  # what comes too late for a run opens the next one, like a prompt
-            if setup := received.setup or (state.last and state.last.setup.setup):
+            if state.paused and state.keys[seq] not in state.unwanted:
+                continue  # only a run that is to end at once may open: it begins nothing
+            if setup := received.setup or (state.last and _alone(state.last.setup.setup)):
                 return RunStarted(seq, setup)
         return None
-    if not state.queue or state.calls or state.run.abort is not None:
+    run = state.run
+    if not state.queue or state.paused or state.calls or run.abort is not None or run.closing or run.rejected:
         return None
-    seq = state.queued("steer")
-    if seq is None and state.answered:
+    control = run.setup.setup.control
+    seq = state.queued("steer") if control.steers == "all" or not state.steered else None
+    over = state.answered or run.concluded is not None
+    if seq is None and (over or (state.followed and control.follow_ups == "all")):
         seq = state.queued("follow_up")
     return InputApplied(seq) if seq is not None else None
 
 
+def stale(state: State) -> list[int]:
+    """Returns what was said and nobody will read: the session has ended, or the run is over that it was for."""
+    key = state.run.key if state.run is not None else ""
+    return [seq for seq, received in state.queue.items() if state.ended or received.run not in ("", key)]
+
+
+def _alone(setup: Setup) -> Setup:
+    """Returns a setup for a run that nobody else waits for."""
+    if setup.lineage is None and not setup.workspace:
+        return setup
+    return msgspec.structs.replace(setup, lineage=None, workspace="")  # a fork of the session has a folder of its own
+
+
 def expired(state: State, now: int) -> Iterator[WaitResolved]:
     """Yields the waits whose deadline has passed unanswered."""
-    for call in state.calls.values():
-        wait = call.wait
+    for wait in (state.run.review, state.run.phase) if state.run is not None else ():
         if wait is not None and wait.deadline is not None and wait.deadline <= now:
             yield WaitResolved(wait.token)
+    due: list[tuple[int, str]] = []
+    places = [0]
+    while places:  # down the heap as far as there is anything due: a turn may have thousands of waits
+        if (place := places.pop()) < len(state.deadlines) and state.deadlines[place][0] <= now:
+            deadline, call_id = state.deadlines[place]
+            call = state.calls[call_id]
+            if call.result is None and call.wait is not None and call.wait.deadline == deadline:
+                due.append((deadline, call.wait.token))
+            places += [2 * place + 1, 2 * place + 2]
+    for _, token in sorted(due):
+        yield WaitResolved(token)
 
 
 def met_limit(state: State, run: Run, now: int) -> str:
@@ -117,28 +218,91 @@ def met_limit(state: State, run: Run, now: int) -> str:
     spent = run.cost or 0
     checks = (
         (run.stop, run.stop),
-        (limits.seconds is not None and now - run.started_at >= limits.seconds * 1e6, "seconds"),
-        (limits.steps is not None and calls_model and run.steps >= limits.steps, "steps"),
+        (run.closing and state.calls, run.closing),  # it was told that it can call no tools
+        (limits.seconds is not None and now >= (run.until or 0), "seconds"),
+        (limits.steps is not None and calls_model and run.steps >= limits.steps + run.more_steps, "steps"),
         (limits.tool_calls is not None and run.tool_calls > limits.tool_calls, "tool_calls"),
         (limits.tokens is not None and calls_model and run.tokens >= limits.tokens, "tokens"),
         (limits.dollars is not None and calls_model and spent >= from_dollars(limits.dollars), "dollars"),
         (_reached(run.errors, limits.consecutive_errors), "consecutive_errors"),
         (_reached(run.repeats, limits.identical_repeats), "identical_repeats"),
     )
-    return next((name for met, name in checks if met), "")
+    return next((name for met, name in checks if met and not (run.closing and name in _CLOSED and calls_model)), "")
 
 
 def _reached(count: int, limit: int | None) -> bool:
     return limit is not None and count >= limit
 
 
-def _tools(run: Run, unfinished: list[Call]) -> Decision:
-    ready = tuple(call.call for call in unfinished if call.wait is None)
-    if ready:
-        return CallTools(ready)
-    deadlines = [call.wait.deadline for call in unfinished if call.wait and call.wait.deadline is not None]
-    if (seconds := run.setup.setup.limits.seconds) is not None:
-        deadlines.append(run.started_at + int(seconds * 1e6))
+def _pipeline(state: State, run: Run, now: int) -> Decision:
+    """Returns what a pipeline does next; see `phases.py`."""
+    phases = run.setup.setup.phases
+    for spec, done in zip(phases, run.outcomes, strict=False):
+        if (end := judged(spec, done)) is not None:
+            return Finish(cast("Status", end[0]), end[1])
+    if len(run.outcomes) == len(phases):
+        return Finish("completed", output=output_of(phases[-1], run.outcomes[-1]))
+    if limit := met_limit(state, run, now):
+        return Finish("limited", limit)
+    if run.phase is not None or state.paused:
+        parked = _parked(state, run)
+        ends = [each for each in (parked.until, run.phase and run.phase.deadline) if each is not None]
+        return Wait(open=True, until=min(ends, default=None))
+    return StartPhase(len(run.outcomes))
+
+
+def _answered(state: State, run: Run, now: int) -> Decision:
+    if state.calls:  # of the turn in which a terminal tool ended the run
+        return Skip(tuple([call.call.id for call in state.calls.values() if call.result is None]), over=True)
+    if run.closing:
+        return Finish("limited", run.closing)
+    if state.cut:
+        return Finish("limited", "max_output_tokens")
+    if run.rejected:
+        return Finish("failed", run.rejected)
+    if state.paused and (state.queued("steer") or state.queued("follow_up")):
+        return _parked(state, run)  # it was said in time: it joins this run when the pause is over
+    if _unfinished(state, run) and not met_limit(state, run, now):
+        return PressOn()
+    if run.setup.setup.control.review is None or run.reviewed:
+        return Finish("completed", output=run.concluded or "")
+    return AskReview() if run.review is None else Wait(open=True, until=run.review.deadline)
+
+
+def _unfinished(state: State, run: Run) -> bool:
+    """Returns whether the model has worked, ended by announcing what it does next, and was not told so before."""
+    if run.concluded is not None or not run.tool_calls or run.pressed or not run.setup.setup.limits.press_on:
+        return False
+    last = state.messages[-1]
+    return isinstance(last, AssistantMessage) and announces(last.text)
+
+
+def _unheard(state: State) -> tuple[CallId, ...]:
+    """Returns the calls that somebody who spoke wants to be heard before: those that have not begun."""
+    if not state.queue or state.queued("steer") is None:
+        return ()
+    return tuple(
+        [
+            call.call.id
+            for call in state.calls.values()
+            if call.result is None and call.started is None and (call.wait is None or call.wait.kind == "approval")
+        ]
+    )
+
+
+def _ready(state: State) -> tuple[ToolCall, ...]:
+    """Returns the calls that can be made, in the model's order: one that a person allowed goes back to its place."""
+    calls = [state.calls[call_id] for call_id in state.ready]
+    return tuple([call.made for call in sorted(calls, key=_place)])
+
+
+_place = attrgetter("place")
+
+
+def _parked(state: State, run: Run) -> Wait:
+    deadlines = [deadline for deadline, _ in state.deadlines[:1]]
+    if run.until is not None:
+        deadlines.append(run.until)
     return Wait(open=True, until=min(deadlines, default=None))
 
 

@@ -1,23 +1,21 @@
-"""What the engine writes into a session's log, and the letters it reads from the inbox.
+"""What the engine writes into a session's log.
 
 Each struct holds only what is new; everything else follows by folding (`folding.py`).
 """
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import msgspec
 
+from holdfast.engine.letters import InputKind, Outcome, Setup, Status
 from holdfast.types import (
     AssistantMessage,
     CallId,
     Codec,
     Digest,
     Effect,
-    Limits,
-    Mode,
-    Outside,
     Payload,
     SnapshotRef,
     ToolResult,
@@ -29,81 +27,37 @@ from holdfast.types import (
 __all__ = (
     "CODEC",
     "AbortRequested",
-    "Answer",
+    "AccountOpened",
+    "AnswerUnfinished",
     "BudgetExhausted",
     "CallReopened",
     "FilesKept",
     "FilesRestored",
     "Forked",
     "InputApplied",
-    "InputKind",
+    "InputDropped",
     "InputReceived",
+    "LastAnswerAsked",
+    "LimitsRaised",
     "ModelFailed",
     "ModelFinished",
     "ModelStarted",
     "Nested",
-    "Prompt",
+    "Paused",
+    "PhaseFailed",
+    "PhaseStarted",
+    "Resumed",
+    "ReviewRequested",
+    "RunClosed",
     "Rewound",
     "RunFinished",
     "RunStarted",
-    "Setup",
-    "Status",
-    "Stop",
+    "SessionEnded",
     "ToolFinished",
     "ToolStarted",
     "ToolWaiting",
     "WaitResolved",
 )
-
-InputKind = Literal["prompt", "steer", "follow_up"]
-Status = Literal["completed", "limited", "aborted", "failed"]
-"""How a run ended: with an answer, at one of its limits, on request, or because no model would answer."""
-
-
-class Setup(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """What a prompt brings along beside its words."""
-
-    spec: Digest
-    """The agent's spec, as a blob. A resumed run uses this one, whatever the code says by then."""
-    model: str
-    limits: Limits = Limits()
-    workspace: str = ""
-    """Folder the run works in; empty for the session's, if it has one."""
-    mode: Mode = "auto"
-    """What the agent may do without asking."""
-    unattended: bool = False
-    """Whether nobody can be asked, so that what would be asked about is denied."""
-    effects: dict[str, Outside] = {}
-    """What the user knows better of tools, by name: for example that a shell in this folder harms nothing outside."""
-
-
-# ---- the inbox ----------------------------------------------------------------------------------------------
-
-
-class Prompt(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """The body of letters of kind `prompt`, `steer` and `follow_up`."""
-
-    message: UserMessage
-    setup: Setup | None = None
-
-
-class Stop(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """The body of a letter of kind `abort`."""
-
-    reason: str = ""
-    run: str = ""
-    """Key of the prompt whose run is meant; empty for the one that is open."""
-
-
-class Answer(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """The body of a letter of kind `answer`: what a waiting call was waiting for."""
-
-    token: str
-    content: str
-    is_error: bool = False
-
-
-# ---- the log ------------------------------------------------------------------------------------------------
 
 
 class InputReceived(Payload, frozen=True, gc=False, omit_defaults=True):
@@ -113,6 +67,8 @@ class InputReceived(Payload, frozen=True, gc=False, omit_defaults=True):
     kind: InputKind
     message: UserMessage
     setup: Setup | None = None
+    run: str = ""
+    """Key of the prompt whose run is meant, where it is for no other."""
 
 
 class RunStarted(Payload, frozen=True, gc=False, omit_defaults=True):
@@ -130,6 +86,21 @@ class InputApplied(Payload, frozen=True, gc=False):
 
     type: ClassVar[str] = "input.applied"
     input: int
+
+
+class InputDropped(Payload, frozen=True, gc=False):
+    """A queued input will never join the conversation."""
+
+    type: ClassVar[str] = "input.dropped"
+    input: int
+
+
+class AccountOpened(Payload, frozen=True, gc=False):
+    """The run takes what it spends out of the ledger from here on; when it is over, its grant is settled."""
+
+    type: ClassVar[str] = "account.opened"
+    must_understand: ClassVar[bool] = True
+    account: tuple[str, ...]
 
 
 class ModelStarted(Payload, frozen=True, gc=False, omit_defaults=True):
@@ -176,12 +147,14 @@ class ModelFailed(Payload, frozen=True, gc=False, omit_defaults=True):
     """The provider reports more than was reserved: charged in full, and the run stops."""
 
 
-class BudgetExhausted(Payload, frozen=True, gc=False):
+class BudgetExhausted(Payload, frozen=True, gc=False, omit_defaults=True):
     """What is left does not pay for another model call."""
 
     type: ClassVar[str] = "budget.exhausted"
     limit: str
-    """`tokens` or `dollars`."""
+    """`tokens` or `dollars`; of an account, `tokens of account local/ada`."""
+    again_at: int | None = None
+    """Of a cap with a window, when enough may fit again, µs UTC; None where waiting alone does not help."""
 
 
 class Nested(msgspec.Struct, frozen=True, gc=False):
@@ -208,6 +181,8 @@ class ToolStarted(Payload, frozen=True, gc=False, omit_defaults=True):
     """Set when another call made it, and not the model."""
     unsaved: str = ""
     """Why there is no snapshot of files that it may change; empty when there is one, or none is needed."""
+    terminal: bool = False
+    """Whether the run is over when it goes well."""
 
 
 class ToolFinished(Payload, frozen=True, gc=False, omit_defaults=True):
@@ -238,6 +213,10 @@ class WaitResolved(Payload, frozen=True, gc=False, omit_defaults=True):
     token: str
     content: str | None = None
     is_error: bool = False
+    arguments: str = ""
+    """Of an approval, the arguments a person put in place of the model's."""
+    outcome: Outcome | None = None
+    """Of a child, how it ended."""
 
 
 class CallReopened(Payload, frozen=True, gc=False, omit_defaults=True):
@@ -251,6 +230,24 @@ class CallReopened(Payload, frozen=True, gc=False, omit_defaults=True):
     """How the whole workspace was just before its files were put back: somebody may have worked there since."""
 
 
+class PhaseStarted(Payload, frozen=True, gc=False, omit_defaults=True):
+    """A phase of a pipeline is a job of another session now, and its answer is waited for."""
+
+    type: ClassVar[str] = "phase.started"
+    must_understand: ClassVar[bool] = True
+    phase: int
+    """Its place, from 0."""
+    wait: Wait
+
+
+class PhaseFailed(Payload, frozen=True, gc=False, omit_defaults=True):
+    """A phase could not be started."""
+
+    type: ClassVar[str] = "phase.failed"
+    phase: int
+    why: str
+
+
 class AbortRequested(Payload, frozen=True, gc=False, omit_defaults=True):
     """Somebody wants a run to end: the open one, or one that is still queued; too late, it means nothing."""
 
@@ -258,6 +255,61 @@ class AbortRequested(Payload, frozen=True, gc=False, omit_defaults=True):
     reason: str = ""
     run: str = ""
     """Key of the prompt whose run is meant; empty for the one that is open."""
+
+
+class Paused(Payload, frozen=True, gc=False, omit_defaults=True):
+    """Nothing new begins in the session until it is resumed: no model call, no tool call, no run."""
+
+    type: ClassVar[str] = "session.paused"
+    must_understand: ClassVar[bool] = True
+    reason: str = ""
+
+
+class Resumed(Payload, frozen=True, gc=False):
+    """The session goes on."""
+
+    type: ClassVar[str] = "session.resumed"
+
+
+class SessionEnded(Payload, frozen=True, gc=False, omit_defaults=True):
+    """The session is over for good: its open run is aborted, what is queued is dropped, and nothing more is taken."""
+
+    type: ClassVar[str] = "session.ended"
+    must_understand: ClassVar[bool] = True
+    reason: str = ""
+
+
+class ReviewRequested(Payload, frozen=True, gc=False, omit_defaults=True):
+    """There is an answer, and a person has to say whether it will do."""
+
+    type: ClassVar[str] = "review.requested"
+    must_understand: ClassVar[bool] = True
+    wait: Wait
+    changes_left: int = 0
+    """How often changes may still be asked for."""
+
+
+class LastAnswerAsked(Payload, frozen=True, gc=False):
+    """A limit was met: the model is asked once more, without tools, and then the run is over."""
+
+    type: ClassVar[str] = "run.closing"
+    limit: str
+
+
+class AnswerUnfinished(Payload, frozen=True, gc=False):
+    """The model's answer only says what it is about to do: it is told, once in a run, to do it."""
+
+    type: ClassVar[str] = "answer.unfinished"
+
+
+class LimitsRaised(Payload, frozen=True, gc=False, omit_defaults=True):
+    """A run may go further than it was to; too late, it means nothing."""
+
+    type: ClassVar[str] = "limits.raised"
+    run: str
+    """Key of the prompt whose run is meant."""
+    seconds: float = 0.0
+    steps: int = 0
 
 
 class FilesRestored(Payload, frozen=True, gc=False, omit_defaults=True):
@@ -292,6 +344,16 @@ class RunFinished(Payload, frozen=True, gc=False, omit_defaults=True):
     """Calls that were not allowed: by the mode, by a person, or because nobody could be asked."""
     files: SnapshotRef | None = None
     """How the workspace was left; None when the run changed nothing there, or it could not be kept."""
+    output: str = ""
+    """The answer, where it is no message of this conversation."""
+
+
+class RunClosed(Payload, frozen=True, gc=False):
+    """What was owed when a run was over is done: whoever waited for it knows how it ended."""
+
+    type: ClassVar[str] = "run.closed"
+    run: int
+    """Sequence number of its `run.started`."""
 
 
 class Forked(Payload, frozen=True, gc=False, omit_defaults=True):
@@ -300,6 +362,7 @@ class Forked(Payload, frozen=True, gc=False, omit_defaults=True):
     type: ClassVar[str] = "session.forked"
     must_understand: ClassVar[bool] = True
     parent: str
+    """Empty where it came from a file: nothing else is shared with the session it was."""
     at: int
     workspace: str = ""
     """Its own folder; empty when the parent has none."""
@@ -324,6 +387,8 @@ CODEC = Codec(
         InputReceived,
         RunStarted,
         InputApplied,
+        InputDropped,
+        AccountOpened,
         ModelStarted,
         ModelFinished,
         ModelFailed,
@@ -333,10 +398,20 @@ CODEC = Codec(
         ToolWaiting,
         WaitResolved,
         CallReopened,
+        PhaseStarted,
+        PhaseFailed,
         AbortRequested,
+        Paused,
+        Resumed,
+        SessionEnded,
+        ReviewRequested,
+        LastAnswerAsked,
+        AnswerUnfinished,
+        LimitsRaised,
         FilesKept,
         FilesRestored,
         RunFinished,
+        RunClosed,
         Forked,
         Rewound,
     )

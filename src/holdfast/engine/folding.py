@@ -13,31 +13,48 @@ from typing import cast
 
 from holdfast.engine.events import (
     AbortRequested,
+    AccountOpened,
+    AnswerUnfinished,
     BudgetExhausted,
     CallReopened,
     FilesRestored,
     Forked,
     InputApplied,
+    InputDropped,
     InputReceived,
+    LastAnswerAsked,
+    LimitsRaised,
     ModelFailed,
     ModelFinished,
     ModelStarted,
+    Paused,
+    PhaseFailed,
+    PhaseStarted,
+    Resumed,
+    ReviewRequested,
     Rewound,
+    RunClosed,
     RunFinished,
     RunStarted,
+    SessionEnded,
     ToolFinished,
     ToolStarted,
     ToolWaiting,
     WaitResolved,
 )
-from holdfast.engine.state import Call, Run, State
-from holdfast.types import Event, ToolCall, ToolError, ToolMessage, ToolResult, Wait
+from holdfast.engine.state import Call, Done, Run, State
+from holdfast.engine.turns import close_turn, finish_call, not_in_this_branch, resolve, waits
+from holdfast.types import Event, Text, ToolCall, UserMessage
 
-__all__ = ("ABSENT", "fold", "not_approved", "not_in_this_branch", "replay", "visible")
+__all__ = ("fold", "last_words", "replay", "visible")
 
 _MAYBE_SPENT = frozenset(("interrupted", "lost", "connection", "timeout", "malformed"))
 """How a call ends that the provider may bill; one it refused costs nothing."""
-ABSENT = ToolError("canceled", "not_in_this_branch")
+_UNFINISHED = (
+    "Your last message only says what you are about to do, and ends there. Do it now, or give the answer itself; if "
+    "nothing is left to do, say what was done and what came of it."
+)
+"""What the model is told when its answer is only an announcement."""
 _DENIED = frozenset(("tool_approval_denied", "tool_approval_required", "tool_mode_read_only"))
 
 
@@ -57,15 +74,11 @@ def fold(state: State, event: Event) -> None:
             state.queue[event.seq] = data
             state.keys[event.seq] = event.cause
         case RunStarted() as data:
-            received, key = state.queue.pop(data.input), state.keys.pop(data.input)
-            state.workspace = data.setup.workspace or state.workspace
-            state.run = Run(event.seq, data, key, event.at, state.workspace, abort=state.unwanted.pop(key, None))
-            state.messages.append(received.message)
+            _run_started(state, data, event)
         case InputApplied() as data:
-            state.messages.append(state.queue.pop(data.input).message)
-            del state.keys[data.input]
+            _applied(state, data.input)
         case RunFinished() as data:
-            _run_finished(state, data)
+            _run_finished(state, data, event.at)
         case _:
             _fold_rare(state, event)
 
@@ -73,21 +86,54 @@ def fold(state: State, event: Event) -> None:
 def _fold_rare(state: State, event: Event) -> None:
     match event.data:
         case ToolWaiting() as data:
-            state.calls[data.call_id].wait = data.wait
-            if data.wait.kind == "approval":
-                state.calls[data.call_id].started = None  # it runs from its beginning when it may
+            waits(state, data.call_id, data.wait)
         case WaitResolved() as data:
-            _resolve(state, data)
+            resolve(state, data)
         case CallReopened() as data:
             (state.nested if data.nested else state.calls)[data.call_id].started = None
+        case LastAnswerAsked() as data if state.run is not None:
+            state.run.closing = data.limit
+            state.messages.append(UserMessage((Text(last_words(data.limit)),)))
+        case AnswerUnfinished() if state.run is not None:
+            state.run.pressed = True
+            state.messages.append(UserMessage((Text(_UNFINISHED),)))
+        case PhaseStarted() as data if state.run is not None:
+            _fold_run(state.run, event)
+            if (early := state.early.pop(data.wait.token, None)) is not None:
+                resolve(state, early)
+        case (
+            AccountOpened()
+            | ModelStarted()
+            | ModelFailed()
+            | BudgetExhausted()
+            | ReviewRequested()
+            | PhaseFailed()
+            | LimitsRaised()
+        ) if state.run is not None:
+            _fold_run(state.run, event)
+        case _:
+            _fold_session(state, event)
+
+
+def _fold_session(state: State, event: Event) -> None:
+    match event.data:
         case AbortRequested() as data:
             _abort_requested(state, data)
+        case InputDropped() as data:
+            state.queue.pop(data.input, None)
+            state.unwanted.pop(state.keys.pop(data.input, ""), None)
+        case Paused():
+            state.paused = not state.ended
+        case Resumed():
+            state.paused = False
+        case SessionEnded() as data:
+            _ended(state, data)
         case Forked() | Rewound() as data:
             _branch(state, data)
         case FilesRestored():
             state.restoring = ()
-        case _ if state.run is not None:
-            _fold_run(state.run, event)
+        case RunClosed():
+            state.owed = None
         case _:
             pass
 
@@ -100,8 +146,59 @@ def _fold_run(run: Run, event: Event) -> None:
             _model_failed(run, data)
         case BudgetExhausted() as data:
             run.stop = data.limit
+        case AccountOpened() as data:
+            run.account = data.account
+        case ReviewRequested() as data:
+            run.review = data.wait
+        case PhaseStarted() as data:
+            run.phase = data.wait
+            run.children |= {data.wait.token}
+        case PhaseFailed() as data:
+            run.outcomes += (Done("", "failed", data.why),)
+        case LimitsRaised() as data if data.run == run.key:
+            run.more_seconds += run.allowed(data.seconds)
+            run.more_steps += max(0, data.steps)
+            run.extensions += data.seconds > 0
         case _:
             pass
+
+
+def last_words(limit: str) -> str:
+    """Returns what the model is told when it may say one last thing."""
+    return (
+        f"This run has reached its limit of {limit.replace('_', ' ')}: no tool can be called any more. Say now, in one "
+        "answer, what was done, what was found, and what is left to do."
+    )
+
+
+def _run_started(state: State, data: RunStarted, event: Event) -> None:
+    received, key = state.queue.pop(data.input), state.keys.pop(data.input)
+    state.workspace = data.setup.workspace or state.workspace
+    state.run = Run(event.seq, data, key, event.at, state.workspace, abort=state.unwanted.pop(key, None))
+    state.run.asked = len(state.messages)
+    if received.kind != "proceed":
+        state.messages.append(received.message)
+    if data.setup.files:
+        state.stored.update((file.digest, file.chunks) for file in data.setup.files)
+    if (lineage := data.setup.lineage) is not None and lineage.files and not state.last:
+        state.restoring, state.restoring_in = lineage.files, state.workspace
+
+
+def _applied(state: State, seq: int) -> None:
+    """Lets a queued input join the conversation; an answer that was being reviewed is not the last any more."""
+    received = state.queue.pop(seq)
+    del state.keys[seq]
+    state.messages.append(received.message)
+    state.steered = state.steered or received.kind == "steer"
+    state.followed = state.followed or received.kind == "follow_up"
+    if state.run is not None:
+        state.run.review, state.run.reviewed, state.run.concluded = None, False, None
+
+
+def _ended(state: State, data: SessionEnded) -> None:
+    state.ended, state.paused = True, False
+    if state.run is not None and state.run.abort is None:
+        state.run.abort = data.reason
 
 
 def _abort_requested(state: State, data: AbortRequested) -> None:
@@ -114,7 +211,8 @@ def _abort_requested(state: State, data: AbortRequested) -> None:
 def _model_finished(state: State, data: ModelFinished) -> None:
     message = data.message
     state.messages.append(message)
-    state.calls = {call.id: Call(call) for call in message.calls}
+    state.calls = {call.id: Call(call, place=place) for place, call in enumerate(message.calls)}
+    state.ready = dict.fromkeys(state.calls)
     state.unfinished = len(state.calls)
     run = cast("Run", state.run)
     run.steps += 1
@@ -122,6 +220,7 @@ def _model_finished(state: State, data: ModelFinished) -> None:
     run.usage = run.usage + message.usage
     run.cost = None if run.cost is None or data.cost is None else run.cost + data.cost
     run.reserved_tokens = run.reserved_cost = run.failures = run.retry_at = 0
+    state.steered = state.followed = False
     if data.exceeded:
         run.stop = "reservation_exceeded"
 
@@ -162,9 +261,9 @@ def _finished(state: State, data: ToolFinished) -> None:
     if error is not None and error.reason in _DENIED and state.run is not None:
         state.run.denied += 1
     if data.result.stored:
-        state.stored.add(data.result.stored)
+        state.stored[data.result.stored] = ()
     if data.nested is None:
-        _finish_call(state, state.calls[data.call_id], data.result)
+        finish_call(state, state.calls[data.call_id], data.result)
     elif (inner := state.nested.get(data.call_id)) is not None:
         inner.result = data.result
     else:  # it was refused, and never began
@@ -173,88 +272,13 @@ def _finished(state: State, data: ToolFinished) -> None:
         )
 
 
-def _finish_call(state: State, call: Call, result: ToolResult) -> None:
-    if call.result is None:
-        state.unfinished -= 1
-    call.result = result
-    if not state.unfinished:
-        _close_turn(state)
-
-
-def _close_turn(state: State) -> None:
-    """Moves the results of a turn into the conversation, in call order; there is one for each call by now."""
-    run, all_failed, fingerprint = state.run, True, 0
-    for call in state.calls.values():
-        result = cast("ToolResult", call.result)
-        failed = result.error is not None
-        all_failed = all_failed and failed
-        fingerprint = hash((fingerprint, call.call.name, call.call.arguments, result.content))
-        state.messages.append(ToolMessage(call.call.id, call.call.name, result.content, failed))
-    if run is not None:
-        run.errors = run.errors + 1 if all_failed else 0
-        run.repeats = run.repeats + 1 if fingerprint == run.fingerprint else 1
-        run.fingerprint = fingerprint
-    state.calls = {}
-    if state.nested or state.approvals:
-        state.nested, state.approvals = {}, set()
-
-
-def _resolve(state: State, data: WaitResolved) -> None:
-    for call in state.calls.values():
-        wait = call.wait
-        if wait is None or wait.token != data.token or call.result is not None:
-            continue
-        if wait.kind == "approval":
-            _approve(state, call, wait, data)
-        elif data.content is None:
-            call.wait = None
-            text = "Nobody answered in time."
-            _finish_call(state, call, ToolResult(text, ToolError("approval_timeout", "tool_wait_expired")))
-        else:
-            call.wait = None
-            error = ToolError("execution_failed", "tool_answered_with_error") if data.is_error else None
-            _finish_call(state, call, ToolResult(data.content, error))
-        return
-
-
-def _approve(state: State, call: Call, wait: Wait, data: WaitResolved) -> None:
-    """Lets a call go on to admission again, or ends it, as a person said; whatever is no clear yes is a no."""
-    call.wait = None
-    said = "deny" if data.is_error else data.content
-    if said in ("once", "always"):
-        state.approvals.add(wait.digest)
-        if said == "always":
-            state.always.add(wait.grant)
-        return
-    if state.run is not None:
-        state.run.denied += 1
-    _finish_call(state, call, not_approved(said))
-
-
-def not_approved(said: str | None) -> ToolResult:
-    """Returns the result of a call that a person did not allow; None when nobody said anything in time."""
-    if said is None:
-        return ToolResult(
-            "Denied: nobody answered in time.", ToolError("approval_timeout", "tool_approval_timeout", "denied")
-        )
-    reason = said.removeprefix("deny").strip(": \n")
-    text = (
-        f"Denied by a person: {reason}"
-        if reason
-        else "Denied by a person. Do not try the same again; ask what to do instead."
-    )
-    return ToolResult(text, ToolError("approval_denied", "tool_approval_denied", "denied"))
-
-
-def _run_finished(state: State, data: RunFinished) -> None:
+def _run_finished(state: State, data: RunFinished, at: int) -> None:
     run = cast("Run", state.run)
-    run.finished = data
+    run.finished, run.finished_at = data, at
     state.last, state.run = run, None
-
-
-def not_in_this_branch() -> ToolResult:
-    """Returns the result of a call that stayed with the session this one was forked from."""
-    return ToolResult("Not in this branch: the call was open when this branch was made.", ABSENT)
+    state.early.clear()
+    if run.setup.setup.lineage is not None or run.account:
+        state.owed = run
 
 
 def _branch(state: State, data: Forked | Rewound) -> None:
@@ -262,12 +286,15 @@ def _branch(state: State, data: Forked | Rewound) -> None:
     state.workspace = data.workspace or state.workspace
     state.restoring_in = state.workspace
     state.always.clear()  # what was allowed there was allowed there
+    state.paused = state.ended = state.steered = state.followed = False
+    state.owed = None
+    state.early.clear()
     for call in state.calls.values():
         call.result = call.result or not_in_this_branch()
         call.wait = None
     state.unfinished = 0
     if state.calls:
-        _close_turn(state)
+        close_turn(state)
     # What people sent was meant for the branch that was left; and so was its run.
     state.queue.clear()
     state.keys.clear()

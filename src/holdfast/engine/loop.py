@@ -13,7 +13,8 @@ What it keeps, whatever happens:
 - **Every call gets exactly one result**: from the tool, from a refusal, or `canceled`, or `outcome unknown`.
 - **Nothing is decided on news half-way.** Mail is read between decisions. An abort, or time running out, only
   interrupts what is under way: each call that was begun ends as `canceled`, and what it did until then stays done.
-  What to do about it is the next decision.
+  A steer or a pause only keeps the calls of a turn that have not begun from beginning. What to do about it is the
+  next decision: after a steer they are skipped, after a pause they wait until it is over.
 - **Parking is refused while there is unread mail**, in the same transaction, so that no message is lost between
   looking and leaving.
 - **A newer owner fences this one**: the next write raises `Fenced`, it goes through here uncaught, and nothing
@@ -29,40 +30,67 @@ model reads what changed and decides. A model call that was lost stays charged a
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from holdfast.engine.attempt import Attempt
-from holdfast.engine.decide import CallModel, CallTools, Finish, Wait, decide
+from holdfast.engine.decide import (
+    AskReview,
+    CallModel,
+    CallTools,
+    Close,
+    CloseBooks,
+    Decision,
+    Finish,
+    Leave,
+    PressOn,
+    Skip,
+    Wait,
+    decide,
+)
 from holdfast.engine.doing.acting import close_calls, perform_calls
 from holdfast.engine.doing.asking import ask_model
+from holdfast.engine.doing.children import abandon
+from holdfast.engine.doing.intervening import intervene
 from holdfast.engine.doing.recovering import files_left, recover
 from holdfast.engine.events import RunFinished
+from holdfast.engine.phases import StartPhase
+from holdfast.engine.state import State
 from holdfast.journal.port import Park
 
-__all__ = ("drive",)
+__all__ = ("Decide", "drive")
+
+Decide = Callable[[State, int], Decision]
 
 
-async def drive(attempt: Attempt) -> None:
+async def drive(attempt: Attempt, decide: Decide = decide) -> bool:
     """Drives a session until it is parked: until no run is open, or the open one waits for mail.
+
+    Returns False where `decide` wanted to leave: everything is written down, and the session still ours.
 
     Raises:
         Fenced: another worker owns the session now.
         StorageError: nothing can be written down, so nothing may be done; the run stays open.
         UsageError: this process has not got what the run acts through; the run stays open.
     """
-    if attempt.state.run is not None:
-        await recover(attempt)
+    await recover(attempt)
     while True:
         await attempt.take_mail()
         match decide(attempt.state, attempt.clock.now()):
-            case CallModel(at):
-                await ask_model(attempt, at)
+            case CallModel(at, last):
+                await ask_model(attempt, at, last=last)
             case CallTools(calls):
                 await perform_calls(attempt, calls)
-            case Wait(open, until):
-                if await attempt.park(Park("waiting" if open else "idle", until)):
-                    return
             case Finish() as end:
                 if await finish(attempt, end):
-                    return
+                    return True
+            case Wait(open, until, ended):
+                if await attempt.park(Park("waiting" if open else "ended" if ended else "idle", until)):
+                    return True
+            case Skip() | Close() | PressOn() | AskReview() | CloseBooks() | StartPhase() as step:
+                await intervene(attempt, step)
+            case Leave():
+                await attempt.pen.sync()
+                return False
 
 
 async def finish(attempt: Attempt, end: Finish) -> bool:
@@ -71,11 +99,13 @@ async def finish(attempt: Attempt, end: Finish) -> bool:
     Mail that came meanwhile is read first: a steer or a follow-up may keep the run open. A prompt that is already
     queued is the next run, and this owner goes on with it.
     """
-    close_calls(attempt, end.reason or "the run is over")
     run = attempt.run
+    if attempt.state.calls or run.phase is not None:
+        await abandon(attempt, end.reason or "the run that started it is over")
+        close_calls(attempt, end.reason or "the run is over")
     files = await files_left(attempt) if run.saved else None
-    last = RunFinished(end.status, end.reason, run.steps, run.usage, run.cost, run.denied, files)
-    if attempt.state.queue:
+    last = RunFinished(end.status, end.reason, run.steps, run.usage, run.cost, run.denied, files, end.output)
+    if attempt.state.queue or run.account or run.setup.setup.lineage is not None:  # books are closed after it
         attempt.write(last)
         return False
-    return await attempt.park(Park("idle"), last)
+    return await attempt.park(Park("ended" if attempt.state.ended else "idle"), last)

@@ -6,9 +6,12 @@ the garbage collector is told to pass them by.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
-from holdfast.engine.events import InputReceived, RunFinished, RunStarted, ToolStarted
+from holdfast.engine.events import InputReceived, RunFinished, RunStarted, ToolStarted, WaitResolved
+from holdfast.engine.letters import Status
 from holdfast.types import (
     AssistantMessage,
     CallId,
@@ -22,7 +25,21 @@ from holdfast.types import (
     Wait,
 )
 
-__all__ = ("Call", "Run", "State", "name_of")
+__all__ = ("LONGEST_LOOP", "Call", "Done", "Phase", "Run", "State", "name_of")
+
+Phase = Literal["idle", "thinking", "acting", "waiting", "paused", "ended"]
+"""What a session does: nothing, asking its model, making calls, waiting for somebody, or nothing until it is resumed;
+once ended it does nothing any more."""
+
+
+LONGEST_LOOP = 4
+"""Turns that go round and are still seen to do so."""
+
+
+_CEILING = 6 * 3600.0
+"""Seconds after which no run goes on that was given more time, however much."""
+_EVER = 100 * 365 * 86400.0
+"""Seconds that are as good as no bound."""
 
 
 class Call(msgspec.Struct, gc=False):
@@ -33,10 +50,27 @@ class Call(msgspec.Struct, gc=False):
     """Set from the moment it may have acted."""
     wait: Wait | None = None
     """Set while it waits for mail."""
+    edited: str = ""
+    """The arguments a person put in place of the model's, when they allowed it."""
     result: ToolResult | None = None
     """Set when it is over."""
     started_at: int = 0
     """µs UTC."""
+    place: int = 0
+    """Where it stands in its turn."""
+
+    @property
+    def made(self) -> ToolCall:
+        """The call as it is made: as the model wanted it, or as a person corrected it."""
+        return self.call if not self.edited else ToolCall(self.call.id, self.call.name, self.edited)
+
+
+class Done(msgspec.Struct, frozen=True, gc=False):
+    """A phase of a pipeline that is over."""
+
+    output: str
+    status: Status
+    reason: str = ""
 
 
 class Run(msgspec.Struct, gc=False):
@@ -50,6 +84,8 @@ class Run(msgspec.Struct, gc=False):
     started_at: int
     workspace: str = ""
     """Folder it works in; empty for none."""
+    asked: int = 0
+    """Where in the conversation it begins."""
     steps: int = 0
     tool_calls: int = 0
     usage: Usage = Usage()
@@ -70,22 +106,74 @@ class Run(msgspec.Struct, gc=False):
     errors: int = 0
     """Steps in a row in which every tool call failed."""
     repeats: int = 0
-    """How often in a row the same calls came back with the same results."""
-    fingerprint: int = 0
+    """How often in a row the same calls came back with the same results: those of one turn, or of a few turns that
+    go round."""
+    trail: tuple[int, ...] = ()
+    """Fingerprints of the last turns."""
+    loops: tuple[int, ...] = (0,) * LONGEST_LOOP
+    """For each length of a loop, how many turns in a row were as the one that long ago."""
     denied: int = 0
     """Calls that were not allowed."""
+    phase: Wait | None = None
+    """Of a pipeline, set while a phase is waited for."""
+    outcomes: tuple[Done, ...] = ()
+    """Of a pipeline, what the phases came to that are over."""
+    account: tuple[str, ...] = ()
+    """Where it takes what it spends, if it does so out of the ledger."""
+    below_tokens: int = 0
+    """What of its tokens its children used."""
+    below_cost: int = 0
+    """What of its cost its children spent."""
+    children: frozenset[str] = frozenset()
+    """Tokens of the sessions it started."""
     saved: bool = False
     """Whether the whole workspace was kept at some moment of it."""
     stop: str = ""
     """A limit that was met beyond what counting shows."""
     abort: str | None = None
     """Why somebody wants it to end; None while nobody does."""
+    closing: str = ""
+    """The limit at which the model was asked for its last answer."""
+    review: Wait | None = None
+    """Set while a person is asked whether the answer will do."""
+    reviewed: bool = False
+    """Whether a person approved the answer."""
+    rejected: str = ""
+    """Why the answer will not do."""
+    changes: int = 0
+    """How often a person asked for changes."""
+    concluded: str | None = None
+    """What the call of a terminal tool came to that ended it; None while none did."""
+    pressed: bool = False
+    """Whether the model was told to do what it had only announced."""
+    more_seconds: float = 0.0
+    """How much longer it may go on than its limit says."""
+    more_steps: int = 0
+    """How many steps more it may make."""
+    extensions: int = 0
+    """How often it was given more time."""
     finished: RunFinished | None = None
+    finished_at: int = 0
+    """µs UTC."""
 
     @property
     def tokens(self) -> int:
         """Everything spent or given up for lost."""
         return self.usage.total_tokens + self.charged_tokens
+
+    @property
+    def until(self) -> int | None:
+        """When its time is up, µs UTC; None when it is not bounded."""
+        seconds = self.setup.setup.limits.seconds
+        if seconds is None:
+            return None
+        return self.started_at + round(min(seconds + self.more_seconds, _EVER) * 1e6)
+
+    def allowed(self, seconds: float) -> float:
+        """Returns how much of so many seconds more it may be given."""
+        limit = self.setup.setup.limits.seconds
+        left = 0.0 if limit is None else _CEILING - limit - self.more_seconds
+        return max(0.0, min(seconds, left))
 
 
 class State(msgspec.Struct, gc=False):
@@ -100,14 +188,23 @@ class State(msgspec.Struct, gc=False):
     """The current turn's, in the model's order; empty when every one has its result in `messages`."""
     unfinished: int = 0
     """How many of `calls` have no result yet."""
+    ready: dict[CallId, None] = {}
+    """Which of `calls` are neither over nor waiting."""
+    deadlines: list[tuple[int, CallId]] = []
+    """When waits of `calls` end unanswered: a heap, and what stands first in it is an open wait."""
     nested: dict[CallId, Call] = {}
     """What calls of the current turn called themselves, however deep, in the order in which that began."""
+    waits: dict[str, list[CallId]] = {}
+    """Which calls of the current turn wait, or waited, under which token."""
+    early: dict[str, WaitResolved] = {}
+    """Answers that came before anything waited for them, by their tokens."""
     approvals: set[Digest] = set()
     """What a person allowed once, in the current turn."""
     always: set[Digest] = set()
     """What a person allowed in this session whatever the call: tools with their effects."""
-    stored: set[Digest] = set()
-    """Outputs that results named because they were too long."""
+    stored: dict[Digest, tuple[Digest, ...]] = {}
+    """What may be read by its digest: outputs that results named because they were too long, and files that runs were
+    given; with the blobs that make up a large one."""
     turn: int = 0
     """Sequence number of the model's last answer: with a call's id, the call's name for ever."""
     queue: dict[int, InputReceived] = {}
@@ -116,16 +213,47 @@ class State(msgspec.Struct, gc=False):
     """The key of each queued input."""
     unwanted: dict[str, str] = {}
     """Why somebody wants the run of a queued prompt to end before it begins, by the prompt's key."""
+    steered: bool = False
+    """Whether a steer joined the conversation since the model's last answer."""
+    followed: bool = False
+    """Whether a follow-up did."""
+    paused: bool = False
+    """Whether nothing new may begin."""
+    ended: bool = False
+    """Whether the session is over for good."""
     run: Run | None = None
     """The open run."""
     last: Run | None = None
     """The run that finished last."""
+    owed: Run | None = None
+    """A run that is over, and that somebody has to hear of."""
     workspace: str = ""
     """Folder the session works in; empty for none."""
     restoring: tuple[SnapshotRef, ...] = ()
     """What has to be put back before anything is done in `restoring_in`."""
     restoring_in: str = ""
     """The folder of a fork or rewind that was not finished."""
+
+    @property
+    def phase(self) -> Phase:
+        """What the session does at the moment."""
+        run = self.run
+        if self.ended and run is None:
+            return "ended"
+        if self.paused:
+            return "paused"
+        if run is None:
+            return "idle"
+        if run.review is not None or (self.calls and all(c.wait or c.result for c in self.calls.values())):
+            return "waiting"
+        return "acting" if self.calls else "thinking"
+
+    @property
+    def awaited(self) -> list[str]:
+        """The sessions that the open run started and waits for."""
+        waits = [call.wait for call in self.calls.values() if call.result is None]
+        waits += [self.run.phase] if self.run is not None else []
+        return [wait.subject for wait in waits if wait is not None and wait.kind == "child"]
 
     @property
     def answered(self) -> bool:

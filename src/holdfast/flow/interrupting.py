@@ -44,6 +44,12 @@ class Interruptible:
             self.interrupted = True
             self._task.cancel()
 
+    def prolong(self, seconds: float) -> None:
+        """Moves the deadline to so many seconds from now; does nothing outside the scope, or where there is none."""
+        if self._task is not None and self._timer is not None:
+            self._timer.cancel()
+            self._timer = self._clock.call_later(max(0.0, seconds), self.interrupt)
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:

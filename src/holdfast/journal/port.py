@@ -13,16 +13,17 @@ docstrings is a test in it. All times are µs UTC by the *store's* clock.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Literal, Protocol
 
 import msgspec
 
 from holdfast.errors import UsageError
 from holdfast.storage.blobs import BlobStore
-from holdfast.types import BatchId, Digest, StreamId, WorkerId
+from holdfast.types import BatchId, Digest, StreamId, TenantId, WorkerId
 
 __all__ = (
+    "GRAVE",
     "INBOX_LIMIT",
     "KEY_LIMIT",
     "URGENT_LIMIT",
@@ -38,6 +39,7 @@ __all__ = (
     "Record",
     "State",
     "Unread",
+    "is_buried",
 )
 
 INBOX_LIMIT = 64
@@ -47,8 +49,18 @@ URGENT_LIMIT = 16
 KEY_LIMIT = 256
 """Characters of a letter's key: stores keep it for ever, to know a message that comes twice."""
 
-State = Literal["idle", "running", "waiting"]
-"""`idle`: no run is open. `running`: a run is open and wants an owner. `waiting`: a run is open and parked."""
+GRAVE = "~"
+"""Stands in the name under which a deleted stream keeps what forks share, and in no session's name."""
+
+State = Literal["idle", "running", "waiting", "ended"]
+"""`idle`: no run is open. `running`: a run is open and wants an owner. `waiting`: a run is open and parked,
+or queued behind a pause. `ended`:
+nobody may post any more."""
+
+
+def is_buried(stream: StreamId) -> bool:
+    """Returns whether a stream was deleted, and only what forks of it share is still there."""
+    return GRAVE in stream
 
 
 class Head(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -69,7 +81,7 @@ class Head(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     state: State = "idle"
     wake_at: int | None = None
     parent: StreamId | None = None
-    """The stream this one was forked from."""
+    """The stream this one was forked from; of one that was deleted, the name under which its records stay."""
     parent_seq: int = 0
     """How much of the parent it shares."""
     created_at: int = 0
@@ -124,6 +136,7 @@ class Mail(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     key: str
     kind: str
     body: bytes
+    """Of mail that was taken it may be empty: see `drop_taken`."""
     actor: str = ""
     at: int = 0
 
@@ -147,7 +160,7 @@ class Lease(msgspec.Struct, frozen=True, gc=False):
 class Posted(msgspec.Struct, frozen=True, gc=False):
     """What became of a letter. Accepted is not committed: committed is when the owner's log names its key."""
 
-    status: Literal["accepted", "duplicate", "busy", "full"]
+    status: Literal["accepted", "duplicate", "busy", "full", "ended"]
     n: int = 0
     """The message's number; of the first one for a duplicate; 0 when refused."""
     claim: Claim | None = None
@@ -158,7 +171,9 @@ class Park(msgspec.Struct, frozen=True, gc=False):
     """Give the stream up together with an append."""
 
     state: State
-    """`idle` when the run is over, `waiting` when it waits for mail or a deadline."""
+    """`idle` when the run is over, `waiting` when it waits for mail or a deadline, `ended` when nothing
+    will come any more.
+    """
     wake_at: int | None = None
 
 
@@ -255,6 +270,12 @@ class Journal(Protocol):
         """Returns the messages numbered over `after`, oldest first."""
         ...
 
+    async def drop_taken(self, streams: Collection[StreamId]) -> int:
+        """Empties the bodies of those streams' mail that was taken, which nobody needs any more; returns of how many
+        messages. Their keys stay, so that one of them that is posted again is still a duplicate.
+        """
+        ...
+
     async def head(self, stream: StreamId) -> Head | None:
         """Returns the head row, or None when there is no such stream."""
         ...
@@ -292,6 +313,49 @@ class Journal(Protocol):
         Raises:
             UnknownSession: there is no such parent.
             UsageError: `child` exists or belongs to another tenant, or the parent has no record `at`.
+        """
+        ...
+
+    async def delete(self, stream: StreamId, epoch: int) -> int:
+        """Removes a stream with its head, its mail and its records, and returns how many records stay for forks.
+
+        The owner's act. What forks share can be read through them, and through nothing else, until the last of them is
+        deleted; their `parent` is a name that no session can have. The stream's own name is free: one that is made
+        under it later shares nothing with it. A position of the feed is never given out again.
+
+        Raises:
+            Fenced: the epoch is not the current one, or the stream was given up or deleted; nothing was removed.
+        """
+        ...
+
+    async def scrub(self, stream: StreamId, epoch: int, records: Sequence[Record]) -> None:
+        """Puts records in the place of those with their numbers, all or none; the head stays as it is.
+
+        The owner's act. They keep number, type and position, so that who reads from any of them goes on. Records that
+        a fork shares are replaced for every stream that shares them.
+
+        Raises:
+            Fenced: the epoch is not the current one, or the stream was given up or deleted; nothing was changed.
+            UsageError: the stream has no record of such a number and type; nothing was changed.
+        """
+        ...
+
+    async def discard(
+        self, tenant: TenantId, digests: Collection[Digest], after: int, *, busy: bool = False
+    ) -> set[Digest]:
+        """Removes those blobs at once that no record over position `after` names, however lately they were put, and
+        returns them; for whoever has read the log to there and found nothing that names them.
+
+        While one of the tenant's streams has a live lease it removes none: who works may have put a blob that no record
+        names yet. With `busy` it does: for blobs that come into a store only together with the record that names them.
+        """
+        ...
+
+    async def erase(self) -> None:
+        """Returns when the store's files hold nothing any more of what was deleted, replaced, emptied or discarded.
+
+        Raises:
+            StorageLocked: others kept it from that; what was removed cannot be read through the store all the same.
         """
         ...
 

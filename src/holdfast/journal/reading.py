@@ -141,5 +141,6 @@ class Follower:
         if live is not None and live.error is not None:
             raise live.error  # it was driven here and cannot go on, and nobody else wrote anything since
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), _POLL_SECONDS)
+            async with asyncio.timeout(_POLL_SECONDS):  # wait_for would keep a cancel to itself that comes with a hint
+                await self._changed.wait()
         return ()

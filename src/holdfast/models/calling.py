@@ -15,7 +15,7 @@ from holdfast.errors import UnknownPrice
 from holdfast.models.port import Model, ModelRequest, default_output
 from holdfast.types import AssistantMessage, Delta, Usage
 
-__all__ = ("Allowance", "Exhausted", "Reservation", "Settlement", "perform", "reserve", "settle")
+__all__ = ("Allowance", "Exhausted", "Reservation", "Settlement", "narrower", "perform", "reserve", "settle")
 
 _LEAST_OUTPUT = 16
 """Tokens below which an answer is not worth asking for."""
@@ -54,6 +54,15 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     """Nanodollars; None when the price is unknown."""
     exceeded: bool
     """The provider reports more than was reserved."""
+
+
+def narrower(first: Allowance, second: Allowance) -> Allowance:
+    """Returns what both leave."""
+
+    def least(one: int | None, other: int | None) -> int | None:
+        return one if other is None else other if one is None else min(one, other)
+
+    return Allowance(least(first.tokens, second.tokens), least(first.cost, second.cost))
 
 
 def reserve(model: Model, request: ModelRequest, allowance: Allowance) -> Reservation | Exhausted:

@@ -30,6 +30,8 @@ class ModelRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     messages: Sequence[Message]
     """The conversation. The same list object, grown at its end, lets an adapter keep what it encoded before."""
     tools: tuple[ToolSpec, ...] = ()
+    may_call: bool = True
+    """Whether it may call them; they are told of all the same, because the conversation may hold calls of them."""
     max_output_tokens: int | None = None
     temperature: float | None = None
 

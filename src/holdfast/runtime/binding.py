@@ -2,47 +2,76 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import final
 
 import msgspec
 
 from holdfast.engine.attempt import Bindings
+from holdfast.engine.purse import Purse, key_of
 from holdfast.engine.state import Run
 from holdfast.errors import AuthFailed
 from holdfast.flow.clock import Clock
 from holdfast.journal.port import Journal
+from holdfast.ledger.amounts import Account
+from holdfast.ledger.port import Ledger
 from holdfast.models.port import Model
 from holdfast.models.providers.finding import find_model
 from holdfast.net.client import HttpClient
-from holdfast.runtime.bound import BoundAgent
+from holdfast.runtime.bound import AgentTool, BoundAgent, agent_reference, agent_tool
+from holdfast.runtime.dispatching import Dispatcher, Spawner, Start, account_of, cap_of
 from holdfast.runtime.sandboxes import Sandboxes
 from holdfast.safety.addresses import TRUSTED
 from holdfast.storage.blobs import REFRESH
+from holdfast.tools.binding import Tool
 from holdfast.tools.gateway import Gateway
 from holdfast.tools.permitting import Rules
 from holdfast.tools.resolving import find_tool
-from holdfast.types import AgentSpec, Digest, Price, StreamId, TenantId, tenant_of
+from holdfast.types import AgentSpec, Digest, Price, StreamId, TenantId, ToolSpec, tenant_of
 
 __all__ = ("Binder",)
+
+
+_SHARED = 3
+"""Names of an account that others draw from, too: tenant, user, session; the fourth is the run itself."""
+_LOOKED_AGAIN = 1.0
+"""Seconds until the accounts that have caps are looked up again."""
 
 
 @final
 class Binder:
     """Knows the agents of this process, and finds the others' tools by their references."""
 
-    def __init__(self, journal: Journal, prices: Mapping[str, Price], sandboxes: Sandboxes, clock: Clock) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        prices: Mapping[str, Price],
+        sandboxes: Sandboxes,
+        clock: Clock,
+        start: Start,
+        ledger: Ledger,
+    ) -> None:
         self._journal = journal
         self._sandboxes = sandboxes
         self._clock = clock
+        self._ledger = ledger
+        self._capped: set[Account] = set()
+        self._capped_at = -math.inf
+        self._looking = asyncio.Lock()
         self._prices = prices
         self._client = HttpClient(TRUSTED)
         self._models: dict[str, Model] = {}
         self._agents: dict[tuple[TenantId, Digest], BoundAgent] = {}
         self._put_at: dict[tuple[TenantId, Digest], int] = {}
+        self.noticed: Callable[[StreamId, Run], None] | None = None
+        """Is told of each run that is about to be driven here."""
         self._lent: dict[StreamId, dict[str, BoundAgent]] = {}
         """Which agent each prompt of an open session came with: two with one spec may have other functions."""
+        self.dispatcher = Dispatcher(start, self.agent, sandboxes, clock, ledger)
+        """Starts agents on behalf of calls."""
 
     def knows(self, tenant: TenantId, agent: BoundAgent) -> bool:
         """Whether the log can name the agent by its digest."""
@@ -63,6 +92,12 @@ class Binder:
             await self._journal.blobs.put(tenant, agent.encoded)
             self._put_at[tenant, agent.digest] = at
         self._agents[tenant, agent.digest] = agent
+        for each in agent.tools:
+            if isinstance(each, AgentTool) and not self.knows(tenant, each.agent):
+                await self.remember(tenant, each.agent)
+        for each in agent.phases:
+            if not self.knows(tenant, each):
+                await self.remember(tenant, each)
 
     def _is_put(self, tenant: TenantId, digest: Digest) -> bool:
         # A blob nothing referred to yet is collected after a time: whoever refers to it has put it lately.
@@ -103,23 +138,73 @@ class Binder:
             UnknownTool: a function is neither bound in this process nor found by its reference.
             UnknownModel: no provider goes by that name.
         """
+        if self.noticed is not None:
+            self.noticed(stream, run)
         setup = run.setup.setup
         tenant = tenant_of(stream)
-        agent = self._lent.get(stream, {}).get(run.key) or self._agents.get((tenant, setup.spec))
-        if agent is not None:
-            spec, tools = agent.spec, agent.tools
-        else:
-            spec = msgspec.json.decode(await self._journal.blobs.get(tenant, setup.spec), type=AgentSpec)
-            tools = tuple(find_tool(each.reference) for each in spec.tools)
+        agent = self._lent.get(stream, {}).get(run.key) or await self.agent(tenant, setup.spec)
+        spawn = Spawner(self.dispatcher, stream, run)
         gateway = Gateway(
-            tools,
+            agent.tools,
             stream=stream,
             sandbox=self._sandboxes.at(tenant, run.workspace) if run.workspace else None,
             blobs=self._journal.blobs,
-            rules=Rules(setup.mode, setup.unattended, setup.effects),
+            rules=Rules(setup.mode, setup.unattended, setup.effects, setup.control.patience),
             clock=self._clock,
+            spawn=spawn,
         )
-        return Bindings(spec, self.model(setup.model), gateway)
+        return Bindings(
+            agent.spec, self.model(setup.model) if setup.model else None, gateway, spawn, await self._purse(stream, run)
+        )
+
+    async def _purse(self, stream: StreamId, run: Run) -> Purse | None:
+        """Returns the purse of a run that shares what it may spend with others; None where it does not."""
+        setup, ledger = run.setup.setup, self._ledger
+        if setup.lineage is not None:
+            account = setup.lineage.account
+            return Purse(ledger, account, key_of(stream, run.seq), None, family=True) if account else None
+        if self._clock.monotonic() >= self._capped_at:
+            await self._look_at_caps(ledger)
+        shares = bool(setup.agents) and (setup.limits.tokens is not None or setup.limits.dollars is not None)
+        if not (shares or self._capped or run.account):
+            return None
+        account = account_of(stream, run)
+        capped = any(account[:depth] in self._capped for depth in range(1, len(account)))
+        if not (shares or capped or run.account):
+            return None
+        cap = cap_of(setup.limits) if shares else None
+        return Purse(ledger, account, key_of(stream, run.seq), cap, family=bool(setup.agents))
+
+    async def _look_at_caps(self, ledger: Ledger) -> None:
+        """Looks up who has caps: another process may have set one, and it is heard of within a second."""
+        async with self._looking:  # whoever comes meanwhile waits for the answer, or it would slip through
+            if (now := self._clock.monotonic()) >= self._capped_at:
+                self._capped = set(await ledger.capped(_SHARED))
+                self._capped_at = now + _LOOKED_AGAIN
+
+    def heed(self) -> None:
+        """Looks at the caps of the ledger again before the next run."""
+        self._capped_at = -math.inf
+
+    async def agent(self, tenant: TenantId, digest: Digest) -> BoundAgent:
+        """Returns an agent of this process, or one that is made again from its spec.
+
+        Raises:
+            UnknownTool: one of its tools is not found by its reference.
+        """
+        known = self._agents.get((tenant, digest))
+        if known is not None:
+            return known
+        spec = msgspec.json.decode(await self._journal.blobs.get(tenant, digest), type=AgentSpec)
+        tools = [await self._tool(tenant, each) for each in spec.tools]
+        return BoundAgent.again(spec, tuple(tools))
+
+    async def _tool(self, tenant: TenantId, spec: ToolSpec) -> Tool:
+        found = agent_reference(spec.reference)
+        if found is None:
+            return find_tool(spec.reference)
+        digest, workspace, seconds = found
+        return agent_tool(await self.agent(tenant, digest), spec.name, spec.description, workspace, seconds)
 
     async def close(self) -> None:
         """Closes the connections to models."""

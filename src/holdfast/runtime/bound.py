@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from holdfast.errors import UsageError
 from holdfast.models.providers.finding import split_name
-from holdfast.tools.binding import Tool
+from holdfast.tools.binding import Order, Tool, ToolContext
 from holdfast.tools.declaring import tool as declare
 from holdfast.tools.resolving import find_tool
-from holdfast.types import AgentSpec, Digest, Limits, digest_of
+from holdfast.types import AgentSpec, Digest, Limits, ToolResult, Wait, digest_of
 
-__all__ = ("BoundAgent",)
+__all__ = ("AgentTool", "BoundAgent", "agent_reference", "agent_tool")
 
 
 class BoundAgent:
-    """A spec and its bindings; people make an `Agent`."""
+    """A spec and its bindings; people make an `Agent`, or a `Pipeline`."""
+
+    spec: AgentSpec
+    tools: tuple[Tool, ...] = ()
+    phases: tuple[BoundAgent, ...] = ()
+    """Of a pipeline, the agents of its phases."""
 
     def __init__(
         self,
@@ -66,6 +71,45 @@ class BoundAgent:
 
     __init__.__qualname__ = "Agent"  # a wrong call is told of the name people know
 
+    @classmethod
+    def again(cls, spec: AgentSpec, tools: tuple[Tool, ...]) -> BoundAgent:
+        """Returns the agent of a spec that was read from the log."""
+        agent = object.__new__(BoundAgent)
+        agent.spec, agent.tools = spec, tools
+        return agent
+
+    @cached_property
+    def below(self) -> tuple[Digest, ...]:
+        """The specs of the agents it may start, and those that these may start."""
+        found: dict[Digest, None] = {}
+        for agent in (*(each.agent for each in self.tools if isinstance(each, AgentTool)), *self.phases):
+            found |= dict.fromkeys((agent.digest, *agent.below))
+        return tuple(found)
+
+    def as_tool(
+        self,
+        name: str | None = None,
+        *,
+        description: str = "",
+        workspace: Literal["none", "shared", "forked"] = "none",
+        seconds: float | None = None,
+    ) -> Tool:
+        """Returns a tool with which another agent gives this one a job, and gets its answer as the result.
+
+        The job is a session of its own, with a link to the one that started it; while it goes on, the other run is
+        parked. It may do no more than the run that started it: its mode, and its limits at most.
+
+        Args:
+            name: What the other model calls it; the agent's name otherwise.
+            description: What it is good for, as the other model reads it.
+            workspace: The files it works on: none, those of the other run, or a copy in a folder of its own.
+            seconds: How long the answer is waited for; then the job is aborted.
+
+        Raises:
+            UndescribableTool: the name is none that providers take.
+        """
+        return agent_tool(self, name or self.spec.name, description, workspace, seconds)
+
     @cached_property
     def encoded(self) -> bytes:
         """The spec as the log keeps it."""
@@ -75,6 +119,41 @@ class BoundAgent:
     def digest(self) -> Digest:
         """The spec's content address."""
         return digest_of(self.encoded)
+
+
+class AgentTool(Tool, frozen=True, kw_only=True):
+    """A tool behind which an agent stands."""
+
+    agent: BoundAgent
+
+
+def agent_tool(
+    agent: BoundAgent,
+    name: str,
+    description: str,
+    workspace: Literal["none", "shared", "forked"],
+    seconds: float | None,
+) -> AgentTool:
+    """Returns the tool that gives an agent a job; its reference says all it takes to make it again."""
+    text = description or f"Gives a job to another agent, {agent.spec.name!r}, and returns what it says in the end."
+    reference = f"agent:{agent.digest}:{workspace}:{'' if seconds is None else seconds}"
+
+    async def delegate(context: ToolContext, prompt: str) -> Wait | ToolResult:
+        return await context.spawn(Order(agent=agent, prompt=prompt, workspace=workspace, seconds=seconds))
+
+    made = declare(name=name, description=text, effect="keyed", reference=reference)(delegate)
+    return AgentTool(spec=made.spec, parse=made.parse, run=made.run, agent=agent)
+
+
+def agent_reference(reference: str) -> tuple[Digest, Literal["none", "shared", "forked"], float | None] | None:
+    """Returns what the reference of an agent's tool says: which agent, which files, how long; None for another tool."""
+    if not reference.startswith("agent:"):
+        return None
+    _, algorithm, digest, workspace, seconds = reference.split(":")
+    kind: Literal["none", "shared", "forked"] = (
+        "shared" if workspace == "shared" else "forked" if workspace == "forked" else "none"
+    )
+    return Digest(f"{algorithm}:{digest}"), kind, float(seconds) if seconds else None
 
 
 def _tool(given: Tool | Callable[..., Any] | str) -> Tool:

@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from holdfast.errors import StorageReadOnly, UsageError
 from holdfast.flow.clock import Clock
 from holdfast.journal.port import Journal
+from holdfast.ledger.port import Ledger
 from holdfast.types import digest_of
 
 __all__ = (
@@ -113,11 +114,24 @@ def store_exists(url: str) -> bool:
 
 async def _sqlite(url: str, clock: Clock) -> Journal:
     from holdfast.journal.stores.sqlite import SqliteJournal
+    from holdfast.ledger.stores.sqlite import LEDGER
 
     file, synchronous = _file(url)
     if not file.parent.is_dir():
         _make_folder(file.parent)
-    return await SqliteJournal.open(file, clock=clock, synchronous=synchronous)
+    return await SqliteJournal.open(file, clock=clock, synchronous=synchronous, beside=(LEDGER,))
+
+
+def open_ledger(journal: Journal, clock: Clock) -> Ledger:
+    """Returns the ledger of a store: in the same file where it is one, and otherwise in memory."""
+    from holdfast.ledger.stores.memory import MemoryLedger
+
+    database = getattr(journal, "database", None)
+    if database is None:
+        return MemoryLedger(clock)
+    from holdfast.ledger.stores.sqlite import SqliteLedger
+
+    return SqliteLedger(database, clock)
 
 
 def _file(url: str) -> tuple[Path, Literal["full", "normal"]]:

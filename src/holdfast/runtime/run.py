@@ -6,52 +6,31 @@ and long after.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from typing import final
 
 import msgspec
 
 from holdfast.engine.events import (
     CODEC,
-    Answer,
+    BudgetExhausted,
     Forked,
+    InputDropped,
     InputReceived,
     ModelFailed,
     ModelFinished,
-    Prompt,
     Rewound,
     RunFinished,
     RunStarted,
-    Status,
-    Stop,
 )
-from holdfast.errors import InboxFull, InputTooLarge, UsageError
-from holdfast.flow.ids import new_key
-from holdfast.journal.port import KEY_LIMIT, Journal, Letter, Posted
+from holdfast.engine.letters import Status, Stop
+from holdfast.journal.port import Journal
 from holdfast.journal.reading import Follower
 from holdfast.journal.tail import Tail
-from holdfast.types import (
-    Delta,
-    Document,
-    Event,
-    Image,
-    SessionId,
-    StreamId,
-    Text,
-    Usage,
-    UserMessage,
-    UserPart,
-    digest_of,
-    dollars,
-    session_of,
-)
+from holdfast.runtime.speaking import Receipt, Speaking, sayable
+from holdfast.types import Delta, Event, SessionId, StreamId, Usage, dollars
 
-__all__ = ("ATTACHED_BYTES", "PROMPT_BYTES", "Run", "RunResult", "said")
-
-PROMPT_BYTES = 4 * 1024 * 1024
-"""The longest input; more is no prompt but a file."""
-ATTACHED_BYTES = 20 * 1024 * 1024
-"""All images and documents of one input together; as base64 they still fit a request of 32 MB."""
+__all__ = ("Run", "RunResult")
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,27 +50,29 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     session: SessionId
     seq: int
     """Where the run started in the session: with the session, the run's id."""
+    again_at: int | None = None
+    """Of a run that met a cap with a window, when enough may fit again, µs UTC."""
 
 
 @final
-class Run:
+class Run(Speaking):
     """One accepted input and what comes of it."""
 
     def __init__(
-        self, journal: Journal, stream: StreamId, key: str, after: int, tail: Callable[[], Tail | None]
+        self,
+        journal: Journal,
+        stream: StreamId,
+        key: str,
+        after: int,
+        tail: Callable[[], Tail | None],
+        actor: str = "user",
     ) -> None:
-        self._journal = journal
-        self._stream = stream
+        super().__init__(journal, stream, actor)
         self._tail = tail
         self._after = after
         self._result: RunResult | None = None
         self.key = key
         """The input's idempotency key: the log names it once the input is committed."""
-
-    @property
-    def session(self) -> SessionId:
-        """The session it happens in."""
-        return session_of(self._stream)
 
     async def events(self, after: int | None = None) -> AsyncIterator[Event | Delta]:
         """Yields what happens, from the run's beginning (or from the events after `after`) to its end.
@@ -129,43 +110,24 @@ class Run:
         assert self._result is not None  # events() ends with one, or raises
         return self._result
 
-    async def steer(self, text: str | Sequence[str | UserPart], *, key: str | None = None) -> Posted:
-        """Says something that joins the conversation before the model is asked next."""
-        return await self._post("steer", msgspec.json.encode(Prompt(said(text))), key)
-
-    async def follow_up(self, text: str | Sequence[str | UserPart], *, key: str | None = None) -> Posted:
-        """Says something that joins the conversation when the run would otherwise be over."""
-        return await self._post("follow_up", msgspec.json.encode(Prompt(said(text))), key)
-
-    async def abort(self, reason: str = "", *, key: str | None = None) -> Posted:
+    async def abort(self, reason: str = "", *, key: str | None = None) -> Receipt:
         """Asks the run to end: what is under way is stopped, and what it has is kept."""
-        return await self._post("abort", msgspec.json.encode(Stop(_checked(reason), self.key)), key)
-
-    async def answer(self, token: str, content: str, *, is_error: bool = False, key: str | None = None) -> Posted:
-        """Gives a waiting call what it waits for."""
-        body = msgspec.json.encode(Answer(token, _checked(content), is_error))
-        return await self._post("answer", body, key or _answer_key(token))
-
-    async def approve(self, token: str, *, always: bool = False, key: str | None = None) -> Posted:
-        """Allows the call that waits under this token; `always` also every later call of its tool in this session."""
-        return await self.answer(token, "always" if always else "once", key=key)
-
-    async def deny(self, token: str, reason: str = "", *, key: str | None = None) -> Posted:
-        """Does not allow the call that waits under this token; the model reads the reason."""
-        return await self.answer(token, f"deny: {reason}" if reason else "deny", key=key)
-
-    async def _post(self, kind: str, body: bytes, key: str | None) -> Posted:
-        letter = Letter(key=key or new_key(), kind=kind, body=body, actor="user", urgent=kind == "abort")
-        posted = await self._journal.post(self._stream, letter)
-        if posted.status == "full":
-            raise InboxFull(
-                f"session {self.session!r} has too much unread mail: wait until it has read some, then send again"
-            )
-        return posted
+        return await self._post("abort", msgspec.json.encode(Stop(sayable(reason), self.key)), key)
 
 
 _TELLING = frozenset(
-    each.type for each in (InputReceived, RunStarted, ModelFinished, ModelFailed, RunFinished, Forked, Rewound)
+    each.type
+    for each in (
+        InputReceived,
+        InputDropped,
+        RunStarted,
+        ModelFinished,
+        ModelFailed,
+        BudgetExhausted,
+        RunFinished,
+        Forked,
+        Rewound,
+    )
 )
 
 
@@ -182,6 +144,7 @@ class _Progress:
         self._steps = 0
         self._usage = Usage()
         self._cost: int | None = 0
+        self._again_at: int | None = None
 
     def see(self, event: Event, session: SessionId) -> RunResult | None:
         if event.type not in _TELLING:
@@ -197,8 +160,12 @@ class _Progress:
                 self._count(data.message.usage, data.cost)
             case ModelFailed() as data if self.seq and data.usage is not None:
                 self._count(data.usage, data.cost)
+            case BudgetExhausted() as data:
+                self._again_at = data.again_at
             case RunFinished() as data if self.seq:
                 return self._result(data, session)
+            case InputDropped() as data if data.input == self.input:
+                return self._result(RunFinished("aborted", "the session has ended"), session)
             case Forked() | Rewound() if self.input:  # it was queued or open there, and stayed behind
                 left = "left for another branch"
                 return self._result(RunFinished("aborted", left, self._steps, self._usage, self._cost), session)
@@ -212,7 +179,7 @@ class _Progress:
 
     def _result(self, end: RunFinished, session: SessionId) -> RunResult:
         return RunResult(
-            output=self._said,
+            output=end.output or self._said,
             status=end.status,
             reason=end.reason,
             usage=end.usage,
@@ -221,49 +188,5 @@ class _Progress:
             denied=end.denied,
             session=session,
             seq=self.seq,
+            again_at=self._again_at if end.status == "limited" else None,
         )
-
-
-def said(words: str | Sequence[str | UserPart]) -> UserMessage:
-    """Returns what somebody says as a message: words, or words, images and documents in their order.
-
-    Raises:
-        InputTooLarge: it is longer than an input may be.
-        UsageError: it says nothing, or holds something that is none of these.
-    """
-    if isinstance(words, str):
-        return UserMessage((Text(_checked(words)),))
-    parts = [Text(part) if isinstance(part, str) else part for part in words]
-    if not parts:
-        raise UsageError("a prompt without parts says nothing: give it at least some text")
-    for part in parts:
-        if not isinstance(part, Text | Image | Document):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
-            raise UsageError(f"a prompt holds a {type(part).__name__!r}: give text, an Image or a Document")
-        if not isinstance(part, Text):
-            part.check()
-    attached = sum(len(part.data) for part in parts if not isinstance(part, Text))
-    if attached > ATTACHED_BYTES:
-        raise InputTooLarge(
-            f"the input's images and documents have {attached:,} bytes and {ATTACHED_BYTES:,} are allowed: "
-            "make them smaller, or put them into the workspace and tell the agent their names"
-        )
-    _checked("".join([part.text for part in parts if isinstance(part, Text)]))  # the bound is for all words together
-    return UserMessage(tuple([Text(_checked(part.text)) if isinstance(part, Text) else part for part in parts]))
-
-
-def _answer_key(token: str) -> str:
-    """Returns the key under which a wait is answered once; a tool may have made its token longer than a key."""
-    key = f"answer:{token}"
-    return key if len(key) <= KEY_LIMIT else f"answer:{digest_of(token.encode('utf-8', 'replace'))}"
-
-
-def _checked(text: str) -> str:
-    """Returns text as it can be written down: a lone surrogate, which no bytes stand for, becomes a question mark."""
-    encoded = text.encode("utf-8", "replace") if not text.isascii() else b""
-    size = len(encoded) or len(text)
-    if size > PROMPT_BYTES:
-        raise InputTooLarge(
-            f"the input has {size:,} bytes and {PROMPT_BYTES:,} are allowed: "
-            "put it into a file in the workspace and tell the agent its name"
-        )
-    return encoded.decode() if encoded else text

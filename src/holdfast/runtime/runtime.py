@@ -12,27 +12,36 @@ from typing import Any, cast, final
 
 import msgspec
 
-from holdfast.engine.events import CODEC, Prompt, Setup
-from holdfast.engine.layers import folder_of
-from holdfast.errors import AuthFailed, InboxFull, JournalError, SessionBusy, UnknownPrice, UnknownSession, UsageError
+from holdfast.engine.letters import Prompt, Setup
+from holdfast.errors import AuthFailed, JournalError, LeaseHeld, SessionBusy, UnknownPrice, UnknownSession, UsageError
 from holdfast.flow.clock import Clock, SystemClock
 from holdfast.flow.ids import new_key, new_session
-from holdfast.journal.port import Journal, Letter
-from holdfast.journal.reading import read_events
+from holdfast.journal.port import Journal, Letter, Posted
+from holdfast.ledger.port import Ledger
 from holdfast.runtime.binding import Binder
 from holdfast.runtime.bound import BoundAgent
+from holdfast.runtime.delivering.events import is_book
+from holdfast.runtime.delivering.hooks import Hooks
+from holdfast.runtime.delivering.outgoing import Outgoing, Undelivered
+from holdfast.runtime.delivering.port import Function, Target
+from holdfast.runtime.delivering.staging import InputFile, stage, with_files
+from holdfast.runtime.guarding.critic import Critic, Judge
+from holdfast.runtime.guarding.proceeding import next_setup, where_it_ended
+from holdfast.runtime.guarding.watching import Watch
+from holdfast.runtime.history.archiving import Archive
 from holdfast.runtime.history.branching import Branching
-from holdfast.runtime.history.collecting import GRACE, Collected, Retention, collect
-from holdfast.runtime.history.committing import bring_back
-from holdfast.runtime.history.differing import Difference, difference
-from holdfast.runtime.opening import default_url, open_journal
-from holdfast.runtime.run import Run, said
+from holdfast.runtime.history.waiting import Waiting, waiting_in
+from holdfast.runtime.lanes.line import Load, checked
+from holdfast.runtime.opening import default_url, open_journal, open_ledger
+from holdfast.runtime.run import Run
 from holdfast.runtime.sandboxes import Sandboxes, sandboxes_of
+from holdfast.runtime.speaking import Speaking, refused, said
 from holdfast.runtime.working import Worker
 from holdfast.sandbox.port import Posture
 from holdfast.types import (
     MODES,
-    Changes,
+    NO_CONTROL,
+    Control,
     Effect,
     Limits,
     Mode,
@@ -41,6 +50,7 @@ from holdfast.types import (
     SessionId,
     StreamId,
     TenantId,
+    UserMessage,
     UserPart,
     session_of,
     stream_id,
@@ -51,33 +61,61 @@ __all__ = ("Runtime",)
 
 
 @final
-class Runtime:
+class Runtime(Archive):
     """Starts, resumes, forks and follows runs; open it with `async with Runtime.open(...)`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what `open` gathers
         self,
         journal: Journal,
         clock: Clock,
         prices: Mapping[str, Price],
         tenant: TenantId,
         sandboxes: Sandboxes | None = None,
+        user: str = "user",
+        targets: Mapping[str, Target | Function] | None = None,
+        hooks: Hooks | None = None,
+        at_once: int | None = None,
+        critic: Critic | Judge | None = None,
     ) -> None:
         self.journal = journal
         """The durable log, for programs that read it directly."""
+        self.ledger: Ledger = open_ledger(journal, clock)
+        """What was spent, and may be; accounts are (tenant, user, session, run)."""
         self._clock = clock
         self._tenant = tenant
+        self._user = user
         self._sandboxes = sandboxes or sandboxes_of("memory:", journal.blobs)
-        self._bindings = Binder(journal, prices, self._sandboxes, clock)
+        self._bindings = Binder(journal, prices, self._sandboxes, clock, self._dispatch, self.ledger)
         self._branching = Branching(journal, clock, self._sandboxes)
-        self._worker = Worker(journal, clock, self._bindings.bind, self._bindings.forget)
+        self._worker = Worker(journal, clock, self._bindings.bind, self._bindings.forget, self.ledger, at_once)
+        self._outgoing = Outgoing(journal, clock, tenant, self._worker.claim, targets, hooks)
+        self._bindings.noticed, self._worker.let_go = self._outgoing.driven, self._outgoing.let_go
+        self._watch = None if critic is None else Watch.over(critic, journal, clock, self._bindings, self._worker)
+        self._outgoing.open()
+        super().__init__(
+            journal,
+            clock,
+            tenant,
+            user,
+            self._sandboxes,
+            self._branching,
+            self._worker.claim,
+            self._worker.adopt,
+            self._known,
+        )
 
     @staticmethod
-    def open(
+    def open(  # noqa: PLR0913 - all of it by name, and most of it for few programs
         url: str | None = None,
         *,
         prices: Mapping[str, Price] | None = None,
         tenant: str = "local",
+        user: str = "user",
         clock: Clock | None = None,
+        targets: Mapping[str, Target | Function] | None = None,
+        hooks: Hooks | None = None,
+        at_once: int | None = None,
+        critic: Critic | Judge | None = None,
     ) -> _Opening:
         """Returns the runtime of a store, to be entered with `async with`.
 
@@ -86,9 +124,16 @@ class Runtime:
                 a database in the user's data folder.
             prices: What models cost, by `provider/name`, where the catalogue is wrong or silent.
             tenant: Whose sessions these are.
+            user: Who speaks through this runtime: the log says it of everything that was said.
             clock: Where time comes from, for tests.
+            targets: Where results can go, by the names that `start(deliver=...)` uses: targets, or `async` functions.
+            hooks: What is told of runs, and handed their results.
+            at_once: How many sessions are driven here at once at most; the others wait their turn, fairly across users.
+            critic: Is asked about runs in which nothing happens for a while, and may say something, give them more
+                time or steps, or end them: an `async` function, or a `Critic`.
         """
-        return _Opening(url or default_url(), prices or {}, TenantId(tenant), clock or SystemClock())
+        given = (targets, hooks, at_once, critic)
+        return _Opening(url or default_url(), prices or {}, TenantId(tenant), clock or SystemClock(), user, given)
 
     async def start(  # noqa: PLR0913 - what a person may say of a job; most is said rarely, and all of it by name
         self,
@@ -101,13 +146,17 @@ class Runtime:
         mode: Mode = "auto",
         unattended: bool = False,
         effects: Mapping[str, Outside] | None = None,
+        control: Control | None = None,
+        deliver: Sequence[str] = (),
+        files: Sequence[InputFile] = (),
         key: str | None = None,
         if_idle: bool = False,
+        user: str | None = None,
+        priority: int = 0,
     ) -> Run:
         """Gives a session a prompt and returns the run that will answer it.
 
-        In a session that is busy the prompt waits its turn. When this returns the prompt is accepted: it
-        survives a crash.
+        In a session that is busy the prompt waits its turn. Once this returns it is accepted, and survives a crash.
 
         Args:
             agent: Who answers.
@@ -121,27 +170,29 @@ class Runtime:
             unattended: Nobody will answer: what would be asked about is denied.
             effects: What calls of a tool do outside the workspace, by the tool's name, where you know better than
                 the tool: `{"bash": "none"}` lets commands that were interrupted run again.
+            control: How people take part: whether they review the answer, how long they have, and what they may say.
+            deliver: Where the result goes, however it ends: targets by name, `file:/folder`, `webhook:https://...`.
+            files: What it may read: paths, or names with bytes, of 50 MB at most each; the prompt only names them.
             key: Makes a prompt that is sent twice one prompt.
             if_idle: Refuse to wait for a run that is under way.
+            user: For whom; the runtime's own user without. Caps are kept and places shared by user.
+            priority: Of one user's runs that wait for a place, the one with the higher number begins first.
 
         Raises:
-            SessionBusy: `if_idle` was asked for and the session is not.
-            InboxFull: the session has too much unread mail.
+            SessionBusy, SessionExited, InboxFull: the session is not idle, has ended, or has too much unread mail.
             UnknownModel, UnknownPrice, AuthFailed, InputTooLarge, UsageError: see their messages.
         """
         message = said(text)
-        if effects or mode not in MODES:
-            _check_rules(agent, mode, effects or {})
-        limits = limits or agent.spec.limits
-        self._check(agent.spec.model, limits)
+        setup = self._setup(agent, limits or agent.spec.limits, workspace, mode, effects or {}, control, unattended)
+        if priority or user is not None:
+            setup = msgspec.structs.replace(setup, priority=checked(priority), user=user or setup.user)
         stream = stream_id(self._tenant, session or new_session())
-        folder = _absolute(workspace)
         if not self._bindings.knows(self._tenant, agent):
             await self._bindings.remember(self._tenant, agent)
-        setup = Setup(agent.digest, agent.spec.model, limits, folder, mode, unattended, dict(effects or {}))
-        letter = Letter(
-            key=key or new_key(), kind="prompt", body=msgspec.json.encode(Prompt(message, setup)), actor="user"
-        )
+        if deliver or files or self._outgoing.wanted:
+            message, setup = await self._equip(agent, message, setup, deliver, files)
+        body = msgspec.json.encode(Prompt(message, setup))
+        letter = Letter(key=key or new_key(), kind="prompt", body=body, actor=user or self._user)
         return await self._prompt(agent, stream, letter, if_idle=if_idle)
 
     async def resume(self, session: str, agent: BoundAgent | None = None) -> Run:
@@ -164,6 +215,40 @@ class Runtime:
             raise UnknownSession(f"session {session!r} has no run yet: give it a prompt")
         return self._run(stream, key, 0)
 
+    async def proceed(self, session: str, agent: BoundAgent | None = None, *, limits: Limits | None = None) -> Run:
+        """Goes on where the session's last run ended half-way, without another prompt, and returns the run that does.
+
+        The last run was aborted, failed or met a limit, and its conversation ends with what somebody said or with the
+        results of calls: the model is asked again, in a run that is set up as that one was. What was said to the
+        session and not heard yet goes first: then that is what opens the run.
+
+        Args:
+            session: Which conversation; of a fork, as it was where it branched off.
+            agent: Who goes on; the last run's own without.
+            limits: How far this run may go; as far as the last one without, counted anew.
+
+        Raises:
+            UsageError: the last run ended with an answer, there was none, or it was a pipeline's: give it a prompt.
+            SessionBusy, SessionExited, InboxFull: a run is open, or the session takes nothing more.
+            UnknownSession, UnknownTool, UnknownModel, UnknownPrice, AuthFailed: see their messages.
+        """
+        stream = await self._known(session)
+        state, heard = await where_it_ended(self.journal, stream, self._worker.state(stream))
+        if agent is not None:
+            await self._bindings.remember(self._tenant, agent)
+        if heard:
+            if agent is not None:
+                self._bindings.lend(stream, heard, agent)
+            with contextlib.suppress(LeaseHeld):  # whoever has it reads its mail
+                await self._worker.take(stream)
+            return self._run(stream, heard, 0)
+        setup = next_setup(state, session, agent, limits)
+        self._check(setup.model, setup.limits)
+        agent = agent or await self._bindings.agent(self._tenant, setup.spec)
+        body = msgspec.json.encode(Prompt(UserMessage(()), setup))
+        letter = Letter(key=new_key(), kind="proceed", body=body, actor=self._user)
+        return await self._prompt(agent, stream, letter, if_idle=True)
+
     async def fork(
         self, session: str, *, at: int | None = None, name: str | None = None, workspace: str | Path | None = None
     ) -> SessionId:
@@ -181,80 +266,36 @@ class Runtime:
         await self._branching.fork(parent, at, stream, workspace, self._worker.claim, self._worker.adopt)
         return child
 
-    async def rewind(self, session: str, *, to: int) -> int:
-        """Takes everything after event `to` out of an idle session's conversation, and puts its files back.
+    def stats(self) -> Load:
+        """Returns how many sessions are driven here, and how many wait for a place."""
+        return self._worker.work()
 
-        The log keeps what was taken out, and the files as they were before, also what a person had done to them:
-        a rewind to the event that this returns takes it all back.
+    def resize(self, at_once: int) -> None:
+        """Lets so many sessions be driven here at once from now on; those above that go on until they park.
 
         Raises:
-            UnknownSession, UsageError: there is no such session or event.
-            LeaseHeld: a run is going on in it.
-            SandboxError: the files of that moment are not known, or no longer kept; nothing was done.
+            UsageError: the number is negative, or the runtime was opened without `at_once`.
         """
-        claim = await self._worker.claim(await self._known(session))
-        return await self._branching.rewind(claim, to)
+        if self._worker.line is None:
+            raise UsageError("this runtime drives any number of sessions at once: open it with at_once to bound them")
+        self._worker.line.resize(at_once)
 
     @property
     def posture(self) -> Posture:
         """What stands between the commands of this runtime's agents and the machine."""
         return self._sandboxes.posture
 
-    async def workspace(self, session: str) -> str | None:
-        """Returns the folder a session works in; None when it has none.
+    async def waiting(self, session: str | None = None) -> list[Waiting]:
+        """Returns what people are asked in a session, or in all: approvals, questions and reviews, oldest first."""
+        return await waiting_in(self.journal, self._tenant, session)
 
-        Raises:
-            UnknownSession: there is no such session.
-        """
-        stream = await self._known(session)
-        return folder_of([event async for event in read_events(self.journal, stream, CODEC)]) or None
-
-    async def changes(self, session: str, *, since: int = 0, until: int | None = None) -> Difference:
-        """Returns what became of a session's files between two of its events: by default since its beginning, and up
-        to now.
-
-        Raises:
-            UnknownSession, UsageError: there is no such session.
-            SandboxError: the files of one of the moments are not known, or no longer kept.
-        """
-        return await difference(self.journal, self._sandboxes, await self._known(session), since, until)
+    def session(self, session: str) -> Speaking:
+        """Returns a session to speak to, wherever it is driven, whatever it does."""
+        return Speaking(self.journal, stream_id(self._tenant, session), self._user)
 
     def run(self, session: str, key: str, *, after: int = 0) -> Run:
         """Returns a run by the key of its prompt, wherever it is driven."""
         return self._run(stream_id(self._tenant, session), key, after)
-
-    async def commit(
-        self, session: str, paths: Sequence[str] = (), *, into: str | Path | None = None, dry_run: bool = False
-    ) -> Changes:
-        """Brings what a fork changed back into the folder it was made from (or `into`), and returns what that changed.
-
-        All paths are checked before one is written; a `dry_run` only checks.
-
-        Raises:
-            UnknownSession, UsageError: there is no such session, or it is no fork with a folder.
-            SandboxError: some paths are refused, all of them named: they changed in both, or would bring what acts
-                later (a link that leads out, a setuid bit, a hook of git).
-        """
-        stream = await self._known(session)
-        return await bring_back(self.journal, self._sandboxes, stream, paths, into, dry_run=dry_run)
-
-    async def collect(self, keep: Retention | None = None, *, grace: float = GRACE, dry_run: bool = False) -> Collected:
-        """Removes this tenant's blobs that the log does not need, and snapshots past what `keep` says; a `dry_run`
-        only counts them. It may run beside anything else.
-
-        Raises:
-            UsageError: the grace, in seconds, is below two hours.
-            SandboxError, Corrupt: something in the log cannot be read; nothing was removed.
-        """
-        return await collect(
-            self.journal,
-            self._sandboxes.keepers,
-            tenant=self._tenant,
-            clock=self._clock,
-            keep=keep,
-            grace=grace,
-            dry_run=dry_run,
-        )
 
     async def sweep(self) -> int:
         """Takes up every session of the store that has something to do and no owner; returns how many.
@@ -266,7 +307,9 @@ class Runtime:
         while fresh := [stream for stream in await self.journal.due(len(seen) + 100) if stream not in seen]:
             seen.update(fresh)
             for stream in fresh:
-                if tenant_of(stream) == self._tenant and self._worker.state(stream) is None:
+                if is_book(stream):
+                    self._outgoing.wake()  # it is nobody's session
+                elif tenant_of(stream) == self._tenant and not self._worker.has(stream):
                     with contextlib.suppress(
                         JournalError, UsageError, AuthFailed
                     ):  # one that cannot be taken stops no other
@@ -274,20 +317,91 @@ class Runtime:
                         taken += 1
         return taken
 
+    async def flush_deliveries(self) -> list[Undelivered]:
+        """Returns when results that can be delivered now are, and the audit knows all that happened; and what remains:
+        what is tried again later, waits for a process that has its target, or is dead.
+
+        It goes on in the background where the caller is cancelled.
+
+        Raises:
+            HoldfastError: the store refuses, or the log cannot be read.
+        """
+        await self._outgoing.flush()
+        return await self._outgoing.undelivered()
+
     async def close(self) -> None:
-        """Stops driving sessions and lets go of the store; open runs stay open in the log."""
+        """Stops driving sessions and lets go of the store; open runs stay open in the log.
+
+        What is to be delivered has five seconds; the rest is delivered by whoever opens the store next.
+        """
+        if self._watch is not None:
+            await self._watch.close()
         await self._worker.close()
+        await self._outgoing.close()
         await self._bindings.close()
         await self._sandboxes.close()
         await self.journal.close()
 
     # ---- inside -------------------------------------------------------------------------------------------
 
+    def _setup(
+        self,
+        agent: BoundAgent,
+        limits: Limits,
+        workspace: str | Path | None,
+        mode: Mode,
+        effects: Mapping[str, Outside],
+        control: Control | None,
+        unattended: bool,
+    ) -> Setup:
+        """Returns what a prompt brings along; raises UsageError for what cannot be so."""
+        if unattended and control is not None and control.review is not None:
+            raise UsageError("nobody attends this run, so nobody can review its answer: leave one of the two out")
+        if effects or mode not in MODES:
+            _check_rules(agent, mode, effects)
+        self._check(agent.spec.model, limits)
+        return Setup(
+            agent.digest,
+            agent.spec.model,
+            limits,
+            _absolute(workspace),
+            mode,
+            unattended,
+            dict(effects),
+            NO_CONTROL if control is None or control == NO_CONTROL else control,
+            "" if self._user == "user" else self._user,
+            agent.below,
+            phases=agent.spec.phases,
+        )
+
+    async def _equip(
+        self, agent: BoundAgent, message: UserMessage, setup: Setup, deliver: Sequence[str], files: Sequence[InputFile]
+    ) -> tuple[UserMessage, Setup]:
+        """Returns a prompt that knows where its result goes, and which files it was given."""
+        targets = self._outgoing.names(deliver)
+        staged = await stage(self.journal.blobs, self._tenant, files)
+        setup = msgspec.structs.replace(setup, deliver=targets, files=staged)
+        readable = any(each.spec.reference == "builtin:read" for each in agent.tools)
+        return with_files(message, staged, readable=readable) if staged else message, setup
+
     async def _prompt(self, agent: BoundAgent, stream: StreamId, letter: Letter, *, if_idle: bool) -> Run:
         """Posts a prompt, and drives the session if nobody does."""
+        posted, after = await self._post(agent, stream, letter, if_idle=if_idle)
+        if posted.status == "busy":
+            raise SessionBusy(f"session {session_of(stream)!r} is busy: wait for it, steer it, or send without if_idle")
+        if (error := refused(posted, session_of(stream))) is not None:
+            raise error
+        return self._run(stream, letter.key, after)
+
+    async def _post(self, agent: BoundAgent, stream: StreamId, letter: Letter, *, if_idle: bool) -> tuple[Posted, int]:
+        """Posts a prompt, and drives the session if nobody does; returns after which event its run begins, too."""
         after, key = 0, letter.key
         self._bindings.lend(stream, key, agent)
         try:
+            if (line := self._worker.line) is not None:
+                posted = await line.post(stream, letter, if_idle=if_idle)
+                self._bindings.lend(stream, key, agent)  # it may have been forgotten meanwhile
+                return posted, 0
             posted = await self.journal.post(stream, letter, if_idle=if_idle, lease=self._worker.lease)
             claim = posted.claim or (await self._worker.inherit(stream) if posted.n else None)
             if claim is not None:  # otherwise somebody drives it, and takes the prompt from the inbox
@@ -298,16 +412,19 @@ class Runtime:
         except asyncio.CancelledError:
             self._worker.adopt(stream)
             raise
-        if posted.status == "busy":
-            raise SessionBusy(f"session {session_of(stream)!r} is busy: wait for it, steer it, or send without if_idle")
-        if posted.status == "full":
-            raise InboxFull(
-                f"session {session_of(stream)!r} has too much unread mail: wait until it has read some, then send again"
-            )
-        return self._run(stream, key, after)
+        return posted, after
+
+    async def _dispatch(self, agent: BoundAgent, stream: StreamId, letter: Letter) -> Posted:
+        """Starts a child here: the session is driven by this process unless another one drives it already."""
+        setup = msgspec.json.decode(letter.body, type=Prompt).setup
+        self._check(agent.spec.model, agent.spec.limits if setup is None else setup.limits)  # its parent's bind it, too
+        if not self._bindings.knows(self._tenant, agent):
+            await self._bindings.remember(self._tenant, agent)
+        posted, _ = await self._post(agent, stream, letter, if_idle=False)
+        return posted
 
     def _run(self, stream: StreamId, key: str, after: int) -> Run:
-        return Run(self.journal, stream, key, after, partial(self._worker.tail, stream))
+        return Run(self.journal, stream, key, after, partial(self._worker.tail, stream), self._user)
 
     async def _known(self, session: str) -> StreamId:
         stream = stream_id(self._tenant, session)
@@ -318,7 +435,7 @@ class Runtime:
         return stream
 
     def _check(self, model: str, limits: Limits) -> None:
-        if self._bindings.price(model) is None and limits.dollars is not None:
+        if model and self._bindings.price(model) is None and limits.dollars is not None:
             raise UnknownPrice(
                 f"the price of {model!r} is unknown, so a dollar limit cannot be kept: limit tokens instead, or give "
                 "the price with Runtime.open(prices={...})"
@@ -342,17 +459,27 @@ def _absolute(workspace: str | Path | None) -> str:
 class _Opening:
     """A runtime about to be opened."""
 
-    def __init__(self, url: str, prices: Mapping[str, Price], tenant: TenantId, clock: Clock) -> None:
+    def __init__(
+        self,
+        url: str,
+        prices: Mapping[str, Price],
+        tenant: TenantId,
+        clock: Clock,
+        user: str,
+        given: tuple[Mapping[str, Target | Function] | None, Hooks | None, int | None, Critic | Judge | None],
+    ) -> None:
+        self._given = given
         self._url = url
         self._prices = prices
         self._tenant = tenant
         self._clock = clock
+        self._user = user
         self._runtime: Runtime | None = None
 
     async def __aenter__(self) -> Runtime:
         journal = await open_journal(self._url, self._clock)
         sandboxes = sandboxes_of(self._url, journal.blobs)
-        self._runtime = Runtime(journal, self._clock, self._prices, self._tenant, sandboxes)
+        self._runtime = Runtime(journal, self._clock, self._prices, self._tenant, sandboxes, self._user, *self._given)
         return self._runtime
 
     async def __aexit__(

@@ -76,6 +76,16 @@ class Sandboxes:
         self._folder.mkdir(mode=0o700 if self._passing else 0o777, parents=True, exist_ok=True)
         return self._folder
 
+    def folder_for(self, tenant: TenantId, session: SessionId) -> Path:
+        """Returns the folder of a session that was given none; it may have been filled before."""
+        self._make_place()
+        folder = self._folder_of(tenant, session).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _folder_of(self, tenant: TenantId, session: SessionId) -> Path:
+        return self._folder / _name_of(tenant) / f"session-{quote(session, safe='')}"
+
     def place(self, tenant: TenantId, session: SessionId, wanted: str | Path | None, parent: str = "") -> Path:
         """Returns an empty folder for a forked session: the one that is wanted, or one in the data folder.
 
@@ -85,7 +95,7 @@ class Sandboxes:
         Raises:
             UsageError: the one that is wanted holds something, cannot be made, or lies where the parent's does.
         """
-        own = self._folder / _name_of(tenant) / f"session-{quote(session, safe='')}"
+        own = self._folder_of(tenant, session)
         folder = Path(wanted).expanduser().resolve() if wanted else own.resolve()
         if parent and not any(folder.is_relative_to(each) for each in self._own):
             theirs = Path(parent).resolve()

@@ -8,25 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import final
 
-from holdfast.engine.attempt import Attempt, Bind
+from holdfast.engine.attempt import Attempt, Bind, Reach
 from holdfast.engine.events import CODEC
 from holdfast.engine.folding import replay
 from holdfast.engine.loop import drive
 from holdfast.engine.state import State
 from holdfast.errors import Fenced, HoldfastError, LeaseHeld, NotOwnable, StorageError, UsageError
-from holdfast.flow.clock import Clock, Timer
+from holdfast.flow.clock import Clock
 from holdfast.flow.ids import is_alive, worker_name
 from holdfast.flow.soon import Soon
 from holdfast.journal.owning import FLUSH_SECONDS, Pen
-from holdfast.journal.port import Claim, Journal, Lease, Mail
+from holdfast.journal.port import Claim, Journal, Lease, Letter, Posted
 from holdfast.journal.reading import read_events
 from holdfast.journal.tail import Tail
-from holdfast.types import StreamId
+from holdfast.ledger.port import Ledger
+from holdfast.runtime.lanes.keeping import Kept, left_alone
+from holdfast.runtime.lanes.line import Line, Load, Whose, key_of, whose
+from holdfast.runtime.lanes.living import Live, nothing
+from holdfast.runtime.lanes.parking import Parking
+from holdfast.runtime.lanes.sharing import Sharing, without_place
+from holdfast.types import StreamId, stream_id, tenant_of
 
 __all__ = ("LEASE_SECONDS", "Worker")
 
@@ -36,67 +41,39 @@ _AGAIN = 1.0
 """Seconds until a session that could not be woken is looked at again."""
 
 
-def _nothing() -> None:
+def _ignore(_stream: StreamId, _state: State) -> None:
     """Does nothing."""
 
 
-@dataclass(slots=True, eq=False)
-class _Live:
-    """A session this process drives."""
-
-    attempt: Attempt
-    stop_listening: Callable[[], None]
-    task: asyncio.Task[None] | None = None
-    fenced: bool = False
-    failed: bool = False
-    """Whether it cannot go on, and is about to be let go."""
-    glance: asyncio.Task[None] | None = None
-    hinted: bool = False
-    """Whether mail may have come since the glance that is under way began."""
-
-    def end(self) -> None:
-        """Lets go of what refers back to it, so that nothing is left to the garbage collector."""
-        self.stop_listening()
-        self.stop_listening = _nothing
-        self.task = None
-        self.attempt.end()
-
-
-@dataclass(slots=True, eq=False)
-class _Parked:
-    """A session of ours that waits for mail or its time."""
-
-    stop_listening: Callable[[], None]
-    timer: Timer | None
-
-
-def _stopped(live: _Live) -> UsageError:
+def _stopped(live: Live) -> UsageError:
     stream = live.attempt.pen.stream
     return UsageError(f"the runtime was closed while session {stream!r} was running: resume it to go on")
-
-
-def _key(state: State, unread: Sequence[Mail]) -> str | None:
-    """Returns the key of the open run, or of the one that is about to open, or of the last one."""
-    if state.run is not None:
-        return state.run.key
-    waiting = [*state.keys.values(), *(mail.key for mail in unread if mail.kind == "prompt")]
-    return waiting[0] if waiting else state.last.key if state.last else None
 
 
 @final
 class Worker:
     """The sessions of one process."""
 
-    def __init__(self, journal: Journal, clock: Clock, bind: Bind, forget: Callable[[StreamId], None]) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        clock: Clock,
+        bind: Bind,
+        forget: Callable[[StreamId], None],
+        ledger: Ledger | None = None,
+        at_once: int | None = None,
+    ) -> None:
         self.name = worker_name()
         self.lease = Lease(self.name, LEASE_SECONDS * 1_000_000)
         self._journal = journal
         self._clock = clock
         self._bind = bind
+        self._reach = Reach(self._send, ledger)
         self._forget = forget
         self._soon = Soon(clock, FLUSH_SECONDS)
-        self._live: dict[StreamId, _Live] = {}
-        self._parked: dict[StreamId, _Parked] = {}
+        self._live: dict[StreamId, Live] = {}
+        self._parked = Parking(journal, clock, self._wake)
+        self._kept = Kept()
         self._failed: dict[StreamId, Tail] = {}
         """Sessions this process could not go on with, for readers that come too late to have seen it."""
         self._wakes: set[asyncio.Task[None]] = set()
@@ -104,9 +81,22 @@ class Worker:
         """Sessions on their way into our hands, so that whoever wants the same one gets the same."""
         self._beginning: dict[StreamId, asyncio.Event] = {}
         """Sessions that are ours and not driven yet; set when they are, or are given up."""
+        self.let_go: Callable[[StreamId, State], None] = _ignore
+        """Is told of each session that is driven here no longer, and how it was left."""
         self._heartbeat: asyncio.Task[None] | None = None
         self._closed: Tail | None = None
         """Of every session, once this is closed."""
+        self.line: Line | None = None
+        """Where sessions wait for a place; None where all are driven at once."""
+        if at_once is not None:
+            self.line = Line(journal, clock, self.name, at_once, self._enter, self._not_entered, self._hurry)
+
+    def work(self) -> Load:
+        """Returns how much there is to do."""
+        driven = len(self._live)
+        if self.line is None:
+            return Load(at_once=None, driven=driven, parked=len(self._parked))
+        return self.line.load(driven, sum(stream not in self.line for stream in self._parked))
 
     def tail(self, stream: StreamId) -> Tail | None:
         """Returns the live tail of a session this process drives; a closed one where it cannot, and why."""
@@ -117,6 +107,10 @@ class Worker:
         """Returns the state of a session this process drives, and goes on with."""
         live = self._live.get(stream)
         return live.attempt.state if live and not live.failed else None
+
+    def has(self, stream: StreamId) -> bool:
+        """Whether a session is driven here, or waits for a place."""
+        return self.state(stream) is not None or (self.line is not None and stream in self.line)
 
     async def take(self, stream: StreamId) -> str | None:
         """Drives a session and returns the key of its open run, else of the one about to open, else of the last one.
@@ -129,13 +123,15 @@ class Worker:
             UsageError: the runtime was closed meanwhile.
         """
         if (state := self.state(stream)) is not None:
-            return _key(state, self._live[stream].attempt.pen.first_mail)
+            return key_of(state, self._live[stream].attempt.pen.first_mail)
         if (beginning := self._beginning.get(stream)) is not None and stream not in self._taking:
             await beginning.wait()
             return await self.take(stream)
         closed = f"the runtime was closed before session {stream!r} was loaded: resume it again"
         if self._closed:
             raise UsageError(closed)
+        if self.line is not None:
+            return await self.line.take(stream)
         task = self._taking.get(stream) or self._take_in_a_task(stream, orphan=False)
         try:
             return await asyncio.shield(task)
@@ -150,10 +146,35 @@ class Worker:
         task.add_done_callback(lambda _: self._taking.pop(stream))
         return task
 
-    async def _take(self, stream: StreamId, *, orphan: bool) -> str | None:
+    async def _take(self, stream: StreamId, *, orphan: bool, hurried: bool = False) -> str | None:
         claim = await self.claim(stream, orphan=orphan)
-        aborted = any(mail.kind == "abort" for mail in claim.mail)  # an end needs nothing to act through
-        return _key(await self.begin(claim, check=not aborted), claim.mail)  # at once: soon the state is another one
+        # An end needs nothing to act through.
+        aborted = any(mail.kind in ("abort", "exit") for mail in claim.mail)
+        state = await self.begin(claim, check=not aborted and not hurried, hurried=hurried)
+        return key_of(state, claim.mail)  # at once: soon the state is another one
+
+    async def _enter(self, stream: StreamId) -> tuple[str | None, asyncio.Task[None] | None]:
+        """Begins to drive a session that has a place now."""
+        key = await self._take(stream, orphan=False)
+        live = self._live.get(stream)
+        return key, live.task if live is not None else None
+
+    def _not_entered(self, stream: StreamId, error: HoldfastError) -> None:
+        if isinstance(error, LeaseHeld | StorageError) and self._parked.again(stream, _AGAIN):
+            return
+        if not isinstance(error, LeaseHeld):  # then another process drives it
+            self._parked.remove(stream)
+            self._fail(stream, error)
+
+    def _hurry(self, stream: StreamId, *, orphan: bool = False) -> None:
+        """Has a session do what needs no place, such as to end; for the rest it waits for one."""
+
+        async def hurry() -> None:
+            with contextlib.suppress(HoldfastError):  # whoever else drives it sees to it
+                await self._take(stream, orphan=orphan, hurried=True)
+
+        if not self._closed:
+            self._run(hurry())
 
     async def claim(self, stream: StreamId, *, orphan: bool = False) -> Claim:
         """Claims a session, also from an owner that is known to be dead; an `orphan` also from this process, as long as
@@ -204,6 +225,8 @@ class Worker:
             Corrupt: a record cannot be read.
         """
         head = claim.head
+        if (state := self._kept.take(head)) is not None:
+            return state
         events = [event async for event in read_events(self._journal, head.stream, CODEC)]
         for event in events:
             if event.must_understand and not CODEC.knows(event.type):
@@ -213,19 +236,22 @@ class Worker:
                 )
         return replay(events)
 
-    async def begin(self, claim: Claim, *, check: bool = False) -> State:
+    async def begin(self, claim: Claim, *, check: bool = False, hurried: bool = False) -> State:
         """Starts driving a claimed session and returns its state as it was found; gives it up if that fails.
 
-        With `check`, a run that is open is left open where this process has not got what it acts through.
+        With `check`, a run that is open is left open where this process has not got what it acts through. One that is
+        `hurried` has no place and leaves where it would need one.
         """
         stream = claim.head.stream
         if claim.head.seq == 0 and stream not in self._live:
-            return self._begun(claim, State())
+            return self._begun(claim, State(), hurried)
         begun = self._beginning[stream] = asyncio.Event()
         try:
             state = await self.load(claim)
             if check and state.run is not None:
-                (await self._bind(stream, state.run)).model.check()
+                bound = await self._bind(stream, state.run)
+                if bound.model is not None:
+                    bound.model.check()
             while (stale := self._live.get(stream)) is not None:
                 await self._displace(stale, claim)
         except BaseException:  # a cancelled caller's, too: nobody else would give it back
@@ -235,9 +261,9 @@ class Worker:
             begun.set()
             if self._beginning.get(stream) is begun:
                 del self._beginning[stream]
-        return self._begun(claim, state)
+        return self._begun(claim, state, hurried)
 
-    async def _displace(self, stale: _Live, claim: Claim) -> None:
+    async def _displace(self, stale: Live, claim: Claim) -> None:
         """Ends a driver that gave the session up or slept through the end of its lease, and has not heard of it yet."""
         if stale.attempt.pen.epoch > claim.head.epoch:
             raise Fenced(f"session {claim.head.stream!r} was claimed again before it was loaded: it goes on there")
@@ -247,14 +273,18 @@ class Worker:
             await asyncio.wait([stale.task])
         self._let_go(stale, None)
 
-    def _begun(self, claim: Claim, state: State) -> State:
+    def _begun(self, claim: Claim, state: State, hurried: bool) -> State:
         stream = claim.head.stream
-        self._unpark(stream)
+        if stream not in self._parked and (awaited := state.awaited):  # whoever had it may have had these, too
+            self._run(self._look_after([stream_id(tenant_of(stream), each) for each in awaited]))
+        self._parked.remove(stream)
         self._failed.pop(stream, None)
         tail = Tail(stream, claim.head.seq)
         pen = Pen(self._journal, claim, CODEC, self._clock, tail.commit, self._soon)
-        attempt = Attempt(state, pen, tail, self._clock, self._bind)
-        live = _Live(attempt, _nothing)
+        attempt = Attempt(state, pen, tail, self._clock, self._bind, self._reach)
+        live = Live(attempt, nothing)
+        if self.line is not None:
+            live.decide = without_place if hurried else Sharing(lambda: self.line is not None and self.line.crowded)
         live.stop_listening = self._journal.listen(stream, partial(self._hinted, live), mail=True)
         self._live[stream] = live
         live.task = asyncio.create_task(self._drive(live))
@@ -268,8 +298,10 @@ class Worker:
         """Stops driving, without a word in any log: whatever is open stays open."""
         self._closed = Tail(StreamId(""), 0)
         self._closed.close(UsageError("the runtime was closed: open the store again to go on, or to see what happened"))
-        for stream in list(self._parked):
-            self._unpark(stream)
+        for stream in self._parked:
+            self._parked.remove(stream)
+        if self.line is not None:
+            await self.line.close()
         tasks = [task for live in self._live.values() for task in (live.task, live.glance) if task]
         tasks += [self._heartbeat] if self._heartbeat else []
         tasks += [*self._wakes, *self._taking.values()]
@@ -280,11 +312,14 @@ class Worker:
             await self._release(live)
             self._let_go(live, _stopped(live))
 
-    async def _drive(self, live: _Live) -> None:
+    async def _drive(self, live: Live) -> None:
         attempt = live.attempt
         error: BaseException | None = None
+        left: Whose | None = None
         try:
-            await drive(attempt)
+            if not await drive(attempt, live.decide):
+                left = whose(attempt.run.setup.setup)
+                await self._release(live)
         except Fenced:
             pass  # somebody else goes on with it, and readers follow the log from here
         except asyncio.CancelledError:
@@ -299,8 +334,10 @@ class Worker:
             await self._release(live)
         finally:
             self._let_go(live, error)
+        if left is not None and self.line is not None:
+            self.line.join(attempt.pen.stream, left)
 
-    def _let_go(self, live: _Live, error: BaseException | None) -> None:
+    def _let_go(self, live: Live, error: BaseException | None) -> None:
         """Forgets a session that is driven no longer, and ends its readers; a second call does nothing."""
         attempt = live.attempt
         stream = attempt.pen.stream
@@ -308,10 +345,11 @@ class Worker:
         if self._live.get(stream) is not live:
             return
         del self._live[stream]
+        self.let_go(stream, attempt.state)
         if error is not None:
             self._fail(stream, error)
         elif not live.fenced:
-            if attempt.pen.head.state == "idle":
+            if attempt.pen.head.state in ("idle", "ended"):
                 self._forget(stream)
             self._park(attempt)
         attempt.tail.close(error)
@@ -320,7 +358,7 @@ class Worker:
         self._failed[stream] = Tail(stream, 0)
         self._failed[stream].close(error.with_traceback(None))  # a traceback would keep the whole session
 
-    async def _release(self, live: _Live) -> None:
+    async def _release(self, live: Live) -> None:
         live.failed = True
         await self._give_up(live.attempt.pen.stream, live.attempt.pen.epoch)
 
@@ -328,12 +366,12 @@ class Worker:
         with contextlib.suppress(StorageError):  # then the lease runs out by itself
             await asyncio.shield(self._journal.release(stream, epoch))
 
-    def _hinted(self, live: _Live) -> None:
+    def _hinted(self, live: Live) -> None:
         live.hinted = live.attempt.pen.hinted = True
         if live.task is not None and live.glance is None:
             live.glance = asyncio.create_task(self._glance(live))
 
-    async def _glance(self, live: _Live) -> None:
+    async def _glance(self, live: Live) -> None:
         try:
             while live.hinted:
                 live.hinted = False
@@ -347,27 +385,44 @@ class Worker:
         head = attempt.pen.head
         if self._closed or head.state != "waiting":
             return
-        timer = None
-        if head.wake_at is not None:
-            delay = max(0.0, (head.wake_at - self._clock.now()) / 1e6)
-            timer = self._clock.call_later(delay, lambda: self._wake(head.stream))
-        stop = self._journal.listen(head.stream, lambda: self._wake(head.stream), mail=True)
-        self._parked[head.stream] = _Parked(stop, timer)
-
-    def _unpark(self, stream: StreamId) -> None:
-        parked = self._parked.pop(stream, None)
-        if parked is not None:
-            parked.stop_listening()
-            if parked.timer is not None:
-                parked.timer.cancel()
+        self._kept.keep(head, attempt.state)
+        run = attempt.state.run
+        self._parked.add(head, ("user", 0) if run is None else whose(run.setup.setup))
+        if attempt.pen.hinted:
+            self._wake(head.stream)  # somebody spoke after it was parked, and before this process knew that it was
 
     def _wake(self, stream: StreamId) -> None:
         if not self._closed:
             self._run(self._rouse(stream))
 
+    async def _send(self, stream: StreamId, letter: Letter) -> Posted:
+        """Puts a letter from one of our sessions into another one's inbox, and takes that one up if nobody has it."""
+        if await self._journal.head(stream) is None:
+            return Posted("ended")  # it was deleted; a letter would bring its name back
+        posted = await self._journal.post(stream, letter)
+        if posted.status == "full" and self.line is not None:
+            self.line.hurry(stream)  # it has to read, and would wait for a place that whoever writes to it may have
+        if posted.status in ("accepted", "full") and stream not in self._live and stream not in self._parked:
+            self._run(self._take_up(stream))
+        return posted
+
+    async def _take_up(self, stream: StreamId) -> None:
+        # Whoever else has heard of the letter may be quicker, and have what it acts through where we have not.
+        with contextlib.suppress(HoldfastError):
+            await self.take(stream)
+
+    async def _look_after(self, streams: Iterable[StreamId]) -> None:
+        """Takes up what one of our sessions waits for, where nobody else has it."""
+        with contextlib.suppress(HoldfastError):  # the store refuses: a sweep finds them
+            async for stream in left_alone(self._journal, streams):
+                if stream not in self._live and stream not in self._parked:
+                    await self._take_up(stream)
+
     def adopt(self, stream: StreamId) -> None:
         """Takes up a session that may be ours without anybody driving it: whoever began it was cancelled."""
-        if not self._closed and stream not in self._taking:
+        if self.line is not None:
+            self._hurry(stream, orphan=True)
+        elif not self._closed and stream not in self._taking:
             task = self._take_in_a_task(stream, orphan=True)
             task.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody waits to hear of it
 
@@ -384,18 +439,22 @@ class Worker:
                 return
             due = head.wake_at is not None and head.wake_at <= self._clock.now()
             if head.unread or due or head.state == "running":
-                await self.take(stream)
+                await self._take_again(stream)
             elif head.wake_at is not None:  # too early: the wall clock is not the one timers run by
-                delay = (head.wake_at - self._clock.now()) / 1e6
-                self._parked[stream].timer = self._clock.call_later(delay, lambda: self._wake(stream))
+                self._parked.again(stream, (head.wake_at - self._clock.now()) / 1e6)
             elif head.state == "idle":
-                self._unpark(stream)
+                self._parked.remove(stream)
         except (LeaseHeld, StorageError):  # another worker was quicker, for now at least
-            if (parked := self._parked.get(stream)) is not None:
-                parked.timer = self._clock.call_later(_AGAIN, lambda: self._wake(stream))
+            self._parked.again(stream, _AGAIN)
         except HoldfastError as error:
-            self._unpark(stream)
+            self._parked.remove(stream)
             self._fail(stream, error)
+
+    async def _take_again(self, stream: StreamId) -> None:
+        if self.line is None:
+            await self.take(stream)
+        elif not await self.line.queue(stream, self._parked.whose(stream)):
+            self._parked.again(stream, _AGAIN)
 
     async def _beat(self) -> None:
         while True:

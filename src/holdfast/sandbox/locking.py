@@ -143,7 +143,8 @@ class Exclusive:
                 if left <= 0:
                     raise WorkspaceBusy(self._refusal())
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(waiter.woken.wait(), min(left, pause))
+                    async with asyncio.timeout(min(left, pause)):  # wait_for may keep a cancel to itself
+                        await waiter.woken.wait()
                 waiter.woken.clear()
                 pause = min(2 * pause, _LONGEST)
         finally:

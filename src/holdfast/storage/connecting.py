@@ -95,6 +95,8 @@ def _prepare(
         _patiently(lambda: connection.execute("pragma auto_vacuum = incremental"), patience)
         _patiently(lambda: connection.execute("pragma journal_mode = wal"), patience)
     connection.execute(f"pragma synchronous = {synchronous}")
+    # What is deleted is overwritten: it may have been a secret.
+    connection.execute("pragma secure_delete = on")
     connection.execute(f"pragma wal_autocheckpoint = {_CHECKPOINT}")
     if _patiently(lambda: pending(connection, schemas, path), patience):
         begin(connection, patience)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from holdfast.errors import UsageError
+from holdfast.flow.clock import SystemClock
 from holdfast.sandbox.port import Backend, Posture
 from holdfast.sandbox.workspace import Workspace
-from holdfast.types import CallId, Digest, Effect, StreamId, ToolResult, ToolSpec, Wait
+from holdfast.types import Attachment, CallId, Digest, Effect, StreamId, ToolResult, ToolSpec, Wait
 
-__all__ = ("Output", "Suspended", "Tool", "ToolContext", "ToolFailure")
+__all__ = ("Order", "Output", "Suspended", "Tool", "ToolContext", "ToolFailure")
 
 Output = ToolResult | Wait | Any
 """What a tool's function may return: text, anything that JSON can hold, a whole result, or a wait."""
@@ -28,6 +30,20 @@ class ToolFailure(Exception):
         super().__init__(message)
         self.metadata = metadata or {}
         self.code = code
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What another agent is to do on behalf of a call."""
+
+    agent: Any
+    """Who does it: an `Agent`, or the digest of its spec."""
+    prompt: str
+    workspace: Literal["none", "shared", "forked"] = "none"
+    """Which files it works on: none, those of this run, or a copy of them in a folder of its own."""
+    seconds: float | None = None
+    """How long its answer is waited for; None for ever."""
+    phase: bool = False
+    """Whether it is a phase of a pipeline."""
 
 
 class Suspended(BaseException):
@@ -52,6 +68,21 @@ class ToolContext(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     stored: Callable[[Digest], Awaitable[bytes]] | None = None
     """Reads what an earlier call gave back and was too long for the model, by the name the model was told."""
     nest: Callable[[str, str], Awaitable[ToolResult]] | None = None
+    spawner: Callable[[str, Order], Awaitable[Wait | ToolResult]] | None = None
+    keep: Callable[[str, str, bytes, str], Awaitable[Attachment]] | None = None
+    now: Callable[[], int] = SystemClock().now
+    """Tells the time, µs UTC, by the run's clock."""
+
+    async def spawn(self, order: Order) -> Wait | ToolResult:
+        """Starts another agent, once for this call however often it runs, and returns the wait for its answer, which
+        the tool returns in turn; or why it may not be started.
+
+        Raises:
+            UsageError: this call is not part of a run.
+        """
+        if self.spawner is None:
+            raise UsageError("a tool can start an agent only in a run: give it to an agent")
+        return await self.spawner(self.key, order)
 
     async def call(self, name: str, arguments: Mapping[str, Any] | None = None) -> ToolResult:
         """Returns what another tool of the agent comes to, called as part of this call.
@@ -66,6 +97,29 @@ class ToolContext(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         if self.nest is None:
             raise UsageError("a tool can call others only in a run: give it to an agent")
         return await self.nest(name, msgspec.json.encode(arguments or {}).decode())
+
+    async def attach(
+        self, name: str, data: bytes | str | None = None, *, path: str | None = None, media_type: str = ""
+    ) -> Attachment:
+        """Attaches a file to what the call comes to, for whoever the run is for: they get it with the run's result.
+
+        The file is what `data` holds (text as UTF-8), or what the workspace holds at `path` now. The model is not shown
+        it. Without a `media_type` the name's ending says what it is. Of a path as a name only the last part counts.
+
+        Raises:
+            UsageError: this call is not part of a run, has attached too many files, or names no file.
+            InputTooLarge: the file has more than 50 MB.
+            SandboxError, OSError: there is no such file in the workspace, or it leads out.
+        """
+        if self.keep is None:
+            raise UsageError("a tool can attach files only in a run: give it to an agent")
+        if (data is None) == (path is None):
+            raise UsageError("a file is attached from data or from a path in the workspace: give one of the two")
+        if path is not None:
+            if self.workspace is None:
+                raise UsageError("this run has no workspace, so there is no such path: attach the data itself")
+            data = (await asyncio.to_thread(self.workspace.contents, path))[0]
+        return await self.keep(self.key, name, data.encode() if isinstance(data, str) else data or b"", media_type)
 
 
 class Tool(msgspec.Struct, frozen=True, kw_only=True):

@@ -80,6 +80,7 @@ def tool(
     touches: Callable[[Any], tuple[str, ...]] | None = None,
     timeout: float | None = None,
     max_output: int | None = None,
+    terminal: bool = False,
     reference: str | None = None,
 ) -> Callable[[Callable[P, R]], FunctionTool[P, R]]: ...
 
@@ -96,6 +97,7 @@ def tool(  # noqa: PLR0913 - what an author may say of a tool, by name
     touches: Callable[[Any], tuple[str, ...]] | None = None,
     timeout: float | None = None,
     max_output: int | None = None,
+    terminal: bool = False,
     reference: str | None = None,
 ) -> Any:
     """Makes a tool of a function, as `@tool` or `@tool(...)`.
@@ -115,6 +117,7 @@ def tool(  # noqa: PLR0913 - what an author may say of a tool, by name
         touches: the workspace paths a call with these arguments may change.
         timeout: seconds a call may take.
         max_output: characters of a result the model gets to read.
+        terminal: whether the run is over when a call goes well, with what it came to as the output.
         reference: where it is found again, if not at `module:function`.
 
     Raises:
@@ -130,6 +133,7 @@ def tool(  # noqa: PLR0913 - what an author may say of a tool, by name
         )
     options["reference"] = reference
     options["settles"] = settles or None
+    options["terminal"] = terminal or None
     names = _local_names(sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
 
     def declare(function: Callable[..., Any]) -> FunctionTool[..., Any]:

@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Container, Iterable
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from typing import Any, final
 
 import msgspec
 
-from holdfast.errors import HoldfastError, PathEscape, SandboxError
+from holdfast.errors import HoldfastError, PathEscape, SandboxError, UsageError
 from holdfast.flow.clock import Clock, SystemClock
 from holdfast.journal.owning import Pen
 from holdfast.sandbox.environment import OWNER
@@ -29,11 +29,14 @@ from holdfast.sandbox.port import Posture
 from holdfast.sandbox.sandbox import Sandbox
 from holdfast.sandbox.snapshots.differences import unified
 from holdfast.storage.blobs import BlobStore
+from holdfast.storage.chunks import get_chunked
 from holdfast.tools import authored
-from holdfast.tools.binding import Tool, ToolContext
-from holdfast.tools.permitting import Rules, bound_to, granted, in_short, judge
-from holdfast.tools.results import Refused, bounded, refusal, unasked
+from holdfast.tools.attaching import MOST, stored_file, waiting
+from holdfast.tools.binding import Order, Tool, ToolContext
+from holdfast.tools.permitting import Rules, bound_to, delegates, granted, in_short, judge
+from holdfast.tools.results import Refused, bounded, nobody_there, refusal, unasked
 from holdfast.types import (
+    Attachment,
     Digest,
     Effect,
     SnapshotRef,
@@ -46,10 +49,13 @@ from holdfast.types import (
     tenant_of,
 )
 
-__all__ = ("Admitted", "Gateway", "Nest", "owner_of")
+__all__ = ("Admitted", "Gateway", "Nest", "Spawn", "owner_of")
 
 Nest = Callable[[str, str], Awaitable[ToolResult]]
 """Makes a call of another tool, by its name and its arguments' JSON, on behalf of a running one."""
+
+Spawn = Callable[[str, Order], Awaitable[Wait | ToolResult]]
+"""Starts another agent on behalf of the call with that idempotency key."""
 
 _NOWHERE = Posture("none")
 _TURN_SECONDS = 300.0
@@ -81,7 +87,19 @@ class Admitted(msgspec.Struct, frozen=True):
 class Gateway:
     """The tools of one run, and the place they act in."""
 
-    __slots__ = ("_blobs", "_clock", "_named", "_pen", "_rules", "_sandbox", "_stream", "_tools")
+    __slots__ = (
+        "_blobs",
+        "_clock",
+        "_named",
+        "_pen",
+        "_rules",
+        "_sandbox",
+        "_spawn",
+        "_stream",
+        "_tools",
+        "_trays",
+        "terminal",
+    )
 
     def __init__(
         self,
@@ -92,23 +110,30 @@ class Gateway:
         blobs: BlobStore,
         rules: Rules | None = None,
         clock: Clock | None = None,
+        spawn: Spawn | None = None,
     ) -> None:
         self._tools = {tool.spec.name: tool for tool in tools}
+        self.terminal = frozenset([name for name, tool in self._tools.items() if tool.spec.terminal])
+        """Tools whose calls end the run."""
         self._stream = stream
         self._sandbox = sandbox
         self._blobs = blobs
         self._rules = rules or Rules()
         self._clock = clock or SystemClock()
+        self._spawn = spawn
         self._pen: Pen | None = None
-        self._named: Container[Digest] = ()
+        self._named: Mapping[Digest, tuple[Digest, ...]] = {}
+        self._trays: dict[str, list[Attachment]] = {}
+        """What calls attached that are under way, by their keys."""
 
-    def attach(self, pen: Pen, stored: Container[Digest] = ()) -> None:
+    def attach(self, pen: Pen, stored: Mapping[Digest, tuple[Digest, ...]] | None = None) -> None:
         """Ties every effect to the attempt of that pen: a process that lost its session touches nothing more.
 
-        `stored` are the outputs that the session's results named, which it may read.
+        `stored` are the outputs that the session's results named and the files it was given, which it may read, with
+        the blobs that make up a large one.
         """
         self._pen = pen
-        self._named = stored
+        self._named = stored if stored is not None else {}
         if self._sandbox is not None:
             workspace = self._sandbox.workspace
             workspace.guard = partial(_ensure_held, pen, asyncio.get_running_loop())
@@ -144,17 +169,30 @@ class Gateway:
         cut: bool = False,
         approved: Container[Digest] = (),
         always: Container[Digest] = (),
+        edited: ToolCall | None = None,
     ) -> Admitted | Refused | Wait:
         """Returns the call ready to run, or why it must not, or that a person has to be asked first.
 
         `name` tells the call from every other of its session; `cut` says that the model was stopped by its length
         cap, so that damaged arguments may be half of what it meant. `approved` is what a person allowed once,
-        `always` the tools, with their effects, a person allowed for good.
+        `always` the tools, with their effects, a person allowed for good; `edited` is the call as the person who
+        allowed it wants it made.
         """
         prepared = self.prepare(call, name, cut=cut)
-        if self._rules.mode == "auto" or isinstance(prepared, Refused):
+        if isinstance(prepared, Refused):
             return prepared
-        return self._permit(prepared, name, approved, always)
+        if self._rules.mode != "auto" and not delegates(prepared.tool.spec):
+            permitted = self._permit(prepared, name, approved, always)
+            if not isinstance(permitted, Admitted):
+                return permitted
+        return prepared if edited is None else self._correct(edited, name)
+
+    def _correct(self, edited: ToolCall, name: str) -> Admitted | Refused:
+        """Returns the call with a person's arguments: they allowed these very ones, but not what the mode denies."""
+        prepared = self.prepare(edited, name)
+        if isinstance(prepared, Admitted) and judge(self._rules.mode, prepared.effect) == "deny":
+            return _read_only(edited)
+        return prepared
 
     def prepare(self, call: ToolCall, name: str, *, cut: bool = False) -> Admitted | Refused:
         """Returns the call ready to run as far as the call itself goes: nobody is asked whether it may."""
@@ -178,10 +216,7 @@ class Gateway:
         call, rules = admitted.call, self._rules
         verdict = judge(rules.mode, admitted.effect)
         if verdict == "deny":
-            text = (
-                f"Denied: this run is read-only, and {call.name!r} may change something. Look, and say what to change."
-            )
-            return refusal(text, "permission_denied", "tool_mode_read_only", denied=True)
+            return _read_only(call)
         grant = granted(admitted.tool.spec, admitted.effect)
         if verdict == "allow" or grant in always:
             return admitted
@@ -196,7 +231,8 @@ class Gateway:
             return refusal(text, "permission_denied", "tool_approval_required", denied=True)
         token = f"approval:{name}:{digest[-12:]}"
         prompt = f"{call.name} {in_short(call.arguments)}"
-        return Wait(token, "approval", prompt=prompt, subject=call.name, grant=grant, digest=digest)
+        deadline = None if rules.patience is None else self._clock.now() + int(rules.patience * 1e6)
+        return Wait(token, "approval", deadline, prompt, subject=call.name, grant=grant, digest=digest)
 
     async def protect(self, admitted: Admitted) -> Admitted | Refused:
         """Returns the call with a snapshot of the files it may change: of those it names, or of the whole workspace.
@@ -281,10 +317,17 @@ class Gateway:
             await self._pen.hold()
         context = self._context(admitted, nest)
         if admitted.effect.outside != "checkable":
-            return await authored.run(admitted.tool, admitted.arguments, context)
+            outcome = await authored.run(admitted.tool, admitted.arguments, context)
+            if not isinstance(outcome, Wait):
+                return outcome
+            if outcome.kind == "question" and self._rules.unattended:
+                return nobody_there(admitted.call.name)
+            return waiting(outcome, self._trays.pop(admitted.key, ()))
         began = self._clock.now()
         outcome = await authored.run(admitted.tool, admitted.arguments, context)
-        if isinstance(outcome, Wait) or not authored.may_have_acted(outcome):
+        if isinstance(outcome, Wait):
+            return waiting(outcome, self._trays.pop(admitted.key, ()))
+        if not authored.may_have_acted(outcome):
             return outcome
         try:
             return await self.ask(admitted, began) or outcome
@@ -300,13 +343,24 @@ class Gateway:
             workspace=None if sandbox is None else sandbox.workspace,
             backend=None if sandbox is None else sandbox.backend,
             stored=self._stored,
+            keep=self._keep,
             nest=nest,
+            now=self._clock.now,
+            spawner=self._spawn,
         )
 
     async def _stored(self, digest: Digest) -> bytes:
-        if digest not in self._named:
-            raise KeyError(digest)  # whatever else the store may hold
-        return await self._blobs.get(tenant_of(self._stream), digest)
+        chunks = self._named[digest]  # or a KeyError, whatever else the store may hold
+        return await get_chunked(self._blobs, tenant_of(self._stream), digest, chunks)
+
+    async def _keep(self, key: str, name: str, data: bytes, media_type: str) -> Attachment:
+        """Keeps a file that a call attaches until the call has come to something."""
+        tray = self._trays.setdefault(key, [])
+        if len(tray) >= MOST:
+            raise UsageError(f"a call may attach {MOST} files: put more into an archive, and attach that")
+        attachment = await stored_file(self._blobs, tenant_of(self._stream), name, data, media_type)
+        tray.append(attachment)
+        return attachment
 
     async def ask(self, admitted: Admitted, began: int) -> ToolResult | None:
         """Returns what a checkable call came to that began then (µs UTC); None when it certainly did not happen.
@@ -329,6 +383,8 @@ class Gateway:
 
         All of a longer one is kept as a blob, where there is a tool that can read it.
         """
+        if self._trays and (tray := self._trays.pop(admitted.key, None)):
+            raw = msgspec.structs.replace(raw, attachments=(*raw.attachments, *tray))
         content, limit, stored = raw.content, admitted.tool.spec.max_output, raw.stored
         if len(content) > limit:
             advice = "ask for less at a time"
@@ -339,6 +395,11 @@ class Gateway:
         if not content.isascii():
             content = content.encode("utf-8", "replace").decode()  # a lone surrogate cannot be written down
         return raw if content is raw.content else msgspec.structs.replace(raw, content=content, stored=stored)
+
+
+def _read_only(call: ToolCall) -> Refused:
+    text = f"Denied: this run is read-only, and {call.name!r} may change something. Look, and say what to change."
+    return refusal(text, "permission_denied", "tool_mode_read_only", denied=True)
 
 
 def _ensure_held(pen: Pen, loop: asyncio.AbstractEventLoop) -> None:

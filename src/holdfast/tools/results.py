@@ -14,11 +14,14 @@ __all__ = (
     "bounded",
     "broken",
     "canceled",
+    "concluded",
     "failure",
+    "nobody_there",
     "not_free",
     "refusal",
     "shaped",
     "shown",
+    "skipped",
     "unasked",
     "unknown_outcome",
 )
@@ -38,6 +41,24 @@ def refusal(text: str, code: str, reason: str, *, denied: bool = False) -> Refus
 def canceled(why: str) -> ToolResult:
     """Returns the result of a call that was stopped or never begun."""
     return ToolResult(f"Canceled: {why}.", ToolError("canceled", "tool_execution_canceled"))
+
+
+def skipped() -> ToolResult:
+    """Returns the result of a call that had not begun when a person said something."""
+    text = "Skipped: somebody said something before this call began. Read it, and decide again what to call."
+    return ToolResult(text, ToolError("canceled", "tool_skipped"))
+
+
+def concluded() -> ToolResult:
+    """Returns the result of a call that was not made, or not waited for, because another one had ended the run."""
+    text = "Skipped: another call of this turn ended the run before this one was made or answered."
+    return ToolResult(text, ToolError("canceled", "tool_skipped"))
+
+
+def nobody_there(name: str) -> ToolResult:
+    """Returns the result of a question in a run that nobody attends."""
+    text = f"Nobody can be asked here, so {name!r} has no answer. Decide by yourself, and say what you assumed."
+    return ToolResult(text, ToolError("permission_denied", "tool_unattended", "denied"))
 
 
 def not_free(why: object) -> ToolResult:
@@ -92,7 +113,7 @@ def shaped(raw: Output) -> ToolResult | Wait:
     if not isinstance(raw, ToolResult):
         return ToolResult(_as_text(raw))
     content = _as_text(raw.content)
-    if content is raw.content and raw.error is None and raw.metadata == {}:
+    if content is raw.content and raw.error is None and raw.metadata == {} and not raw.attachments:
         return raw
     copy = msgspec.structs.replace(raw, content=content, metadata=shown(raw.metadata))
     return msgspec.json.decode(msgspec.json.encode(copy), type=ToolResult)  # as above

@@ -7,8 +7,9 @@ Must not know: files, clocks, asyncio, any provider, any payload of an event.
 Start reading at: `messages.py`, then `events.py`.
 """
 
+from holdfast.types.attachments import FILE_BYTES, Attachment, distinct, plain_name, plain_type
 from holdfast.types.deltas import CallDelta, Delta, Lagged, Reset, TextDelta, ThinkingDelta
-from holdfast.types.events import Codec, Event, Payload, Unknown
+from holdfast.types.events import Codec, Event, Payload, Scrubbed, Unknown
 from holdfast.types.ids import (
     BatchId,
     CallId,
@@ -45,22 +46,26 @@ from holdfast.types.messages import (
 )
 from holdfast.types.permissions import MODES, Mode
 from holdfast.types.snapshots import Change, Changes, FileState, SnapshotRef, shown
-from holdfast.types.specs import AgentSpec, Effect, Outside, ToolSpec, digest_of
+from holdfast.types.specs import AgentSpec, Effect, Outside, PhaseSpec, ToolSpec, digest_of
 from holdfast.types.usage import Nanodollars, Price, Usage, dollars, from_dollars
-from holdfast.types.waits import Wait, WaitKind
+from holdfast.types.waits import NO_CONTROL, Control, Option, Question, QueueMode, Wait, WaitKind
 
 __all__ = (
     "DOCUMENT_BYTES",
+    "FILE_BYTES",
     "IMAGE_BYTES",
     "MODES",
+    "NO_CONTROL",
     "AgentSpec",
     "AssistantMessage",
+    "Attachment",
     "BatchId",
     "CallDelta",
     "CallId",
     "Change",
     "Changes",
     "Codec",
+    "Control",
     "Delta",
     "Digest",
     "Document",
@@ -76,11 +81,16 @@ __all__ = (
     "Message",
     "Mode",
     "Nanodollars",
+    "Option",
     "Outside",
     "Part",
     "Payload",
+    "PhaseSpec",
     "Price",
+    "Question",
+    "QueueMode",
     "Reset",
+    "Scrubbed",
     "SessionId",
     "SnapshotRef",
     "StopReason",
@@ -103,8 +113,11 @@ __all__ = (
     "WaitKind",
     "WorkerId",
     "digest_of",
+    "distinct",
     "dollars",
     "from_dollars",
+    "plain_name",
+    "plain_type",
     "session_of",
     "shown",
     "stream_id",

@@ -14,7 +14,7 @@ import msgspec
 
 from holdfast.types.ids import EventId, TenantId
 
-__all__ = ("Codec", "Event", "Payload", "Unknown")
+__all__ = ("Codec", "Event", "Payload", "Scrubbed", "Unknown")
 
 
 class Payload(msgspec.Struct, frozen=True, gc=False):
@@ -31,6 +31,15 @@ class Unknown(Payload, frozen=True, gc=False):
     """A payload of a type this version does not know, verbatim."""
 
     raw: msgspec.Raw
+
+
+class Scrubbed(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Says that what an event had to say was taken out of it, or some words of that; what it did still counts."""
+
+    at: int
+    """µs UTC."""
+    by: str = ""
+    """Who did it, for example `user`."""
 
 
 class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -55,6 +64,8 @@ class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=T
     key_id: str = ""
     """Which key encrypts the data; empty means none does."""
     must_understand: bool = False
+    scrubbed: Scrubbed | None = None
+    """Set when content was taken out."""
     data: Payload
 
 
@@ -71,6 +82,7 @@ class _Envelope(msgspec.Struct, kw_only=True, omit_defaults=True):
     trace: str = ""
     key_id: str = ""
     must_understand: bool = False
+    scrubbed: Scrubbed | None = None
     data: msgspec.Raw
 
 
@@ -115,5 +127,6 @@ class Codec:
             trace=raw.trace,
             key_id=raw.key_id,
             must_understand=raw.must_understand,
+            scrubbed=raw.scrubbed,
             data=data,
         )

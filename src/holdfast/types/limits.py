@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
+from msgspec.structs import astuple
 
 from holdfast.errors import UsageError
 
 __all__ = ("Limits",)
+
+_SEEN: set[tuple[type, ...]] = set()
+"""Types of values that were found right; there are few combinations."""
 
 
 class Limits(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -28,15 +34,37 @@ class Limits(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     """Steps in a row of which every tool call failed."""
     identical_repeats: int | None = 5
     """How often in a row the same calls may come back with the same results."""
+    last_answer: bool = False
+    """Whether a run that meets the limit of steps, tool calls, errors or repeats is asked once more, without tools, so
+    that it can say what it came to."""
+    press_on: bool = True
+    """Whether a model that used tools and ends by only announcing what it does next is told, once, to do it."""
+    depth: int = 5
+    """How deep agents may start one another below this run; 0 lets it start none."""
+    children: int = 20
+    """Agents that this run may start."""
+    descendants: int = 100
+    """Agents that this run, those it starts, and so on may start together; said of the run at the root."""
     model_retries: int = 2
     """Retries of one model call whose error says that trying again may help."""
 
     def __post_init__(self) -> None:
+        values: tuple[Any, ...] = astuple(self)
+        kinds = tuple(map(type, values))
+        if kinds in _SEEN and min(filter(bool, values), default=0) >= 0:
+            return  # every run reads its limits again: what was right with values of these types is right now
+        self._check()
+        if float not in kinds:  # NaN is not compared
+            _SEEN.add(kinds)
+
+    def _check(self) -> None:
         for name in self.__struct_fields__:
             value: object = getattr(self, name)
+            if name in ("last_answer", "press_on") and isinstance(value, bool):
+                continue
             whole = name not in ("dollars", "seconds")
             fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-            if value is None and name != "model_retries":
+            if value is None and name not in ("model_retries", "depth", "children", "descendants"):
                 continue
             if not fits or not value >= 0:  # type: ignore[operator] - a number by now; NaN is not >= 0
                 kind = "a whole number from 0" if whole else "a number from 0"

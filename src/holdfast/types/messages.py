@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from holdfast.errors import InputTooLarge, UsageError
+from holdfast.types.attachments import Attachment
 from holdfast.types.ids import CallId, Digest
 from holdfast.types.usage import Usage
 
@@ -193,6 +194,8 @@ class ToolResult(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """For people's screens, never for the model; `ui` names a card."""
     stored: Digest = Digest("")
     """Where all of the output is kept, as a blob, when `content` is not all of it; empty when it is."""
+    attachments: tuple[Attachment, ...] = ()
+    """Files the call made for whoever the run is for; the model is not shown them."""
 
 
 class ToolMessage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="tool"):

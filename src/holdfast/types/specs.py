@@ -15,7 +15,7 @@ from holdfast.errors import UsageError
 from holdfast.types.ids import Digest
 from holdfast.types.limits import Limits
 
-__all__ = ("AgentSpec", "Effect", "Outside", "ToolSpec", "digest_of")
+__all__ = ("AgentSpec", "Effect", "Outside", "PhaseSpec", "ToolSpec", "digest_of")
 
 Outside = Literal["none", "keyed", "checkable", "unsafe"]
 """What a call does to the world outside the workspace: nothing, something our idempotency key makes happen
@@ -68,6 +68,27 @@ class ToolSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     settles: float = 0.0
     """Seconds after its start in which a call that was begun may still take effect outside. Of a `checkable` one, an
     answer that it did not happen counts only after them."""
+    terminal: bool = False
+    """Whether the run is over when the model's call of it goes well: what the call came to is the run's output."""
+
+
+class PhaseSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
+    """A part of a pipeline."""
+
+    name: str
+    agent: Digest
+    """The spec of the agent that does it."""
+    prompt: str = "{query}"
+    """What it is told: `{query}` stands for what the pipeline was asked, `{name}` for what the phase of that name came
+    to."""
+    optional: bool = False
+    """Whether the pipeline goes on when it fails."""
+    fallback: str = ""
+    """What an optional phase that fails counts as."""
+    workspace: Literal["none", "shared", "forked"] = "none"
+    """The files it works on."""
+    seconds: float | None = None
+    """How long it may take."""
 
 
 class AgentSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -82,6 +103,8 @@ class AgentSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_output_tokens: int | None = None
     """The most a single answer may hold; None leaves it to the provider."""
     temperature: float | None = None
+    phases: tuple[PhaseSpec, ...] = ()
+    """Set when it is no agent but a pipeline of agents."""
 
 
 def digest_of(data: bytes) -> Digest:

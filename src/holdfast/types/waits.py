@@ -1,4 +1,4 @@
-"""The one way to wait."""
+"""The one way to wait, and what people are asked."""
 
 from __future__ import annotations
 
@@ -6,11 +6,65 @@ from typing import Literal
 
 import msgspec
 
+from holdfast.errors import UsageError
+from holdfast.types.attachments import Attachment
 from holdfast.types.ids import Digest
 
-__all__ = ("Wait", "WaitKind")
+__all__ = ("NO_CONTROL", "Control", "Option", "Question", "QueueMode", "Wait", "WaitKind")
 
 WaitKind = Literal["approval", "question", "review", "child", "callback", "remote", "timer", "pause"]
+QueueMode = Literal["all", "one"]
+"""How much of what was said joins the conversation at once: everything, or one message for each answer."""
+
+
+class Option(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Something a person may pick."""
+
+    label: str
+    description: str = ""
+
+
+class Question(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Something a person is asked."""
+
+    question: str
+    header: str = ""
+    """A word or two that say what it is about."""
+    options: tuple[Option, ...] = ()
+    """What may be picked; none for a question that is answered in words."""
+    multiple: bool = False
+    """Whether several options may be picked, or none."""
+    free: bool = True
+    """Whether words of one's own are an answer, too, where there are options."""
+
+
+class Control(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """How people take part in a run.
+
+    Raises:
+        UsageError: a value that means nothing.
+    """
+
+    steers: QueueMode = "all"
+    """How many steers reach the model at once."""
+    follow_ups: QueueMode = "one"
+    """How many follow-ups reach the model at once."""
+    patience: float | None = None
+    """Seconds a person has to allow a call, or to review an answer; what nobody allowed by then is denied."""
+    review: int | None = None
+    """Set when a person has to approve the answer: how often they may ask for changes."""
+
+    def __post_init__(self) -> None:
+        if self.steers not in ("all", "one") or self.follow_ups not in ("all", "one"):
+            raise UsageError(f"{self.steers!r} or {self.follow_ups!r} is no queue mode: write 'all' or 'one'")
+        if self.patience is not None and not 0 < self.patience < float("inf"):
+            raise UsageError(f"Control(patience={self.patience!r}) is no time: give seconds, or None to wait for ever")
+        if self.review is not None and not 0 <= self.review <= 1000:
+            raise UsageError(f"Control(review={self.review!r}): give how often changes may be asked for, 0 or more")
+
+
+NO_CONTROL = Control()
+"""Nobody takes part but by what they say; the one object, so that what is stored leaves it out."""
 
 
 class Wait(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -33,3 +87,7 @@ class Wait(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Of an approval, what `always` allows: this tool, of this author, with this effect."""
     digest: Digest = Digest("")
     """What an answer is bound to: of an approval, the call as it was asked about."""
+    questions: tuple[Question, ...] = ()
+    """Of a question, what is asked: the answer is a JSON list with a list of words for each."""
+    attachments: tuple[Attachment, ...] = ()
+    """Files that the call made before it began to wait."""

@@ -3,8 +3,8 @@
 Each place has a kind, and the n-th time a process comes to that kind it is a boundary. `reach` is called there;
 the boundary that was asked for is the last thing the process does, or the last for a while.
 
-The hooks stand around the ports (journal, blobs, model), around the gateway's effect, at each event the owner writes
-and around the system calls that change files. Nothing of this is in the package, and nothing is undone:
+The hooks stand around the ports (journal, blobs, ledger, model), around the gateway's effect, at each event the owner
+writes and around the system calls that change files. Nothing of this is in the package, and nothing is undone:
 whoever installs it is about to end.
 """
 
@@ -67,6 +67,7 @@ class Boundaries:
         """Puts the hooks in place."""
         _watch_events(self.reach)
         _watch_journal(self.reach)
+        _watch_ledger(self.reach)
         _watch_model(self.reach)
         _watch_tools(self.reach)
         _watch_files(self.reach)
@@ -172,6 +173,36 @@ class _Blobs:
         digest = await self._blobs.put(*given)
         self._reach("blob: after")
         return digest
+
+
+def _watch_ledger(reach: Reach) -> None:
+    open_ledger = opening.open_ledger
+
+    def watched(*given: Any) -> Any:
+        return _Ledger(open_ledger(*given), reach)
+
+    opening.open_ledger = watched
+
+
+class _Ledger:
+    """The port, with a boundary before each write and after its commit."""
+
+    def __init__(self, ledger: Any, reach: Reach) -> None:
+        self._ledger = ledger
+        self._reach = reach
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._ledger, name)
+        if name not in ("grant", "grow", "settle", "release", "set_caps"):
+            return method
+
+        async def watched(*given: Any, **more: Any) -> Any:
+            self._reach("ledger: before", name)
+            answer = await method(*given, **more)
+            self._reach("ledger: after", name)
+            return answer
+
+        return watched
 
 
 def _watch_model(reach: Reach) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator
 
 import pytest
 from tests.durability.campaign.effects import SCRIPTS
+from tests.durability.campaign.family.players import LINES
 from tests.durability.campaign.hostile.plans import speak
 from tests.durability.campaign.job import TURNS
 from tests.durability.campaign.tally import Tally
@@ -28,7 +29,7 @@ async def say(request: ScriptRequest) -> Turn | None:
 
 @pytest.fixture(scope="session")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Generator[Stage]:
-    with staged(tmp_path_factory.mktemp("trials"), {"job": say, "mixed": speak, **SCRIPTS}) as stage:
+    with staged(tmp_path_factory.mktemp("trials"), {"job": say, "mixed": speak, **SCRIPTS, **LINES}) as stage:
         yield stage
 
 

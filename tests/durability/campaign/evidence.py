@@ -44,7 +44,16 @@ from holdfast.types import (
     stream_id,
 )
 
-__all__ = ("Evidence", "differences", "flaws_of_log", "gather", "log_as_it_lies", "read_log")
+__all__ = (
+    "Evidence",
+    "differences",
+    "flaws_of_log",
+    "flaws_of_stream",
+    "gather",
+    "log_as_it_lies",
+    "read_log",
+    "tree_of",
+)
 
 
 class Evidence(msgspec.Struct, frozen=True):
@@ -148,7 +157,12 @@ def _short(value: object) -> str:
 
 
 def flaws_of_log(events: Sequence[Event], head: Head) -> list[str]:
-    """Returns what is wrong with the log of a finished run, whatever the run was about."""
+    """Returns what is wrong with the log of a finished run that waited for nobody, whatever the run was about."""
+    return [*flaws_of_stream(events, head), *_flaws_of_calls(events)]
+
+
+def flaws_of_stream(events: Sequence[Event], head: Head) -> list[str]:
+    """Returns what is wrong with the log of a finished run, its calls left out."""
     flaws: list[str] = []
     if [event.seq for event in events] != list(range(1, head.seq + 1)):
         flaws.append(f"the log has gaps: {[event.seq for event in events]} up to {head.seq}")
@@ -162,7 +176,7 @@ def flaws_of_log(events: Sequence[Event], head: Head) -> list[str]:
         flaws.append(f"mail was not applied once: {received} received, {applied} applied")
     if head.state != "idle" or head.owner is not None or head.unread:
         flaws.append(f"the run is over and its head says {head}")
-    return [*flaws, *_flaws_of_calls(events)]
+    return flaws
 
 
 def _flaws_of_calls(events: Sequence[Event]) -> Iterator[str]:

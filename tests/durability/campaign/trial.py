@@ -35,6 +35,7 @@ __all__ = ("Ended", "Process", "Reference", "Stage", "Trial", "first_ended", "st
 
 _BEFORE_THE_FORK = [
     "tests.durability.campaign.program",
+    "tests.durability.campaign.family.playing",
     "tests.durability.campaign.hostile.calls",
     "holdfast.journal.stores.sqlite",
     "holdfast.tools.builtin.table",

@@ -1,14 +1,16 @@
-"""Asking a person whether a tool call may run: what it is in a card, a key for the answer.
+"""Asking a person: whether a tool call may run, what a run wants to know, whether its answer will do.
 
-Questions come one after another. One that was answered elsewhere meanwhile, or that nobody waits for any more, goes
-away by itself.
+What is asked stands in a card or in lines, and a key or a line is the answer. Questions come one after another. One
+that was answered elsewhere meanwhile, or that nobody waits for any more, goes away by itself.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import final
+from collections.abc import Awaitable, Callable, Container
+from functools import partial
+from typing import NamedTuple, final
 
 from rich.console import Console
 from rich.text import Text
@@ -16,14 +18,26 @@ from rich.text import Text
 from holdfast.cli.asking.answers import ALWAYS, DENY, ONCE, SAID
 from holdfast.cli.asking.card import approval_card
 from holdfast.cli.asking.keys import PATIENCE, Keys
-from holdfast.cli.terminal import LiveLine
-from holdfast.errors import HoldfastError
+from holdfast.cli.asking.picking import hint, picked, question_lines
+from holdfast.cli.terminal import LiveLine, indented
+from holdfast.cli.words import printable
+from holdfast.errors import HoldfastError, UsageError
 from holdfast.runtime.run import Run
 from holdfast.types import ToolCall, Wait
 
 __all__ = ("Approver", "approval_card")
 
 _WIDTH = 100
+
+
+class _Asked(NamedTuple):
+    """What stands in the row."""
+
+    wait: Wait
+    call: ToolCall | None
+    changes_left: int
+
+
 _KEYS = Text.assemble(
     ("? ", "bold yellow"),
     *(("y", "bold"), " once   ", ("a", "bold"), " always   ", ("n", "bold"), " no   "),
@@ -39,15 +53,15 @@ class Approver:
         self._console = console
         self._run = run
         self._live = live
-        self._waiting: dict[str, tuple[Wait, ToolCall]] = {}
+        self._waiting: dict[str, _Asked] = {}
         self._now = ""
         """The token that is asked about."""
         self._task: asyncio.Task[None] | None = None
         self._keys: Keys | None = None
 
-    def ask(self, wait: Wait, call: ToolCall) -> None:
-        """Puts a question in the row."""
-        self._waiting[wait.token] = (wait, call)
+    def ask(self, wait: Wait, call: ToolCall | None, changes_left: int = 0) -> None:
+        """Puts what is asked in the row; of an answer under review there is no call."""
+        self._waiting[wait.token] = _Asked(wait, call, changes_left)
         if self._task is None:
             self._task = asyncio.create_task(self._next(), name="ask a person")
 
@@ -80,34 +94,90 @@ class Approver:
 
     async def _next(self) -> None:
         while self._waiting:
-            token, (wait, call) = next(iter(self._waiting.items()))
+            token, asked = next(iter(self._waiting.items()))
             self._now = token
-            card = approval_card(call, wait)
-            self._console.print()
-            self._console.print(card, width=min(self._console.width, _WIDTH))
             try:
-                key = await self._key(twice=not card.whole)
+                answer = await self._asked(asked)
             finally:
                 self._live.ask(None)
                 self._now = ""
             self._waiting.pop(token, None)
-            await self._answer(token, key)
+            if answer is not None:
+                await answer()
         self._task = None
 
-    async def _key(self, *, twice: bool) -> str:
+    async def _asked(self, asked: _Asked) -> Callable[[], Awaitable[object]] | None:
+        """Asks, and returns what gives the answer; None when the person left it to somebody else."""
+        self._console.print()
+        if asked.call is None:
+            return await self._review(asked)
+        if asked.wait.kind == "question":
+            return await self._question(asked.wait)
+        card = approval_card(asked.call, asked.wait)
+        self._console.print(card, width=min(self._console.width, _WIDTH))
+        key = await self._key(_KEYS, _ANSWERS, twice=not card.whole)
+        return partial(self._answer, asked.wait.token, key)
+
+    async def _question(self, wait: Wait) -> Callable[[], Awaitable[object]] | None:
+        given: list[list[str]] = []
+        for number, question in enumerate(wait.questions, 1):
+            for line in question_lines(question, number, len(wait.questions)):
+                indented(self._console, line, 2)
+            while len(given) < number:
+                said = await self._line(hint(question))
+                if said is None:
+                    return None
+                try:
+                    given.append(picked(question, said))
+                except UsageError as error:
+                    indented(self._console, Text(f"! {error}", "yellow"), 2)
+        return partial(self._run.reply, wait.token, given)
+
+    async def _review(self, asked: _Asked) -> Callable[[], Awaitable[object]] | None:
+        token, left = asked.wait.token, asked.changes_left
+        changes = (("c", "bold"), f" ask for changes ({left} left)   ") if left else ()
+        words = ("will the answer do?  ", ("y", "bold"), " yes   ", *changes, ("n", "bold"), " no, the run fails")
+        key = await self._key(Text.assemble(("? ", "bold yellow"), *words), ("y", "n", "", *("c" * bool(left))))
+        if key == "c":
+            said = ""
+            while not said.strip():
+                feedback = await self._line("what is to be different?")
+                if feedback is None:
+                    return None
+                said = feedback
+            return partial(self._run.request_changes, token, said)
+        if key == "n":
+            return partial(self._run.deny, token, await self._line("why not?") or "")
+        return partial(self._run.approve, token) if key == "y" else None
+
+    async def _line(self, what: str) -> str | None:
+        """Returns a line that a person types; None when they left, or the terminal has gone."""
+        sign = Text.assemble(("? ", "bold yellow"), (f"{what}: ", "dim"))
+        moves = self._live.moves
+        with Keys(lines=not moves) as keys:
+            self._keys = keys
+            if not moves:
+                self._console.print(sign)
+            said = await keys.line((lambda text: self._live.ask(sign + Text(f"{text}▏"))) if moves else None)
+        self._live.ask(None)
+        if moves and said:
+            indented(self._console, Text.assemble(("▸ ", "bold cyan"), printable(said)), 2)
+        return said
+
+    async def _key(self, words: Text, answers: Container[str], *, twice: bool = False) -> str:
         """Returns the key that answers; `twice` is whether a yes has to be given again."""
         with Keys() as keys:
             self._keys = keys
             await asyncio.sleep(PATIENCE)
             keys.forget()  # what was typed by now was meant for something else
-            self._ask(_KEYS)
+            self._ask(words)
             before = ""
             while True:
                 key = await keys.read()
                 if twice and key in ("y", "a") and key != before:
                     self._ask(Text(f"not all of it was shown: {key} again allows it   n no", "bold red"))
                     before = key
-                elif key in _ANSWERS:
+                elif key in answers:
                     return key
 
     def _ask(self, words: Text) -> None:

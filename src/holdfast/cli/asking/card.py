@@ -12,7 +12,8 @@ from rich.text import Text
 from holdfast.cli.outcomes import arguments_of
 from holdfast.cli.rendering.diffs import between
 from holdfast.cli.rendering.extracts import Extract, extract, extract_lines
-from holdfast.cli.words import one_line
+from holdfast.cli.words import one_line, printable
+from holdfast.engine.turns import own
 from holdfast.types import ToolCall, Wait
 
 __all__ = ("ApprovalCard", "approval_card")
@@ -42,13 +43,31 @@ class ApprovalCard:
         )
 
 
-def approval_card(call: ToolCall, wait: Wait) -> ApprovalCard:
-    """Returns a question's card."""
+def approval_card(call: ToolCall, wait: Wait, *, whole: bool = False) -> ApprovalCard:
+    """Returns a question's card; `whole` is all of the call, however long it is."""
     name = one_line(wait.subject or call.name, 60)
+    if not own(wait):  # another call makes it: what it is stands in the question, in short
+        lines = [*extract(wait.prompt).lines, Text(f"called by {one_line(call.name, 60)}", "dim")]
+        return ApprovalCard(name, lines, whole="characters …]" not in wait.prompt)
+    if whole:
+        return ApprovalCard(name, _unabridged(call), whole=True)
     said_below = wait.digest or not wait.prompt  # what the runtime asks about by itself is the call
     parts = [*([] if said_below else [extract(wait.prompt, "dim")]), *_body(call)]
     lines = [line for part in parts for line in part.lines]
     return ApprovalCard(name, lines, whole=all(part.whole for part in parts))
+
+
+def _unabridged(call: ToolCall) -> list[Text]:
+    fields = arguments_of(call)
+    if fields is None:
+        return [Text(line) for line in printable(call.arguments).splitlines()]
+    lines: list[Text] = []
+    for name, value in fields.items():
+        text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
+        first, *rest = printable(text).splitlines() or [""]
+        lines.append(Text.assemble((f"{one_line(name, 60)}: ", "dim"), first))
+        lines += [Text(f"  {line}") for line in rest]
+    return lines or [Text("no arguments", "dim")]
 
 
 def _body(call: ToolCall) -> list[Extract]:

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from holdfast.engine.events import RunFinished, ToolFinished, ToolWaiting, WaitResolved
+from typing import final
+
+from holdfast.engine.events import (
+    ReviewRequested,
+    RunFinished,
+    RunStarted,
+    ToolFinished,
+    ToolWaiting,
+    WaitResolved,
+)
+from holdfast.engine.turns import ASKED
 from holdfast.runtime.run import Run
 from holdfast.types import Event
 
@@ -10,26 +20,55 @@ __all__ = ("deny_approvals",)
 
 
 async def deny_approvals(run: Run, known: int) -> None:
-    """Denies every call of a run that waits, or comes to wait, for a person's word, until the run is over.
+    """Denies whatever a run waits, or comes to wait, for a person's word with, until the run is over: calls, questions,
+    the review of its answer. A run that gave people a time is denied nothing: they may sit elsewhere.
 
     Of what happened up to event `known` only what is still open then is answered.
     """
-    waiting: dict[str, str] = {}
+    asked = _Asked()
     async for event in run.events():
         if not isinstance(event, Event):
             continue
+        asked.see(event)
+        if asked.elsewhere:
+            return
+        if event.seq >= known:
+            for token, kind in asked.tokens.items():
+                if kind == "question":
+                    await run.answer(token, "Nobody could be asked.", is_error=True)
+                else:
+                    await run.deny(token, "nobody could be asked")
+            asked.tokens.clear()
+
+
+@final
+class _Asked:
+    """What a run asks people at the moment."""
+
+    def __init__(self) -> None:
+        self.elsewhere = False
+        """Whether people who sit elsewhere were given a time to answer."""
+        self.tokens: dict[str, str] = {}
+        """The kind of each."""
+        self._calls: dict[str, str] = {}
+
+    def see(self, event: Event) -> None:
+        """Learns one event."""
         match event.data:
-            case ToolWaiting() as data if data.wait.kind == "approval":
-                waiting[data.wait.token] = data.call_id
+            case RunStarted() as data:
+                self.elsewhere = data.setup.control.patience is not None
+            case ToolWaiting() as data if data.wait.kind in ASKED:
+                self.tokens[data.wait.token] = data.wait.kind
+                self._calls[data.wait.token] = data.call_id
+            case ReviewRequested() as data:
+                self.tokens[data.wait.token] = "review"
             case WaitResolved() as data:
-                waiting.pop(data.token, None)
+                self.tokens.pop(data.token, None)
             case ToolFinished() as data:
-                waiting = {token: call for token, call in waiting.items() if call != data.call_id}
+                self.tokens = {
+                    token: kind for token, kind in self.tokens.items() if self._calls.get(token) != data.call_id
+                }
             case RunFinished():
-                waiting.clear()
+                self.tokens.clear()
             case _:
                 pass
-        if event.seq >= known:
-            for token in waiting:
-                await run.deny(token, "nobody could be asked")
-            waiting.clear()

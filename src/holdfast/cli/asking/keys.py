@@ -8,9 +8,11 @@ bytes is no letter, also where a slow line brings them one by one.
 from __future__ import annotations
 
 import asyncio
+import codecs
 import contextlib
 import os
 import sys
+from collections.abc import Callable
 from typing import Any, final
 
 __all__ = ("PATIENCE", "Keys")
@@ -18,6 +20,8 @@ __all__ = ("PATIENCE", "Keys")
 PATIENCE = 0.5
 """Seconds that a question has to be there before a letter answers it: one typed earlier meant something else."""
 _ESCAPE = b"\x1b"
+_END, _WIPES = "\x04", "\x15"
+"""Ctrl-D and Ctrl-U."""
 _REST = 0.1
 """Seconds in which the rest of a key that began with an escape comes."""
 
@@ -26,7 +30,9 @@ _REST = 0.1
 class Keys:
     """The keyboard, while it is entered."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, lines: bool = False) -> None:
+        """The keyboard, for keys; or for whole `lines`, which the terminal itself shows and edits."""
+        self._lines = lines
         self._handle = sys.stdin.fileno()
         self._before: list[Any] | None = None
 
@@ -34,8 +40,9 @@ class Keys:
         import termios
         import tty
 
-        self._before = termios.tcgetattr(self._handle)
-        tty.setcbreak(self._handle, termios.TCSADRAIN)
+        if not self._lines:
+            self._before = termios.tcgetattr(self._handle)
+            tty.setcbreak(self._handle, termios.TCSADRAIN)
         self.forget()
         return self
 
@@ -61,12 +68,37 @@ class Keys:
         while True:
             data = await self._bytes()
             if _ESCAPE in data:
-                with contextlib.suppress(TimeoutError):
-                    while data:
-                        async with asyncio.timeout(_REST):
-                            data = await self._bytes()
+                await self._pass_over(data)
             elif len(data) < 2:
                 return data.decode("ascii", "replace")
+
+    async def line(self, show: Callable[[str], None] | None) -> str | None:
+        """Returns a line, without its end, as it is typed; None when the terminal has gone, or Ctrl-D left it empty.
+
+        `show` draws what stands there by now, where the terminal does not.
+        """
+        decoder, text = codecs.getincrementaldecoder("utf-8")("replace"), ""
+        while True:
+            if show is not None:
+                show(text)
+            data = await self._bytes()
+            if not data:
+                return None
+            if _ESCAPE in data:
+                await self._pass_over(data)
+                continue
+            for letter in decoder.decode(data):
+                if letter in "\r\n":
+                    return text
+                if letter == _END and not text:
+                    return None
+                text = _typed(text, letter)
+
+    async def _pass_over(self, data: bytes) -> None:
+        with contextlib.suppress(TimeoutError):
+            while data:
+                async with asyncio.timeout(_REST):
+                    data = await self._bytes()
 
     async def _bytes(self) -> bytes:
         """Returns what came next; nothing when the terminal has gone."""
@@ -81,3 +113,12 @@ class Keys:
             return os.read(self._handle, 64)
         except OSError:
             return b""
+
+
+def _typed(text: str, letter: str) -> str:
+    """Returns what stands on a line after one more key."""
+    if letter in "\x7f\b":
+        return text[:-1]
+    if letter == _WIPES:
+        return ""
+    return text + letter if letter.isprintable() else text

@@ -20,12 +20,14 @@ import msgspec
 from holdfast.cli.chat.figures import Figures
 from holdfast.cli.listing import state_of
 from holdfast.cli.run import coder
-from holdfast.engine.events import CODEC, Forked, InputReceived, Prompt, RunStarted
+from holdfast.engine.events import CODEC, Forked, InputReceived, RunStarted
+from holdfast.engine.letters import Prompt
 from holdfast.errors import HoldfastError, LeaseHeld, UsageError
 from holdfast.flow.ids import new_key, new_session
 from holdfast.journal.reading import read_events
-from holdfast.runtime.run import Run, said
+from holdfast.runtime.run import Run
 from holdfast.runtime.runtime import Runtime
+from holdfast.runtime.speaking import said
 from holdfast.types import MODES, Delta, Event, Limits, Mode, SessionId, StreamId, UserPart, stream_id
 
 __all__ = ("Conversation", "Terms")
@@ -178,7 +180,7 @@ class Conversation:
                 await self.take_up()
             return
         terms = self.terms
-        agent = coder(terms.model, terms.limits)
+        agent = coder(terms.model, terms.limits, asks=True)
         run = await self.runtime.start(agent, parts, session=self.session, workspace=terms.workspace, mode=terms.mode)
         self._follow(run)
 
@@ -191,13 +193,26 @@ class Conversation:
             await self.agree()
 
     async def answer(self, token: str, content: str) -> None:
-        """Gives a call that waits for it a person's word."""
+        """Gives a call, or an answer under review, a person's word."""
+        await (await self._asking()).answer(token, content)
+        self._posted += 1
+
+    async def reply(self, token: str, answers: Sequence[Sequence[str]]) -> None:
+        """Answers questions."""
+        await (await self._asking()).reply(token, answers)
+        self._posted += 1
+
+    async def request_changes(self, token: str, feedback: str) -> None:
+        """Has the answer that is under review done again."""
+        await (await self._asking()).request_changes(token, feedback)
+        self._posted += 1
+
+    async def _asking(self) -> Run:
         if self.open_run is None:
             await self.take_up()
         if self.open_run is None:
             raise UsageError("no run waits for an answer any more")
-        await self.open_run.answer(token, content)
-        self._posted += 1
+        return self.open_run
 
     @property
     def open_run(self) -> Run | None:

@@ -14,21 +14,29 @@ from holdfast.engine.events import InputReceived, ModelFinished, RunFinished
 from holdfast.engine.folding import fold, replay
 from holdfast.engine.state import Run, State
 from holdfast.models.catalogue import lookup
-from holdfast.types import Event, ToolCall, Usage, Wait
+from holdfast.types import CallId, Event, ToolCall, Usage, Wait
 
-__all__ = ("Figures", "Question")
+__all__ = ("Figures", "Question", "reviewed")
 
 
 class Question(msgspec.Struct, frozen=True):
-    """A call that waits for a person's word."""
+    """What waits for a person's word: a call that needs leave, one that asks, or an answer under review."""
 
     wait: Wait
     call: ToolCall
+    """Of a review, one that stands for it."""
+    changes_left: int = 0
+    """Of a review, how often changes may still be asked for."""
 
     @property
     def token(self) -> str:
         """What an answer names."""
         return self.wait.token
+
+
+def reviewed(wait: Wait, changes_left: int) -> Question:
+    """Returns an answer under review as what is asked."""
+    return Question(wait, ToolCall(CallId("review"), "review", ""), changes_left)
 
 
 @final
@@ -101,11 +109,17 @@ class Figures:
         """What waits for a person's word, in the order of the calls."""
         calls = self.state.calls.values()
         waiting = [(each.call, each.wait) for each in calls if each.wait is not None and each.result is None]
-        return [Question(wait, call) for call, wait in waiting if wait.kind == "approval"]
+        found = [Question(wait, call) for call, wait in waiting if wait.kind == "approval" or wait.questions]
+        run = self.state.run
+        if run is not None and run.review is not None:
+            found.append(reviewed(run.review, (run.setup.setup.control.review or 0) - run.changes))
+        return found
 
     @property
     def waits_for(self) -> str:
         """The kind of thing that every open call waits for; empty while something is under way."""
+        if self.state.run is not None and self.state.run.review is not None:
+            return "review"
         open_calls = [each for each in self.state.calls.values() if each.result is None]
         if not open_calls or any(each.wait is None for each in open_calls):
             return ""

@@ -12,7 +12,9 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol, final
 
 from holdfast.cli.asking.answers import ALWAYS, DENY, ONCE
-from holdfast.cli.chat.attaching import attach, find_attached
+from holdfast.cli.asking.picking import picked
+from holdfast.cli.attached import attach
+from holdfast.cli.chat.attaching import find_attached
 from holdfast.cli.chat.conversation import Conversation
 from holdfast.cli.chat.figures import Question
 from holdfast.cli.chat.view import View
@@ -69,6 +71,8 @@ class Talk:
         self._abort: asyncio.Task[None] | None = None
         self._warned = ("", "")
         """The question and the answer to it that has to be given again."""
+        self._given: tuple[str, list[list[str]]] = ("", [])
+        """The token of the questions on the screen, and what was said to the first of them."""
         conversation.on_event = self._see
         conversation.on_trouble = self._trouble
 
@@ -116,6 +120,8 @@ class Talk:
             if _COMMAND.match(text):
                 self.view.command(text)
                 await self._obey(self, text)
+            elif not later and (asked := self.question) is not None and asked.wait.kind != "approval":
+                await self.answer_line(asked, text)
             elif text or self.attached:
                 await self._say(text, later=later)
         except HoldfastError as error:
@@ -146,8 +152,12 @@ class Talk:
             self.view.note("! not all of it was shown: the same answer again allows it", "bold red")
             self.refresh()
             return
+        await self._give(self.conversation.answer(question.token, said))
+
+    async def _give(self, answer: Awaitable[None]) -> None:
+        """Gives an answer; what is wrong with it is shown."""
         try:
-            await self.conversation.answer(question.token, said)
+            await answer
         except HoldfastError as error:
             self.view.complain(str(error))
         except Exception as error:  # noqa: BLE001 - boundary: as above
@@ -155,18 +165,51 @@ class Talk:
         self.refresh()
 
     async def answer_line(self, question: Question, text: str) -> bool:
-        """Answers a question with a typed line, where there are no keys; whether it was an answer."""
+        """Answers a question with a typed line; whether it was an answer.
+
+        Words that are no yes and no no answer a question, and are what is to be different in what is reviewed.
+        """
+        if question.wait.kind == "question":
+            await self._reply(question, text)
+            return True
         word, _, reason = text.strip().partition(" ")
         match word.lower().rstrip(",:"):
             case "y" | "yes" if not reason:
                 await self.answer(question, ONCE)
-            case "a" | "always" if not reason:
+            case "a" | "always" if not reason and question.wait.kind == "approval":
                 await self.answer(question, ALWAYS)
             case "n" | "no":
                 await self.answer(question, f"{DENY}: {reason.strip()}" if reason.strip() else DENY)
+            case "" if question.wait.kind == "review":
+                pass
+            case _ if question.wait.kind == "review":
+                await self._give(self.conversation.request_changes(question.token, text))
             case _:
                 return False
         return True
+
+    async def _reply(self, question: Question, text: str) -> None:
+        """Takes a line as the answer to the next of the questions that a call asks; the last one sends them all."""
+        token, asked = question.token, question.wait.questions
+        given = self._given[1] if self._given[0] == token else []
+        try:
+            given = [*given, picked(asked[len(given)], text)]
+        except UsageError as error:
+            self.view.note(f"! {error}", "yellow")
+            return
+        self._given = (token, given)
+        self.view.chosen(given[-1])
+        if len(given) < len(asked):
+            self.view.questions(question, len(given))
+            self.refresh()
+            return
+        self._given = ("", [])
+        await self._give(self.conversation.reply(token, given))
+
+    @property
+    def answered(self) -> int:
+        """How many of the questions on the screen have their answer."""
+        return len(self._given[1]) if self.question is not None and self._given[0] == self.question.token else 0
 
     def interrupt(self) -> bool:
         """Asks the open run to end, or when that was done leaves at once; False when no run is open."""

@@ -14,9 +14,10 @@ from typing import final
 from rich.console import Console
 from rich.text import Text
 
-from holdfast.cli.asking.answers import SAID
+from holdfast.cli.asking.answers import ALWAYS, ONCE, SAID
+from holdfast.cli.asking.picking import question_lines
 from holdfast.cli.chat.asking import question_card
-from holdfast.cli.chat.figures import Figures, Question
+from holdfast.cli.chat.figures import Figures, Question, reviewed
 from holdfast.cli.outcomes import about, closing
 from holdfast.cli.screen import Screen, denials
 from holdfast.cli.terminal import Words, indented, title
@@ -26,6 +27,7 @@ from holdfast.engine.events import (
     InputApplied,
     InputReceived,
     ModelFinished,
+    ReviewRequested,
     RunFinished,
     RunStarted,
     ToolFinished,
@@ -112,15 +114,28 @@ class View:
                     self.spoken(self._inputs[data.input].message if data.input in self._inputs else None)
             case InputApplied() as data:
                 received = self._inputs.get(data.input)
+                for token in [token for token, each in self._asked.items() if each.wait.kind == "review"]:
+                    self._settled(token)  # what it was about is not the last answer any more
                 self.spoken(received.message if received else None, joined=True)
-            case ToolWaiting() as data if data.wait.kind == "approval" and data.call_id in self._calls:
-                self._question(Question(data.wait, self._calls[data.call_id]))
-            case WaitResolved() as data if data.token in self._asked:
-                self._answered(data)
             case AbortRequested():
                 self.note("■ aborting; Ctrl-C again leaves at once", "yellow")
             case RunFinished() as data:
                 self._ended(data, event.at)
+            case _:
+                return self._waits(event)
+        return True
+
+    def _waits(self, event: Event) -> bool:
+        """Shows what a person is asked, and what became of it; whether it was that."""
+        match event.data:
+            case ToolWaiting() as data if data.wait.kind == "approval" and data.call_id in self._calls:
+                self._question(Question(data.wait, self._calls[data.call_id]))
+            case ToolWaiting() as data if data.wait.questions and data.call_id in self._calls:
+                self._question(Question(data.wait, self._calls[data.call_id]))
+            case ReviewRequested() as data:
+                self._question(reviewed(data.wait, data.changes_left))
+            case WaitResolved() as data if data.token in self._asked:
+                self._answered(data)
             case _:
                 return False
         return True
@@ -131,10 +146,28 @@ class View:
             self._ask(question)
 
     def _ask(self, question: Question) -> None:
+        if question.wait.kind != "approval":
+            self.asking, self.whole = question.token, True
+            self.console.print()
+            if question.wait.kind == "question":
+                self.questions(question, 0)
+            else:
+                indented(self.console, Text("Will this answer do?", "bold yellow"), 2)
+            return
         card = question_card(question, self.folder)
         self.asking, self.whole = question.token, card.whole
         self.console.print()
         self.console.print(card)
+
+    def questions(self, question: Question, number: int) -> None:
+        """Shows one of the questions that a call asks, by its number from 0."""
+        asked = question.wait.questions
+        for line in question_lines(asked[number], number + 1, len(asked)):
+            indented(self.console, line, 2)
+
+    def chosen(self, answers: Sequence[str]) -> None:
+        """Shows what was picked or said."""
+        indented(self.console, Text.assemble(("  ▸ ", "bold cyan"), one_line(", ".join(answers) or "none")), 2)
 
     def _settled(self, token: str) -> None:
         """Forgets a question, and shows the next one where it was the one on the screen."""
@@ -145,8 +178,15 @@ class View:
                 self._ask(question)
 
     def _answered(self, data: WaitResolved) -> None:
+        kind = self._asked[data.token].wait.kind
         said = "nobody answered in time" if data.content is None else one_line(data.content)
         words, style = SAID.get(said, (f"✗ {said.replace('deny', 'denied', 1)}", "red"))
+        if data.content is not None and kind == "question":
+            words, style = ("✗ " + said, "red") if data.is_error else ("✓ answered", "green")
+        elif kind == "review" and said in (ONCE, ALWAYS):
+            words, style = "✓ accepted", "green"
+        elif kind == "review" and said.startswith("changes:"):
+            words, style = f"↻ sent back: {said.removeprefix('changes:').strip()}", "cyan"
         indented(self.console, Text(words, style), 4)
         self._settled(data.token)
 

@@ -1,1 +1,1 @@
-"""Commands on what came before: fork, rewind, diff, export, commit and prune."""
+"""Commands on what came before: fork, rewind, diff, commit, export and import, delete and scrub, prune."""

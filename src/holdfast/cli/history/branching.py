@@ -1,40 +1,29 @@
-"""`holdfast runs fork|rewind|diff|export`: going back in a session, with its files, and taking it elsewhere."""
+"""`holdfast runs fork|rewind|diff`: going back in a session, with its files."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import sys
-import tempfile
-from collections.abc import AsyncIterator, Callable, Generator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 import msgspec
 from rich.text import Text
 
-from holdfast import __version__
 from holdfast.cli.completion.sessions import session_names
 from holdfast.cli.rendering.diffs import diff_line, tally
 from holdfast.cli.screen import store_option
 from holdfast.cli.settings.defaults import settings, store_url
 from holdfast.cli.terminal import open_console
 from holdfast.cli.words import count, printable
-from holdfast.engine.events import CODEC
 from holdfast.errors import UnknownSession, UsageError
 from holdfast.journal.port import Head, Journal
-from holdfast.journal.reading import read_events
 from holdfast.runtime.history.differing import Difference
 from holdfast.runtime.opening import store_exists
 from holdfast.runtime.runtime import Runtime
 from holdfast.types import Change, SessionId, StreamId, shown, stream_id
 
-__all__ = ("COMMANDS", "EXPORT_FORMAT", "EXPORT_VERSION", "known_session", "there")
-
-EXPORT_FORMAT, EXPORT_VERSION = "holdfast.session", 1
-"""What the first line of an export says it is."""
+__all__ = ("COMMANDS", "known_session", "there")
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _STORE = click.option("--store", help="Where the log is kept.  [default: your data folder]")
@@ -190,70 +179,5 @@ def _only(text: str, changes: list[Change]) -> str:
     return "".join("".join(part) for part in parts if part[0].startswith(heads))
 
 
-@click.command("export", context_settings=_SETTINGS, short_help="Write the events of SESSION to a file.")
-@_SESSION
-@click.option("-o", "--output", "file", type=click.Path(path_type=Path), help="File.  [default: standard output]")
-@_STORE
-def export(session: str, file: Path | None, store: str | None) -> None:
-    """Write all events of SESSION, an object a line, as `runs show -o jsonl` prints them.
-
-    The first line says what the file is: its format, the format's version and the session.
-    """
-    url = store_url(store)
-
-    async def go() -> int:
-        async with Runtime.open(there(url)) as runtime:
-            stream, head = await known_session(runtime.journal, session, url)
-            lines = _lines(runtime.journal, stream, head)
-            with _target(file) as write:
-                async for line in lines:
-                    write(line + b"\n")
-            return head.seq
-
-    number = asyncio.run(go())
-    if file is not None and str(file) != "-":
-        click.echo(printable(f"{count(number, 'event')} of session {session} in {file}"))
-
-
-async def _lines(journal: Journal, stream: StreamId, head: Head) -> AsyncIterator[bytes]:
-    header = {"format": EXPORT_FORMAT, "version": EXPORT_VERSION, "stream": stream, "events": head.seq}
-    yield msgspec.json.encode(header | {"holdfast": __version__})
-    async for event in read_events(journal, stream, CODEC, until=head.seq):
-        yield CODEC.encode(event)
-
-
-@contextmanager
-def _target(file: Path | None) -> Generator[Callable[[bytes], object]]:
-    """Gives what writes to a file, which is there as a whole or not at all; to standard output without one."""
-    if file is None or str(file) == "-":
-        sys.stdout.flush()
-        yield sys.stdout.buffer.write
-        sys.stdout.buffer.flush()
-        return
-    if file.exists() and not file.is_file():  # a pipe, a terminal: nothing to replace
-        with file.open("wb") as out:
-            yield out.write
-        return
-    try:
-        with tempfile.NamedTemporaryFile(prefix=".export-", dir=file.parent, delete=False) as draft:
-            name = draft.name
-    except OSError as error:
-        raise UsageError(
-            f"{str(file)!r} cannot be written ({error.strerror}): name a file in a folder of yours"
-        ) from None
-    try:
-        with open(name, "wb") as out:  # noqa: PTH123 - a draft's name
-            yield out.write
-            out.flush()
-            os.fsync(out.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)  # noqa: PTH101 - as above
-        os.replace(name, file)  # noqa: PTH105 - as above
-    except BaseException:
-        os.unlink(name)  # noqa: PTH108 - as above
-        raise
-
-
-COMMANDS = (fork, rewind, diff, export)
+COMMANDS = (fork, rewind, diff)
 """What `holdfast runs` offers of these."""

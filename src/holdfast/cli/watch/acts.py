@@ -7,11 +7,13 @@ confirm is what cannot be taken back from the same screen.
 from __future__ import annotations
 
 import time
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, final
 
 from rich.text import Text
 
 from holdfast.cli.asking.answers import SAID
+from holdfast.cli.asking.picking import hint, picked, question_lines
 from holdfast.cli.chat.figures import Question
 from holdfast.cli.listing import list_runs
 from holdfast.cli.outcomes import about
@@ -72,7 +74,13 @@ class Acts:
             self._tell("asked to end")
 
     async def answer(self, watched: Watched, question: Question, answer: str) -> None:
-        """Gives a call a person's word; of a no, the reason is asked."""
+        """Gives a call, or an answer under review, a person's word; of a no, the reason is asked."""
+        if question.wait.kind == "question":
+            await self._reply(watched, question, answer)
+            return
+        if question.wait.kind == "review" and answer == "always":
+            await self._request_changes(watched, question)
+            return
         reason = ""
         if answer == "no":
             name = one_line(question.wait.subject or question.call.name, 60)
@@ -85,6 +93,38 @@ class Acts:
             await watched.answer(question, answer, reason)
             self._tell(SAID.get(answer, ("denied", ""))[0])
         else:
+            self._tell("it was answered elsewhere meanwhile")
+
+    async def _reply(self, watched: Watched, question: Question, answer: str) -> None:
+        """Asks each of the questions that a call asks, and sends the answers."""
+        if answer != "once":
+            self._tell("y answers it; whoever else sees it may, too")
+            return
+        asked, given = question.wait.questions, list[list[str]]()
+        while len(given) < len(asked):
+            each = asked[len(given)]
+            lines = question_lines(each, len(given) + 1, len(asked))
+            said = await self._app.push_screen_wait(Fill("a question", lines, hint(each)))
+            if said is None:
+                return
+            try:
+                given.append(picked(each, said))
+            except UsageError as error:
+                self._tell(str(error))
+        await self._once(watched, question, watched.reply(question, given), "answered")
+
+    async def _request_changes(self, watched: Watched, question: Question) -> None:
+        lines = [Text(one_line(question.wait.prompt, 200))]
+        said = await self._app.push_screen_wait(Fill("what is to be different?", lines, "the agent reads this"))
+        if said:
+            await self._once(watched, question, watched.request_changes(question, said), "sent back")
+
+    async def _once(self, watched: Watched, question: Question, answer: Coroutine[Any, Any, None], done: str) -> None:
+        if question.token in {each.token for each in watched.questions}:
+            await answer
+            self._tell(done)
+        else:
+            answer.close()
             self._tell("it was answered elsewhere meanwhile")
 
     async def fork(self, watched: Watched, row: Row) -> str | None:

@@ -14,18 +14,18 @@ from rich.text import Text
 
 from holdfast.cli.outcomes import about, diff_of, gist, mark_of
 from holdfast.cli.rendering.diffs import tally
+from holdfast.cli.rendering.happenings import happening
 from holdfast.cli.words import clock_time, count, money, one_line, seconds
 from holdfast.engine.events import (
     AbortRequested,
-    BudgetExhausted,
     CallReopened,
-    FilesRestored,
     Forked,
     InputApplied,
     InputReceived,
     ModelFailed,
     ModelFinished,
     ModelStarted,
+    ReviewRequested,
     Rewound,
     RunFinished,
     RunStarted,
@@ -38,7 +38,7 @@ from holdfast.types import CallId, Event, ToolCall, ToolResult
 
 __all__ = ("Row", "Rows", "came_to", "line_of")
 
-_INPUTS = {"prompt": "▸", "steer": "»", "follow_up": "⊕"}
+_INPUTS = {"prompt": "▸", "steer": "»", "follow_up": "⊕", "proceed": "▸"}
 _ENDS = {"completed": ("✓", "green"), "failed": ("✗", "red")}
 _CLOCK_WIDTH, _FIGURES_WIDTH = 40, 56
 """Columns from which on there is room for the time of day, and for figures at the right."""
@@ -130,6 +130,9 @@ class Rows:
             case ToolWaiting() as data:
                 self.waiting[data.wait.token] = event.seq
                 return self._calls.get(data.call_id)
+            case ReviewRequested() as data:
+                self.waiting[data.wait.token] = event.seq
+                return None
             case CallReopened() as data:
                 return self._calls.get(data.call_id)
             case _:
@@ -193,7 +196,11 @@ def _said(row: Row, event: Event) -> tuple[str, str, Text]:
 def _rare(row: Row, event: Event) -> tuple[str, str, Text]:
     match event.data:
         case RunStarted() as data:
-            return "▶", "cyan", Text.assemble(one_line(data.setup.model, 60), (f"  {data.setup.mode}", "dim"))
+            return (
+                "▶",
+                "cyan",
+                Text.assemble(one_line(data.setup.model or "pipeline", 60), (f"  {data.setup.mode}", "dim")),
+            )
         case InputApplied() as data:
             return "↳", "cyan", Text(f"event {data.input} joins the conversation", "dim")
         case ModelStarted() as data:
@@ -204,8 +211,6 @@ def _rare(row: Row, event: Event) -> tuple[str, str, Text]:
             return "↩", "yellow", Text(said)
         case AbortRequested() as data:
             return "■", "bold yellow", Text(f"abort  {one_line(data.reason, 120)}")
-        case BudgetExhausted() as data:
-            return "■", "bold yellow", Text(f"the {data.limit} left do not pay for another model call")
         case _:
             return _of_session(row, event)
 
@@ -215,13 +220,13 @@ def _of_session(row: Row, event: Event) -> tuple[str, str, Text]:
         case CallReopened():
             return "↻", "magenta", _title(row).append("  runs again", "dim")
         case Forked() as data:
-            return "⑂", "bold magenta", Text(f"fork of {one_line(data.parent.partition('/')[2], 80)} at {data.at}")
+            parent = one_line(data.parent.partition("/")[2], 80) or "a file"
+            return "⑂", "bold magenta", Text(f"fork of {parent} at {data.at}")
         case Rewound() as data:
             return "↶", "bold magenta", Text(f"back to event {data.to}")
-        case FilesRestored():
-            return "↶", "magenta", Text("files are as they were", "dim")
-        case _:
-            return "·", "yellow", Text(f"{one_line(event.type, 60)}  unknown to this version", "dim")
+        case data:
+            unknown = Text(f"{one_line(event.type, 60)}  unknown to this version", "dim")
+            return happening(data) or ("·", "yellow", unknown)
 
 
 def _answer(row: Row, data: ModelFinished) -> Text:

@@ -9,7 +9,7 @@ Not here: anything that draws.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import aclosing
 from typing import final
 
@@ -20,10 +20,11 @@ from holdfast.engine.events import CODEC, InputReceived, Rewound
 from holdfast.engine.state import Run as OpenRun
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.flow.ids import new_key
-from holdfast.journal.port import Head, Posted
+from holdfast.journal.port import Head
 from holdfast.journal.reading import Follower, read_events
 from holdfast.runtime.run import Run
 from holdfast.runtime.runtime import Runtime
+from holdfast.runtime.speaking import Receipt
 from holdfast.types import Delta, Event, stream_id
 
 __all__ = ("Watched",)
@@ -146,7 +147,7 @@ class Watched:
             )
         return self.runtime.run(self.session, run.key)
 
-    async def say(self, words: str, *, later: bool = False) -> Posted:
+    async def say(self, words: str, *, later: bool = False) -> Receipt:
         """Says something to the open run, now or when it would be over."""
         run, key = self.run, new_key()
         self.sent[key] = words
@@ -158,13 +159,23 @@ class Watched:
 
     async def answer(self, question: Question, answer: str, reason: str = "") -> None:
         """Answers a question: `once`, `always` or `no`."""
-        run = self.run
+        if answer == "no":
+            await self._give(question, self.run.deny(question.token, reason))
+        else:
+            await self._give(question, self.run.approve(question.token, always=answer == "always"))
+
+    async def reply(self, question: Question, answers: Sequence[Sequence[str]]) -> None:
+        """Answers the questions of a call."""
+        await self._give(question, self.run.reply(question.token, answers))
+
+    async def request_changes(self, question: Question, feedback: str) -> None:
+        """Has the answer that is under review done again."""
+        await self._give(question, self.run.request_changes(question.token, feedback))
+
+    async def _give(self, question: Question, answer: Awaitable[Receipt]) -> None:
         self._answered.add(question.token)
         try:
-            if answer == "no":
-                await run.deny(question.token, reason)
-            else:
-                await run.approve(question.token, always=answer == "always")
+            await answer
         except HoldfastError:
             self._answered.discard(question.token)
             raise

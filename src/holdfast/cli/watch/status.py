@@ -41,6 +41,7 @@ KEYS = (
             ("Ctrl-F", "send it as a follow-up, heard when the run would be over"),
             ("Ctrl-X", "abort the run, after a question"),
             ("y  a  n", "a call that waits: once, always, no with a reason"),
+            ("y  a  n", "an answer under review: yes, changes, no; of a question, y answers"),
             ("c", "go on here with a run that nobody drives"),
         ),
     ),
@@ -132,8 +133,10 @@ def _figures(watched: Watched) -> list[str]:
 def gate_line(question: Question, more: int, *, at: int, width: int) -> Text:
     """Returns what a person is asked, and the keys that answer; a call that is not all there names its event, `at`."""
     name = one_line(question.wait.subject or question.call.name, 60)
-    command = about(question.call)
     rest = f"  and {more} more" if more else ""
+    if question.wait.kind != "approval":
+        return _asked(question, rest)
+    command = about(question.call)
     ask = Text.assemble(("allow ", "bold"), (name, "bold yellow"), ("?  ", "bold"), command, (rest, "dim"))
     ask.no_wrap, ask.overflow = True, "ellipsis"
     keys = Text.assemble(*_key("y", "once"), *_key("a", "always"), *_key("n", "no, with a reason"))
@@ -142,6 +145,19 @@ def gate_line(question: Question, more: int, *, at: int, width: int) -> Text:
     if not whole:
         keys = Text.assemble((f"not all of it is shown here: see event {at}   ", "bold red"), keys)
     keys.no_wrap, keys.overflow = True, "ellipsis"
+    return Text("\n").join([ask, keys])
+
+
+def _asked(question: Question, rest: str) -> Text:
+    if question.wait.kind == "question":
+        ask = Text.assemble(("asks: ", "bold yellow"), (one_line(question.wait.prompt), "bold"), (rest, "dim"))
+        keys = Text.assemble(*_key("y", "answer"))
+    else:
+        ask = Text.assemble(("will this answer do?  ", "bold yellow"), one_line(question.wait.prompt), (rest, "dim"))
+        changes = _key("a", f"ask for changes ({question.changes_left} left)") if question.changes_left else ()
+        keys = Text.assemble(*_key("y", "yes"), *changes, *_key("n", "no, the run fails"))
+    for line in (ask, keys):
+        line.no_wrap, line.overflow = True, "ellipsis"
     return Text("\n").join([ask, keys])
 
 

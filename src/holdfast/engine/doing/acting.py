@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
-
-import msgspec
+from collections.abc import Container, Iterator, Sequence
 
 from holdfast.engine.attempt import Attempt
 from holdfast.engine.doing.nesting import Door
@@ -31,11 +29,19 @@ async def perform_calls(attempt: Attempt, calls: Sequence[ToolCall]) -> None:
     model's order. One that a person has to allow waits without holding the others up.
     """
     gateway, state = (await attempt.bindings()).tools, attempt.state
+    if gateway.terminal and len(calls) > 1:
+        calls = _up_to_the_end(calls, gateway.terminal)
     writers: list[Admitted] = []
     others: list[Admitted] = []
     for call in calls:
+        asked = state.calls[call.id].call
         verdict = gateway.admit(
-            call, name_of(state, call.id), cut=state.cut, approved=state.approvals, always=state.always
+            asked,
+            name_of(state, call.id),
+            cut=state.cut,
+            approved=state.approvals,
+            always=state.always,
+            edited=None if call is asked else call,
         )
         if isinstance(verdict, Refused):
             attempt.write(ToolFinished(call.id, verdict.result))
@@ -43,9 +49,9 @@ async def perform_calls(attempt: Attempt, calls: Sequence[ToolCall]) -> None:
             attempt.write(ToolWaiting(call.id, verdict))
         else:
             (writers if verdict.effect.workspace else others).append(verdict)
-    for admitted in others:
-        attempt.write(ToolStarted(admitted.call.id, admitted.effect))
-    if any(not admitted.effect.repeatable for admitted in others):
+    for admitted in others[:AT_ONCE]:
+        attempt.write(_started(admitted))
+    if any(not admitted.effect.repeatable for admitted in others[:AT_ONCE]):
         await attempt.pen.sync()  # barrier: what must not silently happen twice
     if attempt.stopping:
         return  # it came while the barrier was waited for
@@ -54,6 +60,23 @@ async def perform_calls(attempt: Attempt, calls: Sequence[ToolCall]) -> None:
         await _all(attempt, gateway, others, writers)
     if scope.interrupted:
         close_calls(attempt, "the run was stopped; what it did until then stays done")
+
+
+def _up_to_the_end(calls: Sequence[ToolCall], terminal: Container[str]) -> Sequence[ToolCall]:
+    """Returns the calls before the first one that may end the run; or that one alone, when it comes first.
+
+    What comes after it, in the model's order, is made only if it fails.
+    """
+    for place, call in enumerate(calls):
+        if call.name in terminal:
+            return calls[: place or 1]
+    return calls
+
+
+def _started(admitted: Admitted) -> ToolStarted:
+    if admitted.tool.spec.terminal:
+        return ToolStarted(admitted.call.id, admitted.effect, terminal=True)
+    return ToolStarted(admitted.call.id, admitted.effect)
 
 
 async def _all(attempt: Attempt, gateway: Gateway, others: Sequence[Admitted], writers: Sequence[Admitted]) -> None:
@@ -79,6 +102,12 @@ async def _all(attempt: Attempt, gateway: Gateway, others: Sequence[Admitted], w
 async def _as_they_come(attempt: Attempt, gateway: Gateway, waiting: Iterator[Admitted]) -> None:
     task = asyncio.current_task()
     for admitted in waiting:
+        if attempt.state.calls[admitted.call.id].started is None:
+            if attempt.hurried:
+                return  # somebody spoke: what has not begun does not begin
+            attempt.write(_started(admitted))
+            if not admitted.effect.repeatable:
+                await attempt.pen.sync()  # barrier, as for those before it
         await _one(attempt, gateway, admitted)
         if task is not None and task.cancelling():
             return  # a tool that kept its cancellation to itself ends alone, and no other begins
@@ -86,9 +115,13 @@ async def _as_they_come(attempt: Attempt, gateway: Gateway, waiting: Iterator[Ad
 
 async def _in_turn(attempt: Attempt, gateway: Gateway, writers: Sequence[Admitted]) -> None:
     for admitted in writers:
+        if attempt.hurried:
+            return
         try:
             # Calls that other calls make may change files, too; and so may other sessions.
             async with attempt.files, gateway.exclusive():
+                if attempt.hurried:
+                    return
                 await _change_files(attempt, gateway, admitted)
         except WorkspaceBusy as busy:
             attempt.write(ToolFinished(admitted.call.id, not_free(busy)))
@@ -99,8 +132,16 @@ async def _change_files(attempt: Attempt, gateway: Gateway, admitted: Admitted) 
     if isinstance(protected, Refused):
         attempt.write(ToolFinished(admitted.call.id, protected.result))
         return
-    started = ToolStarted(admitted.call.id, protected.effect, protected.snapshot, gateway.posture.digest)
-    attempt.write(msgspec.structs.replace(started, unsaved=protected.unsaved) if protected.unsaved else started)
+    attempt.write(
+        ToolStarted(
+            admitted.call.id,
+            protected.effect,
+            protected.snapshot,
+            gateway.posture.digest,
+            unsaved=protected.unsaved,
+            terminal=protected.tool.spec.terminal,
+        )
+    )
     await attempt.pen.sync()  # barrier: from here on files may differ from their snapshot
     await _one(attempt, gateway, protected)
 

@@ -6,9 +6,12 @@ import msgspec
 
 from holdfast.context.assembling import assemble
 from holdfast.engine.attempt import Attempt
-from holdfast.engine.events import BudgetExhausted, ModelFailed, ModelFinished, ModelStarted
+from holdfast.engine.events import AccountOpened, BudgetExhausted, ModelFailed, ModelFinished, ModelStarted
+from holdfast.engine.purse import Purse, own
 from holdfast.engine.state import Run
-from holdfast.errors import Malformed, ModelError
+from holdfast.errors import Malformed, ModelError, UnknownPrice
+from holdfast.ledger.amounts import MOST
+from holdfast.ledger.port import Denied
 from holdfast.models import calling
 from holdfast.models.port import Model, ModelRequest
 from holdfast.types import AssistantMessage, from_dollars
@@ -17,15 +20,20 @@ __all__ = ("ask_model",)
 
 _LONGEST_WAIT = 60.0
 """Seconds a provider may ask us to wait; one that asks for more is not asked again."""
+_COUNTED = {"tokens": "tokens", "cost": "dollars", "time": "seconds"}
+"""What the dimensions of the ledger are called to people."""
 
 
-async def ask_model(attempt: Attempt, at: int) -> None:
-    """Asks the model, not before `at`, and writes down the answer, or why there is none."""
+async def ask_model(attempt: Attempt, at: int, *, last: bool = False) -> None:
+    """Asks the model, not before `at`, and writes down the answer, or why there is none; the `last` time it may call no
+    tools.
+    """
     bindings = await attempt.bindings()
-    request = assemble(bindings.spec, attempt.state.messages)
-    reservation = calling.reserve(bindings.model, request, _allowance(attempt.run))
-    if isinstance(reservation, calling.Exhausted):
-        attempt.write(BudgetExhausted(reservation.limit))
+    assert bindings.model is not None  # a pipeline has none, and asks none
+    request = assemble(bindings.spec, attempt.state.messages, last=last)
+    reservation = await _reserve(attempt, bindings.model, request, bindings.purse)
+    if isinstance(reservation, BudgetExhausted):
+        attempt.write(reservation)
         return
     if at and not await _wait(attempt, at):
         return
@@ -56,15 +64,49 @@ async def ask_model(attempt: Attempt, at: int) -> None:
         attempt.write(ModelFailed("interrupted", "the call was stopped"))
 
 
+async def _reserve(
+    attempt: Attempt, model: Model, request: ModelRequest, purse: Purse | None
+) -> calling.Reservation | BudgetExhausted:
+    """Returns what the call may spend, or the limit that leaves nothing for it: the run's own, or an account's."""
+    allowance, run = _allowance(attempt.run), attempt.run
+    if purse is not None:
+        allowance = calling.narrower(allowance, calling.Allowance(MOST, None if model.price is None else MOST))
+    found = calling.reserve(model, request, allowance)
+    if purse is None or isinstance(found, calling.Exhausted):
+        return BudgetExhausted(found.limit) if isinstance(found, calling.Exhausted) else found
+    if not run.account:
+        attempt.write(AccountOpened(purse.account))
+        await attempt.pen.sync()  # barrier: whoever goes on has to know of the grant
+    try:
+        covered = await purse.cover(own(run, attempt.clock.now()), found, model.name)
+    except UnknownPrice:
+        if run.setup.setup.lineage is None:
+            raise
+        # Whoever waits for it would wait for ever.
+        return BudgetExhausted(f"dollars of account {'/'.join(purse.account)}, as a price is unknown")
+    if isinstance(covered, Denied):
+        limit = f"{_COUNTED[covered.dimension]} of account {'/'.join(covered.account)}"
+        return BudgetExhausted(limit, covered.again_at)
+    found = calling.reserve(model, request, calling.narrower(allowance, covered))
+    if not isinstance(found, calling.Exhausted):
+        return found
+    account, again_at = (purse.account, None) if purse.denied is None else (purse.denied.account, purse.denied.again_at)
+    return BudgetExhausted(f"{found.limit} of account {'/'.join(account)}", again_at)
+
+
 async def _wait(attempt: Attempt, at: int) -> bool:
-    """Returns True when the time to ask has come, and False when something wants the run to end first."""
-    if attempt.stopping:
+    """Returns True when the time to ask has come, and False when somebody said something that counts first."""
+    if attempt.hurried:
         return False
     attempt.pen.flush()  # no barrier: readers see what is waited for
-    with attempt.interruptible() as scope:
-        if (delay := at - attempt.clock.now()) > 0:
-            await attempt.clock.sleep(delay / 1e6)
-    return not scope.interrupted
+    attempt.patient = True
+    try:
+        with attempt.interruptible() as scope:
+            if (delay := at - attempt.clock.now()) > 0:
+                await attempt.clock.sleep(delay / 1e6)
+    finally:
+        attempt.patient = False
+    return not (scope.interrupted or attempt.hurried)
 
 
 async def _stream(

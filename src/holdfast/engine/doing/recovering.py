@@ -21,7 +21,7 @@ __all__ = ("files_left", "recover")
 
 
 async def recover(attempt: Attempt) -> None:
-    """Brings a session with an open run to where the loop can go on.
+    """Brings a session to where the loop can go on; without an open run there is nothing to do.
 
     Raises:
         UsageError: this process has not got what the run acts through; unless somebody wants its end, which needs none
@@ -29,15 +29,18 @@ async def recover(attempt: Attempt) -> None:
         SandboxError, OSError: the same, of the run's folder.
     """
     state = attempt.state
+    if state.run is None:
+        return
     if attempt.run.reserved_tokens or attempt.run.reserved_cost:
         attempt.write(ModelFailed("lost", "the process died during the call"))
-    begun = [call for call in (*reversed(state.nested.values()), *state.calls.values()) if _under_way(call)]
+    calls = [state.calls[call_id] for call_id in state.ready]  # thousands of others may wait, and one has been answered
+    begun = [call for call in (*reversed(state.nested.values()), *calls) if _under_way(call)]
     if not begun:
         return
     try:
         gateway = (await attempt.bindings()).tools
     except (UsageError, SandboxError, OSError):  # a tool that is not here, a folder that is gone
-        if any(mail.kind == "abort" for mail in attempt.pen.first_mail):
+        if any(mail.kind in ("abort", "exit") for mail in attempt.pen.first_mail):
             return
         raise
     await gateway.fence()
@@ -77,7 +80,7 @@ async def _settle(attempt: Attempt, gateway: Gateway, call: Call) -> None:
 async def _asked(attempt: Attempt, gateway: Gateway, call: Call) -> ToolResult | None:
     """Returns what a checkable call came to; None when it did not happen; raises LookupError when nobody can tell."""
     nested = call.started is not None and call.started.nested is not None
-    prepared = gateway.prepare(call.call, name_of(attempt.state, call.call.id, nested=nested))
+    prepared = gateway.prepare(call.made, name_of(attempt.state, call.call.id, nested=nested))
     if not isinstance(prepared, Admitted):
         raise LookupError("the tool is not what it was")
     with attempt.interruptible() as scope:

@@ -9,25 +9,31 @@ until somebody claims; a stream that was given up has none, and its last epoch c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
 from holdfast.errors import Corrupt, Fenced, LeaseHeld, UnknownSession, UsageError
-from holdfast.journal.port import INBOX_LIMIT, URGENT_LIMIT, Head, Park, Posted, Record, Unread
-from holdfast.types import BatchId, StreamId, WorkerId, tenant_of
+from holdfast.journal.port import GRAVE, INBOX_LIMIT, URGENT_LIMIT, Head, Park, Posted, Record, Unread
+from holdfast.types import BatchId, Digest, StreamId, WorkerId, tenant_of
 
 __all__ = (
     "appended",
+    "buried",
+    "check_replaced",
     "claimed",
     "created",
     "due_at",
     "forked",
+    "grave",
     "is_free",
+    "names",
+    "owned",
     "posted",
     "released",
     "renewed",
     "segments",
+    "shared",
 )
 
 
@@ -120,6 +126,8 @@ def appended(
 
 def posted(head: Head, *, if_idle: bool, urgent: bool, now: int) -> Head | Posted:
     """Returns the head with one more message, or the refusal."""
+    if head.state == "ended":
+        return Posted("ended")
     if if_idle and (head.state != "idle" or head.unread):
         return Posted("busy")
     if head.inbox_seq - head.inbox_taken >= INBOX_LIMIT + (URGENT_LIMIT if urgent else 0):
@@ -152,6 +160,63 @@ def forked(
         created_at=now,
         updated_at=now,
     )
+
+
+def owned(head: Head | None, stream: StreamId, epoch: int) -> Head:
+    """Returns the head of a stream that is ours.
+
+    Raises:
+        Fenced: it is not, or not any more.
+    """
+    if head is None or head.epoch != epoch or head.owner is None:
+        there = "is gone" if head is None else f"has epoch {head.epoch} and owner {head.owner!r}"
+        raise Fenced(f"stream {stream!r} {there}, and this was asked under epoch {epoch}; claim it again")
+    return head
+
+
+def shared(children: Sequence[Head]) -> int:
+    """Returns the last record that one of a stream's forks shares."""
+    return max((child.parent_seq for child in children), default=0)
+
+
+def grave(stream: StreamId, exists: Callable[[StreamId], bool]) -> StreamId:
+    """Returns the name under which a deleted stream keeps what forks share: one that no session can have."""
+    number = 1
+    while exists(name := StreamId(f"{stream}{GRAVE}{number}")):
+        number += 1
+    return name
+
+
+def buried(head: Head, name: StreamId, up_to: int) -> Head:
+    """Returns the head of a deleted stream, of which the records up to a number stay."""
+    return Head(
+        stream=name,
+        seq=up_to,
+        epoch=head.epoch,
+        parent=head.parent,
+        parent_seq=head.parent_seq,
+        created_at=head.created_at,
+        updated_at=head.updated_at,
+    )
+
+
+def check_replaced(stream: StreamId, kinds: Mapping[int, str], records: Sequence[Record]) -> None:
+    """Sees that each record replaces one of its number and type.
+
+    Raises:
+        UsageError: one does not.
+    """
+    for record in records:
+        if kinds.get(record.seq) != record.type:
+            raise UsageError(
+                f"stream {stream!r} has no record {record.seq} of the type {record.type!r}: replace one that it has, "
+                "by one of the same type"
+            )
+
+
+def names(record: Record, digest: Digest) -> bool:
+    """Returns whether a record refers to a blob."""
+    return record.blob == digest or digest.encode() in record.body
 
 
 def due_at(head: Head, before: int | None, now: int) -> int | None:

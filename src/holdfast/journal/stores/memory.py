@@ -7,18 +7,34 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Sequence
 from itertools import islice
 from typing import final
 
+from msgspec.structs import replace
+
 from holdfast.errors import Fenced, JournalError, UsageError
 from holdfast.flow.clock import Clock
-from holdfast.journal.port import Claim, FeedItem, Head, Journal, Lease, Letter, Mail, Park, Posted, Record, Unread
+from holdfast.journal.port import (
+    Claim,
+    FeedItem,
+    Head,
+    Journal,
+    Lease,
+    Letter,
+    Mail,
+    Park,
+    Posted,
+    Record,
+    Unread,
+    is_buried,
+)
 from holdfast.journal.stores import heads as rules
 from holdfast.journal.stores.hints import Hints
 from holdfast.storage.blobs import BlobStore
 from holdfast.storage.stores.memory import MemoryBlobStore
-from holdfast.types import BatchId, StreamId, TenantId, WorkerId, tenant_of
+from holdfast.types import BatchId, Digest, StreamId, TenantId, WorkerId, tenant_of
 
 __all__ = ("MemoryJournal",)
 
@@ -45,6 +61,8 @@ class MemoryJournal(Journal):
         self._hints = Hints()
         self._streams: dict[StreamId, _Stream] = {}
         self._feed: list[FeedItem] = []
+        self._position = 0
+        """The last one given out."""
         self._restless: dict[StreamId, _Stream] = {}
         """Those that are, or will be, due."""
 
@@ -168,6 +186,16 @@ class MemoryJournal(Journal):
         found = self._streams.get(stream)
         return found.mail[max(after, 0) :] if found else []
 
+    async def drop_taken(self, streams: Collection[StreamId]) -> int:
+        """Empties the bodies of mail that was taken; returns of how many messages."""
+        emptied = 0
+        for found in filter(None, map(self._streams.get, streams)):
+            for place, mail in enumerate(found.mail[: found.head.inbox_taken]):
+                if mail.body:
+                    found.mail[place] = replace(mail, body=b"")
+                    emptied += 1
+        return emptied
+
     async def head(self, stream: StreamId) -> Head | None:
         """Returns the head row, or None when there is no such stream."""
         found = self._streams.get(stream)
@@ -175,7 +203,11 @@ class MemoryJournal(Journal):
 
     async def heads(self, tenant: str, *, after: str = "", limit: int = 100) -> list[Head]:
         """Returns the heads of a tenant's streams whose id sorts after `after`, by id."""
-        mine = (stream for stream in self._streams if stream > after and tenant_of(stream) == tenant)
+        mine = (
+            stream
+            for stream in self._streams
+            if stream > after and tenant_of(stream) == tenant and not is_buried(stream)
+        )
         return [self._streams[stream].head for stream in heapq.nsmallest(limit, mine)]
 
     async def read(self, stream: StreamId, *, after: int = 0, limit: int = 1000) -> list[Record]:
@@ -202,7 +234,7 @@ class MemoryJournal(Journal):
         wanted = frozenset(types)
         items = (
             item
-            for item in islice(self._feed, max(after, 0), None)
+            for item in islice(self._feed, bisect_right(self._feed, after, key=lambda item: item.position), None)
             if (not wanted or item.record.type in wanted) and (tenant is None or tenant_of(item.stream) == tenant)
         )
         return list(islice(items, limit))
@@ -228,6 +260,93 @@ class MemoryJournal(Journal):
         self._write(self._set(head, now), records)
         return head
 
+    async def delete(self, stream: StreamId, epoch: int) -> int:
+        """Removes a stream, and returns how many of its records stay for forks.
+
+        Raises:
+            Fenced: the epoch is not the current one, or the stream was given up or deleted.
+        """
+        found = self._streams.get(stream)
+        head = rules.owned(found.head if found else None, stream, epoch)
+        children = self._children(stream)
+        self._restless.pop(stream, None)
+        gone = self._streams.pop(stream)
+        kept = 0
+        if children:
+            name = rules.grave(stream, self._streams.__contains__)
+            gone.mail, gone.keys, gone.due_at = [], {}, None
+            gone.head = rules.buried(head, name, rules.shared(children))
+            self._streams[name] = gone
+            for child in children:
+                child_of = self._streams[child.stream]
+                child_of.head = replace(child_of.head, parent=name)
+            self._cut(gone, name, was=stream)
+            kept = len(gone.records)
+        else:
+            self._feed = [item for item in self._feed if item.stream != stream]
+            self._tidy(head.parent)
+        self._hints.tell(stream, mail=True)
+        return kept
+
+    def _children(self, stream: StreamId) -> list[Head]:
+        return [each.head for each in self._streams.values() if each.head.parent == stream]
+
+    def _cut(self, stream: _Stream, name: StreamId, *, was: StreamId) -> None:
+        """Removes the records of a buried stream that no fork shares any more."""
+        del stream.records[max(0, stream.head.seq - stream.head.parent_seq) :]
+        self._feed = [
+            FeedItem(item.position, name, item.record) if item.stream == was else item
+            for item in self._feed
+            if item.stream != was or item.record.seq <= stream.head.seq
+        ]
+
+    def _tidy(self, stream: StreamId | None) -> None:
+        """Removes what nobody shares any more of a buried stream, and of those above it."""
+        while stream is not None and is_buried(stream) and (found := self._streams.get(stream)):
+            children = self._children(stream)
+            if children:
+                found.head = replace(found.head, seq=rules.shared(children))
+                return self._cut(found, stream, was=stream)
+            del self._streams[stream]
+            self._feed = [item for item in self._feed if item.stream != stream]
+            stream = found.head.parent
+        return None
+
+    async def scrub(self, stream: StreamId, epoch: int, records: Sequence[Record]) -> None:
+        """Puts records in the place of those with their numbers, all or none.
+
+        Raises:
+            Fenced: the epoch is not the current one, or the stream was given up or deleted.
+            UsageError: the stream has no record of such a number and type.
+        """
+        found = self._streams.get(stream)
+        rules.owned(found.head if found else None, stream, epoch)
+        stored = {each.seq: each for each in await self.read(stream, limit=1 << 62)}
+        rules.check_replaced(stream, {seq: each.type for seq, each in stored.items()}, records)
+        instead = {id(stored[each.seq]): self._lightened(tenant_of(stream), each) for each in records}
+        for every in self._streams.values():
+            every.records = [instead.get(id(each), each) for each in every.records]
+        self._feed = [
+            FeedItem(item.position, item.stream, instead.get(id(item.record), item.record)) for item in self._feed
+        ]
+
+    async def discard(
+        self, tenant: TenantId, digests: Collection[Digest], after: int, *, busy: bool = False
+    ) -> set[Digest]:
+        """Removes blobs at once that nothing over a position names, and returns them; none while somebody works."""
+        now = self._clock.now()
+        heads = [each.head for name, each in self._streams.items() if tenant_of(name) == tenant]
+        if not busy and any(not rules.is_free(head, now) for head in heads):
+            return set()
+        named = [item.record for item in await self.feed(after=after, tenant=tenant, limit=1 << 62)]
+        there = self._blobs.those(tenant, digests)
+        gone = {each for each in there if not any(rules.names(record, each) for record in named)}
+        self._blobs.drop(tenant, gone)
+        return gone
+
+    async def erase(self) -> None:
+        """Does nothing: there is no file."""
+
     def listen(self, stream: StreamId, hint: Callable[[], None], *, mail: bool = False) -> Callable[[], None]:
         """Calls `hint` when the stream, or only its inbox, changed; returns how to stop it."""
         return self._hints.listen(stream, hint, mail=mail)
@@ -241,7 +360,8 @@ class MemoryJournal(Journal):
             if record.content is not None:
                 record = self._lightened(tenant_of(name), record)  # noqa: PLW2901 - the same record without its content
             stream.records.append(record)
-            self._feed.append(FeedItem(len(self._feed) + 1, name, record))
+            self._position += 1
+            self._feed.append(FeedItem(self._position, name, record))
 
     def _lightened(self, tenant: TenantId, record: Record) -> Record:
         if record.blob is None or record.content is None:

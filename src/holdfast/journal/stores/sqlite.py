@@ -9,7 +9,7 @@ a writer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from os import PathLike, fspath
 from typing import final
@@ -18,13 +18,15 @@ from holdfast.errors import Fenced, UsageError
 from holdfast.flow.clock import Clock, SystemClock
 from holdfast.journal.port import Claim, FeedItem, Head, Journal, Lease, Letter, Mail, Park, Posted, Record, Unread
 from holdfast.journal.stores import heads as rules
+from holdfast.journal.stores import sqlite_erasing as erasing
 from holdfast.journal.stores import sqlite_tables as tables
 from holdfast.journal.stores.sqlite_buffer import HeadBuffer
 from holdfast.journal.stores.sqlite_watching import Watch
 from holdfast.storage.blobs import BlobStore
+from holdfast.storage.migrating import Schema
 from holdfast.storage.sqlite import Connection, Database, Synchronous
 from holdfast.storage.stores.sqlite import BLOBS, SqliteBlobStore, insert_blob
-from holdfast.types import BatchId, StreamId, WorkerId, tenant_of
+from holdfast.types import BatchId, Digest, StreamId, TenantId, WorkerId, tenant_of
 
 __all__ = ("SqliteJournal",)
 
@@ -40,6 +42,8 @@ class SqliteJournal(Journal):
 
     def __init__(self, database: Database, buffer: HeadBuffer, clock: Clock) -> None:
         self._database = database
+        self.database = database
+        """The file, for what is kept in it beside the journal."""
         self._buffer = buffer
         self._clock = clock
         self._blobs = SqliteBlobStore(database, clock)
@@ -53,18 +57,20 @@ class SqliteJournal(Journal):
         clock: Clock | None = None,
         synchronous: Synchronous = "full",
         patience: float = 5.0,
+        beside: Sequence[Schema] = (),
     ) -> SqliteJournal:
         """Returns the journal in that file, which is made if it is missing; its folder is not.
 
         `synchronous="normal"` may lose the last moments to a power cut, though never to a crash of the process.
-        `patience` is how many seconds to wait while other programs hold the file.
+        `patience` is how many seconds to wait while other programs hold the file. `beside` are tables of others that
+        use the same `database`.
 
         Raises:
             StorageError: the file cannot be used; the subclass says why.
         """
         buffer = HeadBuffer()
         database = await Database.open(
-            fspath(path), (BLOBS, tables.JOURNAL), buffer=buffer, synchronous=synchronous, patience=patience
+            fspath(path), (BLOBS, tables.JOURNAL, *beside), buffer=buffer, synchronous=synchronous, patience=patience
         )
         return cls(database, buffer, clock or SystemClock())
 
@@ -151,6 +157,10 @@ class SqliteJournal(Journal):
         """Returns the messages numbered over `after`, oldest first."""
         return await self._database.read(tables.fetch_mail, stream, after)
 
+    async def drop_taken(self, streams: Collection[StreamId]) -> int:
+        """Empties the bodies of mail that was taken; returns of how many messages."""
+        return await self._database.write(self._drop_taken, streams)
+
     async def head(self, stream: StreamId) -> Head | None:
         """Returns the head row, or None when there is no such stream."""
         found = await self._database.read(tables.fetch_head, stream)
@@ -186,6 +196,39 @@ class SqliteJournal(Journal):
         head = await self._database.write(self._fork, parent, at, child, batch, records)
         self._watch.tell(child, head)
         return head
+
+    async def delete(self, stream: StreamId, epoch: int) -> int:
+        """Removes a stream, and returns how many of its records stay for forks.
+
+        Raises:
+            Fenced: the epoch is not the current one, or the stream was given up or deleted.
+        """
+        kept = await self._database.write(self._delete, stream, epoch)
+        self._watch.tell(stream, mail=True)
+        return kept
+
+    async def scrub(self, stream: StreamId, epoch: int, records: Sequence[Record]) -> None:
+        """Puts records in the place of those with their numbers, all or none.
+
+        Raises:
+            Fenced: the epoch is not the current one, or the stream was given up or deleted.
+            UsageError: the stream has no record of such a number and type.
+        """
+        await self._database.write(self._scrub, stream, epoch, records)
+
+    async def discard(
+        self, tenant: TenantId, digests: Collection[Digest], after: int, *, busy: bool = False
+    ) -> set[Digest]:
+        """Removes blobs at once that nothing over a position names, and returns them; none while somebody works."""
+        return await self._database.write(self._discard, tenant, digests, after, busy)
+
+    async def erase(self) -> None:
+        """Returns when the files hold nothing any more of what was removed.
+
+        Raises:
+            StorageLocked: others kept it from that.
+        """
+        await erasing.erase(self._database)
 
     def listen(self, stream: StreamId, hint: Callable[[], None], *, mail: bool = False) -> Callable[[], None]:
         """Calls `hint` when the stream, or only its inbox, changed, here or in another process; returns how to stop
@@ -292,6 +335,33 @@ class SqliteJournal(Journal):
         self._buffer.put(head, now)
         self._insert(connection, child, records, now)
         return head
+
+    def _drop_taken(self, connection: Connection, streams: Collection[StreamId]) -> int:
+        self._buffer.settle(connection)
+        return erasing.drop_taken(connection, streams)
+
+    def _delete(self, connection: Connection, stream: StreamId, epoch: int) -> int:
+        rules.owned(self._buffer.head(connection, stream), stream, epoch)
+        self._buffer.settle(connection)
+        return erasing.delete(connection, stream)
+
+    def _scrub(self, connection: Connection, stream: StreamId, epoch: int, records: Sequence[Record]) -> None:
+        rules.owned(self._buffer.head(connection, stream), stream, epoch)
+        self._buffer.settle(connection)
+        places = erasing.places_of(connection, stream, records)
+        for record in records:
+            if record.blob is not None and record.content is not None:
+                insert_blob(connection, tenant_of(stream), record.blob, record.content, self._clock.now())
+        erasing.replace(connection, places, records)
+
+    def _discard(
+        self, connection: Connection, tenant: TenantId, digests: Collection[Digest], after: int, busy: bool
+    ) -> set[Digest]:
+        self._buffer.settle(connection)
+        bounds = _bounds(tenant)
+        if not busy and erasing.is_busy(connection, bounds, self._clock.now()):
+            return set()
+        return erasing.discard(connection, tenant, bounds, digests, after)
 
     def _insert(self, connection: Connection, stream: StreamId, records: Sequence[Record], now: int) -> None:
         for record in records:

@@ -82,6 +82,11 @@ class HeadBuffer(Buffer):
         self._mail.clear()
         self._version = -1
 
+    def settle(self, connection: Connection) -> None:
+        """Writes what was kept back and remembers nothing: somebody changes rows without this."""
+        self.flush(connection)
+        self._rows.clear()
+
     def head(self, connection: Connection, stream: StreamId) -> Head | None:
         """Returns a head as this transaction sees it."""
         row = self._rows.get(stream) or tables.fetch_head(connection, stream)

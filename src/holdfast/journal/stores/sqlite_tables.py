@@ -1,7 +1,8 @@
 """The tables of a journal in SQLite, and the statements on them.
 
 A stream's head is one row. Records are rows whose key is the order in which the whole store committed them; the
-newest row cannot be deleted, because a position that was given out must never come again.
+newest row cannot be deleted, because a position that was given out must never come again. Where it belonged to a
+stream that is deleted, it stays without its content and belongs to stream 0, which there is not.
 `due_at` is kept beside each head so that a sweep looks at nothing but the streams that want an owner.
 
 Many rows are fetched as one: the library gives up the interpreter's lock at each row, and while an event loop is
@@ -30,6 +31,7 @@ __all__ = (
     "Row",
     "SET_HEAD",
     "SET_HEAD_AND_DUE",
+    "fetch_children",
     "fetch_due",
     "fetch_feed",
     "fetch_head",
@@ -64,6 +66,7 @@ JOURNAL = Schema(
             "body blob not null, actor text not null, at integer not null, primary key (sid, n)) without rowid",
             "create unique index inbox_key on inbox (sid, key)",
         ),
+        ("create index head_parent on head (parent) where parent is not null",),
     ),
 )
 """The tables of a journal; open the database with it."""
@@ -72,6 +75,8 @@ _HEAD = (
     "stream, seq, epoch, owner, lease_until, last_batch, inbox_seq, inbox_taken, state, wake_at, updated_at, parent, "
     "parent_seq, created_at"
 )
+_ALIVE = "instr(stream, '~') = 0"
+"""Whether a stream was not deleted: see `heads.grave`."""
 _PAGE = 1000
 """Rows fetched as one; SQLite joins at most a gigabyte."""
 
@@ -116,8 +121,15 @@ def fetch_last(connection: Connection) -> int:
 
 def fetch_heads(connection: Connection, over: str, below: str, limit: int) -> list[Head]:
     """Returns the heads of streams whose id sorts between two others, by id."""
-    query = f"select {_HEAD} from head where stream > ? and stream < ? order by stream limit ?"
+    query = f"select {_HEAD} from head where stream > ? and stream < ? and {_ALIVE} order by stream limit ?"
     return [_head(row) for row in connection.execute(query, (over, below, limit)).fetchall()]
+
+
+def fetch_children(connection: Connection, stream: StreamId) -> list[Head]:
+    """Returns the heads of a stream's forks."""
+    return [
+        _head(row) for row in connection.execute(f"select {_HEAD} from head where parent = ?", (stream,)).fetchall()
+    ]
 
 
 def fetch_line(connection: Connection, stream: StreamId, after: int) -> list[Row]:

@@ -25,6 +25,8 @@ class ServedRequest(msgspec.Struct, frozen=True, kw_only=True):
     """All instructions, joined by empty lines."""
     messages: tuple[Message, ...]
     tools: tuple[ToolSpec, ...] = ()
+    may_call: bool = True
+    """Whether the model may call them."""
     stream: bool = False
     max_output_tokens: int | None = None
     temperature: float | None = None

@@ -13,17 +13,16 @@ from typing import final
 
 from holdfast.engine.attempt import receive
 from holdfast.engine.events import CODEC, FilesKept, FilesRestored, Forked, Rewound
-from holdfast.engine.layers import Layers, files_at
-from holdfast.errors import SandboxError, UsageError
+from holdfast.engine.keeping.layers import Layers, files_at
+from holdfast.errors import SandboxError, SessionExited, UsageError
 from holdfast.flow.clock import Clock
 from holdfast.flow.ids import new_batch
 from holdfast.journal.owning import Pen, to_record
 from holdfast.journal.port import Claim, Journal, Park
 from holdfast.journal.reading import read_events
 from holdfast.runtime.sandboxes import Sandboxes, fill
-from holdfast.sandbox.sandbox import Sandbox
 from holdfast.tools.gateway import owner_of
-from holdfast.types import Event, EventId, SnapshotRef, StreamId, TenantId, session_of, tenant_of
+from holdfast.types import Digest, Event, EventId, SnapshotRef, StreamId, TenantId, session_of, tenant_of
 
 __all__ = ("Branching", "layers_at")
 
@@ -71,11 +70,11 @@ class Branching:
         at = end if at is None else at
         if not 1 <= at <= end:
             raise UsageError(f"session {session_of(parent)!r} has no event {at}: name one from 1 to {end}")
-        layers, snapshots = await self._files(parent, at)
+        layers, snapshots = await self.files(parent, at)
         place = ""
         if layers.workspace:
             folder_of_it = self._sandboxes.place(tenant_of(child), session_of(child), folder, parent=layers.workspace)
-            await self._secure(self._sandboxes.at(tenant_of(child), folder_of_it), snapshots, tenant_of(parent))
+            await self.secure(snapshots, tenant_of(parent))
             place = str(folder_of_it)
         elif folder is not None:
             raise UsageError(f"session {session_of(parent)!r} has no workspace at event {at}: leave the folder out")
@@ -93,10 +92,14 @@ class Branching:
         )
         await self._journal.fork(parent, at, child, batch, [to_record(event, CODEC)])
         if place:
-            await self._fill(child, place, snapshots, claim, adopt)
+            await self.furnish(child, place, snapshots, claim, adopt)
 
-    async def _files(self, stream: StreamId, at: int) -> tuple[Layers, tuple[SnapshotRef, ...]]:
-        """Returns how a session's files were, and what to put back into an empty folder to have them."""
+    async def files(self, stream: StreamId, at: int) -> tuple[Layers, tuple[SnapshotRef, ...]]:
+        """Returns how a session's files were, and what to put back into an empty folder to have them.
+
+        Raises:
+            SandboxError: that is not known.
+        """
         layers = await layers_at(self._journal, stream, at)
         if not layers.workspace or layers.whole:
             return layers, layers.snapshots
@@ -107,7 +110,7 @@ class Branching:
         layers = await layers_at(self._journal, stream, at)
         return layers, layers.snapshots if layers.whole else (now, *layers.snapshots)
 
-    async def _fill(
+    async def furnish(
         self,
         child: StreamId,
         place: str,
@@ -115,6 +118,7 @@ class Branching:
         claim: Callable[[StreamId], Awaitable[Claim]],
         adopt: Callable[[StreamId], None],
     ) -> None:
+        """Puts the files of a new session, which its log asks for, into its folder, and writes down that it is done."""
         owned = await claim(child)
         parked = False
         try:
@@ -143,6 +147,10 @@ class Branching:
         """
         head = claim.head
         try:
+            if head.state == "ended" or any(mail.kind == "exit" for mail in claim.mail):
+                raise SessionExited(
+                    f"session {session_of(head.stream)!r} has ended for good: fork it to go on from there"
+                )
             if not 0 <= to <= head.seq:
                 raise UsageError(
                     f"session {session_of(head.stream)!r} has no event {to}: name one from 0 to {head.seq}"
@@ -167,7 +175,7 @@ class Branching:
         tenant = tenant_of(pen.stream)
         sandbox = self._sandboxes.at(tenant, layers.workspace)
         async with sandbox.exclusive(owner_of(pen.stream), _PATIENCE):
-            await self._secure(sandbox, layers.snapshots, tenant)
+            await self.secure(layers.snapshots, tenant)
             await sandbox.backend.attach(f"{sandbox.store}{pen.stream}", pen.epoch)
             kept = pen.write(FilesKept(await sandbox.snapshots.capture(sandbox.workspace))).seq
             pen.write(Rewound(to, layers.snapshots, layers.workspace))
@@ -176,9 +184,19 @@ class Branching:
                 await sandbox.snapshots.restore(sandbox.workspace, snapshot)
             return kept, pen.write(FilesRestored()).seq
 
-    async def _secure(self, sandbox: Sandbox, snapshots: Sequence[SnapshotRef], tenant: TenantId) -> None:
-        """Sees to it that a collection that is under way spares old snapshots, which the log is about to name anew."""
-        needed = [digest for ref in snapshots for digest in [each async for each in sandbox.snapshots.digests(ref)]]
+    async def secure(self, snapshots: Sequence[SnapshotRef], tenant: TenantId) -> None:
+        """Sees to it that a collection that is under way spares old snapshots, which the log is about to name anew.
+
+        Raises:
+            SandboxError: some are not there any more.
+        """
+        needed: set[Digest] = set()
+        for ref in snapshots:
+            if (keeper := self._sandboxes.keepers(tenant).get(ref.store)) is None:
+                raise SandboxError(
+                    f"the files of that moment are in a store of snapshots, {ref.store!r}, that is not here"
+                )
+            needed |= {digest async for digest in keeper.digests(ref)}
         if await self._journal.blobs.touch(tenant, needed):
             raise SandboxError("the files of that moment are no longer kept: go back to a newer event")
 

@@ -14,22 +14,22 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
 from holdfast.engine.events import CODEC, FilesRestored, Forked, Rewound, RunFinished, ToolFinished, ToolStarted
-from holdfast.engine.references import may_refer, references, references_in
+from holdfast.engine.keeping.references import may_refer, references, references_in
 from holdfast.errors import SandboxError, UsageError
 from holdfast.flow.clock import Clock
 from holdfast.journal.port import FeedItem, Head, Journal
 from holdfast.journal.reading import decode_record
 from holdfast.sandbox.snapshots.stores.tree import TreeSnapshots
 from holdfast.storage.blobs import REFRESH, BlobStore, Marks, Swept
-from holdfast.types import Digest, Event, SnapshotRef, StreamId, TenantId, tenant_of
+from holdfast.types import Digest, Event, SessionId, SnapshotRef, StreamId, TenantId, tenant_of
 
-__all__ = ("GRACE", "Collected", "Keeper", "Keepers", "Phase", "Progress", "Retention", "collect", "portable")
+__all__ = ("GRACE", "Collected", "Keeper", "Keepers", "Phase", "Progress", "Retention", "Survey", "collect", "portable")
 
 GRACE = 24 * 3600.0
 """Seconds for which a blob stays that nothing refers to yet."""
@@ -57,9 +57,11 @@ class Retention(msgspec.Struct, frozen=True):
     """The newest so many of whole trees, and as many of single paths; a fork's are counted into its parent's past."""
     days: float = 30
     """And all that are younger."""
+    sessions: float | None = None
+    """Days after which a session in which nothing happened is deleted; None keeps them all."""
 
     def __post_init__(self) -> None:
-        if self.snapshots < 0 or self.days < 0:
+        if self.snapshots < 0 or self.days < 0 or (self.sessions or 0) < 0:
             raise UsageError("a retention counts from 0: keep so many snapshots, or those of so many days, or more")
 
 
@@ -75,6 +77,8 @@ class Collected(msgspec.Struct, frozen=True):
     snapshots_kept: int
     snapshots_let_go: int
     """Snapshots in the log that cannot be restored any more."""
+    sessions: tuple[SessionId, ...] = ()
+    """Which were deleted."""
 
 
 class Keeper(Protocol):
@@ -139,8 +143,8 @@ async def collect(
     # Fixed before anything is read: what is put or touched from here on is safe, however long the reading takes.
     before = await journal.blobs.now() - round(grace * 1e6)
     tenants = await journal.blobs.tenants() if tenant is None else [tenant]
-    survey = _Survey(journal, progress or _silent)
-    await survey.read_letters(tenants)
+    survey = Survey(journal, progress or _silent)
+    await survey.read_letters(tenants, tidy=not dry_run)
     await survey.read_log(tenant)
     kept, gone = survey.sorted_out(keep or Retention(), clock.now())
     await survey.follow(kept, snapshots)
@@ -175,7 +179,7 @@ class _Session:
         """What is under way, a call or a change of files, and what would have to be put back for it."""
 
 
-class _Survey:
+class Survey:
     """What the log needs, as far as it was read."""
 
     def __init__(self, journal: Journal, progress: Progress) -> None:
@@ -188,13 +192,17 @@ class _Survey:
         """What unread letters bring along."""
         self._events = 0
         """How many there are to read, about."""
+        self.position = 0
+        """Of the feed, how far the log was read."""
 
-    async def read_letters(self, tenants: list[TenantId]) -> None:
-        """Marks what unread letters refer to, and learns of the forks."""
+    async def read_letters(self, tenants: list[TenantId], *, tidy: bool = False) -> None:
+        """Marks what unread letters refer to, and learns of the forks; on the way it may empty those that were read."""
         for tenant in tenants:
             after = ""
             while heads := await self._journal.heads(tenant, after=after, limit=_PAGE):
                 after = heads[-1].stream
+                if tidy and (read := [head.stream for head in heads if head.inbox_taken]):
+                    await self._journal.drop_taken(read)
                 for head in heads:
                     await self._look_at(head)
 
@@ -212,7 +220,8 @@ class _Survey:
         """Marks what the log refers to; snapshots are sorted out later."""
         after = done = 0
         while items := await self._journal.feed(after=after, tenant=tenant, limit=_PAGE):
-            after, done = items[-1].position, done + len(items)
+            self.position = after = items[-1].position
+            done += len(items)
             for item in items:
                 await self._read(item)
             self._progress("reading", done, max(done, self._events))
@@ -255,6 +264,19 @@ class _Survey:
                 newest = self._newest(stream, whole, keep.snapshots)
                 kept.update(dict.fromkeys((tenant_of(stream), ref) for ref in newest))
         return kept, {each: None for each in every if each not in kept}
+
+    def named(self, but: Collection[SnapshotRef] = (), of: Collection[StreamId] = ()) -> _Snapshots:
+        """Returns every snapshot the log names, except for some where only some streams name them."""
+        taken = (
+            (stream, each.ref)
+            for stream, session in self._sessions.items()
+            for each in (*session.taken[True], *session.taken[False])
+        )
+        return self._letters | {(tenant_of(s), ref): None for s, ref in taken if s not in of or ref not in but}
+
+    def marks(self, tenant: TenantId) -> Marks:
+        """Returns which of a tenant's blobs are needed, as far as was read and followed."""
+        return self._marks[tenant]
 
     def _newest(self, stream: StreamId, whole: bool, count: int) -> Iterator[SnapshotRef]:
         """Yields a session's newest snapshots, those it shares with its ancestors too."""

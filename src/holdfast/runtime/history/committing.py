@@ -71,11 +71,14 @@ async def _branch(journal: Journal, stream: StreamId) -> tuple[str, str, Snapsho
     async for event in read_events(journal, stream, CODEC):
         match event.data:
             case Forked() as data:
-                origin, folder, base = folder, data.workspace, None
+                # Where a file says that a session worked is no folder of this store.
+                origin, folder, base = folder if data.parent else "", data.workspace, None
             case FilesRestored(files=SnapshotRef() as files) if base is None:
                 base = files
             case RunStarted() as data:
                 folder = data.setup.workspace or folder
+                if (lineage := data.setup.lineage) is not None and lineage.origin:
+                    origin, base = lineage.origin, None
             case Rewound() as data:
                 folder = data.workspace or folder
             case _:

@@ -49,6 +49,15 @@ class MemoryBlobStore(BlobStore):
         found = self._blobs.setdefault(tenant, {}).setdefault(digest, _Blob(data, now))
         found.touched_at = _later(found.touched_at, now)
 
+    def those(self, tenant: TenantId, digests: Collection[Digest]) -> set[Digest]:
+        """Returns those of some blobs that are there."""
+        return self._blobs.get(tenant, {}).keys() & set(digests)
+
+    def drop(self, tenant: TenantId, digests: Collection[Digest]) -> None:
+        """Removes blobs, however lately they were put."""
+        for digest in digests:
+            self._blobs.get(tenant, {}).pop(digest, None)
+
     async def get(self, tenant: TenantId, digest: Digest) -> bytes:
         """Returns the bytes.
 

@@ -25,7 +25,7 @@ from holdfast.storage.sqlite import Connection, Database
 from holdfast.storage.stores.sweeping import check_before, portions
 from holdfast.types import Digest, TenantId, digest_of
 
-__all__ = ("BLOBS", "SqliteBlobStore", "insert_blob")
+__all__ = ("BLOBS", "SqliteBlobStore", "insert_blob", "remove_blobs")
 
 BLOBS = Schema(
     "blobs",
@@ -275,12 +275,17 @@ def _remove(
     wanted = _json([digest for digest, _ in blobs])
     found = _page.decode(connection.execute(query, (tenant, before, wanted)).fetchone()[0])
     gone = [(digest, size) for digest, size, _ in found]
-    digests = _json([digest for digest, _ in gone])
+    remove_blobs(connection, tenant, [digest for digest, _ in gone])
+    return gone
+
+
+def remove_blobs(connection: Connection, tenant: TenantId, digests: Collection[Digest]) -> None:
+    """Removes blobs, however lately they were put."""
     for table in ("blob_use", "blob"):
         connection.execute(
-            f"delete from {table} where tenant = ? and digest in (select value from json_each(?))", (tenant, digests)
+            f"delete from {table} where tenant = ? and digest in (select value from json_each(?))",
+            (tenant, _json(digests)),
         )
-    return gone
 
 
 def _shrink(connection: Connection) -> bool:

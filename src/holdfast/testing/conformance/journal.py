@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from holdfast.testing.conformance.checking import Check, Make
 from holdfast.testing.conformance.journal_appending import APPENDING
+from holdfast.testing.conformance.journal_erasing import ERASING
 from holdfast.testing.conformance.journal_owning import OWNING
 from holdfast.testing.conformance.journal_posting import POSTING
 from holdfast.testing.conformance.journal_racing import RACING
@@ -19,5 +20,5 @@ from holdfast.testing.conformance.journal_reading import READING
 
 __all__ = ("CHECKS", "Check", "Make")
 
-CHECKS: tuple[Check, ...] = (*OWNING, *APPENDING, *POSTING, *READING, *RACING)
+CHECKS: tuple[Check, ...] = (*OWNING, *APPENDING, *POSTING, *READING, *ERASING, *RACING)
 """Every check, the quick ones first."""

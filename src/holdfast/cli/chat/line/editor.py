@@ -208,13 +208,18 @@ class Editor:
 
     @property
     def asks(self) -> bool:
-        """Whether a question is open, and no reason for a no is being typed."""
-        return self._talk.question is not None and self._denying is None
+        """Whether something is open that keys answer, and no reason for a no is being typed."""
+        question = self._talk.question
+        return question is not None and question.wait.kind != "question" and self._denying is None
 
     @property
     def asks_for_a_key(self) -> bool:
         """Whether a letter is an answer: the line is empty, and the question was there before the letter was begun."""
-        return self.asks and not self._buffer.text and time.monotonic() - self._asked[1] > PATIENCE
+        return self.asks and not self._buffer.text and not self._is_new
+
+    @property
+    def _is_new(self) -> bool:
+        return time.monotonic() - self._asked[1] <= PATIENCE
 
     @property
     def denying(self) -> bool:
@@ -229,6 +234,9 @@ class Editor:
             self._back()
             self._do(self._talk.answer(question, f"{DENY}: {reason}" if reason else DENY))
             return
+        question = self._talk.question
+        if question is not None and question.wait.kind != "approval" and not later and self._is_new:
+            return  # it was begun before the question stood there: Enter again means it
         if text.strip():
             self._buffer.append_to_history()
         self._buffer.reset()

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, final
 
-from holdfast.cli.chat.line.status import asked_about
+from holdfast.cli.chat.line.status import answer_hint, asked_about
 from holdfast.cli.chat.talk import Talk
 
 __all__ = ("PlainLines",)
@@ -31,12 +31,14 @@ class PlainLines:
     def refresh(self) -> None:
         """Says whose turn it is, when that changed."""
         state = self._talk.state
-        stands = f"{state} {self._talk.view.asking}"
+        stands = f"{state} {self._talk.view.asking} {self._talk.answered}"
         if stands != self._stands:
             self._stands = stands
             if state == "asking":
-                name = asked_about(self._talk, 60)
-                self._talk.view.note(f"y once, a always, n no (and why, behind it) · {name}:")
+                asked = self._talk.question
+                about = asked is not None and asked.wait.kind == "approval"
+                name = f" · {asked_about(self._talk, 60)}" if about else ""
+                self._talk.view.note(f"{answer_hint(self._talk)}{name}:")
             elif state == "ready":
                 self._talk.view.note(">")
 

@@ -8,12 +8,13 @@ from prompt_toolkit.formatted_text import ANSI, StyleAndTextTuples, to_formatted
 from rich.console import Console
 from rich.text import Text
 
+from holdfast.cli.asking.picking import hint
 from holdfast.cli.chat.talk import Talk
 from holdfast.cli.outcomes import about
 from holdfast.cli.rendering.figures import percent
 from holdfast.cli.words import money, one_line, seconds
 
-__all__ = ("ask_line", "asked_about", "status_line", "to_fragments")
+__all__ = ("answer_hint", "ask_line", "asked_about", "status_line", "to_fragments")
 
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
@@ -72,12 +73,34 @@ def ask_line(talk: Talk, *, empty: bool, columns: int) -> StyleAndTextTuples:
     On an empty line letters do, elsewhere they belong to the line.
     """
     alt = "" if empty else "Alt-"
-    keys = ((f"{alt}y", " once · "), (f"{alt}a", " always · "), (f"{alt}n", " no, and why"))
+    question = talk.question
+    if question is not None and question.wait.kind == "question":
+        return [("", "  "), ("class:asks", f"{answer_hint(talk)}"[: columns - 3])]
+    if question is not None and question.wait.kind == "review":
+        keys = ((f"{alt}y", " yes · "), (f"{alt}n", " no, the run fails"), ("", _changes(question.changes_left)))
+    else:
+        keys = ((f"{alt}y", " once · "), (f"{alt}a", " always · "), (f"{alt}n", " no, and why"))
     parts: StyleAndTextTuples = [("", "  ")]
     for key, what in keys:
         parts += [("class:asks", key), ("class:bar", what)]
     room = columns - 1 - sum(len(each[1]) for each in parts)
     return parts if room < 8 else [*parts, ("class:bar", f" · {asked_about(talk, room - 3)}")]
+
+
+def answer_hint(talk: Talk) -> str:
+    """Returns how the question on the screen is answered with a line."""
+    question = talk.question
+    if question is None:
+        return ""
+    if question.wait.kind == "question":
+        return hint(question.wait.questions[talk.answered])
+    if question.wait.kind == "review":
+        return f"y yes, n no (and why, behind it){_changes(question.changes_left)}"
+    return "y once, a always, n no (and why, behind it)"
+
+
+def _changes(left: int) -> str:
+    return f" · or type what is to be different ({left} left)" if left else ""
 
 
 def asked_about(talk: Talk, most: int) -> str:

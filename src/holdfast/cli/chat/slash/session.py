@@ -6,7 +6,7 @@ from difflib import get_close_matches
 
 from rich.text import Text
 
-from holdfast.cli.chat.attaching import attach as read_file
+from holdfast.cli.attached import attach as read_file
 from holdfast.cli.chat.attaching import place
 from holdfast.cli.chat.talk import Talk
 from holdfast.cli.listing import Listed, list_runs

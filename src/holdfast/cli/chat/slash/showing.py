@@ -34,7 +34,7 @@ async def cost(talk: Talk, argument: str) -> None:
 async def tools(talk: Talk, argument: str) -> None:
     """Shows what the agent can do."""
     terms = talk.conversation.terms
-    specs = [tool.spec for tool in coder(terms.model, terms.limits).tools]
+    specs = [tool.spec for tool in coder(terms.model, terms.limits, asks=True).tools]
     width = max(len(spec.name) for spec in specs) + 2
     rows = [
         Text.assemble((f"  {spec.name:<{width}}", "cyan"), one_line(spec.description.partition(". ")[0], 200))

@@ -182,9 +182,9 @@ def _encode_tools(tools: tuple[ToolSpec, ...]) -> bytes:
 
 
 def _tail(request: ModelRequest) -> bytes:
-    if request.max_output_tokens is None and request.temperature is None:
+    if request.max_output_tokens is None and request.temperature is None and request.may_call:
         return b"}"
-    tail = b""
+    tail = b"" if request.may_call or not request.tools else b',"tool_choice":"none"'
     if request.max_output_tokens is not None:
         tail += b',"max_completion_tokens":%d' % request.max_output_tokens
     if request.temperature is not None:

@@ -76,6 +76,7 @@ def parse_request(body: bytes) -> ChatRequest:
         instructions="\n\n".join(_words(turn) for turn in request.messages if turn.role in ("system", "developer")),
         messages=tuple(_messages(request.messages)),
         tools=tuple(_tool(tool) for tool in request.tools or ()),
+        may_call=request.tool_choice != "none",
         stream=bool(request.stream),
         include_usage=bool(options and options.include_usage),
         max_output_tokens=request.max_tokens if cap is None else cap,

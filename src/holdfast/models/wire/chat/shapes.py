@@ -243,6 +243,7 @@ class RequestBody(msgspec.Struct, frozen=True):
     model: str
     messages: list[InputTurn]
     tools: list[InputTool] | None = None
+    tool_choice: Any = None
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
     max_completion_tokens: int | None = None

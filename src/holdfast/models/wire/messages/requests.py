@@ -53,7 +53,7 @@ from holdfast.types import (
 
 __all__ = ("Encoder",)
 
-_LONGEST_TAIL = 96
+_LONGEST_TAIL = 128
 """Bytes that the fields after the conversation never exceed."""
 
 
@@ -120,7 +120,8 @@ class Encoder:
     def _tail(self, request: ModelRequest) -> bytes:
         cap = self._longest if request.max_output_tokens is None else request.max_output_tokens
         warmth = b"" if request.temperature is None else b',"temperature":' + bytes_of(request.temperature)
-        return b',"max_tokens":%d%b}' % (cap, warmth)
+        choice = b"" if request.may_call or not request.tools else b',"tool_choice":{"type":"none"}'
+        return b',"max_tokens":%d%b%b}' % (cap, warmth, choice)
 
     def _forget(self, messages: Sequence[Message]) -> None:
         self._messages = messages

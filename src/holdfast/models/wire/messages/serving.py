@@ -80,6 +80,7 @@ def parse_request(body: bytes) -> ServedRequest:
         instructions="\n\n".join(filter(None, words)),
         messages=tuple(_messages(request.messages)),
         tools=tuple(_tool(tool) for tool in request.tools or ()),
+        may_call=request.tool_choice is None or request.tool_choice.type != "none",
         stream=bool(request.stream),
         max_output_tokens=request.max_tokens,
         temperature=request.temperature,

@@ -231,6 +231,12 @@ class InputTool(msgspec.Struct, frozen=True):
     input_schema: dict[str, Any] | None = None
 
 
+class ToolChoice(msgspec.Struct, frozen=True):
+    """Whether tools may, or must, be called."""
+
+    type: str
+
+
 class RequestBody(msgspec.Struct, frozen=True):
     """A whole request."""
 
@@ -239,5 +245,6 @@ class RequestBody(msgspec.Struct, frozen=True):
     max_tokens: int | None = None
     system: str | list[InputBlock] | None = None
     tools: list[InputTool] | None = None
+    tool_choice: ToolChoice | None = None
     stream: bool | None = None
     temperature: float | None = None

@@ -52,15 +52,19 @@ def files_at(events: Iterable[Event], at: int) -> Layers:
     Raises:
         SandboxError: a call after `at` may have changed files of which nothing was kept.
     """
-    search = _Search(at)
-    for event in events:
+    search, own = _Search(at), ""
+    told = list(events)
+    for event in told:
+        if event.seq > at and isinstance(event.data, Forked):
+            own = event.data.workspace or own  # of a fork of a fork, the last one's
+    for event in told:
         if event.seq > at and not search.passed:
             search.cross()
         if search.full or search.see(event):
             break
     else:
         search.cross()
-    return Layers(search.workspace, tuple(reversed(search.layers)))
+    return Layers(own or search.workspace, tuple(reversed(search.layers)))
 
 
 def folder_of(events: Iterable[Event]) -> str:

@@ -1,0 +1,66 @@
+"""Questions as a person reads them, and their answers as a person types them: a number, several, or words."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from holdfast.cli.words import one_line, printable
+from holdfast.errors import UsageError
+from holdfast.types import Question
+
+__all__ = ("hint", "picked", "question_lines")
+
+
+def question_lines(question: Question, number: int = 1, of: int = 1) -> list[Text]:
+    """Returns a question with its options, each with the number that picks it."""
+    head = f"{one_line(question.header, 60)}: " if question.header else ""
+    several = f" ({number} of {of})" if of > 1 else ""
+    asked = printable(question.question).strip().splitlines() or [""]
+    lines = [Text.assemble((head, "cyan"), (asked[0], "bold"), (several, "dim"))]
+    lines += [Text(line, "bold") for line in asked[1:]]
+    for place, option in enumerate(question.options, 1):
+        about = f"  {one_line(option.description, 200)}" if option.description else ""
+        lines.append(Text.assemble((f"{place:>3} ", "bold cyan"), one_line(option.label, 200), (about, "dim")))
+    return lines
+
+
+def hint(question: Question) -> str:
+    """Returns how a question is answered."""
+    if not question.options:
+        return "your answer"
+    many = "numbers, as in 1,3, or nothing for none" if question.multiple else "a number"
+    return f"{many}{', or words of your own' if question.free else ''}"
+
+
+def picked(question: Question, said: str) -> list[str]:
+    """Returns what a person's words pick: labels and their numbers, several parted by commas, or the words themselves.
+
+    Raises:
+        UsageError: they are no answer to it; says what would be one.
+    """
+    text = said.strip()
+    labels = [option.label for option in question.options]
+    if question.multiple and labels and not text:
+        return []
+    if (found := _of_options(labels, [text])) is not None:
+        return found
+    parts = [part.strip() for part in text.split(",")]
+    if question.multiple and (found := _of_options(labels, parts)) is not None:
+        return found
+    if text and (question.free or not labels):
+        return [text]
+    names = f"one of the numbers 1 to {len(labels)}" if labels else "something"
+    raise UsageError(f"{text!r} is no answer to {one_line(question.question, 80)!r}: give {names}")
+
+
+def _of_options(labels: list[str], parts: list[str]) -> list[str] | None:
+    """Returns the labels that are meant, each once; None when some part means none of them."""
+    found: dict[str, None] = {}
+    for part in parts:
+        if part in labels:
+            found[part] = None
+        elif part.isascii() and part.isdigit() and 1 <= int(part[:9]) <= len(labels):
+            found[labels[int(part) - 1]] = None
+        else:
+            return None
+    return list(found)

@@ -1,0 +1,29 @@
+"""A length of time as a person writes it: `90`, `90s`, `10m`, `2h`, `1d`."""
+
+from __future__ import annotations
+
+import re
+from typing import final
+
+import click
+
+__all__ = ("Span",)
+
+_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_FORM = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)", re.ASCII)
+
+
+@final
+class Span(click.ParamType[float]):
+    """Seconds, or minutes, hours or days with their letter; what comes out is seconds."""
+
+    name = "time"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Returns the seconds."""
+        if isinstance(value, float):
+            return value
+        found = _FORM.fullmatch(str(value).strip())
+        if found is None or not 0 < (seconds := float(found[1]) * _SECONDS[found[2]]) < 1e9:
+            self.fail(f"{value!r} is no time: write it as 90s, 10m, 2h or 1d", param, ctx)
+        return seconds

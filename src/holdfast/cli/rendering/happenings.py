@@ -1,0 +1,106 @@
+"""What happened to a run or its session beside words and calls, on one line: for every list of events alike."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+from rich.text import Text
+
+from holdfast.cli.words import count, one_line, seconds
+from holdfast.engine.events import (
+    AccountOpened,
+    AnswerUnfinished,
+    BudgetExhausted,
+    FilesKept,
+    FilesRestored,
+    InputDropped,
+    LastAnswerAsked,
+    LimitsRaised,
+    Paused,
+    PhaseFailed,
+    PhaseStarted,
+    Resumed,
+    ReviewRequested,
+    RunClosed,
+    SessionEnded,
+)
+from holdfast.types import Payload
+
+__all__ = ("again", "exhausted", "happening")
+
+_LONG = 120
+_DAY = 86_400
+
+
+def again(at: int, now: int | None = None) -> str:
+    """Returns when a time (µs UTC) is, for a person: the time of day, or the date as well, and how long that is."""
+    left = (at - (time.time_ns() // 1000 if now is None else now)) / 1e6
+    local = datetime.fromtimestamp(at / 1e6, UTC).astimezone()
+    if left <= 0:
+        return "now"
+    span = f"{left / _DAY:.0f} days" if left > 2 * _DAY else seconds(left)
+    return f"at {local:%H:%M} (in {span})" if left < _DAY else f"on {local:%Y-%m-%d %H:%M} (in {span})"
+
+
+def exhausted(data: BudgetExhausted, now: int | None = None) -> str:
+    """Returns what is used up, and when something may be left again."""
+    what, _, account = data.limit.partition(" of account ")
+    if not account:
+        return f"the {what} left do not pay for another model call"
+    said = f"account {one_line(account, 80)} has too few {what} left for another model call"
+    return said if data.again_at is None else f"{said}; enough may be free again {again(data.again_at, now)}"
+
+
+def happening(payload: Payload) -> tuple[str, str, Text] | None:
+    """Returns an event's sign, the sign's colour and its words; None for one that others know better."""
+    match payload:
+        case BudgetExhausted():
+            return "■", "bold yellow", Text(exhausted(payload), "yellow")
+        case AccountOpened():
+            return "◇", "dim", Text(f"spends out of account {one_line('/'.join(payload.account), _LONG)}", "dim")
+        case PhaseStarted():
+            job = one_line(payload.wait.prompt, _LONG)
+            return "▷", "cyan", Text.assemble((f"phase {payload.phase + 1} ", "bold"), job)
+        case PhaseFailed():
+            return "✗", "bold red", Text.assemble((f"phase {payload.phase + 1} ", "bold"), one_line(payload.why, _LONG))
+        case RunClosed():
+            return "·", "dim", Text("what was owed for the run is settled and told", "dim")
+        case InputDropped():
+            return "⊘", "yellow", Text(f"event {payload.input} will not join the conversation", "dim")
+        case _:
+            return _control(payload)
+
+
+def _control(payload: Payload) -> tuple[str, str, Text] | None:
+    match payload:
+        case Paused():
+            return "⏸", "bold yellow", Text.assemble(("paused  ", "yellow"), one_line(payload.reason, _LONG))
+        case Resumed():
+            return "▶", "cyan", Text("goes on")
+        case SessionEnded():
+            return "■", "bold yellow", Text.assemble(("ended for good  ", "yellow"), one_line(payload.reason, _LONG))
+        case ReviewRequested():
+            left = f"  changes may be asked for {count(payload.changes_left, 'time')}" if payload.changes_left else ""
+            return "◐", "bold yellow", Text.assemble(("will this answer do?", "bold yellow"), (left, "dim"))
+        case _:
+            return _going_on(payload)
+
+
+def _going_on(payload: Payload) -> tuple[str, str, Text] | None:
+    match payload:
+        case LastAnswerAsked():
+            limit = payload.limit.replace("_", " ")
+            return "■", "yellow", Text(f"the limit of {limit} is met: a last answer is asked for", "yellow")
+        case AnswerUnfinished():
+            return "↳", "yellow", Text("it only said what it would do next: it is told to do it", "dim")
+        case LimitsRaised():
+            more = [count(payload.steps, "step")] if payload.steps else []
+            more += [seconds(payload.seconds)] if payload.seconds else []
+            return "⊕", "cyan", Text(f"may go on for {' and '.join(more) or 'no more'}")
+        case FilesRestored():
+            return "↶", "magenta", Text("files are as they were", "dim")
+        case FilesKept():
+            return "◇", "dim", Text("how the files are now is kept", "dim")
+        case _:
+            return None

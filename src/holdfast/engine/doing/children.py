@@ -1,0 +1,84 @@
+"""Speaking to the sessions above and below: telling a parent what its child came to, and a child that nobody waits.
+
+Both are letters with keys of their own, so that saying it twice, after a crash, is saying it once.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import msgspec
+
+from holdfast.engine.attempt import Attempt
+from holdfast.engine.events import AccountOpened, PhaseFailed, PhaseStarted, RunClosed
+from holdfast.engine.letters import Answer, Outcome
+from holdfast.engine.phases import filled
+from holdfast.engine.purse import key_of, own
+from holdfast.errors import UsageError
+from holdfast.journal.port import Letter
+from holdfast.tools.binding import Order
+from holdfast.tools.results import bounded
+from holdfast.types import AssistantMessage, UserMessage, Wait, session_of
+
+__all__ = ("abandon", "close_books", "start_phase")
+
+_REPORTED = 50_000
+"""Characters of a child's answer that its parent reads."""
+
+
+async def close_books(attempt: Attempt) -> None:
+    """Does what is owed when a run is over: what it took out of the ledger is settled, and its parent hears of it."""
+    run = attempt.state.owed
+    assert run is not None
+    assert run.finished is not None
+    lineage = run.setup.setup.lineage
+    await attempt.pen.sync()  # barrier: what is settled and told must not come out differently after a crash
+    if run.account and attempt.reach.ledger is not None:
+        with suppress(UsageError):  # it drew, and died before it had the grant
+            key = key_of(attempt.pen.stream, run.seq)
+            await attempt.reach.ledger.settle(key, own(run, run.finished_at))
+    if lineage is not None:
+        end, session = run.finished, session_of(attempt.pen.stream)
+        answers = (each.text for each in reversed(attempt.state.messages) if isinstance(each, AssistantMessage))
+        said = end.output or next(answers, "")
+        if len(said) > _REPORTED:
+            said = bounded(said, _REPORTED, f"all of it is in session {session!r}")
+        ok = end.status == "completed"
+        text = said
+        if not ok and not lineage.phase:
+            text = f"The agent ended as {end.status} ({end.reason}). It said last:\n{said or 'nothing'}"
+        outcome = Outcome(end.status, end.reason, run.usage, run.cost)
+        answer = Answer(lineage.token, text, is_error=not ok, outcome=outcome)
+        letter = Letter(key=f"told:{lineage.token}", kind="answer", body=msgspec.json.encode(answer), actor=session)
+        await attempt.send(lineage.parent, letter)
+    attempt.write(RunClosed(run.seq))
+
+
+async def start_phase(attempt: Attempt, phase: int) -> None:
+    """Gives the agent of a phase its job, once however often it is tried."""
+    run = attempt.run
+    spec = run.setup.setup.phases[phase]
+    query = next((each.text for each in attempt.state.messages[run.asked :] if isinstance(each, UserMessage)), "")
+    prompt = filled(run, run.setup.setup.phases, phase, query)
+    bindings = await attempt.bindings()
+    spawn, purse = bindings.spawn, bindings.purse
+    if purse is not None:  # it asks no model, and so never takes anything itself: its phases do, from its account
+        if not run.account:
+            attempt.write(AccountOpened(purse.account))
+        await purse.open()
+    await attempt.pen.sync()  # barrier: under another number, or after another answer, it would be another job
+    order = Order(agent=spec.agent, prompt=prompt, workspace=spec.workspace, seconds=spec.seconds, phase=True)
+    answer = await spawn(f"{run.seq}/phase:{phase}", order)
+    if isinstance(answer, Wait):
+        attempt.write(PhaseStarted(phase, answer))
+    else:
+        attempt.write(PhaseFailed(phase, answer.content))
+
+
+async def abandon(attempt: Attempt, why: str) -> None:
+    """Asks every child that a call of this run waits for to end: nobody will read what it comes to."""
+    if (phase := attempt.run.phase) is not None:
+        await attempt.forsake(phase, why)
+    for call in attempt.state.calls.values():
+        if call.result is None and call.wait is not None:
+            await attempt.forsake(call.wait, why)

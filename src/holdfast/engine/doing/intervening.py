@@ -1,0 +1,51 @@
+"""What the loop writes down between asking and acting: that calls are skipped, that a last answer is due, that an
+answer is none yet, that it is to be reviewed, that whoever waited for a run has heard how it ended.
+"""
+
+from __future__ import annotations
+
+from holdfast.engine.attempt import Attempt
+from holdfast.engine.decide import AskReview, Close, CloseBooks, PressOn, Skip
+from holdfast.engine.doing.acting import close_calls
+from holdfast.engine.doing.children import abandon, close_books, start_phase
+from holdfast.engine.events import AnswerUnfinished, LastAnswerAsked, ReviewRequested, ToolFinished
+from holdfast.engine.phases import StartPhase
+from holdfast.tools.results import concluded, skipped
+from holdfast.types import AssistantMessage, Wait
+
+__all__ = ("intervene",)
+
+_SHOWN = 2_000
+"""Characters of the answer that stand in the question; all of it is the conversation's last message."""
+
+
+async def intervene(attempt: Attempt, step: Skip | Close | PressOn | AskReview | CloseBooks | StartPhase) -> None:
+    """Writes it down."""
+    match step:
+        case Skip(calls, over):
+            if over:
+                await abandon(attempt, "the run that started it is over")
+            for call_id in calls:
+                attempt.write(ToolFinished(call_id, concluded() if over else skipped()))
+        case PressOn():
+            attempt.write(AnswerUnfinished())
+        case Close(limit):
+            await abandon(attempt, f"the run that started it is at its limit of {limit}")
+            close_calls(attempt, f"the run is at its limit of {limit}")
+            attempt.write(LastAnswerAsked(limit))
+        case AskReview():
+            _ask_review(attempt)
+        case CloseBooks():
+            await close_books(attempt)
+        case StartPhase(phase):
+            await start_phase(attempt, phase)
+
+
+def _ask_review(attempt: Attempt) -> None:
+    run, answer = attempt.run, attempt.state.messages[-1]
+    control = run.setup.setup.control
+    text = run.concluded or (answer.text if isinstance(answer, AssistantMessage) else "")
+    deadline = None if control.patience is None else attempt.clock.now() + int(control.patience * 1e6)
+    token = f"review:{run.seq}:{attempt.state.turn}"
+    wait = Wait(token, "review", deadline, text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
+    attempt.write(ReviewRequested(wait, (control.review or 0) - run.changes))

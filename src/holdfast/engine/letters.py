@@ -1,0 +1,115 @@
+"""The letters the engine reads from a session's inbox, and what a prompt brings along.
+
+Whoever takes them writes down what they come to, as the events of `events.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from holdfast.engine.lineage import Lineage
+from holdfast.types import (
+    NO_CONTROL,
+    Attachment,
+    Control,
+    Digest,
+    Limits,
+    Mode,
+    Outside,
+    PhaseSpec,
+    Usage,
+    UserMessage,
+)
+
+__all__ = ("Answer", "InputKind", "More", "Outcome", "Prompt", "Setup", "Status", "Stop")
+
+InputKind = Literal["prompt", "steer", "follow_up", "proceed"]
+"""A prompt opens a run, the next two join one; a run that was opened by `proceed` goes on where the last one ended, and
+nothing was said."""
+Status = Literal["completed", "limited", "aborted", "failed"]
+"""How a run ended: with an answer, at one of its limits, on request, or because no model would answer or nobody
+approved the answer."""
+
+
+class Setup(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What a prompt brings along beside its words."""
+
+    spec: Digest
+    """The agent's spec, as a blob. A resumed run uses this one, whatever the code says by then."""
+    model: str
+    limits: Limits = Limits()
+    workspace: str = ""
+    """Folder the run works in; empty for the session's, if it has one."""
+    mode: Mode = "auto"
+    """What the agent may do without asking."""
+    unattended: bool = False
+    """Whether nobody can be asked, so that what would be asked about is denied."""
+    effects: dict[str, Outside] = {}
+    """What the user knows better of tools, by name: for example that a shell in this folder harms nothing outside."""
+    control: Control = NO_CONTROL
+    """How people take part."""
+    user: str = ""
+    """Who the run is for; empty where nobody said."""
+    agents: tuple[Digest, ...] = ()
+    """Specs of the agents that it may start."""
+    lineage: Lineage | None = None
+    """Set when a call of another run started it."""
+    phases: tuple[PhaseSpec, ...] = ()
+    """Of a pipeline, what comes after what."""
+    deliver: tuple[str, ...] = ()
+    """Where the result goes: names of targets, with an address after a colon where they take one."""
+    files: tuple[Attachment, ...] = ()
+    """Files it was given, which its session may read from then on."""
+    priority: int = 0
+    """Which of its user's runs begins first where not all can: the higher number."""
+
+
+class Prompt(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The body of letters of kind `prompt`, `steer`, `follow_up` and `proceed`."""
+
+    message: UserMessage
+    setup: Setup | None = None
+    run: str = ""
+    """Key of the prompt whose run is meant, and no other: when that is over, nobody reads it."""
+
+
+class Stop(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The body of letters of kind `abort`, `pause`, `resume` and `exit`."""
+
+    reason: str = ""
+    run: str = ""
+    """Of an abort, key of the prompt whose run is meant; empty for the one that is open."""
+
+
+class More(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The body of letters of kind `more`: how much further a run may go."""
+
+    run: str
+    """Key of the prompt whose run is meant."""
+    seconds: float = 0.0
+    steps: int = 0
+
+
+class Outcome(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """How a run ended that another one waits for."""
+
+    status: Status
+    reason: str = ""
+    usage: Usage = Usage()
+    """Tokens that it and its own children used."""
+    cost: int | None = None
+    """Of `usage`, in nanodollars; None when a price was unknown."""
+
+
+class Answer(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The body of a letter of kind `answer`: what a waiting call was waiting for."""
+
+    token: str
+    content: str
+    is_error: bool = False
+    arguments: str = ""
+    """Of an approval, other arguments (JSON) to make the call with; empty for the model's own."""
+    outcome: Outcome | None = None
+    """Of a child, how it ended."""

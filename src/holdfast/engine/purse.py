@@ -1,0 +1,117 @@
+"""The money of one run: a grant in the ledger, which grows as it is used up.
+
+A run takes grants only where somebody else may spend from the same account: where an account above it has a cap, or
+where it may start others that share its limits. Everything else is bounded by the run's own limits alone, and books
+nothing.
+
+The log says on which path a run draws before it takes the grant, so whoever goes on after a crash finds it, and
+whoever ends the run settles it; the ledger knows a grant by the run's key, so taking it twice is taking it once.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+from holdfast.engine.state import Run
+from holdfast.errors import UnknownPrice
+from holdfast.ledger.amounts import MOST, Account, Amount, Cap
+from holdfast.ledger.port import Denied, Ledger
+from holdfast.models.calling import Allowance, Reservation
+from holdfast.types import StreamId
+
+__all__ = ("Purse", "key_of", "own")
+
+_AHEAD = 4
+"""How many calls like the one that is next are taken out of the ledger at once."""
+_SECONDS = 120
+"""How much time is taken ahead."""
+
+
+def key_of(stream: StreamId, seq: int) -> str:
+    """Returns the key of a run's grant."""
+    return f"{stream}/{seq}"
+
+
+def own(run: Run, now: int) -> Amount:
+    """Returns what a run has spent, its children's left out: theirs is in grants of their own."""
+    time = 0 if run.setup.setup.lineage else max(0, now - run.started_at)
+    cost = max(0, (run.cost or 0) - run.below_cost)
+    return Amount(max(0, run.tokens - run.below_tokens), cost, min(time, MOST))
+
+
+@final
+class Purse:
+    """What one run may spend by the ledger's word."""
+
+    def __init__(self, ledger: Ledger, account: Account, key: str, cap: Cap | None, *, family: bool = False) -> None:
+        """`cap` is what the whole tree may spend, of the run at its root.
+
+        One of a `family` takes nothing ahead: what it holds while it waits for the others, they have not.
+        """
+        self.account = account
+        self._ledger = ledger
+        self._key = key
+        self._cap = cap
+        self._ahead = 1 if family else _AHEAD
+        self._granted: Amount | None = None
+        self.denied: Denied | None = None
+        """Why the whole of what was asked for last was not granted; None when it was."""
+        self._bounds_cost = False
+
+    async def cover(self, spent: Amount, call: Reservation, model: str) -> Allowance | Denied:
+        """Returns what the run may spend from here on, enough for a call like this one or as much as is left of it.
+
+        Raises:
+            UnknownPrice: dollars are capped and nobody knows what the model costs.
+            StorageError: the ledger refuses.
+        """
+        if self._granted is None:
+            await self.open()
+        if self._bounds_cost and call.cost is None:
+            raise UnknownPrice(
+                f"the price of {model!r} is unknown, so a cap of dollars on account {'/'.join(self.account)!r} cannot "
+                "be kept: cap tokens instead, or give the price with Runtime.open(prices={...})"
+            )
+        wanted = Amount(call.tokens, call.cost or 0, _SECONDS * 1_000_000 if spent.time else 0)
+        if self._granted is None or not (spent + wanted).within(self._granted):
+            answer = await self._take(spent, wanted)
+            if isinstance(answer, Denied):
+                return answer
+        assert self._granted is not None
+        left = self._granted.beyond(spent)
+        return Allowance(left.tokens, left.cost if call.cost is not None else None)
+
+    async def open(self) -> None:
+        """Sees to it that the whole tree is bounded before anybody of it spends; the same again changes nothing.
+
+        Raises:
+            StorageError: the ledger refuses.
+        """
+        if self._cap is not None and not await self._ledger.caps(self.account):
+            await self._ledger.set_caps(self.account, (self._cap,))
+        for depth in range(1, len(self.account) + 1):
+            for cap in await self._ledger.caps(self.account[:depth]):
+                self._bounds_cost = self._bounds_cost or cap.cost is not None
+
+    async def _take(self, spent: Amount, wanted: Amount) -> Denied | None:
+        """Takes as much as is asked for, with something ahead; near a cap, what is left."""
+        ahead = spent + Amount(wanted.tokens * self._ahead, wanted.cost * self._ahead, wanted.time)
+        least = spent + Amount(min(1, wanted.tokens), min(1, wanted.cost), min(1, wanted.time))
+        denied: Denied | None = None
+        self.denied = None
+        for amount, enough in ((ahead, spent + wanted), (spent + wanted, least)):
+            size = amount.larger(self._granted or Amount()).smaller(Amount(MOST, MOST, MOST))
+            answer = await (
+                self._ledger.grant(self.account, size, self._key, least=enough)
+                if self._granted is None
+                else self._ledger.grow(self._key, size, least=enough)
+            )
+            if isinstance(answer, Denied):
+                denied = answer
+                self.denied = self.denied or answer
+                continue
+            first, self._granted = self._granted is None, answer.amount
+            if first and not (spent + wanted).within(answer.amount):
+                return await self._take(spent, wanted)  # it was taken before its process died: it may have to grow
+            return None
+        return denied

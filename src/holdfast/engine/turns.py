@@ -1,0 +1,237 @@
+"""How a turn's calls end: with a result, with an answer somebody gave, or because nobody did.
+
+Part of the fold: these change a state by what one event says, read no clock and ask nobody.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from typing import cast
+
+from holdfast.engine.events import WaitResolved
+from holdfast.engine.letters import Outcome
+from holdfast.engine.state import LONGEST_LOOP, Call, Done, Run, State
+from holdfast.tools.results import bounded
+from holdfast.types import CallId, Text, ToolError, ToolMessage, ToolResult, UserMessage, Wait
+
+__all__ = (
+    "ABSENT",
+    "ASKED",
+    "close_turn",
+    "corrected",
+    "finish_call",
+    "not_approved",
+    "not_in_this_branch",
+    "own",
+    "resolve",
+    "waits",
+)
+
+_SHOWN = 8_000
+"""Characters of changed arguments that the model is told of."""
+_EARLY = 4096
+"""Answers that are kept for waits that may come; more are none of ours."""
+ASKED = ("approval", "question", "review")
+"""Kinds of waits that a person ends."""
+ABSENT = ToolError("canceled", "not_in_this_branch")
+
+
+def waits(state: State, call_id: CallId, wait: Wait) -> None:
+    """Lets a call wait; one that asks for approval runs from its beginning when it may."""
+    call = state.calls[call_id]
+    call.wait = wait
+    state.ready.pop(call_id, None)
+    if wait.deadline is not None:
+        heappush(state.deadlines, (wait.deadline, call_id))
+    if wait.kind == "approval":
+        call.started = None
+        call.edited = "" if own(wait) else call.edited
+    state.waits.setdefault(wait.token, []).append(call_id)
+    if wait.kind == "child" and state.run is not None:
+        state.run.children |= {wait.token}
+    early = state.early.pop(wait.token, None)
+    if early is not None and wait.kind not in ASKED:  # a person answers what they were asked
+        resolve(state, early)
+
+
+def resolve(state: State, data: WaitResolved) -> None:
+    """Ends a wait: of the call it belongs to, or of the whole run's for a review."""
+    run = state.run
+    if run is not None and run.review is not None and run.review.token == data.token:
+        run.review = None
+        _reviewed(state, run, data)
+        return
+    if run is not None and run.phase is not None and run.phase.token == data.token:
+        run.phase = None
+        _phase_over(run, data)
+        return
+    for call_id in state.waits.get(data.token, ()):
+        call = state.calls.get(call_id)
+        wait = call.wait if call is not None else None
+        if call is None or wait is None or wait.token != data.token or call.result is not None:
+            continue
+        call.wait = None
+        _drop_deadlines(state)
+        if data.outcome is not None and run is not None:
+            _charge(run, data.outcome)
+        if wait.kind == "approval":
+            _approve(state, call, wait, data)
+        elif data.content is None:
+            text = "Nobody answered in time."
+            finish_call(state, call, ToolResult(text, ToolError("approval_timeout", "tool_wait_expired")))
+        else:
+            error = ToolError("execution_failed", "tool_answered_with_error") if data.is_error else None
+            finish_call(state, call, ToolResult(data.content, error))
+        return
+    if run is not None and data.content is not None and data.token not in state.waits:
+        # A child, or a service outside, was quicker than the word that it is waited for; after a crash much quicker.
+        if len(state.early) >= _EARLY:
+            del state.early[next(iter(state.early))]
+        state.early[data.token] = data
+
+
+def _charge(run: Run, outcome: Outcome) -> None:
+    """Counts what a child used with what the run itself did."""
+    run.usage = run.usage + outcome.usage
+    run.below_tokens += outcome.usage.total_tokens
+    run.below_cost += outcome.cost or 0
+    run.cost = None if run.cost is None or outcome.cost is None else run.cost + outcome.cost
+
+
+def _phase_over(run: Run, data: WaitResolved) -> None:
+    """Notes what a phase came to; one that was not heard of in time failed."""
+    if data.outcome is not None:
+        _charge(run, data.outcome)
+        run.outcomes += (Done(data.content or "", data.outcome.status, data.outcome.reason),)
+    elif data.content is not None and not data.is_error:
+        run.outcomes += (Done(data.content, "completed"),)  # a person said what it is to come to
+    else:
+        run.outcomes += (Done("", "failed", data.content or "it took too long"),)
+
+
+def _reviewed(state: State, run: Run, data: WaitResolved) -> None:
+    """Takes what a person said of the answer; whatever is no clear yes and asks for no changes is a no."""
+    said = "deny" if data.is_error else data.content
+    word, _, why = (said or "").partition(":")
+    why = why.strip()
+    allowed = run.setup.setup.control.review or 0
+    if said is None:
+        run.rejected = "review_expired: nobody looked at the answer in time"
+    elif word in ("once", "always"):
+        run.reviewed = True
+    elif word == "changes" and why and run.changes < allowed:
+        run.changes += 1
+        run.concluded = None
+        state.messages.append(UserMessage((Text(f"A reviewer asks for changes: {why}"),)))
+    else:
+        run.rejected = f"review_denied: {why}" if why else "review_denied"
+
+
+def finish_call(state: State, call: Call, result: ToolResult) -> None:
+    """Gives a call its result; the last one of a turn closes it."""
+    if call.result is None:
+        state.unfinished -= 1
+    call.result = result
+    if call.started is not None and call.started.terminal and result.error is None:
+        _conclude(state.run, result)
+    state.ready.pop(call.call.id, None)
+    if state.deadlines:
+        _drop_deadlines(state)
+    if not state.unfinished:
+        close_turn(state)
+
+
+def _conclude(run: Run | None, result: ToolResult) -> None:
+    """Ends a run with what the call of a terminal tool came to; the first one counts."""
+    if run is not None and run.concluded is None:
+        run.concluded = result.content
+
+
+def _drop_deadlines(state: State) -> None:
+    """Takes away deadlines of waits that are over, until an open one stands first."""
+    while state.deadlines:
+        deadline, call_id = state.deadlines[0]
+        call = state.calls[call_id]
+        if call.result is None and call.wait is not None and call.wait.deadline == deadline:
+            return
+        heappop(state.deadlines)
+
+
+def close_turn(state: State) -> None:
+    """Moves the results of a turn into the conversation, in call order; there is one for each call by now."""
+    run, all_failed, fingerprint = state.run, True, 0
+    for call in state.calls.values():
+        result = cast("ToolResult", call.result)
+        failed = result.error is not None
+        all_failed = all_failed and failed
+        fingerprint = hash((fingerprint, call.call.name, call.call.arguments, result.content))
+        content = result.content if not call.edited else corrected(call.edited, result.content)
+        state.messages.append(ToolMessage(call.call.id, call.call.name, content, failed))
+    if run is not None:
+        run.errors = run.errors + 1 if all_failed else 0
+        _count_repeats(run, fingerprint)
+    state.calls, state.ready, state.deadlines = {}, {}, []
+    if state.nested or state.approvals or state.waits:
+        state.nested, state.approvals, state.waits = {}, set(), {}
+
+
+def _count_repeats(run: Run, fingerprint: int) -> None:
+    """Counts how often in a row the same turn came back, or the same two, three or four turns after one another."""
+    rounds, loops = 1, list(run.loops)
+    for period in range(1, LONGEST_LOOP + 1):
+        same = len(run.trail) >= period and run.trail[-period] == fingerprint
+        loops[period - 1] = loops[period - 1] + 1 if same else 0
+        rounds = max(rounds, 1 + loops[period - 1] // period)
+    run.trail = (*run.trail, fingerprint)[-LONGEST_LOOP:]
+    run.loops = tuple(loops)
+    run.repeats = rounds
+
+
+def _approve(state: State, call: Call, wait: Wait, data: WaitResolved) -> None:
+    """Lets a call go on to admission again, or ends it, as a person said; whatever is no clear yes is a no."""
+    said = "deny" if data.is_error else data.content
+    if said in ("once", "always") and data.arguments and not own(wait):
+        said = "deny: the arguments of a call that another call makes cannot be changed"
+    if said in ("once", "always"):
+        state.ready[call.call.id] = None
+        state.approvals.add(wait.digest)
+        call.edited = data.arguments if own(wait) else call.edited
+        if said == "always":
+            state.always.add(wait.grant)
+        return
+    if state.run is not None:
+        state.run.denied += 1
+    finish_call(state, call, not_approved(said))
+
+
+def own(wait: Wait) -> bool:
+    """Whether an approval is about the very call that waits, and not about one that it makes."""
+    # As `name_of` calls them: the number of the model's answer, a sign, and the id.
+    _, _, rest = wait.token.partition(":")
+    return not rest.lstrip("0123456789").startswith(":")
+
+
+def corrected(arguments: str, content: str) -> str:
+    """Returns a result as the model reads it whose call a person changed."""
+    shown = bounded(arguments, _SHOWN, "look at what came of it") if len(arguments) > _SHOWN else arguments
+    return f"[A person changed the arguments of this call to {shown}]\n{content}"
+
+
+def not_approved(said: str | None) -> ToolResult:
+    """Returns the result of a call that a person did not allow; None when nobody said anything in time."""
+    if said is None:
+        return ToolResult(
+            "Denied: nobody answered in time.", ToolError("approval_timeout", "tool_approval_timeout", "denied")
+        )
+    reason = said.removeprefix("deny").strip(": \n")
+    text = (
+        f"Denied by a person: {reason}"
+        if reason
+        else "Denied by a person. Do not try the same again; ask what to do instead."
+    )
+    return ToolResult(text, ToolError("approval_denied", "tool_approval_denied", "denied"))
+
+
+def not_in_this_branch() -> ToolResult:
+    """Returns the result of a call that stayed with the session this one was forked from."""
+    return ToolResult("Not in this branch: the call was open when this branch was made.", ABSENT)

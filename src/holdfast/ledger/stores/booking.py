@@ -1,0 +1,157 @@
+"""What each call of a ledger does to the rows of a store, within one transaction of it.
+
+The adapters differ only in where their rows lie (`Rows`); what is read, decided and written stands here once. Every
+change touches the grant's row and one row for each account of its path, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from holdfast.errors import UsageError
+from holdfast.ledger.amounts import Account, Amount, Cap, account_id, check_amount
+from holdfast.ledger.port import KEY_LIMIT, Balance, Denied, Grant, Settled
+from holdfast.ledger.stores.tallies import Grain, Tally, Window, allowed, grain_of, held, recapped, settled, standings
+
+__all__ = ("Rows", "check_key", "check_request", "grant", "grow", "set_caps", "settle", "standing")
+
+
+class Rows(Protocol):
+    """Rows as one transaction sees them."""
+
+    def grant(self, key: str) -> Grant | None:
+        """Returns the grant of that key."""
+        ...
+
+    def tallies(self, accounts: Sequence[str]) -> dict[str, Tally]:
+        """Returns the tallies of those of the accounts that have one."""
+        ...
+
+    def history(self, account: str, since: int, grain: int) -> Sequence[Grain]:
+        """Returns what was settled at an account after a time, by grains of so many µs, oldest first."""
+        ...
+
+    def put(self, grant: Grant | None, tallies: Mapping[str, Tally]) -> None:
+        """Writes a grant and tallies in the place of earlier ones."""
+        ...
+
+
+def check_key(key: str) -> None:
+    """Sees that a key can be kept.
+
+    Raises:
+        UsageError: it is empty, too long, or holds characters that cannot be printed.
+    """
+    if not 1 <= len(key) <= KEY_LIMIT or not key.isprintable():
+        raise UsageError(
+            f"{key[:40]!r} cannot be the key of a grant: use 1 to {KEY_LIMIT} printable characters, such as a digest"
+        )
+
+
+def check_request(key: str, amount: Amount, least: Amount | None) -> None:
+    """Sees that a request for a grant makes sense, before a transaction is begun for it.
+
+    Raises:
+        UsageError: it does not.
+    """
+    check_key(key)
+    check_amount(amount)
+    if least is not None and not least.within(amount):
+        raise UsageError(f"at least {least!r} of {amount!r} cannot be granted: ask for an amount that is not smaller")
+
+
+def grant(rows: Rows, path: Account, amount: Amount, key: str, least: Amount | None, now: int) -> Grant | Denied:
+    """Grants, or says why not; the grant of that key if there is one.
+
+    Raises:
+        UsageError: the key belongs to a grant on another path.
+    """
+    found = rows.grant(key)
+    if found is not None:
+        if found.path != path:
+            raise UsageError(f"the key {key!r} belongs to a grant on another path: give each grant a key of its own")
+        return found
+    return _take(rows, Grant(key=key, path=path, amount=Amount(), opened_at=now), amount, least, now)
+
+
+def grow(rows: Rows, key: str, amount: Amount, least: Amount | None, now: int) -> Grant | Denied:
+    """Makes an open grant larger, or says why not.
+
+    Raises:
+        UsageError: there is no open grant of that key.
+    """
+    found = _found(rows, key)
+    if not found.open:
+        raise UsageError(f"the grant {key!r} was settled and grows no more: ask for a new one under another key")
+    more = amount.beyond(found.amount)
+    if more == Amount():
+        return found
+    return _take(rows, found, more, None if least is None else least.beyond(found.amount), now)
+
+
+def settle(rows: Rows, key: str, spent: Amount, now: int) -> Settled:
+    """Ends a grant, or says how it ended before.
+
+    Raises:
+        UsageError: there is no grant of that key.
+    """
+    found = _found(rows, key)
+    if found.spent is not None:
+        return Settled(key=key, granted=found.amount, spent=found.spent)
+    line = _line(rows, found.path)
+    over = replace(found, spent=spent, settled_at=now)
+    rows.put(over, {account_id(node): settled(tally, found.amount, spent, now) for node, tally in line})
+    return Settled(key=key, granted=found.amount, spent=spent)
+
+
+def set_caps(rows: Rows, account: Account, caps: Sequence[Cap], now: int) -> None:
+    """Replaces an account's caps, and looks up what was settled in windows that are new."""
+    name = account_id(account)
+    tally = _tally(rows, name)
+    known = {window.length for window in tally.windows}
+    wanted = {cap.window for cap in caps if cap.window is not None}
+    new = [_window(rows, name, length, now) for length in sorted(wanted - known)]
+    rows.put(None, {name: recapped(tally, caps, new)})
+
+
+def standing(rows: Rows, account: Account, now: int) -> Balance:
+    """Returns how an account stands."""
+    tally = _tally(rows, account_id(account))
+    return Balance(account=account, settled=tally.settled, open=tally.open, standings=tuple(standings(tally, now)))
+
+
+def _take(rows: Rows, grant: Grant, wanted: Amount, least: Amount | None, now: int) -> Grant | Denied:
+    line = _line(rows, grant.path)
+    more, denied = allowed(line, wanted, least, now)
+    if denied is not None:
+        return denied
+    larger = replace(grant, amount=grant.amount + more)
+    rows.put(larger, {account_id(node): held(tally, more) for node, tally in line})
+    return larger
+
+
+def _line(rows: Rows, path: Account) -> list[tuple[Account, Tally]]:
+    """Returns the accounts of a path, outermost first."""
+    nodes = [path[:depth] for depth in range(1, len(path) + 1)]
+    found = rows.tallies([account_id(node) for node in nodes])
+    return [(node, found.get(account_id(node), Tally())) for node in nodes]
+
+
+def _tally(rows: Rows, account: str) -> Tally:
+    return rows.tallies([account]).get(account, Tally())
+
+
+def _window(rows: Rows, account: str, length: int, now: int) -> Window:
+    # Two grains more than can count: what is too old is left out by the rules.
+    grain = grain_of(length)
+    return Window(length, tuple(rows.history(account, now - length - 2 * grain, grain)))
+
+
+def _found(rows: Rows, key: str) -> Grant:
+    found = rows.grant(key)
+    if found is None:
+        raise UsageError(f"there is no grant {key!r}: ask for it first, or look for it among the open grants")
+    return found

@@ -1,0 +1,233 @@
+"""The outbox at work: from runs that are over to targets that have their results.
+
+What it keeps, whatever happens:
+
+- **Nothing is missed.** It reads every beginning and end of a run in commit order, and moves on in the feed in the
+  same transaction that says what it saw there.
+- **A run ends as it ended.** Its log is only read. What a target does is written into the outbox's own book.
+- **One at a time.** Whoever attempts owns the book, and has written down that it attempts before it does; so an
+  attempt that a crash cut off is known, and judged by what the target promises.
+- **Later, and not for ever.** What fails is tried again, after a time that grows, and is dead in the end; dead is told
+  of. A target that this process does not know is left to one that does.
+
+Attempts overlap, a few for each target, so that one that is slow holds up no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from typing import final
+
+from holdfast.engine.events import CODEC, InputDropped, InputReceived, Rewound, RunFinished, RunStarted
+from holdfast.errors import Corrupt, DeliveryRefused
+from holdfast.flow.clock import Clock
+from holdfast.journal.owning import Pen
+from holdfast.journal.port import Claim, FeedItem, Journal, Park, is_buried
+from holdfast.journal.reading import decode_record
+from holdfast.runtime.delivering.attempting import attempt, judge_lost
+from holdfast.runtime.delivering.events import (
+    BOOK_TYPES,
+    DeliveryDone,
+    DeliveryFailed,
+    DeliveryStarted,
+    Pending,
+    RunEnded,
+    RunExpected,
+    Seen,
+    book_named,
+)
+from holdfast.runtime.delivering.gathering import came_from_a_file, gather
+from holdfast.runtime.delivering.outbox import ATTEMPTS, Outbox
+from holdfast.runtime.delivering.port import Target
+from holdfast.runtime.delivering.projecting import Projection
+from holdfast.types import Payload, StreamId, TenantId
+
+__all__ = ("Deliverer",)
+
+_TYPES = (RunStarted.type, RunFinished.type, InputDropped.type, Rewound.type, *BOOK_TYPES)
+"""What is read of the feed; the books themselves too, since each line of them says that all before it is read."""
+_AT_ONCE, _EACH = 16, 4
+"""Attempts that overlap, in all and for one target."""
+_OPEN = 60_000_000
+"""µs after which a sweep looks whether an expected run is over, in case that nobody who drove it is left."""
+
+_Outcome = DeliveryDone | DeliveryFailed
+
+
+@final
+class Deliverer(Projection):
+    """Delivers for one tenant; `find` gives a target by its name, or None for one that this process has not got."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        clock: Clock,
+        tenant: TenantId,
+        claim: Callable[[StreamId], Awaitable[Claim]],
+        find: Callable[[str], Target | None],
+    ) -> None:
+        super().__init__(journal, clock, book_named(tenant, "outbox"), claim)
+        self._tenant = tenant
+        self._find = find
+        self._outbox = Outbox()
+        self._unread: list[FeedItem] = []
+        """What the last look found in the feed and nothing is written of yet."""
+        self._position = 0
+        """Up to where the feed was looked at."""
+
+    @property
+    def outbox(self) -> Outbox:
+        """The state as it was read last."""
+        return self._outbox
+
+    def forget(self) -> None:
+        """Forgets what the book says: it is read again."""
+        self._outbox, self._unread, self._position = Outbox(), [], 0
+
+    async def refresh(self) -> None:
+        """Reads on in the book."""
+        for event in await self.book_after(self._outbox.seq):
+            self._outbox.fold(event)
+
+    async def has_work(self) -> bool:
+        """Returns whether the feed says something new, or a delivery's time has come."""
+        await self.refresh()
+        await self._read_feed()
+        return bool(self._unread) or any(True for _ in self._ready())
+
+    async def work(self, pen: Pen) -> None:
+        """Does all that can be done now."""
+        await self.refresh()  # before the claim somebody else may have written
+        self._position = max(self._position, self._outbox.position)
+        self._unread = [each for each in self._unread if each.position > self._outbox.position]
+        if self.outgrown(self._outbox.seq, self._outbox.summed):
+            self._write(pen, self._outbox.sum())
+        running: dict[asyncio.Task[_Outcome], str] = {}
+        try:
+            while True:
+                await self._account(pen)
+                await self._begin(pen, running)
+                if not running:
+                    return
+                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    del running[task]
+                    self._write(pen, task.result())
+                await pen.sync()
+                await self._read_feed()
+        finally:
+            for task in running:
+                task.cancel()
+            if running:
+                await asyncio.wait(running)
+
+    def next_in(self) -> float | None:
+        """Returns the seconds until the next attempt."""
+        now = self.clock.now()
+        at = self._outbox.next_at(now)
+        return None if at is None else (at - now) / 1e6
+
+    def parked(self) -> Park:
+        """Returns when a sweep should look here, wherever it runs."""
+        now = self.clock.now()
+        times = [now + _OPEN] if self._outbox.expected else []
+        if (at := self._outbox.next_at(now)) is not None:
+            times.append(at)
+        return Park("waiting", min(times)) if times else Park("idle")
+
+    # ---- the feed -------------------------------------------------------------------------------------------
+
+    async def _read_feed(self) -> None:
+        after = max(self._position, self._outbox.position)
+        while items := await self.journal.feed(after=after, types=_TYPES, tenant=self._tenant):
+            after = items[-1].position
+            for each in items:
+                if self._matters(each):  # which depends on those before it
+                    self._unread.append(each)
+        self._position = after
+
+    def _matters(self, item: FeedItem) -> bool:
+        if is_buried(item.stream):  # a book, or a session that was deleted
+            return False
+        if item.record.type in (RunFinished.type, Rewound.type):
+            return item.stream in self._outbox.expected or any(
+                each.stream == item.stream and each.record.type == RunStarted.type for each in self._unread
+            )
+        return item.record.blob is not None or b'"deliver"' in item.record.body or item.record.type == InputDropped.type
+
+    async def _account(self, pen: Pen) -> None:
+        """Writes down what the feed said, and how far it was read, in one transaction."""
+        items, self._unread = self._unread, []
+        for item in items:
+            if (payload := await self._meaning(item)) is not None:
+                self._write(pen, payload)
+        if items:
+            self._write(pen, Seen(self._position))
+            await pen.sync()
+
+    async def _meaning(self, item: FeedItem) -> Payload | None:
+        """Returns what a record says of a run whose result somebody wants."""
+        stream, expected = item.stream, self._outbox.expected.get(item.stream)
+        try:
+            event = await decode_record(item.record, stream, CODEC, self.journal)
+            match event.data:
+                case RunStarted() as data if data.setup.deliver:
+                    return RunExpected(stream, event.seq, data.setup.deliver)
+                case RunFinished() | Rewound() if expected is not None:
+                    return RunEnded(stream, expected.run, event.seq)
+                case InputDropped() as data:
+                    return await self._dropped(stream, data.input, event.seq)
+                case _:
+                    return None
+        except Corrupt:
+            return None  # its content was deleted meanwhile, or is damaged: what reads the session says so
+
+    async def _dropped(self, stream: StreamId, prompt: int, end: int) -> Payload | None:
+        """Returns what is left to say of a prompt that never became a run: whoever waits for its result must hear."""
+        for record in await self.journal.read(stream, after=prompt - 1, limit=1):
+            event = await decode_record(record, stream, CODEC, self.journal)
+            if isinstance(event.data, InputReceived) and event.data.setup and event.data.setup.deliver:
+                return RunEnded(stream, prompt, end, event.data.setup.deliver)
+        return None
+
+    # ---- attempts -------------------------------------------------------------------------------------------
+
+    def _ready(self) -> Iterator[Pending]:
+        for each in self._outbox.ready(self.clock.now()):
+            if self._find(each.target) is not None:
+                yield each
+
+    async def _begin(self, pen: Pen, running: dict[asyncio.Task[_Outcome], str]) -> None:
+        """Begins what may begin; it is written down, for all of it at once, before any of it acts."""
+        busy = Counter(self._outbox.pending[each].target for each in running.values())
+        under_way = set(running.values())
+        for pending in list(self._ready()):
+            if len(under_way) >= _AT_ONCE:
+                return
+            target = self._find(pending.target)
+            if target is None or pending.id in under_way or busy[pending.target] >= _EACH:
+                continue
+            under_way.add(pending.id)
+            busy[pending.target] += 1
+            running[asyncio.create_task(self._deliver(pen, pending, target))] = pending.id
+
+    async def _deliver(self, pen: Pen, pending: Pending, target: Target) -> _Outcome:
+        if pending.started_at and (judged := await judge_lost(target, pending, self.clock)) is not None:
+            return judged
+        if pending.attempts >= ATTEMPTS:
+            return DeliveryFailed(pending.id, pending.error or "it was begun too often and never came to an end")
+        try:
+            if await came_from_a_file(self.journal, pending):
+                return DeliveryDone(pending.id)
+            delivery = await gather(self.journal, pending)
+        except (Corrupt, DeliveryRefused) as error:
+            return DeliveryFailed(pending.id, str(error))
+        self._write(pen, DeliveryStarted(pending.id))
+        await pen.sync()  # barrier: an attempt that is cut off must be known
+        await pen.hold()
+        return await attempt(target, pending, delivery, self.clock)
+
+    def _write(self, pen: Pen, payload: Payload) -> None:
+        self._outbox.fold(pen.write(payload))

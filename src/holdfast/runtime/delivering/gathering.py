@@ -1,0 +1,115 @@
+"""From the log to what a target gets: the result of one run, and the files its calls made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from holdfast.engine.events import (
+    CODEC,
+    Forked,
+    InputDropped,
+    ModelFailed,
+    ModelFinished,
+    RunFinished,
+    ToolFinished,
+    ToolWaiting,
+)
+from holdfast.errors import DeliveryRefused
+from holdfast.journal.port import Journal
+from holdfast.journal.reading import decode_record, read_events
+from holdfast.runtime.delivering.events import Pending
+from holdfast.runtime.delivering.port import Attached, Delivery
+from holdfast.types import Attachment, Event, Usage, distinct, dollars, session_of, tenant_of
+
+__all__ = ("attached_in", "came_from_a_file", "gather")
+
+
+async def gather(journal: Journal, pending: Pending) -> Delivery:
+    """Returns what is to be delivered; the same however often it is asked.
+
+    Raises:
+        DeliveryRefused: the log does not hold the run any more.
+        Corrupt: it cannot be read.
+        StorageError: not at the moment.
+    """
+    told = read_events(journal, pending.stream, CODEC, after=pending.run - 1, until=pending.end)
+    events = [event async for event in told]
+    if not events or events[0].seq != pending.run or events[-1].seq != pending.end:
+        raise DeliveryRefused(f"session {session_of(pending.stream)!r} was deleted, and its result with it")
+    files = attached_in(events)
+    tenant = tenant_of(pending.stream)
+    named = zip(distinct(file.name for file in files), files, strict=True)
+    delivery = Delivery(
+        id=pending.id,
+        session=session_of(pending.stream),
+        run=pending.run,
+        status="aborted",
+        attachments=tuple([Attached(name, file, journal.blobs, tenant) for name, file in named]),
+    )
+    return msgspec.structs.replace(delivery, **_outcome(events))
+
+
+async def came_from_a_file(journal: Journal, pending: Pending) -> bool:
+    """Returns whether a run only was read from a file: it happened elsewhere, and was delivered from there."""
+    after = pending.end
+    while records := await journal.read(pending.stream, after=after):
+        after = records[-1].seq
+        for record in records:
+            if record.type == Forked.type:
+                event = await decode_record(record, pending.stream, CODEC, journal)
+                if isinstance(event.data, Forked) and not event.data.parent:
+                    return True
+    return False
+
+
+def attached_in(events: Iterable[Event]) -> list[Attachment]:
+    """Returns the files that the calls in some events made, each once: also where one call passed on what another one
+    had made.
+    """
+    found: dict[tuple[str, str], Attachment] = {}
+    for event in events:
+        match event.data:
+            case ToolFinished() as data:
+                made = data.result.attachments
+            case ToolWaiting() as data:
+                made = data.wait.attachments
+            case _:
+                continue
+        for file in made:
+            found.setdefault((file.name, file.digest), file)
+    return list(found.values())
+
+
+def _outcome(events: list[Event]) -> dict[str, object]:
+    """Returns the fields that say how a run ended."""
+    said, steps, usage = "", 0, Usage()
+    cost: int | None = 0
+    for event in events:
+        match event.data:
+            case ModelFinished() as data:
+                said, steps = data.message.text or said, steps + 1
+                usage = usage + data.message.usage
+                cost = None if cost is None or data.cost is None else cost + data.cost
+            case ModelFailed() as data if data.usage is not None:
+                usage = usage + data.usage
+                cost = None if cost is None or data.cost is None else cost + data.cost
+            case _:
+                pass
+    match events[-1].data:
+        case RunFinished() as end:
+            pass
+        case InputDropped():
+            end = RunFinished("aborted", "the session has ended")
+        case _:  # a rewind
+            end = RunFinished("aborted", "left for another branch", steps, usage, cost)
+    return {
+        "output": end.output or said,
+        "status": end.status,
+        "reason": end.reason,
+        "error": end.reason if end.status == "failed" else "",
+        "steps": end.steps,
+        "usage": end.usage,
+        "cost": None if end.cost is None else dollars(end.cost),
+    }

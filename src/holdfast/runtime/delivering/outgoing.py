@@ -1,0 +1,172 @@
+"""What leaves a runtime: the outbox and the audit, where there is anybody to deliver to.
+
+Without targets and hooks nothing of it exists: no task, no look at the feed. It begins with the first run that wants
+its result delivered, whoever drives that run here, or at once for a runtime that was given targets or hooks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import final
+
+import msgspec
+
+from holdfast.engine.state import Run, State
+from holdfast.flow.clock import Clock, Timer
+from holdfast.journal.port import Claim, Journal
+from holdfast.runtime.delivering.auditing import Auditor
+from holdfast.runtime.delivering.deliverer import Deliverer
+from holdfast.runtime.delivering.hooks import Hooks
+from holdfast.runtime.delivering.port import Function, Target
+from holdfast.runtime.delivering.projecting import Projection
+from holdfast.runtime.delivering.targets.finding import HOOK, Targets, checked_names
+from holdfast.types import SessionId, StreamId, TenantId, session_of
+
+__all__ = ("Outgoing", "Undelivered")
+
+_PATIENCE = 5.0
+"""Seconds that a runtime which is closed gives to what is still to be delivered."""
+_LIVE = 1.0
+"""Seconds between two looks of the audit while something runs."""
+
+
+class Undelivered(msgspec.Struct, frozen=True, kw_only=True):
+    """A result that its target has not got."""
+
+    id: str
+    session: SessionId
+    run: int
+    """Where the run started in its session."""
+    target: str
+    attempts: int
+    error: str
+    """What the last attempt came to; empty before the first."""
+    retry_at: int
+    """µs UTC of the next attempt; 0 for as soon as possible, or never."""
+    dead: bool
+    """Whether nothing is tried any more."""
+
+
+@final
+class Outgoing:
+    """The outbox and the audit of one runtime."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        clock: Clock,
+        tenant: TenantId,
+        claim: Callable[[StreamId], Awaitable[Claim]],
+        targets: Mapping[str, Target | Function] | None,
+        hooks: Hooks | None,
+    ) -> None:
+        hooks = hooks or Hooks()
+        self._journal = journal
+        self._clock = clock
+        self._targets = Targets(targets or {}, hooks.delivery)
+        self._standing = (HOOK,) if hooks.delivery is not None else ()
+        self._deliverer = Deliverer(journal, clock, tenant, claim, self._targets.find)
+        self._auditor = None if hooks.audit is None else Auditor(journal, clock, tenant, claim, hooks.audit)
+        self._active = False
+        """Whether the outbox has begun."""
+        self._running: set[StreamId] = set()
+        self._timer: Timer | None = None
+        self._stop: Callable[[], None] | None = None
+        self._hearing: asyncio.Task[None] | None = None
+
+    def open(self) -> None:
+        """Begins with what earlier processes left, if there is anybody to deliver to."""
+        if self._targets:
+            self.wake()
+        if self._auditor is not None:
+            self._auditor.wake()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether every run of this runtime has something to deliver."""
+        return bool(self._standing)
+
+    def names(self, deliver: Sequence[str]) -> tuple[str, ...]:
+        """Returns where a run's result goes, as the log holds it.
+
+        Raises:
+            UsageError: one of the names is no target.
+        """
+        return (*checked_names(self._targets, deliver), *self._standing)
+
+    def driven(self, stream: StreamId, run: Run) -> None:
+        """Notices that a run is driven here."""
+        if self._active or run.setup.setup.deliver:
+            self.wake()
+        if self._auditor is not None:
+            self._running.add(stream)
+            self._watch()
+
+    def let_go(self, stream: StreamId, state: State) -> None:
+        """Notices that a session is not driven here any more."""
+        self._running.discard(stream)
+        if self._active or (state.last is not None and state.last.setup.setup.deliver):
+            self.wake()
+        if self._auditor is not None:
+            self._auditor.wake()
+
+    def wake(self) -> None:
+        """Has the outbox look."""
+        if not self._active:
+            self._active = True
+            if self._targets:  # other processes may leave deliveries to this one
+                self._stop = self._journal.listen(self._deliverer.book, self._heard)
+        self._deliverer.wake()
+
+    async def flush(self) -> None:
+        """Returns when what can be delivered, or told, now is."""
+        self._active = True
+        await self._deliverer.flush()
+        if self._auditor is not None:
+            await self._auditor.flush()
+
+    async def undelivered(self) -> list[Undelivered]:
+        """Returns what targets have not got yet, and what they will not get."""
+        await self._deliverer.refresh()
+        return [
+            Undelivered(
+                id=each.id,
+                session=session_of(each.stream),
+                run=each.run,
+                target=each.target,
+                attempts=each.attempts,
+                error=each.error,
+                retry_at=each.retry_at,
+                dead=each.dead,
+            )
+            for each in self._deliverer.outbox.pending.values()
+        ]
+
+    async def close(self) -> None:
+        """Ends both, and gives what is still to be done a little time; the rest is done by whoever comes next."""
+        if self._stop is not None:
+            self._stop()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._hearing is not None:
+            self._hearing.cancel()
+        both: list[Projection] = [self._deliverer] if self._active else []
+        both += [self._auditor] if self._auditor is not None else []
+        for each in both:
+            each.wake()
+        await asyncio.gather(*(each.close(_PATIENCE) for each in both))
+        await self._targets.close()
+
+    def _watch(self) -> None:
+        """Has the audit look now, and again while something runs."""
+        if self._auditor is None:
+            return
+        self._auditor.wake()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._clock.call_later(_LIVE, self._watch) if self._running else None
+
+    def _heard(self) -> None:
+        if self._hearing is None or self._hearing.done():
+            self._hearing = asyncio.create_task(self._deliverer.heard())

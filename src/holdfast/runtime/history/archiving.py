@@ -1,0 +1,206 @@
+"""What a runtime does with whole sessions: looks at their files, takes them back or elsewhere, deletes them, takes out
+what was said, tidies up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from holdfast.engine.events import CODEC
+from holdfast.engine.keeping.layers import folder_of
+from holdfast.errors import SandboxError, UsageError
+from holdfast.flow.clock import Clock
+from holdfast.journal.port import Claim, Journal
+from holdfast.journal.reading import read_events
+from holdfast.runtime.history.branching import Branching
+from holdfast.runtime.history.collecting import GRACE, Collected, Progress, Retention, collect
+from holdfast.runtime.history.committing import bring_back
+from holdfast.runtime.history.differing import Difference, difference
+from holdfast.runtime.history.erasing import Deleted, Erasing, ScrubReport
+from holdfast.runtime.history.exporting import export_lines
+from holdfast.runtime.history.importing import Imported, Importing
+from holdfast.runtime.history.importing import Progress as Reading
+from holdfast.runtime.sandboxes import Sandboxes
+from holdfast.types import Changes, SnapshotRef, StreamId, TenantId
+
+__all__ = ("Archive",)
+
+
+class Archive:
+    """The sessions of a store, as something that is kept."""
+
+    def __init__(  # noqa: PLR0913 - what a runtime is made of
+        self,
+        journal: Journal,
+        clock: Clock,
+        tenant: TenantId,
+        user: str,
+        sandboxes: Sandboxes,
+        branching: Branching,
+        claim: Callable[[StreamId], Awaitable[Claim]],
+        adopt: Callable[[StreamId], None],
+        find: Callable[[str], Awaitable[StreamId]],
+    ) -> None:
+        self.__journal = journal
+        self.__clock = clock
+        self.__tenant = tenant
+        self.__user = user
+        self.__sandboxes = sandboxes
+        self.__branching = branching
+        self.__claim = claim
+        self.__adopt = adopt
+        self.__find = find
+        self.__erasing = Erasing(journal, sandboxes.keepers, clock, claim)
+
+    async def rewind(self, session: str, *, to: int) -> int:
+        """Takes everything after event `to` out of an idle session's conversation, and puts its files back.
+
+        The log keeps what was taken out, and the files as they were before, also what a person had done to them:
+        a rewind to the event that this returns takes it all back.
+
+        Raises:
+            UnknownSession, UsageError: there is no such session or event.
+            LeaseHeld: a run is going on in it.
+            SandboxError: the files of that moment are not known, or no longer kept; nothing was done.
+        """
+        claim = await self.__claim(await self.__find(session))
+        return await self.__branching.rewind(claim, to)
+
+    async def workspace(self, session: str) -> str | None:
+        """Returns the folder a session works in; None when it has none.
+
+        Raises:
+            UnknownSession: there is no such session.
+        """
+        stream = await self.__find(session)
+        return folder_of([event async for event in read_events(self.__journal, stream, CODEC)]) or None
+
+    async def changes(self, session: str, *, since: int = 0, until: int | None = None) -> Difference:
+        """Returns what became of a session's files between two of its events: by default since its beginning, and up
+        to now.
+
+        Raises:
+            UnknownSession, UsageError: there is no such session.
+            SandboxError: the files of one of the moments are not known, or no longer kept.
+        """
+        return await difference(self.__journal, self.__sandboxes, await self.__find(session), since, until)
+
+    async def commit(
+        self, session: str, paths: Sequence[str] = (), *, into: str | Path | None = None, dry_run: bool = False
+    ) -> Changes:
+        """Brings what a fork changed back into the folder it was made from (or `into`), and returns what that changed.
+
+        All paths are checked before one is written; a `dry_run` only checks.
+
+        Raises:
+            UnknownSession, UsageError: there is no such session, or it is no fork with a folder.
+            SandboxError: some paths are refused, all of them named: they changed in both, or would bring what acts
+                later (a link that leads out, a setuid bit, a hook of git).
+        """
+        stream = await self.__find(session)
+        return await bring_back(self.__journal, self.__sandboxes, stream, paths, into, dry_run=dry_run)
+
+    async def export(self, session: str, *, blobs: bool = True) -> AsyncIterator[bytes]:
+        """Yields a session as lines of JSON, each with its end of line, from which `load` makes it again: its events as
+        they are stored and, with `blobs`, everything they refer to, the snapshots of its files too.
+
+        Raises:
+            UnknownSession, UsageError: there is no such session, or no event in it.
+            Corrupt: the content of an event is lost.
+        """
+        stream = await self.__find(session)
+        head = await self.__journal.head(stream)
+        if head is None or not head.seq:
+            raise UsageError(f"session {session!r} has no event yet: there is nothing to export")
+        files: tuple[SnapshotRef, ...] = ()
+        if blobs:
+            with suppress(SandboxError):  # then they cannot come along, and the rest can
+                files = (await self.__branching.files(stream, head.seq))[1]
+        async for line in export_lines(self.__journal, self.__sandboxes.keepers, stream, head, files, blobs=blobs):
+            yield line
+
+    async def load(
+        self,
+        file: IO[bytes],
+        *,
+        name: str | None = None,
+        workspace: str | Path | None = None,
+        progress: Reading | None = None,
+    ) -> Imported:
+        """Makes a session from what `export` gave; with all of it, or not at all.
+
+        A run that was open there is left there, as with a fork: nothing begins to run by itself. The session works in a
+        folder of its own, `workspace` or one in the data folder, with the files as they were where the file has them.
+
+        Args:
+            file: The lines, in a file that can be read twice.
+            name: What to call it; its name there without.
+            workspace: An empty folder for its files.
+            progress: Is told how many bytes were read.
+
+        Raises:
+            UsageError: a line of the file is wrong, the name is taken, or the folder is not empty.
+        """
+        importing = Importing(self.__journal, self.__clock, self.__sandboxes, self.__branching)
+        return await importing.load(file, self.__tenant, name, workspace, self.__claim, self.__adopt, progress)
+
+    async def delete(self, *sessions: str) -> Deleted:
+        """Deletes sessions, with all that only they need; their folders stay.
+
+        What forks of them share stays until those are deleted, too. The names are free then.
+
+        Raises:
+            UnknownSession, UsageError: there is no such session, or a run is open in it; those before it are deleted.
+            LeaseHeld: it is being driven.
+        """
+        return await self.__erasing.delete([await self.__find(session) for session in dict.fromkeys(sessions)])
+
+    async def scrub(self, session: str, *, at: Sequence[int] = (), match: str | None = None) -> ScrubReport:
+        """Takes what was said out of the log and out of the store's files: all of the events `at`, or the words `match`
+        wherever they stand. What was done and spent stays.
+
+        Also events that the session shares with others are scrubbed, for all of them. Snapshots of files that hold the
+        words cannot be restored afterwards; the files of the workspace itself are left alone.
+
+        Raises:
+            UnknownSession, UsageError: there is no such session or event, or a run is open in it.
+            LeaseHeld: it is being driven.
+        """
+        if bool(at) == (match is not None):
+            raise UsageError("say what to scrub: the events, or the words that they hold")
+        return await self.__erasing.scrub(await self.__find(session), at, match, self.__user)
+
+    async def collect(
+        self,
+        keep: Retention | None = None,
+        *,
+        grace: float = GRACE,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> Collected:
+        """Removes this tenant's blobs that the log does not need, and snapshots and sessions past what `keep` says; a
+        `dry_run` only counts them. It may run beside anything else.
+
+        Raises:
+            UsageError: the grace, in seconds, is below two hours.
+            SandboxError, Corrupt: something in the log cannot be read; no blob was removed.
+        """
+        gone = Deleted()
+        if keep is not None and keep.sessions is not None:
+            gone = await self.__erasing.delete_idle(self.__tenant, keep.sessions, dry_run=dry_run)
+        done = await collect(
+            self.__journal,
+            self.__sandboxes.keepers,
+            tenant=self.__tenant,
+            clock=self.__clock,
+            keep=keep,
+            grace=grace,
+            dry_run=dry_run,
+            progress=progress,
+        )
+        return msgspec.structs.replace(done, sessions=gone.sessions)

@@ -1,0 +1,40 @@
+"""A session that this process drives, and what drives it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from holdfast.engine.attempt import Attempt
+from holdfast.engine.decide import decide
+from holdfast.engine.loop import Decide
+
+__all__ = ("Live", "nothing")
+
+
+def nothing() -> None:
+    """Does nothing."""
+
+
+@dataclass(slots=True, eq=False)
+class Live:
+    """A session this process drives."""
+
+    attempt: Attempt
+    stop_listening: Callable[[], None]
+    decide: Decide = decide
+    task: asyncio.Task[None] | None = None
+    fenced: bool = False
+    failed: bool = False
+    """Whether it cannot go on, and is about to be let go."""
+    glance: asyncio.Task[None] | None = None
+    hinted: bool = False
+    """Whether mail may have come since the glance that is under way began."""
+
+    def end(self) -> None:
+        """Lets go of what refers back to it, so that nothing is left to the garbage collector."""
+        self.stop_listening()
+        self.stop_listening = nothing
+        self.task = None
+        self.attempt.end()

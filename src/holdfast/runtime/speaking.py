@@ -1,0 +1,290 @@
+"""Speaking to a session: whatever anybody says to it goes into its inbox, from any process, at any time.
+
+What was said is *accepted* once it lies in the inbox: it survives a crash. It is *committed* once the owner has
+written into the log what it does; a session that nobody drives reads it when somebody takes it up again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, final
+
+import msgspec
+
+from holdfast.engine.events import CODEC, ReviewRequested, RunFinished, ToolFinished, ToolWaiting, WaitResolved
+from holdfast.engine.letters import Answer, Prompt, Stop
+from holdfast.engine.turns import own
+from holdfast.errors import InboxFull, InputTooLarge, SessionExited, UnknownWait, UsageError
+from holdfast.flow.ids import new_key
+from holdfast.journal.port import KEY_LIMIT, Journal, Letter, Posted
+from holdfast.journal.reading import read_events
+from holdfast.types import (
+    Document,
+    Image,
+    Question,
+    SessionId,
+    StreamId,
+    Text,
+    UserMessage,
+    UserPart,
+    digest_of,
+    session_of,
+)
+
+__all__ = ("ATTACHED_BYTES", "PROMPT_BYTES", "Receipt", "Speaking", "refused", "said", "sayable")
+
+PROMPT_BYTES = 4 * 1024 * 1024
+"""The longest input; more is no prompt but a file."""
+ATTACHED_BYTES = 20 * 1024 * 1024
+"""All images and documents of one input together; as base64 they still fit a request of 32 MB."""
+_URGENT = frozenset(("abort", "pause", "resume", "exit"))
+"""What may use the places of an inbox that are kept free."""
+
+
+@final
+class Receipt:
+    """What became of something that was said."""
+
+    __slots__ = ("_journal", "_stream", "key", "n", "status")
+
+    def __init__(self, journal: Journal, stream: StreamId, key: str, posted: Posted) -> None:
+        self._journal = journal
+        self._stream = stream
+        self.key = key
+        """Its idempotency key: the log names it as the cause of what came of it."""
+        self.status: Literal["accepted", "duplicate"] = "duplicate" if posted.status == "duplicate" else "accepted"
+        self.n = posted.n
+        """Its number in the session's inbox."""
+
+    async def committed(self) -> None:
+        """Returns when the log holds what came of it; as long as nobody drives the session, that is not yet."""
+        changed = asyncio.Event()
+        stop = self._journal.listen(self._stream, changed.set)
+        try:
+            while True:
+                changed.clear()
+                head = await self._journal.head(self._stream)
+                if head is None or head.inbox_taken >= self.n:
+                    return
+                await changed.wait()
+        finally:
+            stop()
+
+
+class Speaking:
+    """A session that can be spoken to."""
+
+    def __init__(self, journal: Journal, stream: StreamId, actor: str = "user") -> None:
+        self._journal = journal
+        self._stream = stream
+        self._actor = actor
+
+    @property
+    def session(self) -> SessionId:
+        """The session's name."""
+        return session_of(self._stream)
+
+    async def steer(self, text: str | Sequence[str | UserPart], *, key: str | None = None) -> Receipt:
+        """Says something that the model reads as soon as what is under way is over: calls of the turn that have not
+        begun are skipped.
+        """
+        return await self._post("steer", msgspec.json.encode(Prompt(said(text))), key)
+
+    async def follow_up(self, text: str | Sequence[str | UserPart], *, key: str | None = None) -> Receipt:
+        """Says something that joins the conversation when the run would otherwise be over."""
+        return await self._post("follow_up", msgspec.json.encode(Prompt(said(text))), key)
+
+    async def pause(self, reason: str = "", *, key: str | None = None) -> Receipt:
+        """Lets what is under way come to its end, and nothing new begin until `resume`: no model call, no tool call,
+        no run.
+        """
+        return await self._post("pause", msgspec.json.encode(Stop(sayable(reason))), key)
+
+    async def resume(self, *, key: str | None = None) -> Receipt:
+        """Lets a paused session go on."""
+        return await self._post("resume", b"{}", key)
+
+    async def exit(self, reason: str = "", *, key: str | None = None) -> Receipt:
+        """Ends the session for good: its open run is aborted, what is queued is dropped, and it takes nothing more."""
+        return await self._post("exit", msgspec.json.encode(Stop(sayable(reason))), key)
+
+    async def answer(
+        self, token: str, content: str, *, is_error: bool = False, arguments: str = "", key: str | None = None
+    ) -> Receipt:
+        """Gives a call that waits what it waits for; the first answer counts, later ones are duplicates."""
+        body = msgspec.json.encode(Answer(token, sayable(content), is_error, arguments))
+        return await self._post("answer", body, key or _answer_key(token))
+
+    async def approve(
+        self,
+        token: str,
+        *,
+        always: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+        key: str | None = None,
+    ) -> Receipt:
+        """Allows the call that waits under this token, or accepts the answer that is under review.
+
+        `always` also allows every later call of its tool in this session; `arguments` are put in place of the model's,
+        which is told.
+
+        Raises:
+            UnknownWait: nothing that waits has this token; said only where arguments are given.
+            UsageError: the arguments are none that JSON can hold, or the token is not that of a call of the model.
+        """
+        edited = "" if arguments is None else await self._edited(token, arguments)
+        return await self.answer(token, "always" if always else "once", arguments=edited, key=key)
+
+    async def deny(self, token: str, reason: str = "", *, key: str | None = None) -> Receipt:
+        """Does not allow the call that waits under this token, and the model reads the reason; of a review, ends the
+        run as failed.
+        """
+        return await self.answer(token, f"deny: {reason}" if reason else "deny", key=key)
+
+    async def request_changes(self, token: str, feedback: str, *, key: str | None = None) -> Receipt:
+        """Has an answer that is under review done again; the model reads the feedback.
+
+        Raises:
+            UnknownWait: nothing under review has this token.
+            UsageError: there is no feedback, or no more changes may be asked for: approve or deny it.
+        """
+        if not feedback.strip():
+            raise UsageError("asking for changes needs words: say what is to be different")
+        asked = await self._asked(token)
+        if not isinstance(asked, ReviewRequested):
+            raise UnknownWait(f"{token!r} is no review: answer it with approve or deny")
+        if asked.changes_left <= 0:
+            raise UsageError("no more changes may be asked for in this run: approve the answer, or deny it")
+        return await self.answer(token, f"changes: {feedback}", key=key)
+
+    async def reply(self, token: str, answers: Sequence[str | Sequence[str]], *, key: str | None = None) -> Receipt:
+        """Answers the questions that wait under this token, one answer each: words, or the labels of what is picked.
+
+        Raises:
+            UnknownWait: nothing that waits has this token.
+            UsageError: the answers do not fit the questions; says which and why.
+        """
+        asked = await self._asked(token)
+        if not isinstance(asked, ToolWaiting) or asked.wait.kind != "question":
+            raise UnknownWait(f"{token!r} is no question: answer it with approve or deny")
+        fitting = _fitting(asked.wait.questions, answers)
+        return await self.answer(token, msgspec.json.format(msgspec.json.encode(fitting), indent=2).decode(), key=key)
+
+    async def _edited(self, token: str, arguments: Mapping[str, Any]) -> str:
+        wait = (await self._asked(token)).wait
+        if wait.kind != "approval" or not own(wait):
+            raise UsageError(
+                f"what waits under {token!r} has no arguments that could be changed: approve it as it is, or deny it"
+            )
+        try:
+            return sayable(msgspec.json.encode(dict(arguments)).decode())
+        except (TypeError, ValueError, msgspec.MsgspecError) as error:
+            raise UsageError(f"the arguments cannot be written down as JSON ({error}): give plain values") from error
+
+    async def _asked(self, token: str) -> ToolWaiting | ReviewRequested:
+        """Returns what is asked under a token, also when somebody answered it meanwhile."""
+        found: ToolWaiting | ReviewRequested | None = None
+        gone = f"nothing in session {self.session!r} waits under {token!r}: look at what does, and try again"
+        async for event in read_events(self._journal, self._stream, CODEC):
+            match event.data:
+                case ToolWaiting() | ReviewRequested() as data if data.wait.token == token:
+                    found, gone = data, ""
+                case WaitResolved() as data if data.token == token and found is not None:
+                    if data.content is not None:
+                        return found
+                    gone = f"{token!r} was to be answered earlier: it expired, and the run went on without"
+                case ToolFinished(nested=None) as data if (
+                    isinstance(found, ToolWaiting) and data.call_id == found.call_id
+                ):
+                    gone = gone or f"what waited under {token!r} is over, and wants no answer any more"
+                case RunFinished() if found is not None:
+                    gone = gone or f"the run that waited under {token!r} is over, and wants no answer any more"
+                case _:
+                    pass
+        if gone or found is None:
+            raise UnknownWait(gone)
+        return found
+
+    async def _post(self, kind: str, body: bytes, key: str | None) -> Receipt:
+        letter = Letter(key=key or new_key(), kind=kind, body=body, actor=self._actor, urgent=kind in _URGENT)
+        posted = await self._journal.post(self._stream, letter)
+        if (error := refused(posted, self.session)) is not None:
+            raise error
+        return Receipt(self._journal, self._stream, letter.key, posted)
+
+
+def refused(posted: Posted, session: str) -> UsageError | None:
+    """Returns why a letter was not taken; None when it was."""
+    match posted.status:
+        case "full":
+            return InboxFull(
+                f"session {session!r} has too much unread mail: wait until it has read some, then send again"
+            )
+        case "ended":
+            return SessionExited(f"session {session!r} has ended for good: start a new one, or fork it")
+        case _:
+            return None
+
+
+def _fitting(questions: Sequence[Question], answers: Sequence[str | Sequence[str]]) -> list[list[str]]:
+    if len(answers) != len(questions):
+        raise UsageError(f"{len(questions)} questions were asked and {len(answers)} answers given: give one for each")
+    fitting: list[list[str]] = []
+    for question, given in zip(questions, answers, strict=True):
+        picked = [sayable(each) for each in ([given] if isinstance(given, str) else given)]
+        if len(picked) != 1 and not question.multiple:
+            raise UsageError(f"{question.question!r} takes one answer, and {len(picked)} were given")
+        labels = [option.label for option in question.options]
+        if not all(each.strip() for each in picked):
+            raise UsageError(f"{question.question!r} cannot be answered with nothing: say something")
+        strange = [each for each in picked if labels and each not in labels]
+        if strange and not question.free:
+            raise UsageError(f"{question.question!r} cannot be answered with {strange[0]!r}: pick from {labels}")
+        fitting.append(picked)
+    return fitting
+
+
+def said(words: str | Sequence[str | UserPart]) -> UserMessage:
+    """Returns what somebody says as a message: words, or words, images and documents in their order.
+
+    Raises:
+        InputTooLarge: it is longer than an input may be.
+        UsageError: it says nothing, or holds something that is none of these.
+    """
+    if isinstance(words, str):
+        return UserMessage((Text(sayable(words)),))
+    parts = [Text(part) if isinstance(part, str) else part for part in words]
+    if not parts:
+        raise UsageError("a prompt without parts says nothing: give it at least some text")
+    for part in parts:
+        if not isinstance(part, Text | Image | Document):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
+            raise UsageError(f"a prompt holds a {type(part).__name__!r}: give text, an Image or a Document")
+        if not isinstance(part, Text):
+            part.check()
+    attached = sum(len(part.data) for part in parts if not isinstance(part, Text))
+    if attached > ATTACHED_BYTES:
+        raise InputTooLarge(
+            f"the input's images and documents have {attached:,} bytes and {ATTACHED_BYTES:,} are allowed: "
+            "make them smaller, or put them into the workspace and tell the agent their names"
+        )
+    sayable("".join([part.text for part in parts if isinstance(part, Text)]))  # the bound is for all words together
+    return UserMessage(tuple([Text(sayable(part.text)) if isinstance(part, Text) else part for part in parts]))
+
+
+def _answer_key(token: str) -> str:
+    """Returns the key under which a wait is answered once; a tool may have made its token longer than a key."""
+    key = f"answer:{token}"
+    return key if len(key) <= KEY_LIMIT else f"answer:{digest_of(token.encode('utf-8', 'replace'))}"
+
+
+def sayable(text: str) -> str:
+    """Returns text as it can be written down: a lone surrogate, which no bytes stand for, becomes a question mark."""
+    encoded = text.encode("utf-8", "replace") if not text.isascii() else b""
+    size = len(encoded) or len(text)
+    if size > PROMPT_BYTES:
+        raise InputTooLarge(
+            f"the input has {size:,} bytes and {PROMPT_BYTES:,} are allowed: "
+            "put it into a file in the workspace and tell the agent its name"
+        )
+    return encoded.decode() if encoded else text
