@@ -25,14 +25,17 @@ setup: $(READY) ## make .venv with everything the other targets need
 demo: $(READY) ## a scripted model repairs a real project, with real tools
 	@$(BIN)/holdfast demo
 
-check: $(READY) ## format, lint, types, import contracts, unit and architecture tests
+check: $(READY) ## format, lint, types of the package, import contracts, unit and architecture tests
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/lint-imports > .lint-imports.log 2>&1 || { cat .lint-imports.log; exit 1; }
-	@$(MAKE) --no-print-directory -j 2 types quick-tests
+	@$(MAKE) --no-print-directory -j 2 quick-types quick-tests
 
-types: $(READY)
+types: $(READY) ## types of everything, tests included, as CI checks them
 	@$(BIN)/pyright
+
+quick-types: $(READY)
+	@$(BIN)/pyright src bench/run.py
 
 quick-tests: $(READY)
 	@$(BIN)/python -m pytest -q --hypothesis-profile quick tests/unit tests/architecture
@@ -58,4 +61,4 @@ lock: ## resolve the dependencies anew into requirements.lock
 clean: ## remove what the targets made
 	@rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache .lint-imports.log campaign-results
 
-.PHONY: help setup demo check types quick-tests test campaign bench docs lock clean
+.PHONY: help setup demo check types quick-types quick-tests test campaign bench docs lock clean

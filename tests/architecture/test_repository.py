@@ -170,7 +170,7 @@ def test_formatter_and_linter_find_nothing() -> None:
 
 
 @pytest.mark.requirement("repo:types-strict")
-@pytest.mark.skipif("CI" not in os.environ, reason="`make check` runs it")
+@pytest.mark.skipif("CI" not in os.environ, reason="`make types` runs it")
 def test_the_type_checker_finds_nothing() -> None:
     assert PROJECT["tool"]["pyright"]["typeCheckingMode"] == "strict"
     pyright = Path(sys.executable).with_name("pyright")

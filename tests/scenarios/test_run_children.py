@@ -6,14 +6,14 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from tests.running import Scene, all_answered, asked, of, scene, soon, until
+from tests.running import MODEL, Scene, all_answered, asked, of, scene, seen, soon, until
 
 from holdfast import Agent, Effect, Limits, ToolContext, tool
 from holdfast.engine.events import ModelFinished, RunClosed, RunFinished, RunStarted, ToolWaiting
-from holdfast.errors import StorageError
+from holdfast.errors import StorageError, UsageError
 from holdfast.runtime.runtime import Runtime
 from holdfast.testing import Call, Turn
-from holdfast.types import Event, Mode
+from holdfast.types import Event, Mode, stream_id
 
 GATE: list[asyncio.Event] = []
 
@@ -336,3 +336,44 @@ async def test_a_child_is_denied_what_its_parent_would_be_denied(tmp_path: Path,
         child = await s.log(await child_of(s.runtime, await s.log()))
     assert of(RunFinished, child)[0].denied == 1
     assert not list(folder.iterdir())
+
+
+@pytest.mark.requirement("engine:children-end-with-their-parent")
+async def test_a_child_is_told_to_end_also_when_its_parent_is_stopped_in_another_call_of_the_turn() -> None:
+    GATE.append(asyncio.Event())
+    slow = Turn(calls=[Call("help", {"prompt": "wait"}), Call("think", {})])
+    agent = Agent("openai/leader", tools=[HELPER.as_tool("help"), think], name="leader")
+    async with scene({"leader": [slow], "helper": [Turn(calls=[Call("think", {})])]}) as s:
+        run = await s.runtime.start(agent, "go", session="s")
+        await soon(seen(run, "tool.waiting"))
+        await until(lambda: len(s.server.requests) == 2)
+        await run.abort("enough")
+        assert (await soon(run.result())).status == "aborted"
+        name = await child_of(s.runtime, await s.log())
+        child = await soon(s.runtime.run(name, f"start:child:{name}").result())
+    assert (child.status, child.reason) == ("aborted", "enough")
+
+
+@pytest.mark.requirement("engine:composition-guard")
+async def test_a_tool_whose_module_is_called_agent_is_asked_about_like_any_other() -> None:
+    @tool(name="wipe", reference="agent:wipe")
+    async def wipe() -> str:
+        """Wipes."""
+        raise AssertionError("it must not run")
+
+    async with scene([Turn(calls=[Call("wipe", {})]), "done"]) as s:
+        run = await s.runtime.start(Agent(MODEL, tools=[wipe]), "go", session="s", mode="read-only")
+        assert (await soon(run.result())).denied == 1
+
+
+@pytest.mark.requirement("engine:children-answer")
+async def test_a_run_that_others_wait_for_is_not_rewound_before_it_is_over() -> None:
+    GATE.append(asyncio.Event())
+    async with scene({"leader": [jobs("wait")], "helper": [Turn(calls=[Call("think", {})])]}) as s:
+        run = await s.runtime.start(leader(), "go", session="s")
+        await soon(seen(run, "tool.waiting"))
+        await until(lambda: s.runtime._worker.tail(stream_id("local", "s")) is None)
+        with pytest.raises(UsageError, match="abort it first"):
+            await s.runtime.rewind("s", to=2)
+        await run.abort("enough")
+        await soon(run.result())

@@ -392,7 +392,7 @@ async def test_what_is_accepted_is_committed_only_once_somebody_drives_the_sessi
 # ---- how it is taken up -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.requirement("engine:queue-modes")
+@pytest.mark.requirement("engine:queue-modes", "engine:follow-up-modes")
 @pytest.mark.parametrize(("mode", "rounds"), [("all", 1), ("one", 2)])
 async def test_follow_ups_reach_the_model_one_for_each_answer_or_all_at_once(mode: str, rounds: int) -> None:
     GATES["a"] = asyncio.Event()

@@ -195,3 +195,25 @@ async def test_a_child_whose_price_nobody_knows_is_no_riddle_to_its_parent(cappe
         said = [each["content"] for each in asked(s.server)[-1] if each["role"] == "tool"]
     assert result.status == "completed"
     assert "price" in said[0]
+
+
+@pytest.mark.requirement("ledger:budget-never-retried")
+async def test_a_run_whose_account_is_used_up_ends_for_that_reason_and_is_not_tried_again() -> None:
+    async with scene(["never"]) as s:
+        await s.runtime.ledger.set_caps(USER, [Cap(tokens=1)])
+        result = await soon((await s.runtime.start(AGENT, "go", session="a")).result())
+        assert (result.status, result.steps) == ("limited", 0)
+        assert result.reason.startswith("tokens of account local/user")
+        assert await s.runtime.sweep() == 0
+        assert [each.type for each in await s.log("a")].count("budget.exhausted") == 1
+        assert len(s.server.requests) == 0
+
+
+@pytest.mark.requirement("ledger:runs-draw-from-it")
+async def test_a_cap_holds_however_many_other_accounts_have_one() -> None:
+    async with scene(["never"]) as s:
+        for number in range(1_001):
+            await s.runtime.ledger.set_caps(("local", f"ann{number}"), [Cap(tokens=9)])
+        await s.runtime.ledger.set_caps(("local", "zoe"), [Cap(tokens=0)])
+        result = await soon((await s.runtime.start(AGENT, "go", session="z", user="zoe")).result())
+    assert result.reason.startswith("tokens of account local/zoe")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ async def test_with_nobody_to_ask_what_a_mode_does_not_allow_is_denied_and_the_r
     assert all_answered(log)
 
 
-@pytest.mark.requirement("tools:approval-once")
+@pytest.mark.requirement("tools:approval-once", "tools:permission-gate")
 async def test_a_call_that_needs_a_word_parks_the_run_and_runs_once_it_is_given(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/s.db"
     async with scene([ALL, DONE], url=url) as s:
@@ -111,13 +112,15 @@ async def test_a_call_that_needs_a_word_parks_the_run_and_runs_once_it_is_given(
             await other.run("s", run.key).approve(waiting.wait.token)
             result = await soon(run.result())
         log = await s.log()
+        told = {each["function"]["name"]: each["function"] for each in json.loads(s.server.requests[0].body)["tools"]}
     assert RAN[2:] == ["pay 1"]
+    assert list(told["pay"]["parameters"]["properties"]) == ["sum"], "a gate takes nothing from what the model is told"
     assert (result.status, result.denied) == ("completed", 0)
     assert all_answered(log)
     assert [each.call_id for each in of(ToolStarted, log)].count(waiting.call_id) == 1
 
 
-@pytest.mark.requirement("tools:approval-denied")
+@pytest.mark.requirement("tools:approval-denied", "tools:permission-gate")
 @pytest.mark.parametrize("answer", ["deny: not today", "nonsense", ""])
 async def test_whatever_is_no_clear_yes_is_a_no_and_the_model_reads_why(answer: str, tmp_path: Path) -> None:
     async with scene([Turn(calls=[Call("pay", {"sum": 1})]), DONE]) as s:
@@ -132,7 +135,7 @@ async def test_whatever_is_no_clear_yes_is_a_no_and_the_model_reads_why(answer: 
     assert ("not today" in messages[-1]["content"]) == ("not today" in answer)
 
 
-@pytest.mark.requirement("tools:approval-always")
+@pytest.mark.requirement("tools:approval-always", "tools:permission-gate")
 async def test_always_allows_the_tool_for_the_rest_of_the_session_and_no_other(tmp_path: Path) -> None:
     pays = [Turn(calls=[Call("pay", {"sum": number})]) for number in (1, 2)]
     async with scene([*pays, DONE, Turn(calls=[Call("pay", {"sum": 3}), Call("note", {"text": "y"})]), DONE]) as s:

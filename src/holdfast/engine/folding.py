@@ -219,6 +219,7 @@ def _model_finished(state: State, data: ModelFinished) -> None:
     run.tool_calls += len(state.calls)
     run.usage = run.usage + message.usage
     run.cost = None if run.cost is None or data.cost is None else run.cost + data.cost
+    run.own_cost += data.cost or 0
     run.reserved_tokens = run.reserved_cost = run.failures = run.retry_at = 0
     state.steered = state.followed = False
     if data.exceeded:
@@ -229,9 +230,11 @@ def _model_failed(run: Run, data: ModelFailed) -> None:
     if data.usage is not None:
         run.usage = run.usage + data.usage
         run.cost = None if run.cost is None or data.cost is None else run.cost + data.cost
+        run.own_cost += data.cost or 0
         run.stop = "reservation_exceeded" if data.exceeded else run.stop
     elif data.code in _MAYBE_SPENT:  # nobody reported what it used: it stays charged at its reservation
         run.charged_tokens += run.reserved_tokens
+        run.own_cost += run.reserved_cost
         if run.cost is not None:
             run.cost += run.reserved_cost
     run.reserved_tokens = run.reserved_cost = 0

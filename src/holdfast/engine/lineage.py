@@ -31,7 +31,7 @@ class Lineage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     files: tuple[SnapshotRef, ...] = ()
     """How its files are in the beginning."""
     account: tuple[str, ...] = ()
-    """Where it takes what it spends: its root's account; empty where nothing is bounded in common."""
+    """Where it takes what it spends, if anything bounds that: its root's account."""
     phase: bool = False
     """Whether it is a phase of a pipeline, which wants its words as they are, however it ended."""
     family: tuple[str, ...] = ()

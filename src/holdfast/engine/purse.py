@@ -35,8 +35,8 @@ def key_of(stream: StreamId, seq: int) -> str:
 def own(run: Run, now: int) -> Amount:
     """Returns what a run has spent, its children's left out: theirs is in grants of their own."""
     time = 0 if run.setup.setup.lineage else max(0, now - run.started_at)
-    cost = max(0, (run.cost or 0) - run.below_cost)
-    return Amount(max(0, run.tokens - run.below_tokens), cost, min(time, MOST))
+    tokens = max(0, run.tokens - run.below_tokens)
+    return Amount(min(tokens, MOST), min(run.own_cost, MOST), min(time, MOST))
 
 
 @final

@@ -122,8 +122,8 @@ class Run(msgspec.Struct, gc=False):
     """Where it takes what it spends, if it does so out of the ledger."""
     below_tokens: int = 0
     """What of its tokens its children used."""
-    below_cost: int = 0
-    """What of its cost its children spent."""
+    own_cost: int = 0
+    """What it spent itself at known prices, in nanodollars."""
     children: frozenset[str] = frozenset()
     """Tokens of the sessions it started."""
     saved: bool = False

@@ -94,7 +94,6 @@ def _charge(run: Run, outcome: Outcome) -> None:
     """Counts what a child used with what the run itself did."""
     run.usage = run.usage + outcome.usage
     run.below_tokens += outcome.usage.total_tokens
-    run.below_cost += outcome.cost or 0
     run.cost = None if run.cost is None or outcome.cost is None else run.cost + outcome.cost
 
 

@@ -237,7 +237,8 @@ class Pen:
             self.write(payload)
         self._last = len(last)
         answer = self._inflight = self._append(park)
-        answer.add_done_callback(self._landed)
+        if not answer.done():
+            answer.add_done_callback(self._landed)
         await self._arrival(answer)
         return isinstance(answer.result(), Head)
 

@@ -58,7 +58,7 @@ class Binder:
         self._sandboxes = sandboxes
         self._clock = clock
         self._ledger = ledger
-        self._capped: set[Account] = set()
+        self._any_capped = False
         self._capped_at = -math.inf
         self._looking = asyncio.Lock()
         self._prices = prices
@@ -160,26 +160,30 @@ class Binder:
     async def _purse(self, stream: StreamId, run: Run) -> Purse | None:
         """Returns the purse of a run that shares what it may spend with others; None where it does not."""
         setup, ledger = run.setup.setup, self._ledger
-        if setup.lineage is not None:
-            account = setup.lineage.account
-            return Purse(ledger, account, key_of(stream, run.seq), None, family=True) if account else None
+        family = setup.lineage is not None or bool(setup.agents)
+        shares = family and (setup.limits.tokens is not None or setup.limits.dollars is not None)
         if self._clock.monotonic() >= self._capped_at:
             await self._look_at_caps(ledger)
-        shares = bool(setup.agents) and (setup.limits.tokens is not None or setup.limits.dollars is not None)
-        if not (shares or self._capped or run.account):
+        if not (shares or self._any_capped or run.account):
             return None
-        account = account_of(stream, run)
-        capped = any(account[:depth] in self._capped for depth in range(1, len(account)))
-        if not (shares or capped or run.account):
+        account = account_of(stream, run) if setup.lineage is None else setup.lineage.account
+        if not (shares or run.account or await self._is_capped(ledger, account)):
             return None
-        cap = cap_of(setup.limits) if shares else None
-        return Purse(ledger, account, key_of(stream, run.seq), cap, family=bool(setup.agents))
+        cap = cap_of(setup.limits) if shares and setup.lineage is None else None
+        return Purse(ledger, account, key_of(stream, run.seq), cap, family=family)
+
+    async def _is_capped(self, ledger: Ledger, account: Account) -> bool:
+        """Returns whether an account that others draw from, too, has a cap."""
+        for depth in range(1, len(account)):
+            if await ledger.caps(account[:depth]):
+                return True
+        return False
 
     async def _look_at_caps(self, ledger: Ledger) -> None:
-        """Looks up who has caps: another process may have set one, and it is heard of within a second."""
+        """Looks whether anybody has caps: another process may have set one, and it is heard of within a second."""
         async with self._looking:  # whoever comes meanwhile waits for the answer, or it would slip through
             if (now := self._clock.monotonic()) >= self._capped_at:
-                self._capped = set(await ledger.capped(_SHARED))
+                self._any_capped = bool(await ledger.capped(_SHARED, limit=1))
                 self._capped_at = now + _LOOKED_AGAIN
 
     def heed(self) -> None:

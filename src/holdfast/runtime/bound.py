@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Any, Literal
@@ -121,6 +122,9 @@ class BoundAgent:
         return digest_of(self.encoded)
 
 
+_REFERENCE = re.compile(r"agent:(sha256:[0-9a-f]{64}):(none|shared|forked):([0-9]*\.?[0-9]*)")
+
+
 class AgentTool(Tool, frozen=True, kw_only=True):
     """A tool behind which an agent stands."""
 
@@ -142,18 +146,19 @@ def agent_tool(
         return await context.spawn(Order(agent=agent, prompt=prompt, workspace=workspace, seconds=seconds))
 
     made = declare(name=name, description=text, effect="keyed", reference=reference)(delegate)
-    return AgentTool(spec=made.spec, parse=made.parse, run=made.run, agent=agent)
+    return AgentTool(spec=made.spec, parse=made.parse, run=made.run, delegates=True, agent=agent)
 
 
 def agent_reference(reference: str) -> tuple[Digest, Literal["none", "shared", "forked"], float | None] | None:
     """Returns what the reference of an agent's tool says: which agent, which files, how long; None for another tool."""
-    if not reference.startswith("agent:"):
-        return None
-    _, algorithm, digest, workspace, seconds = reference.split(":")
+    found = _REFERENCE.fullmatch(reference)
+    if found is None:
+        return None  # a function in a module that is called `agent`, for example
+    digest, workspace, seconds = found.groups()
     kind: Literal["none", "shared", "forked"] = (
         "shared" if workspace == "shared" else "forked" if workspace == "forked" else "none"
     )
-    return Digest(f"{algorithm}:{digest}"), kind, float(seconds) if seconds else None
+    return Digest(digest), kind, float(seconds) if seconds else None
 
 
 def _tool(given: Tool | Callable[..., Any] | str) -> Tool:

@@ -190,11 +190,9 @@ def cap_of(limits: Limits) -> Cap | None:
 
 
 def _common(parent: StreamId, run: Run) -> Account:
-    """Returns the account from which a child takes what it spends; none where nothing bounds it and others together."""
+    """Returns the account from which a child takes what it spends: its root's, if anything bounds it."""
     setup = run.setup.setup
-    if setup.lineage is not None:
-        return setup.lineage.account
-    return run.account or (account_of(parent, run) if cap_of(setup.limits) else ())
+    return account_of(parent, run) if setup.lineage is None else setup.lineage.account
 
 
 def _line(parent: StreamId, run: Run) -> tuple[Ancestor, ...]:

@@ -142,3 +142,5 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     it did not happen; raises when that cannot be told."""
     touches: Callable[[Any], tuple[str, ...]] | None = None
     """The workspace paths one call may change; None when that cannot be told beforehand."""
+    delegates: bool = False
+    """Whether it only gives a job to another agent: what that one does is asked about itself."""

@@ -33,7 +33,7 @@ from holdfast.storage.chunks import get_chunked
 from holdfast.tools import authored
 from holdfast.tools.attaching import MOST, stored_file, waiting
 from holdfast.tools.binding import Order, Tool, ToolContext
-from holdfast.tools.permitting import Rules, bound_to, delegates, granted, in_short, judge
+from holdfast.tools.permitting import Rules, bound_to, granted, in_short, judge
 from holdfast.tools.results import Refused, bounded, nobody_there, refusal, unasked
 from holdfast.types import (
     Attachment,
@@ -181,7 +181,7 @@ class Gateway:
         prepared = self.prepare(call, name, cut=cut)
         if isinstance(prepared, Refused):
             return prepared
-        if self._rules.mode != "auto" and not delegates(prepared.tool.spec):
+        if self._rules.mode != "auto" and not prepared.tool.delegates:
             permitted = self._permit(prepared, name, approved, always)
             if not isinstance(permitted, Admitted):
                 return permitted

@@ -20,7 +20,7 @@ import msgspec
 
 from holdfast.types import Digest, Effect, Mode, Outside, ToolCall, ToolSpec, digest_of
 
-__all__ = ("Rules", "bound_to", "delegates", "granted", "in_short", "judge")
+__all__ = ("Rules", "bound_to", "granted", "in_short", "judge")
 
 _VERSION = 2
 _SHOWN = 400
@@ -37,11 +37,6 @@ class Rules(msgspec.Struct, frozen=True, gc=False):
     """What calls of a tool do outside, by its name, where the user knows better."""
     patience: float | None = None
     """Seconds a person has to answer; None for ever."""
-
-
-def delegates(spec: ToolSpec) -> bool:
-    """Returns whether a tool only gives a job to another agent, which what it does is asked about itself."""
-    return spec.reference.startswith("agent:")
 
 
 def judge(mode: Mode, effect: Effect) -> Literal["allow", "ask", "deny"]:

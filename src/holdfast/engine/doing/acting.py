@@ -58,8 +58,8 @@ async def perform_calls(attempt: Attempt, calls: Sequence[ToolCall]) -> None:
     attempt.pen.flush()  # no barrier: readers see what is under way while it takes its time
     with attempt.interruptible() as scope:
         await _all(attempt, gateway, others, writers)
-    if scope.interrupted:
-        close_calls(attempt, "the run was stopped; what it did until then stays done")
+    if scope.interrupted:  # what waits beside is for whoever ends the run: a child has to be told
+        close_calls(attempt, "the run was stopped; what it did until then stays done", waiting=False)
 
 
 def _up_to_the_end(calls: Sequence[ToolCall], terminal: Container[str]) -> Sequence[ToolCall]:
@@ -163,12 +163,14 @@ async def _one(attempt: Attempt, gateway: Gateway, admitted: Admitted) -> None:
     attempt.pen.flush()  # no barrier, but the sooner this is durable the less a crash leaves unknown
 
 
-def close_calls(attempt: Attempt, why: str) -> None:
-    """Gives every call that has no result one that says it was canceled."""
+def close_calls(attempt: Attempt, why: str, *, waiting: bool = True) -> None:
+    """Gives every call that has no result one that says it was canceled; those that wait are left where they are not
+    to be closed, too.
+    """
     result: ToolResult = canceled(why)
     for call in list(attempt.state.nested.values()):
         if call.result is None and call.started is not None:
             attempt.write(ToolFinished(call.call.id, result, nested=call.started.nested))
     for call in list(attempt.state.calls.values()):
-        if call.result is None:
+        if call.result is None and (waiting or call.wait is None):
             attempt.write(ToolFinished(call.call.id, result))

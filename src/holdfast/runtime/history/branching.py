@@ -13,6 +13,7 @@ from typing import final
 
 from holdfast.engine.attempt import receive
 from holdfast.engine.events import CODEC, FilesKept, FilesRestored, Forked, Rewound
+from holdfast.engine.folding import replay
 from holdfast.engine.keeping.layers import Layers, files_at
 from holdfast.errors import SandboxError, SessionExited, UsageError
 from holdfast.flow.clock import Clock
@@ -156,6 +157,7 @@ class Branching:
                     f"session {session_of(head.stream)!r} has no event {to}: name one from 0 to {head.seq}"
                 )
             layers = await layers_at(self._journal, head.stream, to)
+            await self._check_alone(head.stream)
             pen = Pen(self._journal, claim, CODEC, self._clock, lambda _: None)
             await _take_mail(pen)
             if layers.snapshots:
@@ -169,6 +171,20 @@ class Branching:
             return back
         finally:
             await asyncio.shield(self._journal.release(head.stream, head.epoch))  # a cancelled caller's, too
+
+    async def _check_alone(self, stream: StreamId) -> None:
+        """Sees that nobody waits for the open run or for what it spends: its end has to be told and its books closed.
+
+        Raises:
+            UsageError: somebody does.
+        """
+        state = replay([event async for event in read_events(self._journal, stream, CODEC)])
+        run = state.run
+        if state.owed is not None or (run and (run.account or run.children or run.setup.setup.lineage is not None)):
+            raise UsageError(
+                f"the open run of session {session_of(stream)!r} has others that wait for it or share what it spends: "
+                "abort it first, and rewind when it is over"
+            )
 
     async def _put_back(self, pen: Pen, to: int, layers: Layers) -> tuple[int, int]:
         """Brings the files back, and returns the event that keeps what they were and the one that says it is done."""

@@ -65,6 +65,8 @@ class Parking:
         """Has it looked at again later; returns False when it does not wait here."""
         parked = self._parked.get(stream)
         if parked is not None:
+            if parked.timer is not None:
+                parked.timer.cancel()
             parked.timer = self._timer(stream, seconds)
         return parked is not None
 
