@@ -6,11 +6,11 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from tests.running import MODEL, asked, of, scene, soon, until
+from tests.running import MODEL, Wrapped, asked, of, scene, soon, until
 
 from holdfast import Agent, Limits, ToolContext, Wait, tool
 from holdfast.engine.events import ModelFinished, RunFinished, RunStarted, ToolWaiting
-from holdfast.errors import LeaseHeld, UsageError
+from holdfast.errors import LeaseHeld, StorageError, UsageError
 from holdfast.runtime.run import Run
 from holdfast.runtime.runtime import Runtime
 from holdfast.testing import Call, Turn
@@ -278,3 +278,26 @@ async def test_places_can_be_added_and_taken_away_while_sessions_are_driven() ->
             s.runtime.resize(-1)
         s.runtime.resize(2)
         assert await results(runs) == {"completed"}
+
+
+@pytest.mark.requirement("runtime:lane-control")
+async def test_a_session_that_left_the_line_to_hear_an_abort_is_begun_all_the_same_when_the_store_was_busy() -> None:
+    refused: list[str] = []
+
+    class Busy(Wrapped):
+        async def claim(self, stream: str, *rest: object, **more: object) -> object:
+            if stream.endswith("/y") and not refused:
+                refused.append(stream)
+                raise StorageError("busy for a moment: try again")
+            return await self.inner.claim(stream, *rest, **more)  # type: ignore[arg-type]
+
+    async with scene([*THINKS], wrap=Busy, at_once=1) as s:
+        holder = await holding(s.runtime)
+        first = await s.runtime.start(AGENT, "one", session="y")
+        second = await s.runtime.start(AGENT, "two", session="y")
+        await second.abort("no")
+        await until(lambda: bool(refused))
+        GATE[0].set()
+        await soon(holder.result())
+        assert (await soon(first.result())).status == "completed"
+        assert (await soon(second.result())).status == "aborted"

@@ -238,3 +238,11 @@ async def test_a_last_answer_at_a_limit_is_not_reviewed_and_a_run_that_nobody_at
         assert of(ReviewRequested, await s.log()) == []
         with pytest.raises(UsageError, match="nobody can review"):
             await s.runtime.start(AGENT, "go", session="s", unattended=True, control=Control(review=1))
+
+
+@pytest.mark.requirement("engine:output-review")
+async def test_a_review_does_not_outlive_the_time_of_its_run() -> None:
+    async with scene(["an answer"]) as s:
+        run, _ = await reviewed(s, limits=Limits(seconds=0.3))
+        result = await soon(run.result())
+    assert (result.status, result.reason, result.output) == ("limited", "seconds", "an answer")

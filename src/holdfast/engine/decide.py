@@ -266,7 +266,17 @@ def _answered(state: State, run: Run, now: int) -> Decision:
         return PressOn()
     if run.setup.setup.control.review is None or run.reviewed:
         return Finish("completed", output=run.concluded or "")
-    return AskReview() if run.review is None else Wait(open=True, until=run.review.deadline)
+    return _under_review(run, now)
+
+
+def _under_review(run: Run, now: int) -> Decision:
+    """Asks for a review, or waits for it: no longer than the run's time, since its waits count."""
+    if run.until is not None and now >= run.until:
+        return Finish("limited", "seconds")
+    if run.review is None:
+        return AskReview()
+    ends = [end for end in (run.review.deadline, run.until) if end is not None]
+    return Wait(open=True, until=min(ends, default=None))
 
 
 def _unfinished(state: State, run: Run) -> bool:

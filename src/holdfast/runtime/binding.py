@@ -81,6 +81,12 @@ class Binder:
         """Gives the run of that prompt this very agent's functions."""
         self._lent.setdefault(stream, {})[key] = agent
 
+    def take_back(self, stream: StreamId, key: str) -> None:
+        """Lets go of what was lent to a prompt that was not taken."""
+        lent = self._lent.get(stream)
+        if lent is not None and lent.pop(key, None) is not None and not lent:
+            del self._lent[stream]
+
     def forget(self, stream: StreamId) -> None:
         """Lets go of what was lent to a session that is idle now."""
         self._lent.pop(stream, None)

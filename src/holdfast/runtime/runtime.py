@@ -387,6 +387,8 @@ class Runtime(Archive):
     async def _prompt(self, agent: BoundAgent, stream: StreamId, letter: Letter, *, if_idle: bool) -> Run:
         """Posts a prompt, and drives the session if nobody does."""
         posted, after = await self._post(agent, stream, letter, if_idle=if_idle)
+        if not posted.n:
+            self._bindings.take_back(stream, letter.key)
         if posted.status == "busy":
             raise SessionBusy(f"session {session_of(stream)!r} is busy: wait for it, steer it, or send without if_idle")
         if (error := refused(posted, session_of(stream))) is not None:

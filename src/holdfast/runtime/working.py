@@ -170,8 +170,15 @@ class Worker:
         """Has a session do what needs no place, such as to end; for the rest it waits for one."""
 
         async def hurry() -> None:
-            with contextlib.suppress(HoldfastError):  # whoever else drives it sees to it
-                await self._take(stream, orphan=orphan, hurried=True)
+            while True:
+                try:
+                    await self._take(stream, orphan=orphan, hurried=True)
+                except StorageError:  # it has left the line for this
+                    await self._clock.sleep(_AGAIN)
+                except HoldfastError:
+                    return  # whoever else drives it sees to it
+                else:
+                    return
 
         if not self._closed:
             self._run(hurry())
