@@ -6,11 +6,12 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from tests.running import MODEL, Scene, all_answered, asked, of, scene, seen, soon, until
+from tests.running import MODEL, Scene, Wrapped, all_answered, asked, of, scene, seen, soon, until
 
 from holdfast import Agent, Effect, Limits, ToolContext, tool
 from holdfast.engine.events import ModelFinished, RunClosed, RunFinished, RunStarted, ToolWaiting
 from holdfast.errors import StorageError, UsageError
+from holdfast.journal.port import Letter
 from holdfast.runtime.runtime import Runtime
 from holdfast.testing import Call, Turn
 from holdfast.types import Event, Mode, stream_id
@@ -377,3 +378,30 @@ async def test_a_run_that_others_wait_for_is_not_rewound_before_it_is_over() -> 
             await s.runtime.rewind("s", to=2)
         await run.abort("enough")
         await soon(run.result())
+
+
+@pytest.mark.requirement("engine:children-end-with-their-parent")
+async def test_a_child_whose_start_was_under_way_when_its_parent_was_stopped_is_told_to_end() -> None:
+    posted: list[str] = []
+
+    class Slow(Wrapped):
+        async def post(self, stream: str, letter: Letter, **more: object) -> object:
+            answer = await self.inner.post(stream, letter, **more)  # type: ignore[arg-type]
+            if letter.key.startswith("start:"):
+                posted.append(stream)
+                await until(lambda: len(posted) > 1)  # as long as it takes
+            return answer
+
+    GATE.append(asyncio.Event())
+    async with scene({"leader": [jobs("a")], "helper": [Turn(calls=[Call("think", {})])]}, wrap=Slow) as s:
+        run = await s.runtime.start(leader(), "go", session="s")
+        await until(lambda: bool(posted))
+        await run.abort("enough")
+        await until(lambda: s.runtime._worker._live[stream_id("local", "s")].attempt.stopping)
+        posted.append("on")
+        assert (await soon(run.result())).status == "aborted"
+        name = posted[0].partition("/")[2]
+        child = await soon(s.runtime.run(name, f"start:child:{name}").result())
+        assert child.status == "aborted"
+        balance = await s.runtime.ledger.balance(("~descendants", "local"))
+        assert balance.open.tokens == 0

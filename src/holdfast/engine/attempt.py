@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import final
+from typing import Protocol, final
 
 import msgspec
 
@@ -52,7 +52,7 @@ from holdfast.types import (
     tenant_of,
 )
 
-__all__ = ("Attempt", "Bind", "Bindings", "Post", "Reach", "receive")
+__all__ = ("Attempt", "Bind", "Bindings", "Post", "Reach", "Spawn", "receive")
 
 _AGAIN = 0.2
 """Seconds until a session whose inbox is full is written to again: it is being read, or somebody has to."""
@@ -66,6 +66,18 @@ _answer = msgspec.json.Decoder(Answer)
 _more = msgspec.json.Decoder(More)
 
 
+class Spawn(Protocol):
+    """Starts agents on behalf of what has a key."""
+
+    def __call__(self, key: str, order: Order) -> Awaitable[Wait | ToolResult]:
+        """Starts one, once for each key; being cancelled here cancels the waiting, not the starting."""
+        ...
+
+    async def settle(self) -> None:
+        """Returns when nothing is being started any more."""
+        ...
+
+
 class Bindings(msgspec.Struct, frozen=True):
     """What a run acts through: found by its setup, again after a crash."""
 
@@ -73,7 +85,7 @@ class Bindings(msgspec.Struct, frozen=True):
     model: Model | None
     """None for a pipeline, which asks none itself."""
     tools: Gateway
-    spawn: Callable[[str, Order], Awaitable[Wait | ToolResult]]
+    spawn: Spawn
     """Starts another agent for what has that key."""
     purse: Purse | None = None
     """Set where somebody else spends from the same account."""
@@ -167,6 +179,11 @@ class Attempt:
                 self.write(FilesRestored(await bindings.tools.capture(), before))
             self._bound = (self.run.seq, bindings)
         return self._bound[1]
+
+    @property
+    def bound(self) -> Bindings | None:
+        """What the open run acts through, if it was asked for."""
+        return self._bound[1] if self._bound is not None and self._bound[0] == self.run.seq else None
 
     def write(self, payload: Payload, *, actor: str = "", cause: str = "") -> Event:
         """Writes an event and folds it."""

@@ -100,7 +100,7 @@ async def finish(attempt: Attempt, end: Finish) -> bool:
     queued is the next run, and this owner goes on with it.
     """
     run = attempt.run
-    if attempt.state.calls or run.phase is not None:
+    if attempt.state.calls or run.phase is not None or run.setup.setup.phases:
         await abandon(attempt, end.reason or "the run that started it is over")
         close_calls(attempt, end.reason or "the run is over")
     files = await files_left(attempt) if run.saved else None

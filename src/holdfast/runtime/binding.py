@@ -218,4 +218,5 @@ class Binder:
 
     async def close(self) -> None:
         """Closes the connections to models."""
+        await self.dispatcher.close()
         await self._client.close()

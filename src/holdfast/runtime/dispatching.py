@@ -63,6 +63,14 @@ class Dispatcher:
         self._sandboxes = sandboxes
         self._clock = clock
         self._family = Family(ledger)
+        self.starting: set[asyncio.Task[Wait | ToolResult]] = set()
+        """What is being started at the moment."""
+
+    async def close(self) -> None:
+        """Starts nothing more: what was half-way is started by whoever goes on with its parent."""
+        for task in self.starting:
+            task.cancel()
+        await asyncio.gather(*self.starting, return_exceptions=True)
 
     async def spawn(self, parent: StreamId, run: Run, started: set[str], key: str, order: Order) -> Wait | ToolResult:
         """Starts a child of a run for the call with that key; returns the wait for its answer, or why it may not be.
@@ -210,7 +218,7 @@ def _unreviewed(control: Control) -> Control:
 class Spawner:
     """Starts children of one run, as long as one process drives it."""
 
-    __slots__ = ("_dispatcher", "_run", "_started", "_stream")
+    __slots__ = ("_dispatcher", "_run", "_started", "_starting", "_stream")
 
     def __init__(self, dispatcher: Dispatcher, stream: StreamId, run: Run) -> None:
         self._dispatcher = dispatcher
@@ -218,12 +226,29 @@ class Spawner:
         self._run = run
         self._started: set[str] | None = None
         """Tokens of what was started here and the log does not say yet."""
+        self._starting: set[asyncio.Task[Wait | ToolResult]] = set()
 
-    def __call__(self, key: str, order: Order) -> Awaitable[Wait | ToolResult]:
-        """Starts a child for what has that key; see `Dispatcher.spawn`."""
+    async def __call__(self, key: str, order: Order) -> Wait | ToolResult:
+        """Starts a child for what has that key; see `Dispatcher.spawn`. A cancelled caller leaves it started."""
         if self._started is None:
             self._started = set()
-        return self._dispatcher.spawn(self._stream, self._run, self._started, key, order)
+        spawn = self._dispatcher.spawn(self._stream, self._run, self._started, key, order)
+        task = asyncio.create_task(spawn)
+        self._starting.add(task)
+        self._dispatcher.starting.add(task)
+        task.add_done_callback(self._over)
+        return await asyncio.shield(task)
+
+    def _over(self, task: asyncio.Task[Wait | ToolResult]) -> None:
+        self._starting.discard(task)
+        self._dispatcher.starting.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waited has heard of it, or was stopped
+
+    async def settle(self) -> None:
+        """Returns when nothing is being started any more."""
+        while self._starting:
+            await asyncio.wait(self._starting)
 
 
 def _refused(agent: BoundAgent, why: str) -> ToolResult:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Container, Iterator, Sequence
 
 from holdfast.engine.attempt import Attempt
+from holdfast.engine.doing.children import forsake_begun
 from holdfast.engine.doing.nesting import Door
 from holdfast.engine.events import ToolFinished, ToolStarted, ToolWaiting
 from holdfast.engine.state import name_of
@@ -59,6 +60,7 @@ async def perform_calls(attempt: Attempt, calls: Sequence[ToolCall]) -> None:
     with attempt.interruptible() as scope:
         await _all(attempt, gateway, others, writers)
     if scope.interrupted:  # what waits beside is for whoever ends the run: a child has to be told
+        await forsake_begun(attempt, "the call that started it was stopped")
         close_calls(attempt, "the run was stopped; what it did until then stays done", waiting=False)
 
 

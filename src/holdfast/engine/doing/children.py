@@ -12,15 +12,17 @@ import msgspec
 from holdfast.engine.attempt import Attempt
 from holdfast.engine.events import AccountOpened, PhaseFailed, PhaseStarted, RunClosed
 from holdfast.engine.letters import Answer, Outcome
+from holdfast.engine.lineage import child_named, child_token
 from holdfast.engine.phases import filled
 from holdfast.engine.purse import key_of, own
+from holdfast.engine.state import name_of
 from holdfast.errors import UsageError
 from holdfast.journal.port import Letter
 from holdfast.tools.binding import Order
 from holdfast.tools.results import bounded
 from holdfast.types import AssistantMessage, UserMessage, Wait, session_of
 
-__all__ = ("abandon", "close_books", "start_phase")
+__all__ = ("abandon", "close_books", "forsake_begun", "start_phase")
 
 _REPORTED = 50_000
 """Characters of a child's answer that its parent reads."""
@@ -82,3 +84,22 @@ async def abandon(attempt: Attempt, why: str) -> None:
     for call in attempt.state.calls.values():
         if call.result is None and call.wait is not None:
             await attempt.forsake(call.wait, why)
+    await forsake_begun(attempt, why)
+
+
+async def forsake_begun(attempt: Attempt, why: str) -> None:
+    """Asks children to end that may have been started without the log saying so yet: their names follow from what
+    would have started them.
+    """
+    run, state, stream = attempt.run, attempt.state, attempt.pen.stream
+    if not run.setup.setup.agents:
+        return
+    if attempt.bound is not None:
+        await attempt.bound.spawn.settle()
+    begun = [call for call in state.calls.values() if call.result is None and call.wait is None]
+    keys = [f"{stream}/{name_of(state, call.call.id)}" for call in begun]
+    if run.setup.setup.phases and run.phase is None:
+        keys.append(f"{run.seq}/phase:{len(run.outcomes)}")
+    for key in keys:
+        name = child_named(stream, key)
+        await attempt.forsake(Wait(child_token(name), "child", subject=name), why)
