@@ -103,7 +103,7 @@ class Reach(msgspec.Struct, frozen=True):
     """What an attempt may do beyond its own session."""
 
     post: Post
-    ledger: Ledger | None = None
+    ledger: Ledger
 
 
 @final

@@ -192,10 +192,6 @@ class Binder:
                 self._any_capped = bool(await ledger.capped(_SHARED, limit=1))
                 self._capped_at = now + _LOOKED_AGAIN
 
-    def heed(self) -> None:
-        """Looks at the caps of the ledger again before the next run."""
-        self._capped_at = -math.inf
-
     async def agent(self, tenant: TenantId, digest: Digest) -> BoundAgent:
         """Returns an agent of this process, or one that is made again from its spec.
 

@@ -60,7 +60,7 @@ class Worker:
         clock: Clock,
         bind: Bind,
         forget: Callable[[StreamId], None],
-        ledger: Ledger | None = None,
+        ledger: Ledger,
         at_once: int | None = None,
     ) -> None:
         self.name = worker_name()
@@ -442,14 +442,17 @@ class Worker:
         """Takes a parked session up again if there is a reason to."""
         try:
             head = await self._journal.head(stream)
-            if head is None or stream in self._live or stream not in self._parked:
+            if stream in self._live or stream not in self._parked:
+                return
+            if head is None:  # it was deleted
+                self._parked.remove(stream)
                 return
             due = head.wake_at is not None and head.wake_at <= self._clock.now()
             if head.unread or due or head.state == "running":
                 await self._take_again(stream)
             elif head.wake_at is not None:  # too early: the wall clock is not the one timers run by
                 self._parked.again(stream, (head.wake_at - self._clock.now()) / 1e6)
-            elif head.state == "idle":
+            elif head.state in ("idle", "ended"):
                 self._parked.remove(stream)
         except (LeaseHeld, StorageError):  # another worker was quicker, for now at least
             self._parked.again(stream, _AGAIN)

@@ -74,11 +74,6 @@ class Approver:
             if self._waiting:
                 self._task = asyncio.create_task(self._next(), name="ask a person")
 
-    def settle_all(self) -> None:
-        """Forgets all questions: the run is over."""
-        for token in list(self._waiting):
-            self.settle(token)
-
     def leave(self) -> None:
         """Gives the keyboard back at once."""
         if self._keys is not None:

@@ -35,7 +35,7 @@ async def close_books(attempt: Attempt) -> None:
     assert run.finished is not None
     lineage = run.setup.setup.lineage
     await attempt.pen.sync()  # barrier: what is settled and told must not come out differently after a crash
-    if run.account and attempt.reach.ledger is not None:
+    if run.account:
         with suppress(UsageError):  # it drew, and died before it had the grant
             key = key_of(attempt.pen.stream, run.seq)
             await attempt.reach.ledger.settle(key, own(run, run.finished_at))
