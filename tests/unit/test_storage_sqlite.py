@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import sqlite3
 import stat
@@ -11,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from holdfast.errors import StorageError, UsageError
+from holdfast.storage import sqlite_pace
 from holdfast.storage.migrating import Schema
 from holdfast.storage.sqlite import Connection, Database
+from holdfast.storage.sqlite_pace import Pace
 
 NOTES = Schema("notes", (("create table note (n integer primary key, text text unique)",),))
 
@@ -46,10 +49,30 @@ def hold(connection: Connection, begun: threading.Event, go_on: threading.Event)
     assert go_on.wait(5)
 
 
-@pytest.fixture(params=["write", "stage"])
+@pytest.fixture
+def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is always quick enough to be waited for in the event loop."""
+    monkeypatch.setattr(sqlite_pace, "_LONG", math.inf)
+
+
+@pytest.fixture(params=["write", "stage", "stage, quick disk"])
 def hand_in(request: pytest.FixtureRequest, database: Database):
-    """How functions are handed in: for the writer's thread, or for the event loop itself."""
-    return getattr(database, request.param)
+    """How functions are handed in: for the writer's thread, or for the event loop, which may commit, too."""
+    how, _, disk = request.param.partition(", ")
+    if disk:
+        request.getfixturevalue("quick_disk")
+    return getattr(database, how)
+
+
+def statements(database: Database) -> asyncio.Future[list[tuple[str, int]]]:
+    """A list that grows with each statement of the writing connection, and the thread it runs in."""
+    seen: list[tuple[str, int]] = []
+
+    def watch(connection: Connection) -> list[tuple[str, int]]:
+        connection.set_trace_callback(lambda statement: seen.append((statement, threading.get_ident())))
+        return seen
+
+    return database.write(watch)
 
 
 async def blocked(database: Database) -> tuple[asyncio.Future[None], threading.Event]:
@@ -182,6 +205,78 @@ async def test_an_interrupt_in_mid_transaction_leaves_no_lock_and_loses_nothing(
 async def _hand_in(database: Database, call, waiting: list[asyncio.Future[int]]) -> None:
     waiting.append(database.stage(call))
     await waiting[0]
+
+
+@pytest.mark.requirement("storage:sqlite-quick-disk")
+def test_a_disk_is_taken_for_quick_after_a_few_commits_and_for_slow_again_after_a_few_more() -> None:
+    pace = Pace()
+    for _ in range(8):
+        assert not pace.quick(0), "nobody knows yet"
+        pace.committed_in_thread(0.0003, 0)
+    assert pace.quick(0)
+    pace.committed_here(0.5)
+    assert not pace.quick(0), "it was held up once, for long"
+    for seconds in (0.02, 0.0003, 0.02, 0.02, 0.02, 0.02, 0.02, 0.02):
+        pace.committed_in_thread(seconds, 0)
+    assert pace.quick(0), "the thread may have waited for more than the disk: the quickest counts"
+    for _ in range(40):
+        pace.committed_here(0.0012)
+    assert not pace.quick(0), "a little too slow, but always"
+    for _ in range(80):
+        pace.committed_in_thread(0.0012, 0)
+    assert not pace.quick(0)
+
+
+@pytest.mark.requirement("storage:sqlite-quick-disk")
+async def test_the_event_loop_commits_where_the_disk_is_quick(database: Database, quick_disk) -> None:
+    seen = await statements(database)
+    for n in range(20):
+        await database.stage(add, f"t{n}")
+    places = [thread for statement, thread in seen if statement == "commit"]
+    assert len(places) == 21
+    assert set(places[1:]) == {threading.get_ident()}
+
+
+@pytest.mark.requirement("storage:sqlite-quick-disk")
+async def test_a_disk_that_was_never_quick_is_waited_for_by_the_thread(database: Database, monkeypatch) -> None:
+    monkeypatch.setattr(sqlite_pace, "_SHORT", 0.0)
+    seen = await statements(database)
+    for n in range(30):
+        await database.stage(add, f"t{n}")
+    assert threading.get_ident() not in {thread for statement, thread in seen if statement == "commit"}
+
+
+@pytest.mark.requirement("storage:sqlite-quick-disk")
+async def test_what_is_copied_into_the_file_is_copied_in_the_thread_and_in_time(database: Database, quick_disk) -> None:
+    seen = await statements(database)
+    for n in range(60):
+        await asyncio.gather(*(database.stage(add, f"{n} {m} {'x' * 4000}") for m in range(50)))
+    places = [thread for statement, thread in seen if statement == "commit"]
+    assert threading.get_ident() in places
+    assert 2 <= sum(thread != threading.get_ident() for thread in places) <= 6, "about every thousand rows"
+    assert os.stat(f"{database.path}-wal").st_size < 24_000_000, "of three thousand pages of text and their index"  # noqa: PTH116
+    checkpointed = [statement for statement, _ in seen if "wal_autocheckpoint" in statement]
+    assert checkpointed[0].endswith("= 0"), "no commit of the event loop copies anything"
+
+
+@pytest.mark.requirement("storage:sqlite-quick-disk")
+async def test_an_interrupt_right_after_a_commit_in_the_event_loop_runs_nothing_twice(
+    database: Database, quick_disk
+) -> None:
+    waiting: list[asyncio.Future[int]] = []
+
+    def end(_: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(sqlite_pace.Pace, "committed_here", lambda pace, seconds: end(seconds))
+        await asyncio.to_thread(lambda: asyncio.run(_hand_in(database, add_kept, waiting)))
+    assert await asyncio.wait_for(database.stage(add, "after"), 5) == 2
+    assert await database.read(texts) == ["kept", "after"]
+
+
+def add_kept(connection: Connection) -> int:
+    return add(connection, "kept")
 
 
 @pytest.mark.requirement("storage:close-finishes-writes")

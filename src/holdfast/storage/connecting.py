@@ -16,14 +16,14 @@ from holdfast.errors import StorageError
 from holdfast.storage.migrating import Schema, migrate, pending
 from holdfast.storage.sqlite_errors import is_busy, storage_error, write_refusal
 
-__all__ = ("Connection", "Synchronous", "begin", "open_reader", "open_writer", "rollback")
+__all__ = ("CHECKPOINT", "Connection", "Synchronous", "begin", "open_reader", "open_writer", "rollback")
 
 Connection = sqlite3.Connection
 """A connection to SQLite, for rooms that may not name the library."""
 Synchronous = Literal["full", "normal"]
 """`full`: an answer means the disk has it. `normal`: a power cut may take the last moments, a crash may not."""
 
-_CHECKPOINT = 1000
+CHECKPOINT = 1000
 """Pages in the log before they are copied into the file (16 MB): busy pages are copied once for many commits."""
 
 T = TypeVar("T")
@@ -97,7 +97,7 @@ def _prepare(
     connection.execute(f"pragma synchronous = {synchronous}")
     # What is deleted is overwritten: it may have been a secret.
     connection.execute("pragma secure_delete = on")
-    connection.execute(f"pragma wal_autocheckpoint = {_CHECKPOINT}")
+    connection.execute(f"pragma wal_autocheckpoint = {CHECKPOINT}")
     if _patiently(lambda: pending(connection, schemas, path), patience):
         begin(connection, patience)
         try:

@@ -4,10 +4,12 @@ Theory of operation. Callers hand in functions. Those that wait together take a 
 with one commit, and only then are all of them answered, so that a hundred appenders share one fsync. What comes
 meanwhile waits for the next turn. The functions of one event loop run in the order in which they were handed in.
 
-Who runs them? The commit waits for the disk and belongs to the writer's thread. The statements before it take
-microseconds, and in a thread of their own each would have to win the interpreter's lock back from a busy event
-loop, which costs more than the statement. So functions that are known to be quick (`stage`) run in the event loop
-that handed them in, unless the lock on the file is not to be had at once; all others (`write`) run in the thread.
+Who runs them? Statements take microseconds, and in a thread of their own each would have to win the interpreter's
+lock back from a busy event loop, which costs more than the statement. So functions that are known to be quick
+(`stage`) run in the event loop that handed them in, unless the lock on the file is not to be had at once; all others
+(`write`) run in the thread. The commit waits for the disk, and belongs to the writer's thread unless the disk has
+shown that it takes less than the way into a thread and back: see `sqlite_pace.py`. What is copied from the log into
+the file is copied in the thread.
 
 A function that raises a `HoldfastError` before it wrote anything has been refused, and the others go on. After
 any other failure the whole group is rolled back and each function gets a transaction of its own, so that only
@@ -24,15 +26,17 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from queue import SimpleQueue
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from holdfast.errors import HoldfastError, StorageError
-from holdfast.storage.connecting import Connection, Synchronous, begin, open_writer, rollback
+from holdfast.storage.connecting import CHECKPOINT, Connection, Synchronous, begin, open_writer, rollback
 from holdfast.storage.migrating import Schema
 from holdfast.storage.sqlite_errors import storage_error
-from holdfast.storage.sqlite_jobs import Job, answer
+from holdfast.storage.sqlite_jobs import Job, answer, settle
+from holdfast.storage.sqlite_pace import Pace
 from holdfast.storage.sqlite_reading import Readers
 
 __all__ = ("SQLITE_VERSION", "Buffer", "Connection", "Database", "Synchronous")
@@ -117,6 +121,9 @@ class Database:
         self._crowded = False
         """Whether the last group was one of several, so that waiting a moment makes the next one larger."""
         self._turns: SimpleQueue[_Turn] = SimpleQueue()
+        self._pace = Pace()
+        self._checkpoints = True
+        """Whether a commit may copy the log into the file."""
         self._readers = Readers(path, patience)
         self._hung_up: asyncio.Future[None] | None = None
         # Held here and not by their threads: a forked child must not finalise what its parent uses.
@@ -216,26 +223,60 @@ class Database:
                 del self._trays[loop]
             self._crowded = len(tray) > 1
         turn = _Turn(tray)
+        done = False
         try:
             slow = [job for job in tray if not job.quick]
             if not slow and len(tray) <= _STAGED:
-                self._stage(turn)
+                done = self._stage(turn)
         except Exception as error:  # noqa: BLE001 - as in the thread, which finds out whose it is
             turn.error = error
         except BaseException as error:  # somebody wants the program to end: the thread ends the transaction first
-            turn.error = error
+            turn.error = error if not turn.staged or self._connections[0].in_transaction else None
             raise
         finally:
-            self._turns.put(turn)
+            if not done:
+                self._turns.put(turn)
+        if done:
+            self._end_turn(tray)
 
-    def _stage(self, turn: _Turn) -> None:
+    def _stage(self, turn: _Turn) -> bool:
+        """Runs the functions of a turn, and commits if that is quick; whether it did."""
         connection = self._connections[0]
         try:
             connection.execute("begin immediate")
         except sqlite3.Error:
-            return  # the thread can wait for the lock, and meets everything else again
+            return False  # the thread can wait for the lock, and meets everything else again
         self._run(connection, turn.jobs)
         turn.staged = True
+        if not self._pace.quick(connection.total_changes):
+            return False
+        self._checkpoint_at_commit(connection, wanted=False)
+        begun = time.perf_counter()
+        connection.execute("commit")
+        self._pace.committed_here(time.perf_counter() - begun)
+        return True
+
+    def _checkpoint_at_commit(self, connection: Connection, *, wanted: bool) -> None:
+        if self._checkpoints is not wanted:
+            connection.execute(f"pragma wal_autocheckpoint = {CHECKPOINT if wanted else 0}")
+            self._checkpoints = wanted
+
+    def _end_turn(self, jobs: list[Job]) -> None:
+        """Answers this event loop, and lets others have the turn."""
+        mine = jobs[0].loop
+        with self._lock:
+            closed = self._taken = self._closed
+            others = [loop for loop in self._trays if loop is not mine]
+        if closed:
+            self._turns.put(_Turn([]))  # its end is where the thread finds that this was the last
+        else:
+            self._tell(others)
+        settle(jobs, self._pass_on_next)
+
+    def _tell(self, waiting: Iterable[asyncio.AbstractEventLoop]) -> None:
+        for loop in waiting:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(self._pass_on, loop)
 
     def _pass_on_next(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._lock:
@@ -287,10 +328,7 @@ class Database:
             self._commit_last(connection, [job for tray in waiting.values() for job in tray])
             return False
         mine = turn.jobs[0].loop if turn.jobs else None  # it hears of the next turn with its answers
-        for loop in waiting:
-            if loop is not mine:
-                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                    loop.call_soon_threadsafe(self._pass_on, loop)
+        self._tell(loop for loop in waiting if loop is not mine)
         return True
 
     def _commit_last(self, connection: Connection, jobs: list[Job]) -> None:
@@ -323,8 +361,13 @@ class Database:
             self._buffer.flush(connection)
 
     def _finish(self, connection: Connection, jobs: list[Job]) -> None:
+        if not connection.in_transaction:
+            return  # whoever committed was interrupted right after
         try:
+            self._checkpoint_at_commit(connection, wanted=True)
+            begun = time.perf_counter()
             connection.execute("commit")
+            self._pace.committed_in_thread(time.perf_counter() - begun, connection.total_changes)
         except sqlite3.Error as error:
             self._recover(connection, jobs, error)
 

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ("Job", "answer")
+__all__ = ("Job", "answer", "settle")
 
 
 class Job:
@@ -32,12 +32,13 @@ def answer(jobs: list[Job], then: Callable[[asyncio.AbstractEventLoop], None] | 
     loop = jobs[0].loop
     mine = jobs if len(jobs) == 1 else [job for job in jobs if job.loop is loop]
     with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-        loop.call_soon_threadsafe(_settle, mine, then)
+        loop.call_soon_threadsafe(settle, mine, then)
     if len(mine) < len(jobs):
         answer([job for job in jobs if job.loop is not loop], then)
 
 
-def _settle(jobs: list[Job], then: Callable[[asyncio.AbstractEventLoop], None] | None) -> None:
+def settle(jobs: list[Job], then: Callable[[asyncio.AbstractEventLoop], None] | None) -> None:
+    """Resolves futures of the running event loop, and does what comes next."""
     for job in jobs:
         if job.future.done():
             continue

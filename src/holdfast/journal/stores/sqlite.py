@@ -9,12 +9,12 @@ a writer.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Collection, Sequence
-from functools import partial
 from os import PathLike, fspath
 from typing import final
 
-from holdfast.errors import Fenced, UsageError
+from holdfast.errors import Fenced, StorageError, UsageError
 from holdfast.flow.clock import Clock, SystemClock
 from holdfast.journal.port import Claim, FeedItem, Head, Journal, Lease, Letter, Mail, Park, Posted, Record, Unread
 from holdfast.journal.stores import heads as rules
@@ -136,22 +136,16 @@ class SqliteJournal(Journal):
     ) -> Posted:
         """Puts a letter into the inbox, once for each key, and claims the stream if it is wanted and free."""
         write = self._database.stage if len(letter.body) <= _LIGHT else self._database.write
-        # Whoever is cancelled here has posted all the same, and somebody waits to hear of it: what is awaited is not
-        # the answer itself, which would be cancelled too.
-        heard: asyncio.Future[Posted] = asyncio.get_running_loop().create_future()
-        write(self._post, stream, letter, if_idle, lease).add_done_callback(partial(self._posted, stream, heard))
-        return await heard
-
-    def _posted(self, stream: StreamId, heard: asyncio.Future[Posted], posting: asyncio.Future[Posted]) -> None:
-        error = posting.exception()
-        if error is None and posting.result().n:
+        try:
+            posted = await write(self._post, stream, letter, if_idle, lease)
+        except asyncio.CancelledError:
+            # It is posted all the same, and somebody waits to hear of it: what is handed in later ends later.
+            with contextlib.suppress(StorageError):
+                self._database.stage(_nothing).add_done_callback(lambda _: self._watch.tell(stream, mail=True))
+            raise
+        if posted.n:
             self._watch.tell(stream, mail=True)  # of a letter that came twice, too: its first sender may be gone
-        if heard.done():
-            return
-        if error is None:
-            heard.set_result(posting.result())
-        else:
-            heard.set_exception(error)
+        return posted
 
     async def mail(self, stream: StreamId, after: int) -> list[Mail]:
         """Returns the messages numbered over `after`, oldest first."""
@@ -308,12 +302,15 @@ class SqliteJournal(Journal):
                 return after
             posted, head = Posted("accepted", after.inbox_seq), after
             mail = Mail(n=posted.n, key=letter.key, kind=letter.kind, body=letter.body, actor=letter.actor, at=now)
+        claimed: Head | None = None
+        if lease is not None and rules.is_free(head, now):
+            claimed = head = rules.claimed(head, lease.worker, lease.ttl, None, now)
+        if head is not found:
             self._buffer.put(head, now)
+        if mail is not None:
             self._buffer.add_mail(stream, mail)
-        if lease is None or not rules.is_free(head, now):
+        if claimed is None:
             return posted
-        claimed = rules.claimed(head, lease.worker, lease.ttl, None, now)
-        self._buffer.put(claimed, now)
         # What lies unread is known without looking where nothing did before.
         alone = mail is not None and claimed.inbox_taken == mail.n - 1
         unread = (mail,) if mail is not None and alone else self._unread(connection, claimed)
@@ -368,6 +365,10 @@ class SqliteJournal(Journal):
             if record.blob is not None and record.content is not None:
                 insert_blob(connection, tenant_of(stream), record.blob, record.content, now)
             self._buffer.add_record(stream, record)
+
+
+def _nothing(_: Connection) -> None:
+    """Takes its turn."""
 
 
 def _read(connection: Connection, stream: StreamId, after: int, limit: int) -> list[Record]:

@@ -33,8 +33,11 @@ class HeadBuffer(Buffer):
         self._rows: dict[StreamId, Row] = {}
         self._changed: dict[StreamId, Row | None] = {}
         """Streams whose head has to be written, and what is stored of them."""
-        self._records: list[tuple[object, ...]] = []
-        self._mail: list[tuple[object, ...]] = []
+        self._records: list[object] = []
+        """Rows one after another, as a statement takes them; so is the mail."""
+        self._mail: list[object] = []
+        self._keys: dict[tuple[int, str], int] = {}
+        """The numbers of that mail, by stream and key."""
         self._version = -1
         self._last = 0
         """The highest number of a stream."""
@@ -58,16 +61,16 @@ class HeadBuffer(Buffer):
     def flush(self, connection: Connection) -> None:
         """Writes what was kept back."""
         records, mail, changed = self._records, self._mail, self._changed
-        self._records, self._mail, self._changed = [], [], {}
+        self._records, self._mail, self._changed, self._keys = [], [], {}, {}
         _insert(connection, tables.RECORD, records)
         _insert(connection, tables.INBOX, mail)
-        new: list[tuple[object, ...]] = []
-        still: list[tuple[object, ...]] = []
-        moved: list[tuple[object, ...]] = []
+        new: list[object] = []
+        still: list[object] = []
+        moved: list[object] = []
         for stream, stored in changed.items():
             row = self._rows[stream]
             kind = new if stored is None else still if row.due_at == stored.due_at else moved
-            kind.append(tables.head_row(row))
+            kind += tables.head_row(row)
         _insert(connection, tables.HEAD, new)
         # Setting `due_at` touches its index, which is spared where nothing changes.
         _insert(connection, tables.HEAD, still, tables.SET_HEAD)
@@ -80,6 +83,7 @@ class HeadBuffer(Buffer):
         self._changed.clear()
         self._records.clear()
         self._mail.clear()
+        self._keys.clear()
         self._version = -1
 
     def settle(self, connection: Connection) -> None:
@@ -106,12 +110,13 @@ class HeadBuffer(Buffer):
 
     def add_record(self, stream: StreamId, record: Record) -> None:
         """Adds a record of a stream whose head was set."""
-        self._records.append((self._rows[stream].sid, record.seq, record.type, record.body, record.blob))
+        self._records += (self._rows[stream].sid, record.seq, record.type, record.body, record.blob)
 
     def add_mail(self, stream: StreamId, mail: Mail) -> None:
         """Adds a message to a stream whose head was set."""
-        row = (self._rows[stream].sid, mail.n, mail.key, mail.kind, mail.body, mail.actor, mail.at)
-        self._mail.append(row)
+        sid = self._rows[stream].sid
+        self._mail += (sid, mail.n, mail.key, mail.kind, mail.body, mail.actor, mail.at)
+        self._keys[sid, mail.key] = mail.n
 
     def mail(self, connection: Connection, stream: StreamId, after: int) -> list[Mail]:
         """Returns messages numbered over `after`, those of this transaction included."""
@@ -121,20 +126,20 @@ class HeadBuffer(Buffer):
     def key(self, connection: Connection, stream: StreamId, key: str) -> int | None:
         """Returns the number of the message of that key, of this transaction or an earlier one."""
         sid = self._rows[stream].sid
-        for row in self._mail:
-            if row[0] == sid and row[2] == key:
-                return row[1] if isinstance(row[1], int) else None
-        return tables.fetch_key(connection, sid, key)
+        return self._keys.get((sid, key)) or tables.fetch_key(connection, sid, key)
 
 
-def _insert(connection: Connection, table: str, rows: list[tuple[object, ...]], conflict: str = "") -> None:
-    for start in range(0, len(rows), _ROWS):
-        part = rows[start : start + _ROWS]
-        values = [value for row in part for value in row]
-        connection.execute(_statement(table, conflict, len(part[0]), len(part)), values)
+def _insert(connection: Connection, table: str, values: list[object], conflict: str = "") -> None:
+    """Inserts rows, given one after another, with as few statements as can be."""
+    most = _ROWS * tables.WIDTH[table]
+    if len(values) > most:
+        for start in range(0, len(values), most):
+            _insert(connection, table, values[start : start + most], conflict)
+    elif values:
+        connection.execute(_statement(table, conflict, len(values) // tables.WIDTH[table]), values)
 
 
 @lru_cache(maxsize=512)
-def _statement(table: str, conflict: str, columns: int, rows: int) -> str:
-    row = f"({', '.join('?' * columns)})"
+def _statement(table: str, conflict: str, rows: int) -> str:
+    row = f"({', '.join('?' * tables.WIDTH[table])})"
     return f"insert into {table} values {', '.join([row] * rows)} {conflict}"

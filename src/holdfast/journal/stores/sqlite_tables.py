@@ -229,6 +229,8 @@ HEAD = f"head ({', '.join(_COLUMNS)})"
 """The columns of a head, in the order of `head_row`."""
 RECORD = "record (sid, seq, type, body, blob)"
 INBOX = "inbox (sid, n, key, kind, body, actor, at)"
+WIDTH = {table: table.count(",") + 1 for table in (HEAD, RECORD, INBOX)}
+"""How many columns each has."""
 SET_HEAD = f"on conflict (sid) do update set {', '.join(f'{name} = excluded.{name}' for name in _CHANGING)}"
 """What makes an insert of a head a change of it."""
 SET_HEAD_AND_DUE = f"{SET_HEAD}, due_at = excluded.due_at"
