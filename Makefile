@@ -42,7 +42,7 @@ quick-tests: $(READY)
 
 test: $(READY) ## every test, as CI runs them
 	@scripts/system-packages.sh
-	@$(BIN)/python -m pytest -n 2
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
 campaign: $(READY) ## the long kill campaign; writes campaign-results/*.json
 	@HOLDFAST_CAMPAIGN=1 $(BIN)/python -m pytest tests/durability

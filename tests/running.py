@@ -25,7 +25,7 @@ from holdfast.flow.clock import Clock, SystemClock, Timer
 from holdfast.journal.port import Journal
 from holdfast.journal.reading import read_events
 from holdfast.net.client import HttpClient
-from holdfast.net.pooling import NetSettings
+from holdfast.net.settings import NetSettings
 from holdfast.runtime.delivering.hooks import Hooks
 from holdfast.runtime.delivering.port import Function, Target
 from holdfast.runtime.guarding.critic import Critic, Judge

@@ -20,6 +20,8 @@ from tests.docs.playing import ROOT
 from tests.running import scene
 from tests.surfaces.chatting import chatting
 from tests.surfaces.commands import shell
+from tests.surfaces.test_approve import asked, asking
+from tests.surfaces.test_screen import on_terminal
 from tests.surfaces.watching import watching
 
 from holdfast.cli.run import coder
@@ -27,16 +29,46 @@ from holdfast.testing import Call, Turn
 from holdfast.testing.scripts import Tokens
 from holdfast.types import Limits
 
-__all__ = ("CAPTURES", "capture_chat", "capture_watch", "main")
+__all__ = ("CAPTURES", "capture_chat", "capture_question", "capture_review", "capture_watch", "main")
 
 CAPTURES = ROOT / "docs" / "captures"
 _JOB = "Why does the invoice say 7:60?"
 _OLD = "    hours, rest = divmod(seconds, _HOUR)\n    return hours, (rest + _MINUTE // 2) // _MINUTE\n"
 _NEW = "    return divmod((seconds + _MINUTE // 2) // _MINUTE, _HOUR // _MINUTE)\n"
+_USED = Tokens(input_tokens=2400, output_tokens=160)
+_QUESTIONS = {
+    "questions": [
+        {
+            "question": "Where are the orders to be kept?",
+            "header": "Storage",
+            "options": [
+                {
+                    "label": "PostgreSQL",
+                    "description": "what production runs; the tests need a server, which takes some seconds to start",
+                },
+                {"label": "SQLite", "description": "a file"},
+            ],
+        },
+        {
+            "question": "On which days are they sent?",
+            "options": [{"label": "Monday"}, {"label": "Wednesday"}, {"label": "Friday"}],
+            "multiple": True,
+            "free": False,
+        },
+    ]
+}
+_ANSWER = """\
+# What changed
+
+- `split_minutes` rounds **before** it takes the hours off
+- two tests of the carry
+
+Nothing that calls it has to change.
+"""
 
 
 def _turns() -> list[Turn]:
-    used = Tokens(input_tokens=2400, output_tokens=160)
+    used = _USED
     edit = {"path": "tally/durations.py", "edits": [{"oldText": _OLD, "newText": _NEW}]}
     return [
         Turn(
@@ -79,10 +111,39 @@ def capture_chat(columns: int = 92, rows: int = 38) -> str:
         person.says(_JOB)
         person.sees(r"pytest(.|\n)*always")
         screen.feed(person.raw)  # what was drawn so far, once more and in colours
+    return _drawn(screen, "holdfast chat", columns)
+
+
+def capture_question(columns: int = 92, rows: int = 38) -> str:
+    """Returns the picture of questions that a run asks, seen from another terminal."""
+    screen, turns = Coloured(columns, rows), [Turn("I ask first.", calls=[Call("question", _QUESTIONS)], usage=_USED)]
+    run = ("run", "Set the shop up", "-s", "shop", "--patience", "10m", "-o", "json")
+    with tempfile.TemporaryDirectory() as name, shell(Path(name), turns) as sh, asking(sh, run=run) as process:
+        token = asked(sh)[0]["id"][:8]
+        with on_terminal(sh, "approve", "show", token, COLUMNS=str(columns)) as (terminal, _):
+            screen.feed(terminal.rest())
+        process.kill()
+    return _drawn(screen, f"holdfast approve show {token}", columns)
+
+
+def capture_review(columns: int = 92, rows: int = 38) -> str:
+    """Returns the picture of an answer that a person is asked about."""
+    screen, options = Coloured(columns, rows), ("--review", "2", "--patience", "10m")
+    with (
+        tempfile.TemporaryDirectory() as name,
+        shell(Path(name), [Turn(_ANSWER, usage=_USED)]) as sh,
+        on_terminal(sh, "run", "What changed?", *options, COLUMNS=str(columns), LINES=str(rows)) as (terminal, process),
+    ):
+        screen.feed(terminal.until("no, the run fails"))
+        process.kill()
+    return _drawn(screen, "holdfast run --review 2 --patience 10m", columns)
+
+
+def _drawn(screen: Coloured, title: str, columns: int) -> str:
     lines = list(screen.lines)
     while lines and not _plain(lines[-1]).strip():
         lines.pop()
-    return draw(segments_of(lines), "holdfast chat", columns)
+    return draw(segments_of(lines), title, columns)
 
 
 def _plain(line: str) -> str:
@@ -106,7 +167,8 @@ async def capture_watch(columns: int = 120, rows: int = 34) -> str:
 def main() -> None:
     """Writes the captures."""
     CAPTURES.mkdir(exist_ok=True)
-    for name, picture in (("chat", capture_chat()), ("watch", asyncio.run(capture_watch()))):
+    pictures = {"chat": capture_chat(), "question": capture_question(), "review": capture_review()}
+    for name, picture in (pictures | {"watch": asyncio.run(capture_watch())}).items():
         file = CAPTURES / f"{name}.svg"
         file.write_text(picture, "utf-8")
         print(f"{file.relative_to(ROOT)}  {len(picture.encode()):,} bytes", file=sys.stderr)

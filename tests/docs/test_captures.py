@@ -6,13 +6,13 @@ import re
 from xml.etree import ElementTree
 
 import pytest
-from tests.docs.capturing import CAPTURES, capture_chat, capture_watch
+from tests.docs.capturing import CAPTURES, capture_chat, capture_question, capture_review, capture_watch
 from tests.docs.playing import ROOT
 from tests.docs.test_documents import DOCUMENTS
 
 MOST = 32 * 1024
 """Bytes of a picture."""
-VARYING = re.compile(r"\b\d+(\.\d+)?\s?(ms|s)\b|\b\d\d:\d\d:\d\d(\.\d{3})?\b")
+VARYING = re.compile(r"\b(\d+ min )?\d+(\.\d+)?\s?(ms|s)\b|\b\d\d:\d\d:\d\d(\.\d{3})?\b")
 
 
 def said(picture: str) -> list[str]:
@@ -26,7 +26,7 @@ def said(picture: str) -> list[str]:
 def test_captures_are_small_plain_and_used() -> None:
     shown = "\n".join((ROOT / name).read_text("utf-8") for name in DOCUMENTS)
     files = sorted(CAPTURES.iterdir())
-    assert [file.name for file in files] == ["chat.svg", "watch.svg"]
+    assert [file.name for file in files] == ["chat.svg", "question.svg", "review.svg", "watch.svg"]
     for file in files:
         text = file.read_text("utf-8")
         assert f"captures/{file.name})" in shown
@@ -45,6 +45,16 @@ def test_captures_are_small_plain_and_used() -> None:
 @pytest.mark.requirement("repo:captures")
 def test_the_capture_of_a_talk_is_what_is_drawn_today() -> None:
     assert said(capture_chat()) == said((CAPTURES / "chat.svg").read_text("utf-8"))
+
+
+@pytest.mark.requirement("repo:captures")
+def test_the_capture_of_questions_is_what_is_drawn_today() -> None:
+    assert said(capture_question()) == said((CAPTURES / "question.svg").read_text("utf-8"))
+
+
+@pytest.mark.requirement("repo:captures")
+def test_the_capture_of_a_review_is_what_is_drawn_today() -> None:
+    assert said(capture_review()) == said((CAPTURES / "review.svg").read_text("utf-8"))
 
 
 @pytest.mark.requirement("repo:captures")

@@ -26,7 +26,7 @@ from holdfast.models.port import ModelRequest
 from holdfast.models.providers.anthropic import AnthropicModel
 from holdfast.models.providers.finding import find_model
 from holdfast.net.client import HttpClient
-from holdfast.net.pooling import NetSettings
+from holdfast.net.settings import NetSettings
 from holdfast.safety.addresses import TRUSTED
 from holdfast.testing import Call, Canned, ScriptedModelServer, Tokens, Turn
 from holdfast.testing.faults import (

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.loopback import Request, Server, answer, serving
 
-from holdfast.net.guarding import Resolve
+from holdfast.net.settings import Resolve
 from holdfast.safety.addresses import PUBLIC
 from holdfast.tools.binding import ToolContext, ToolFailure
 from holdfast.tools.builtin.fetch import fetch, fetch_tool

@@ -29,7 +29,7 @@ from holdfast.errors import (
 )
 from holdfast.net.client import HttpClient
 from holdfast.net.failures import CAUGHT, translated
-from holdfast.net.pooling import NetSettings
+from holdfast.net.settings import NetSettings
 from holdfast.safety.addresses import TRUSTED
 
 QUICK = NetSettings(connect_timeout=0.2, silence_timeout=0.2)
@@ -158,7 +158,7 @@ def test_one_client_serves_many_loops_and_leaves_nothing_open() -> None:
         return server.connections
 
     assert [asyncio.run(once()) for _ in range(3)] == [1, 1, 1]
-    assert client._pools._open == {}
+    assert client._pools is not None and client._pools._open == {}
     gc.collect()
 
 
@@ -507,6 +507,6 @@ def test_importing_the_package_loads_no_http_library_and_a_client_opens_nothing(
     code = (
         "import sys, holdfast; assert 'aiohttp' not in sys.modules\n"
         "from holdfast.net.client import HttpClient; from holdfast.safety.addresses import PUBLIC\n"
-        "client = HttpClient(PUBLIC); assert not client._pools._open"
+        "client = HttpClient(PUBLIC); assert client._pools is None; assert 'aiohttp' not in sys.modules"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=30)

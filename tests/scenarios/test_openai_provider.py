@@ -26,7 +26,7 @@ from holdfast.models.providers.finding import find_model
 from holdfast.models.providers.openai import OpenAIModel
 from holdfast.models.wire.chat.serving import parse_request, render_answer, render_error, render_models, render_stream
 from holdfast.net.client import HttpClient
-from holdfast.net.pooling import NetSettings
+from holdfast.net.settings import NetSettings
 from holdfast.safety.addresses import TRUSTED
 from holdfast.types import AssistantMessage, CallId, Text, TextDelta, Thinking, ToolCall, Usage, UserMessage
 

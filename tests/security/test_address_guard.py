@@ -15,8 +15,8 @@ from tests.loopback import Request, Server, answer, serving
 import holdfast
 from holdfast.errors import AddressBlocked, ConnectionBroken, NetError
 from holdfast.net.client import HttpClient
-from holdfast.net.guarding import BlockedSocketError, GuardedSockets, Resolve
-from holdfast.net.pooling import NetSettings
+from holdfast.net.guarding import BlockedSocketError, GuardedSockets
+from holdfast.net.settings import NetSettings, Resolve
 from holdfast.safety.addresses import PUBLIC, TRUSTED, AddressPolicy
 
 # 127.0.0.2 stands for "somewhere allowed", 127.0.0.1 for "somewhere forbidden": both can be listened to.

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from holdfast.cli.rendering.answer import Answer
 from holdfast.cli.rendering.blocks import Block, Blocks
 from holdfast.cli.rendering.cards import card
-from holdfast.cli.rendering.markdown import Answer
 from holdfast.types import CallId, ToolCall, ToolError, ToolResult
 
 PIECES = ["# Head\n", "some *words*", "\n", "\n\n", "- item\n", "  more\n", "1. one\n", "```py\n", "x = 1\n", "```\n"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import statistics
+import subprocess
 import sys
 import urllib.request
 from pathlib import Path
@@ -38,3 +39,15 @@ def test_help_takes_at_most_as_many_starts_of_a_bare_interpreter_as_its_budget_s
     must = budget_for("startup", "help").must
     assert must == 9
     assert statistics.median(long / short for long, short in pairs) <= must
+
+
+@pytest.mark.requirement("net:client-made-late")
+def test_a_command_that_asks_no_model_loads_no_http_library_and_nothing_that_draws_markdown(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from holdfast.cli.main import main\n"
+        "try: main(['approve', 'list'])\n"
+        "except SystemExit as left: assert not left.code\n"
+        "assert not {'aiohttp', 'rich.markdown'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30, env=Shell(tmp_path).environment)

@@ -16,7 +16,8 @@ from tests.surfaces.commands import shell
 from tests.surfaces.test_screen import on_terminal
 
 from holdfast.cli.chat.view import View
-from holdfast.cli.rendering.markdown import Answer, Words
+from holdfast.cli.rendering.answer import Answer
+from holdfast.cli.rendering.markdown import Words
 from holdfast.cli.terminal import open_console
 from holdfast.cli.watch.details import prose
 from holdfast.cli.watch.lines import strips_of

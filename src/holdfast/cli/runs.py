@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import msgspec
 from rich.text import Text
 
 from holdfast.cli.answering.controlling import CONTROL
+from holdfast.cli.answering.steering import STEERING
 from holdfast.cli.completion.sessions import session_names
 from holdfast.cli.history.branching import COMMANDS as HISTORY
 from holdfast.cli.history.branching import known_session, there
@@ -21,7 +21,7 @@ from holdfast.cli.history.carrying import export, import_
 from holdfast.cli.history.committing import commit
 from holdfast.cli.history.erasing import delete, scrub
 from holdfast.cli.history.pruning import prune
-from holdfast.cli.listing import list_runs, print_runs, state_of
+from holdfast.cli.listing import list_runs, print_runs
 from holdfast.cli.rendering.descent import Children
 from holdfast.cli.run import Look, follow, play, report
 from holdfast.cli.screen import store_option
@@ -32,12 +32,11 @@ from holdfast.cli.watch.command import watch
 from holdfast.engine.events import CODEC
 from holdfast.engine.folding import replay
 from holdfast.engine.state import State
-from holdfast.errors import LeaseHeld, UsageError
+from holdfast.errors import LeaseHeld
 from holdfast.journal.port import Head, Journal
 from holdfast.journal.reading import read_events
 from holdfast.runtime.run import Run
 from holdfast.runtime.runtime import Runtime
-from holdfast.runtime.speaking import Receipt
 from holdfast.tools.resolving import look_also_in
 from holdfast.types import AgentSpec, Event, StreamId, tenant_of
 
@@ -52,7 +51,7 @@ def runs() -> None:
     """List, show and resume runs, speak to those that are open, and go back in them."""
 
 
-for _each in (*HISTORY, *CONTROL):
+for _each in (*HISTORY, *STEERING, *CONTROL):
     runs.add_command(_each)
 runs.add_command(export)
 runs.add_command(import_)
@@ -152,67 +151,8 @@ def resume(session: str, store: str | None, output: str) -> None:
     sys.exit(play(go()))
 
 
-@runs.command("steer", context_settings=_SETTINGS, short_help="Say something to the open run of SESSION.")
-@click.argument("session", shell_complete=session_names)
-@click.argument("text")
-@_STORE
-def steer(session: str, text: str, store: str | None) -> None:
-    """Say TEXT to the run that is open in SESSION, whichever process drives it; the model hears it at its next step."""
-    words = _text(text)
-    if not words.strip():
-        raise UsageError(
-            f'there is nothing to say: write it behind the session, as in holdfast runs steer {session} "Use tabs"'
-        )
-    _speak(session, store, lambda run: run.steer(words), "✓ said to the run in session")
-
-
-@runs.command("abort", context_settings=_SETTINGS, short_help="Ask the open run of SESSION to end.")
-@click.argument("session", shell_complete=session_names)
-@click.option("--reason", default="", help="Why; the result and the log will say it.")
-@_STORE
-def abort(session: str, reason: str, store: str | None) -> None:
-    """Ask the run that is open in SESSION to end, whichever process drives it; what it has is kept."""
-    _speak(session, store, lambda run: run.abort(_text(reason)), "■ asked to end: the run in session")
-
-
-def _speak(session: str, store: str | None, send: Callable[[Run], Awaitable[Receipt]], done: str) -> None:
-    """Sends something to a session's open run, and says what was done and who is going to hear it."""
-    url = store_url(store)
-
-    async def go() -> str:
-        async with Runtime.open(there(url)) as runtime:
-            stream, head = await known_session(runtime.journal, session, url)
-            key = await _open_run(runtime.journal, stream, head)
-            if key is None:
-                raise UsageError(
-                    f"session {session!r} has no open run to speak to: start one with "
-                    f'holdfast run --session {session}{store_option(url)} "…"'
-                )
-            await send(runtime.run(session, key))
-            return state_of(await runtime.journal.head(stream) or head)
-
-    state = asyncio.run(go())
-    console = open_console(plain=settings().plain)
-    console.print(Text(f"{done} {session}"), soft_wrap=True)
-    if state != "running":
-        why = "it waits" if state == "waiting" else "no process drives it now"
-        note = f"  {why}; if none takes it up: holdfast runs resume {session}{store_option(url)}"
-        console.print(Text(note, "dim"), soft_wrap=True)
-
-
 async def _state(journal: Journal, stream: StreamId) -> State:
     return replay([event async for event in read_events(journal, stream, CODEC)])
-
-
-async def _open_run(journal: Journal, stream: StreamId, head: Head) -> str | None:
-    """Returns the key of the run that is open, or of the one that opens next."""
-    if head.state == "idle" and not head.unread:
-        return None
-    state = await _state(journal, stream)
-    if state.run is not None:
-        return state.run.key
-    unread = await journal.mail(stream, head.inbox_taken)
-    return next(iter([*state.keys.values(), *(mail.key for mail in unread if mail.kind == "prompt")]), None)
 
 
 async def _later(runtime: Runtime, stream: StreamId, done: Run) -> Run | None:
@@ -242,11 +182,6 @@ async def _is_foreign(journal: Journal, stream: StreamId) -> bool:
     spec = await journal.blobs.get(tenant_of(stream), run.setup.setup.spec)
     tools = msgspec.json.decode(spec, type=AgentSpec).tools
     return not all(tool.reference.startswith("builtin:") for tool in tools)
-
-
-def _text(given: str) -> str:
-    """Returns an argument as text that the log can hold: its bytes may be no UTF-8."""
-    return given.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _note(session: str, head: Head) -> str:

@@ -15,10 +15,10 @@ from rich.text import Text
 
 from holdfast.cli.asking.approving import Approver
 from holdfast.cli.outcomes import about, closing, mark_of
+from holdfast.cli.rendering.answer import Answer
 from holdfast.cli.rendering.cards import card
 from holdfast.cli.rendering.figures import Figures, percent
 from holdfast.cli.rendering.happenings import exhausted, happening
-from holdfast.cli.rendering.markdown import Answer
 from holdfast.cli.rendering.thoughts import Thoughts
 from holdfast.cli.settings.defaults import default_store
 from holdfast.cli.terminal import LiveLine, indented, reset_line, title

@@ -21,11 +21,10 @@ from rich.spinner import Spinner
 from rich.text import Text
 from rich.theme import Theme
 
-from holdfast.cli.rendering.markdown import Words
 from holdfast.cli.rendering.safely import SafeConsole
 from holdfast.cli.words import one_line, seconds
 
-__all__ = ("LiveLine", "Words", "indented", "open_console", "reset_line", "title", "with_person")
+__all__ = ("LiveLine", "indented", "open_console", "reset_line", "title", "with_person")
 
 _THEME = Theme(
     {
@@ -75,11 +74,15 @@ def with_person() -> bool:
     return all(stream is not None and stream.isatty() for stream in both)
 
 
-def indented(console: Console, text: Text, by: int) -> None:
-    """Prints text with its wrapped lines indented alike, and no blanks at their ends."""
-    for line in text.wrap(console, max(20, console.width - by)):
+def indented(console: Console, text: Text, by: int, *, hang: int = 0) -> None:
+    """Prints text with its wrapped lines indented alike, those after the first by `hang` more, and no blanks at their
+    ends.
+    """
+    for number, line in enumerate(text.wrap(console, max(20, console.width - by - hang))):
         line.rstrip()
-        console.print(Text(" " * by).append_text(line), no_wrap=True, overflow="ignore", crop=False)
+        console.print(
+            Text(" " * (by + hang * (number > 0))).append_text(line), no_wrap=True, overflow="ignore", crop=False
+        )
 
 
 def reset_line(console: Console) -> None:

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Final, final
 
 import aiohttp
+from aiohttp import hdrs
 from aiohttp.streams import StreamReader
 
 from holdfast.errors import AnswerTooLarge, ProtocolError
@@ -28,13 +29,15 @@ _REPEATABLE: Final = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE"))
 """Sent once more when the connection breaks before the answer, as kept ones do (RFC 9110, 9.2.2)."""
 _SENT_AT_ONCE: Final = 64 * 1024
 _NOT_WAITING: Final = float("-inf")
+_UNPACKS: Final = aiohttp.ClientRequest.DEFAULT_HEADERS[hdrs.ACCEPT_ENCODING]
+"""What the library can unpack."""
 
 
 @final
 class Exchange(Reading):
     """A request and its answer: `async with client.post(...) as answer: async for data in answer: ...`."""
 
-    __slots__ = ("_connection", "_content", "_hop", "_left", "_pool", "_pools", "_protocol", "_read", "_redirects")
+    __slots__ = ("_connection", "_content", "_hop", "_left", "_pool", "_pools", "_protocol", "_reader", "_redirects")
 
     def __init__(self, pools: Pools, hop: Hop, redirects: int) -> None:
         self._pools = pools
@@ -87,7 +90,7 @@ class Exchange(Reading):
         """
         self.quiet = 0.0
         try:
-            data = await self._read()
+            data = await self._reader.readany()
         except CAUGHT as error:
             raise translated(error, origin_of(self._hop.url)) from None
         self.quiet = _NOT_WAITING
@@ -139,7 +142,7 @@ class Exchange(Reading):
     async def _attempt(self) -> None:
         """Writes the request to a connection and returns with the answer's headers there."""
         hop = self._hop
-        head = head_of(hop)
+        head = head_of(hop, _UNPACKS)
         pool = self._pools.current() or await self._pools.open()
         connection = await pool.connect(hop.url)
         protocol, transport = connection.protocol, connection.transport
@@ -165,7 +168,7 @@ class Exchange(Reading):
             connection.close()
             raise
         self.quiet = _NOT_WAITING
-        self._content, self._read = content, content.readany
+        self._content = self._reader = content
         self.status, self.headers = message.code, message.headers
 
     def _leave(self) -> None:

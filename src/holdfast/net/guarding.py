@@ -13,19 +13,16 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import Awaitable, Callable, Sequence
 from typing import final
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 from holdfast.errors import AddressBlocked
+from holdfast.net.settings import Resolve
 from holdfast.safety.addresses import AddressPolicy, check, may_reach
 
-__all__ = ("BlockedSocketError", "GuardedResolver", "GuardedSockets", "Resolve")
-
-Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
-"""Looks a name up: host and port in, numeric addresses out. It raises OSError when there are none."""
+__all__ = ("BlockedSocketError", "GuardedResolver", "GuardedSockets")
 
 _AddressInfo = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[object, ...]]
 

@@ -13,9 +13,7 @@ from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address
 from typing import Final
 
-import aiohttp
 import msgspec
-from aiohttp import hdrs
 from yarl import URL
 
 from holdfast.errors import RequestRefused
@@ -29,10 +27,10 @@ _HARMLESS: Final = frozenset(("accept", "accept-language", "content-type", "user
 _DEFAULTS: Final = {
     "host": "",
     "accept": "Accept: */*",
-    "accept-encoding": f"Accept-Encoding: {aiohttp.ClientRequest.DEFAULT_HEADERS[hdrs.ACCEPT_ENCODING]}",
+    "accept-encoding": "",
     "user-agent": "User-Agent: holdfast",
 }
-"""Header lines of every request, by name, where the caller gives no other; the library says what it can unpack."""
+"""Header lines of every request, by name and in their order, where the caller gives no other."""
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _BREAK: Final = re.compile(r"[\r\n\0]")
 _FRAMING: Final = frozenset(("content-length", "transfer-encoding", "connection", "upgrade", "expect", "te", "trailer"))
@@ -48,24 +46,27 @@ class Hop(msgspec.Struct, frozen=True):
     headers: Mapping[str, str] | None
 
 
-def head_of(hop: Hop) -> bytes:
+def head_of(hop: Hop, unpacks: str) -> bytes:
     """Returns the request line and the headers, with the empty line that ends them (RFC 9112).
+
+    `unpacks` is how an answer may be packed.
 
     Raises:
         ValueError: a header, or the method, would break out of its line, or wants to say how the body is framed.
     """
-    head = _head_of(hop.method, hop.url, tuple(hop.headers.items()) if hop.headers else ())
+    head = _head_of(hop.method, hop.url, tuple(hop.headers.items()) if hop.headers else (), unpacks)
     if hop.body is None and hop.method in ("GET", "HEAD"):
         return head + b"\r\n"
     return b"%bContent-Length: %d\r\n\r\n" % (head, len(hop.body or b""))
 
 
 @functools.lru_cache(maxsize=64)
-def _head_of(method: str, url: URL, headers: tuple[tuple[str, str], ...]) -> bytes:
+def _head_of(method: str, url: URL, headers: tuple[tuple[str, str], ...], unpacks: str) -> bytes:
     """What does not depend on the body: a model's requests all begin alike."""
     if not _TOKEN.fullmatch(method):
         raise ValueError("the method is no word")
-    fields = {**_DEFAULTS, "host": f"Host: {url.host_port_subcomponent}"}
+    own = {"host": f"Host: {url.host_port_subcomponent}", "accept-encoding": f"Accept-Encoding: {unpacks}"}
+    fields = {**_DEFAULTS, **own}
     for name, value in headers:
         if not _TOKEN.fullmatch(name) or _BREAK.search(value):
             raise ValueError("a header with a line break in it, or a name that is no word")

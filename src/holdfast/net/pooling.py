@@ -12,14 +12,14 @@ from collections.abc import AsyncGenerator
 from typing import Final, Protocol, final
 
 import aiohttp
-import msgspec
 from aiohttp.connector import Connection
 from yarl import URL
 
-from holdfast.net.guarding import GuardedResolver, GuardedSockets, Resolve
+from holdfast.net.guarding import GuardedResolver, GuardedSockets
+from holdfast.net.settings import NetSettings, Resolve
 from holdfast.safety.addresses import AddressPolicy
 
-__all__ = ("NetSettings", "Pool", "Pools")
+__all__ = ("Pool", "Pools", "Reading")
 
 _TARGETS: Final = 256
 _READ_AT_ONCE: Final = 64 * 1024
@@ -27,23 +27,6 @@ _READ_AT_ONCE: Final = 64 * 1024
 it back."""
 _LOOKS: Final = 8
 """Looks at who waits, in the time that silence is allowed to last."""
-
-
-class NetSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How a client behaves."""
-
-    connections: int = 1_000
-    """Connections at once; a request beyond them waits for one. 0 sets no limit."""
-    connect_timeout: float = 10.0
-    """Seconds for looking a name up, and again for connecting to each of its addresses, TLS included."""
-    silence_timeout: float = 300.0
-    """Seconds the other side may send nothing, before the first byte or between two."""
-    name_memory: int = 10
-    """Seconds the addresses of a name are remembered; 0 looks it up for every connection."""
-    keep_alive: float = 15.0
-    """Seconds an unused connection is kept for the next request."""
-    body_limit: int = 64 * 1024 * 1024
-    """Bytes an answer may have in sum, after decompression."""
 
 
 class Reading(Protocol):

@@ -64,7 +64,7 @@ class SseParser:
         self._at_start = True
         self._after_cr = False
         self._fresh = True  # no line of an unfinished event was read
-        self._data: list[bytes] = []
+        self._data: list[bytes] | None = None  # until a stream is less plain than most
         self._size = 0
         self._event = b""
         self._last_id = b""
@@ -135,11 +135,12 @@ class SseParser:
             return events
         lines = text.split(b"\n")
         lines.pop()  # behind the last line end there is nothing
-        fields = self._data
+        if (fields := self._data) is None:
+            fields = self._data = []
         for line in lines:
             if line:
                 self._fresh = False
-                self._field(line)
+                self._field(line, fields)
                 continue
             if fields:
                 events.append(SseEvent(self._event or b"message", b"\n".join(fields), self._last_id))
@@ -149,7 +150,7 @@ class SseParser:
             self._fresh = True
         return events
 
-    def _field(self, line: bytes) -> None:
+    def _field(self, line: bytes, fields: list[bytes]) -> None:
         if len(line) > self._limit:
             raise self._too_large("a line")
         if line.startswith(b"data: "):  # nearly all: one copy instead of two
@@ -158,7 +159,7 @@ class SseParser:
             name, _, value = line.partition(b":")
             value = value.removeprefix(b" ")
         if name == b"data":
-            self._data.append(value)
+            fields.append(value)
             self._size += len(value) + 6
             if self._size > self._limit:
                 raise self._too_large("an event")

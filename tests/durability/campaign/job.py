@@ -67,7 +67,7 @@ TURNS = (
     Turn(calls=[_edit("notes/windows.txt", ("beta\n", "beta\nbeta two\n"), ("gamma", "gamma gamma"))]),
     Turn("What does the ledger say by now?", [_read(LEDGER)]),
     Turn(calls=[_edit(LEDGER, ("no such line\n", "")), _write("notes/new.txt", "x")]),
-    Turn(calls=[_write("data/big.txt", "0123456789abcde\n" * 6000), _read("notes/windows.txt")]),
+    Turn(calls=[_write("data/big.txt", "0123456789abcde\n" * 6000), _read("notes/windows.txt")], chunk=1024),
     Turn(calls=[_edit(_MODULE, ("value = 1", "value = 1 + 1")), _enter("ten 10")]),
     Turn("The ledger is up to date."),
     Turn("Five entries, a module, a report and some notes.", thinking="In one line."),

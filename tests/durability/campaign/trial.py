@@ -38,6 +38,8 @@ _BEFORE_THE_FORK = [
     "tests.durability.campaign.family.playing",
     "tests.durability.campaign.hostile.calls",
     "holdfast.journal.stores.sqlite",
+    "holdfast.ledger.stores.sqlite",
+    "holdfast.net.exchange",
     "holdfast.tools.builtin.table",
 ]
 """What a process would otherwise import by itself."""

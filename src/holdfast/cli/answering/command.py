@@ -15,18 +15,20 @@ import click
 import msgspec
 from rich.text import Text
 
-from holdfast.cli.answering.hearing import heard
+from holdfast.cli.answering.hearing import Heard, heard, told
 from holdfast.cli.answering.hearing import said as said_words
 from holdfast.cli.answering.pending import named, print_list, print_one
 from holdfast.cli.asking.picking import picked
 from holdfast.cli.completion.waits import open_waits
 from holdfast.cli.history.branching import there
-from holdfast.cli.listing import state_of
+from holdfast.cli.rendering.figures import Figures
 from holdfast.cli.screen import store_option
 from holdfast.cli.settings.defaults import settings, store_url
 from holdfast.cli.terminal import open_console
 from holdfast.cli.words import one_line
+from holdfast.engine.events import CODEC
 from holdfast.errors import UnknownWait, UsageError
+from holdfast.journal.reading import read_events
 from holdfast.runtime.history.waiting import Waiting
 from holdfast.runtime.runtime import Runtime
 from holdfast.runtime.speaking import Receipt, Speaking
@@ -82,15 +84,18 @@ def show(token: str, store: str | None, output: str) -> None:
     """Show all of what is asked under TOKEN: the whole call with its arguments, the questions, the answer."""
     url = store_url(store)
 
-    async def go() -> Waiting:
+    async def go() -> tuple[Waiting, Figures]:
         async with Runtime.open(there(url)) as runtime:
-            return await _found(runtime, token, url)
+            found, figures = await _found(runtime, token, url), Figures()
+            async for event in read_events(runtime.journal, stream_id("local", found.session), CODEC):
+                figures.learn(event)
+            return found, figures
 
-    found = asyncio.run(go())
+    found, figures = asyncio.run(go())
     if output == "json":
         click.echo(msgspec.json.format(msgspec.json.encode(found)))
         return
-    print_one(open_console(plain=settings().plain), found, store_option(url))
+    print_one(open_console(plain=settings().plain), found, store_option(url), next(iter(figures.parts()), ""))
 
 
 @approve.command("yes", context_settings=_SETTINGS, short_help="Allow a call, or accept an answer under review.")
@@ -179,32 +184,30 @@ def _answer(
     """Finds what is asked, gives the answer, and says what came of it."""
     url = store_url(store)
 
-    async def go() -> tuple[Waiting, str, bool, str]:
+    async def go() -> tuple[Waiting, Receipt, Heard]:
         async with Runtime.open(there(url)) as runtime:
             found = await _found(runtime, token, url)
             receipt = await answer(runtime.session(found.session), found)
-            was_heard = await heard(receipt)
-            head = await runtime.journal.head(stream_id("local", found.session))
-            return found, receipt.status, was_heard, "open" if head is None else state_of(head)
+            stream = stream_id("local", found.session)
+            return found, receipt, await heard(runtime.journal, stream, receipt, surely=output == "json")
 
-    found, status, was_heard, state = asyncio.run(go())
+    found, receipt, after = asyncio.run(go())
     if output == "json":
-        told = {"session": found.session, "token": found.token, "status": status, "heard": was_heard, "state": state}
-        click.echo(msgspec.json.format(msgspec.json.encode(told)))
+        click.echo(told(stream_id("local", found.session), receipt, after, token=found.token))
     else:
-        _say(found, status, was_heard, said[found.kind], store_option(url))
-    if status == "duplicate":
+        _say(found, receipt.status, after, said[found.kind], store_option(url))
+    if receipt.status == "duplicate":
         sys.exit(1)
 
 
-def _say(found: Waiting, status: str, was_heard: bool, said: str, where: str) -> None:
+def _say(found: Waiting, status: str, after: Heard, said: str, where: str) -> None:
     console = open_console(plain=settings().plain)
     if status == "duplicate":
         console.print(Text("it was answered before, and the first answer counts", "yellow"), soft_wrap=True)
     else:
         what = one_line(found.tool, 60) if found.kind == "approval" else found.kind
         console.print(Text(f"{said}: {what} in session {found.session}"), soft_wrap=True)
-    if not was_heard:
+    if after.lost:
         again = f"  no process drives the session now; go on: holdfast runs resume {found.session}{where}"
         console.print(Text(again, "dim"), soft_wrap=True)
     elif found.paused:

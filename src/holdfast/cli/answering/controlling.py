@@ -7,19 +7,18 @@ import contextlib
 from collections.abc import Awaitable, Callable
 
 import click
-import msgspec
 from rich.text import Text
 
-from holdfast.cli.answering.hearing import heard, said
+from holdfast.cli.answering.hearing import Heard, heard, said, told
 from holdfast.cli.completion.sessions import session_names
 from holdfast.cli.history.branching import known_session, there
-from holdfast.cli.listing import state_of
 from holdfast.cli.screen import store_option
 from holdfast.cli.settings.defaults import settings, store_url
 from holdfast.cli.terminal import open_console
 from holdfast.errors import LeaseHeld, UnknownSession
 from holdfast.runtime.runtime import Runtime
 from holdfast.runtime.speaking import Receipt, Speaking
+from holdfast.types import StreamId
 
 __all__ = ("CONTROL",)
 
@@ -71,25 +70,24 @@ def _control(
     """Says something to a session, and whether somebody heard it; where nobody does, `takes_up` hears it here."""
     url = store_url(store)
 
-    async def go() -> tuple[Receipt, bool, str]:
+    async def go() -> tuple[StreamId, Receipt, Heard]:
         async with Runtime.open(there(url)) as runtime:
-            stream, head = await known_session(runtime.journal, session, url)
+            stream, _ = await known_session(runtime.journal, session, url)
             receipt = await send(runtime.session(session))
-            was_heard = await heard(receipt)
-            if takes_up and not was_heard:
+            after = await heard(runtime.journal, stream, receipt, surely=takes_up or output == "json")
+            if takes_up and not after.taken:
                 with contextlib.suppress(LeaseHeld, UnknownSession):
                     await runtime.resume(session)  # an end needs nothing that the run acts through
-                was_heard = await heard(receipt)
-            return receipt, was_heard, state_of(await runtime.journal.head(stream) or head)
+                after = await heard(runtime.journal, stream, receipt, surely=True)
+            return stream, receipt, after
 
-    receipt, was_heard, state = asyncio.run(go())
+    stream, receipt, after = asyncio.run(go())
     if output == "json":
-        told = {"session": session, "status": receipt.status, "heard": was_heard, "state": state}
-        click.echo(msgspec.json.format(msgspec.json.encode(told)))
+        click.echo(told(stream, receipt, after))
         return
     console = open_console(plain=settings().plain)
     console.print(Text(f"{done}: session {session}"), soft_wrap=True)
-    if not was_heard:
+    if after.lost:
         note = "  no process drives it now: it counts as soon as one does"
         console.print(Text(f"{note}; holdfast runs resume {session}{store_option(url)}", "dim"), soft_wrap=True)
 

@@ -3,25 +3,75 @@
 from __future__ import annotations
 
 import asyncio
+from typing import NamedTuple
 
+import msgspec
+
+from holdfast.cli.listing import state_of
+from holdfast.flow.ids import is_alive
+from holdfast.journal.port import Head, Journal
 from holdfast.runtime.speaking import Receipt
+from holdfast.types import StreamId, session_of
 
-__all__ = ("heard", "said")
+__all__ = ("Heard", "heard", "said", "told")
 
 _MOMENT = 1.5
 """Seconds in which whoever drives a session, or waits for it, hears what was said."""
 
 
-async def heard(receipt: Receipt) -> bool:
-    """Returns whether whoever drives the session takes something up within a moment."""
-    try:
-        async with asyncio.timeout(_MOMENT):
-            await receipt.committed()
-    except TimeoutError:
-        return False
-    return True
+class Heard(NamedTuple):
+    """What came of something that was said, a moment later."""
+
+    taken: bool
+    """Whether somebody took it up."""
+    state: str
+    """How the session stands: `running` while a process drives it, `waiting` for mail or its time, `open` after a crash
+    or a stop, `idle` without a run, or `ended` for good.
+    """
+
+    @property
+    def lost(self) -> bool:
+        """Whether it may lie there until somebody goes on with the session: no process drives it, none took it up."""
+        return not self.taken and self.state != "running"
+
+
+async def heard(journal: Journal, stream: StreamId, receipt: Receipt, *, surely: bool) -> Heard:
+    """Returns what came of something that was said, as soon as it is known whether somebody hears it.
+
+    A process that drives the session hears it when what is under way lets it: that it did is waited for only where it
+    is to be known `surely`. One that died hears nothing, and is not waited for.
+    """
+    head = await journal.head(stream)
+    taken = head is not None and head.inbox_taken >= receipt.n
+    known = _gone(head) or (not surely and _state(head) == "running")
+    if not taken and not known:
+        try:
+            async with asyncio.timeout(_MOMENT):
+                await receipt.committed()
+            taken = True
+        except TimeoutError:
+            pass
+        head = await journal.head(stream)
+    return Heard(taken, _state(head))
+
+
+def told(stream: StreamId, receipt: Receipt, after: Heard, **more: str) -> str:
+    """Returns what `-o json` prints of something that was said; `more` is what else it names."""
+    fields = {"session": session_of(stream), **more, "status": receipt.status}
+    return msgspec.json.format(msgspec.json.encode(fields | {"heard": after.taken, "state": after.state})).decode()
 
 
 def said(given: str) -> str:
     """Returns an argument as text that the log can hold: its bytes may be no UTF-8."""
     return given.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _state(head: Head | None) -> str:
+    if head is None or head.state == "ended":
+        return "ended"
+    return "idle" if head.state == "idle" and not head.unread else state_of(head)
+
+
+def _gone(head: Head | None) -> bool:
+    """Whether the process that drove the session died, and no other took it up."""
+    return head is not None and head.owner is not None and not is_alive(head.owner)

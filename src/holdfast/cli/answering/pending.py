@@ -9,8 +9,10 @@ from rich.console import Console
 from rich.text import Text
 
 from holdfast.cli.asking.card import approval_card
-from holdfast.cli.asking.picking import question_lines
+from holdfast.cli.asking.picking import hint, lapse, print_question
 from holdfast.cli.outcomes import about
+from holdfast.cli.settings.defaults import settings
+from holdfast.cli.terminal import indented
 from holdfast.cli.words import age, one_line, printable, seconds
 from holdfast.runtime.history.waiting import Waiting
 from holdfast.types import ToolCall, Wait
@@ -70,37 +72,52 @@ def _what(each: Waiting) -> Text:
     return Text.assemble(note, one_line(each.prompt))
 
 
-def print_one(console: Console, found: Waiting, where: str) -> None:
-    """Prints all of what is asked, and how it is answered."""
+def print_one(console: Console, found: Waiting, where: str, spent: str = "") -> None:
+    """Prints all of what is asked, and how it is answered; `spent` is what its run came to so far."""
     now = time.time_ns() // 1000
-    left = "" if found.deadline is None else f", {_left(found.deadline, now).plain} left"
-    console.print(Text.assemble((found.kind, "bold yellow"), f" in session {found.session}", (left, "dim")))
-    for name, value in (("token", found.token), ("asked", age(found.since, now))):
-        console.print(Text.assemble((f"  {name:<8}", "dim"), printable(value)), soft_wrap=True)
+    time_left = "" if found.deadline is None else lapse(found.kind, (found.deadline - now) / 1e6)
+    console.print(Text.assemble((found.kind, "bold yellow"), f" in session {found.session}"))
+    facts = (("token", found.token), ("asked", age(found.since, now)), ("time", time_left), ("so far", spent))
+    for name, value in facts:
+        if value:
+            console.print(Text.assemble((f"  {name:<8}", "dim"), printable(value)), soft_wrap=True)
     console.print()
+    _print_subject(console, found)
+    ways = _ways(found)
+    width = max(len(what) for what, _ in ways)
+    for what, line in ways:
+        console.print(Text(f"  {what:<{width}}  holdfast approve {line}{where}", "dim"), soft_wrap=True)
+
+
+def _print_subject(console: Console, found: Waiting) -> None:
+    """Prints the call, the questions or the answer that it is about."""
     if found.kind == "approval":
         wait = Wait(found.token, "approval", prompt=found.prompt, subject=found.tool)
         console.print(approval_card(cast("ToolCall", found.call), wait, whole=True))
-    for number, question in enumerate(found.questions, 1):
-        for line in question_lines(question, number, len(found.questions)):
-            console.print(line, soft_wrap=True)
+    elif found.questions:
+        for number, question in enumerate(found.questions, 1):
+            print_question(console, question, number, len(found.questions), 0)
+            indented(console, Text(hint(question), "dim"), 4)
+            console.print()
+    elif found.kind == "review" and console.is_terminal:
+        from holdfast.cli.rendering.markdown import Words
+
+        console.print(Words(printable(found.prompt), theme=settings().theme))
         console.print()
-    if not found.questions and found.kind != "approval":
+    else:
         console.print(Text(printable(found.prompt)), soft_wrap=True)
         console.print()
-    for line in _ways(found):
-        console.print(Text(f"  holdfast approve {line}{where}", "dim"), soft_wrap=True)
 
 
-def _ways(found: Waiting) -> list[str]:
-    """Returns how it is answered."""
+def _ways(found: Waiting) -> list[tuple[str, str]]:
+    """Returns how it is answered: what comes of it, and the command."""
     name = found.id[:_SHOWN]
     match found.kind:
         case "question":
-            return [f"answer {name} {' '.join(['ANSWER'] * max(1, len(found.questions)))}"]
+            return [("answer", f"answer {name} {' '.join(['ANSWER'] * max(1, len(found.questions)))}")]
         case "review":
-            again = [f"changes {name} FEEDBACK"] if found.changes_left else []
-            return [f"yes {name}", *again, f"no {name} REASON"]
+            again = [(f"send back ({found.changes_left} left)", f"changes {name} FEEDBACK")]
+            return [("accept", f"yes {name}"), *(again if found.changes_left else []), ("refuse", f"no {name} REASON")]
         case _:
-            edit = [f"yes {name} --edit JSON"] if found.editable else []
-            return [f"yes {name}", f"yes {name} --always", *edit, f"no {name} REASON"]
+            edit = [("change", f"yes {name} --edit JSON")] if found.editable else []
+            return [("allow", f"yes {name}"), ("always", f"yes {name} --always"), *edit, ("deny", f"no {name} REASON")]

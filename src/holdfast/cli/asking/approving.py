@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable, Container
 from functools import partial
 from typing import NamedTuple, final
@@ -18,7 +19,7 @@ from rich.text import Text
 from holdfast.cli.asking.answers import ALWAYS, DENY, ONCE, SAID
 from holdfast.cli.asking.card import approval_card
 from holdfast.cli.asking.keys import PATIENCE, Keys
-from holdfast.cli.asking.picking import hint, picked, question_lines
+from holdfast.cli.asking.picking import hint, lapse, picked, print_question
 from holdfast.cli.terminal import LiveLine, indented
 from holdfast.cli.words import printable
 from holdfast.errors import HoldfastError, UsageError
@@ -110,14 +111,16 @@ class Approver:
             return await self._question(asked.wait)
         card = approval_card(asked.call, asked.wait)
         self._console.print(card, width=min(self._console.width, _WIDTH))
+        self._note(asked.wait)
         key = await self._key(_KEYS, _ANSWERS, twice=not card.whole)
         return partial(self._answer, asked.wait.token, key)
 
     async def _question(self, wait: Wait) -> Callable[[], Awaitable[object]] | None:
         given: list[list[str]] = []
         for number, question in enumerate(wait.questions, 1):
-            for line in question_lines(question, number, len(wait.questions)):
-                indented(self._console, line, 2)
+            print_question(self._console, question, number, len(wait.questions), 2)
+            if number == 1:
+                self._note(wait)
             while len(given) < number:
                 said = await self._line(hint(question))
                 if said is None:
@@ -130,6 +133,7 @@ class Approver:
 
     async def _review(self, asked: _Asked) -> Callable[[], Awaitable[object]] | None:
         token, left = asked.wait.token, asked.changes_left
+        self._note(asked.wait)
         changes = (("c", "bold"), f" ask for changes ({left} left)   ") if left else ()
         words = ("will the answer do?  ", ("y", "bold"), " yes   ", *changes, ("n", "bold"), " no, the run fails")
         key = await self._key(Text.assemble(("? ", "bold yellow"), *words), ("y", "n", "", *("c" * bool(left))))
@@ -144,6 +148,14 @@ class Approver:
         if key == "n":
             return partial(self._run.deny, token, await self._line("why not?") or "")
         return partial(self._run.approve, token) if key == "y" else None
+
+    def _note(self, wait: Wait) -> None:
+        """Says what it came to so far, and what happens when nobody answers."""
+        parts = list(self._live.figures()[:1])
+        if wait.deadline is not None:
+            parts.append(lapse(wait.kind, wait.deadline / 1e6 - time.time()))
+        if parts:
+            indented(self._console, Text(" · ".join(parts), "dim"), 2)
 
     async def _line(self, what: str) -> str | None:
         """Returns a line that a person types; None when they left, or the terminal has gone."""

@@ -1,14 +1,27 @@
-"""Questions as a person reads them, and their answers as a person types them: a number, several, or words."""
+"""Questions as a person reads them, and their answers as a person types them: a number, several, or words; and what
+happens when nobody answers.
+"""
 
 from __future__ import annotations
 
+from rich.console import Console
 from rich.text import Text
 
-from holdfast.cli.words import one_line, printable
+from holdfast.cli.terminal import indented
+from holdfast.cli.words import one_line, printable, seconds
 from holdfast.errors import UsageError
 from holdfast.types import Question
 
-__all__ = ("hint", "picked", "question_lines")
+__all__ = ("hint", "lapse", "picked", "print_question", "question_lines")
+
+_NUMBER = 4
+"""Columns of the number before an option."""
+_LAPSES = {
+    "approval": "it is denied",
+    "question": "the agent goes on without an answer",
+    "review": "it is refused, and the run fails",
+}
+"""What becomes of what nobody answers, by what is asked."""
 
 
 def question_lines(question: Question, number: int = 1, of: int = 1) -> list[Text]:
@@ -22,6 +35,21 @@ def question_lines(question: Question, number: int = 1, of: int = 1) -> list[Tex
         about = f"  {one_line(option.description, 200)}" if option.description else ""
         lines.append(Text.assemble((f"{place:>3} ", "bold cyan"), one_line(option.label, 200), (about, "dim")))
     return lines
+
+
+def print_question(console: Console, question: Question, number: int, of: int, by: int) -> None:
+    """Prints a question, indented; what is long goes on below itself, and below its option's label."""
+    lines = question_lines(question, number, of)
+    options = len(lines) - len(question.options)
+    for place, line in enumerate(lines):
+        indented(console, line, by, hang=_NUMBER if place >= options else 0)
+
+
+def lapse(kind: str, left: float) -> str:
+    """Returns what happens when nobody answers for so many seconds."""
+    if left <= 0:
+        return f"no time left: {_LAPSES[kind]} as soon as somebody drives the session"
+    return f"{seconds(left)} left, then {_LAPSES[kind]}"
 
 
 def hint(question: Question) -> str:

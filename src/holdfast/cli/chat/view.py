@@ -15,12 +15,13 @@ from rich.console import Console
 from rich.text import Text
 
 from holdfast.cli.asking.answers import ALWAYS, ONCE, SAID
-from holdfast.cli.asking.picking import question_lines
+from holdfast.cli.asking.picking import print_question
 from holdfast.cli.chat.asking import question_card
 from holdfast.cli.chat.figures import Figures, Question, reviewed
 from holdfast.cli.outcomes import about, closing
+from holdfast.cli.rendering.markdown import Words
 from holdfast.cli.screen import Screen, denials
-from holdfast.cli.terminal import Words, indented, title
+from holdfast.cli.terminal import indented, title
 from holdfast.cli.words import count, money, one_line, printable, seconds
 from holdfast.engine.events import (
     AbortRequested,
@@ -162,8 +163,7 @@ class View:
     def questions(self, question: Question, number: int) -> None:
         """Shows one of the questions that a call asks, by its number from 0."""
         asked = question.wait.questions
-        for line in question_lines(asked[number], number + 1, len(asked)):
-            indented(self.console, line, 2)
+        print_question(self.console, asked[number], number + 1, len(asked), 2)
 
     def chosen(self, answers: Sequence[str]) -> None:
         """Shows what was picked or said."""

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 
 from holdfast.errors import AddressBlocked, NetError, NetTimeout, RequestRefused
 from holdfast.net.client import HttpClient
-from holdfast.net.exchange import Exchange
-from holdfast.net.guarding import Resolve
-from holdfast.net.pooling import NetSettings
+from holdfast.net.settings import NetSettings, Resolve
 from holdfast.safety.addresses import PUBLIC, AddressPolicy
 from holdfast.tools.binding import ToolFailure
 from holdfast.tools.builtin.fetching.decoding import decoded, is_html, is_text, media_type
@@ -25,6 +23,9 @@ from holdfast.tools.builtin.fetching.markdown import Page, as_markdown
 from holdfast.tools.builtin.files import finishing
 from holdfast.tools.declaring import FunctionTool, tool
 from holdfast.types import Effect, ToolResult
+
+if TYPE_CHECKING:
+    from holdfast.net.exchange import Exchange
 
 __all__ = ("fetch", "fetch_tool")
 

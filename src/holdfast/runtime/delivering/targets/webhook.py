@@ -21,7 +21,7 @@ from holdfast.errors import (
 )
 from holdfast.net.client import HttpClient
 from holdfast.net.hops import checked_url
-from holdfast.net.pooling import NetSettings
+from holdfast.net.settings import NetSettings
 from holdfast.runtime.delivering.port import PROMISES, Delivery, Promise, Target
 from holdfast.runtime.delivering.targets.describing import described
 from holdfast.safety.addresses import PUBLIC, TRUSTED
