@@ -13,6 +13,8 @@ class Entry:
     amount: Amount
     spent: Amount | None = None
     at: int = 0
+    known: bool = True
+    """False when it was settled so long ago that the ledger may have forgotten it."""
 
 
 @dataclass

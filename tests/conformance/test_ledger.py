@@ -13,15 +13,23 @@ from holdfast.ledger.stores.memory import MemoryLedger
 from holdfast.ledger.stores.sqlite import LEDGER, SqliteLedger
 from holdfast.storage.sqlite import Database
 from holdfast.testing.conformance import ledger as kit
+from holdfast.testing.conformance import ledger_settling as settling
 
 PROVEN: dict[kit.Check, pytest.MarkDecorator] = {
     kit.a_cap_anywhere_on_the_path_bounds_all_below_it: pytest.mark.requirement("ledger:grants-below-cap"),
     kit.as_much_as_fits_is_granted_where_less_will_do: pytest.mark.requirement("ledger:partial-grant"),
     kit.a_key_gives_the_same_grant_again: pytest.mark.requirement("ledger:grant-idempotent"),
     kit.the_same_key_at_once_is_one_grant: pytest.mark.requirement("ledger:grant-idempotent"),
-    kit.the_first_settlement_counts: pytest.mark.requirement("ledger:first-settlement-counts"),
-    kit.what_is_over_the_grant_is_charged_in_full: pytest.mark.requirement("ledger:excess-charged"),
+    settling.the_first_settlement_counts: pytest.mark.requirement("ledger:first-settlement-counts"),
+    settling.what_is_over_the_grant_is_charged_in_full: pytest.mark.requirement("ledger:excess-charged"),
     kit.an_open_grant_grows_by_the_same_rule: pytest.mark.requirement("ledger:grant-grows"),
+    settling.an_open_grant_shrinks_and_the_rest_is_free: pytest.mark.requirement("ledger:grant-shrinks"),
+    settling.what_was_settled_long_ago_is_forgotten_one_by_one_and_remembered_in_sum: pytest.mark.requirement(
+        "ledger:settled-grants-forgotten"
+    ),
+    settling.a_window_reaches_as_far_back_as_settled_grants_are_known: pytest.mark.requirement(
+        "ledger:settled-grants-forgotten"
+    ),
     kit.what_leaves_the_window_is_free_again: pytest.mark.requirement("ledger:rolling-window-seven-days"),
     kit.what_waiting_does_not_help_has_no_time: pytest.mark.requirement("ledger:denial-says-when"),
     kit.one_account_has_several_caps: pytest.mark.requirement("ledger:several-caps"),

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from tests.conformance.ledger_model import Entry, Model
 
 from holdfast.ledger.amounts import Account, Amount, Cap
-from holdfast.ledger.port import Denied, Grant, Ledger
+from holdfast.ledger.port import KEPT, Denied, Grant, Ledger
 from holdfast.ledger.stores.memory import MemoryLedger
 from holdfast.ledger.stores.sqlite import LEDGER, SqliteLedger
 from holdfast.storage.sqlite import Database
@@ -66,7 +66,7 @@ class Interleavings(RuleBasedStateMachine):
         return f"k{self.keys}"
 
     def keys_of(self, *, open: bool) -> list[str]:
-        return [key for key, entry in self.model.entries.items() if (entry.spent is None) is open]
+        return [key for key, each in self.model.entries.items() if each.known and (each.spent is None) is open]
 
     def judge(self, answer: Grant | Denied, path: Account, wanted: Amount, least: Amount | None) -> None:
         """Holds an answer to what was left before it was given; the model has not heard of it yet."""
@@ -112,10 +112,11 @@ class Interleavings(RuleBasedStateMachine):
         self.judge(answer, path, amount, None)
         self.keep(answer)
 
-    @precondition(lambda self: self.model.entries)
+    @precondition(lambda self: self.keys_of(open=True) + self.keys_of(open=False))
     @rule(which=numbers, amount=amounts, side=sides)
     def ask_with_a_key_that_was_used(self, which: int, amount: Amount, side: int) -> None:
-        key = list(self.model.entries)[which % len(self.model.entries)]
+        keys = self.keys_of(open=True) + self.keys_of(open=False)
+        key = keys[which % len(keys)]
         entry = self.model.entries[key]
         answer = self.run(self.sides[side].grant(entry.path, amount, key))
         assert (answer.amount, answer.spent) == (entry.amount, entry.spent)
@@ -182,6 +183,16 @@ class Interleavings(RuleBasedStateMachine):
         if twice:
             assert self.run(self.sides[1 - side].grow(key, amount, least=least)) == answer
 
+    @precondition(lambda self: self.keys_of(open=True))
+    @rule(which=numbers, amount=amounts, side=sides, twice=st.booleans())
+    def shrink(self, which: int, amount: Amount, side: int, twice: bool) -> None:
+        keys = self.keys_of(open=True)
+        key = keys[which % len(keys)]
+        entry = self.model.entries[key]
+        entry.amount = entry.amount.smaller(amount)
+        for number in range(1 + twice):
+            assert self.run(self.sides[(side + number) % 2].shrink(key, amount)).amount == entry.amount
+
     @rule(account=st.sampled_from(ACCOUNTS), some=st.lists(caps, max_size=3), side=sides)
     def change_the_caps(self, account: Account, some: list[Cap], side: int) -> None:
         self.run(self.sides[side].set_caps(account, some))
@@ -191,6 +202,13 @@ class Interleavings(RuleBasedStateMachine):
     @rule(micros=st.sampled_from((1, 9, 10, 11, 60, 100, 599, 601, 6100)))
     def wait(self, micros: int) -> None:
         self.run(self.clock.advance(micros / 1e6))
+
+    @precondition(lambda self: self.keys_of(open=False))
+    @rule()
+    def wait_until_what_was_settled_may_be_forgotten(self) -> None:
+        self.run(self.clock.advance(KEPT / 1e6 + 1))
+        for key in self.keys_of(open=False):
+            self.model.entries[key].known = False
 
     @rule(side=sides)
     def drop_a_side_without_a_word(self, side: int) -> None:

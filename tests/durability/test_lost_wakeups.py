@@ -67,7 +67,7 @@ class _Speaker:
 
     async def speak(self, session: str, waits: int) -> None:
         """Answers until so much was asked."""
-        follower = Follower(self._runtime.journal, stream_id("local", session), CODEC, lambda: None)
+        follower = Follower(self._runtime.journal, stream_id("local", session), CODEC, lambda _: None)
         try:
             while waits:
                 for item in await asyncio.wait_for(follower.next(), STUCK):

@@ -405,3 +405,24 @@ async def test_a_child_whose_start_was_under_way_when_its_parent_was_stopped_is_
         assert child.status == "aborted"
         balance = await s.runtime.ledger.balance(("~descendants", "local"))
         assert balance.open.tokens == 0
+
+
+@pytest.mark.requirement("engine:children-spending-known")
+async def test_what_a_child_spent_that_nobody_waits_for_any_more_is_in_its_parents_figures() -> None:
+    GATE.append(asyncio.Event())
+    hangs = Turn(calls=[Call("think")])
+    boss = Agent("openai/leader", tools=[HELPER.as_tool("help", seconds=0.1), think], name="leader")
+    async with scene({"leader": [jobs("a"), hangs, "Without it."], "helper": [hangs]}) as s:
+        run = await s.runtime.start(boss, "go", session="s")
+        await soon(seen(run, "wait.resolved"))
+        child = await child_of(s.runtime, await s.log())
+        spent = (await soon(s.runtime.run(child, f"start:child:{child}").result())).usage.total_tokens
+        live = s.runtime._worker._live
+        await until(lambda: stream_id("local", "s") in live and live[stream_id("local", "s")].attempt.pen.has_mail)
+        GATE[0].set()
+        result = await soon(run.result())
+        log = await s.log()
+    own = sum(each.message.usage.total_tokens for each in of(ModelFinished, log))
+    assert spent > 0
+    assert result.usage.total_tokens == own + spent
+    assert result.output == "Without it."

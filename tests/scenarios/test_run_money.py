@@ -10,7 +10,7 @@ import pytest
 from tests.running import MODEL, asked, of, scene, soon, until
 
 from holdfast import Agent, Limits, Price, tool
-from holdfast.engine.events import AccountOpened, BudgetExhausted, ModelStarted, RunClosed, RunFinished
+from holdfast.engine.events import AccountOpened, BudgetExhausted, RunClosed, RunFinished
 from holdfast.errors import UnknownPrice
 from holdfast.ledger.amounts import Amount, Cap
 from holdfast.runtime.pipelines import Phase, Pipeline
@@ -164,27 +164,6 @@ async def test_the_phases_of_a_pipeline_spend_no_more_together_than_its_limit() 
     assert "tokens of account local/user/s/s@2" in result.reason
     assert spent.tokens == result.usage.total_tokens <= 650
     assert len(of(AccountOpened, log)) == len(of(RunClosed, log)) == 1
-
-
-@pytest.mark.requirement("ledger:children-share")
-async def test_a_run_that_waits_for_its_children_holds_no_more_than_one_call_may_use() -> None:
-    leader = Agent("openai/leader", tools=[HELPER.as_tool("help")], max_output_tokens=50)
-    jobs = Turn(calls=[Call("help", {"prompt": "go"})])
-    begun, gate = asyncio.Event(), asyncio.Event()
-
-    async def helped(_: object) -> Turn:
-        begun.set()
-        await gate.wait()
-        return Turn(text="helped")
-
-    async with scene({"leader": [jobs, "done"], "helper": helped}, prices=PRICE) as s:
-        run = await s.runtime.start(leader, "go", session="s", limits=Limits(tokens=30_000))
-        await soon(begun.wait())
-        (reserved,) = of(ModelStarted, await s.log())
-        grants = {grant.key: grant.amount for grant in await s.runtime.ledger.open_grants()}
-        assert grants["local/s/2"].tokens == reserved.tokens
-        gate.set()
-        assert (await soon(run.result())).status == "completed"
 
 
 @pytest.mark.requirement("ledger:children-share")

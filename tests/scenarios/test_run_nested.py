@@ -246,6 +246,32 @@ async def test_ids_that_a_model_makes_up_are_never_those_of_calls_below() -> Non
     assert results == ["2", "paid 3", "8"]
 
 
+@pytest.mark.requirement("tools:nested-logged")
+@pytest.mark.parametrize(
+    "ids", [("c", "c/0", "c/0/0"), ("c", "c/", "c//"), ("c//0", "c", "c/0"), ("/", "//", "///0"), ("a", "b", "c")]
+)
+async def test_no_two_calls_of_a_turn_have_one_id_however_many_slashes_a_model_puts_into_its_own(
+    ids: tuple[str, ...],
+) -> None:
+    @tool(effect="none", name="deep")
+    async def deep(context: ToolContext, levels: int, mark: str) -> str:
+        """Calls itself, as deep as it is told."""
+        RAN.append(mark)
+        if not levels:
+            return mark
+        below = [(await context.call("deep", {"levels": levels - 1, "mark": f"{mark}{n}"})).content for n in (1, 2)]
+        return f"{mark} {' '.join(below)}"
+
+    calls = [Call("deep", {"levels": 2, "mark": mark}, id=each) for mark, each in zip("xyz", ids, strict=True)]
+    async with scene([Turn(calls=calls), DONE]) as s:
+        await soon((await s.runtime.start(Agent(MODEL, tools=[deep]), "go", session="s")).result())
+        results = [message["content"] for message in asked(s.server)[-1] if message["role"] == "tool"]
+        log = await s.log()
+    assert results == [f"{mark} {mark}1 {mark}11 {mark}12 {mark}2 {mark}21 {mark}22" for mark in "xyz"]
+    assert len({each.call_id for each in of(ToolStarted, log)}) == len(of(ToolStarted, log)) == len(RAN) == 21
+    assert all_answered(log)
+
+
 async def test_what_cannot_be_left_in_the_middle_cannot_ask_below() -> None:
     @tool(name="rash")
     async def rash(context: ToolContext) -> str:

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.running import asked, of, scene, soon, until
+from tests.running import Scene, asked, of, scene, soon, until
 
 from holdfast import Agent, Limits, tool
-from holdfast.engine.events import PhaseFailed, PhaseStarted
+from holdfast.engine.events import CODEC, InputApplied, InputDropped, PhaseFailed, PhaseStarted
+from holdfast.journal.reading import Follower
 from holdfast.runtime.pipelines import Phase, Pipeline
 from holdfast.testing import Call, Turn
 from holdfast.testing.faults import Status
+from holdfast.types import Event, stream_id
 
 GATE: list[asyncio.Event] = []
 THOUGHT: list[int] = []
@@ -153,3 +155,93 @@ async def test_phases_count_as_what_a_pipeline_starts(most: int) -> None:
         assert (result.status, [each.phase for each in failed]) == ("failed", [1])
         assert "have started 1 others, as many as they may" in failed[0].why
         assert "phase 'text'" in result.reason
+
+
+THINKS = Turn(calls=[Call("think", {})])
+
+
+async def phase_of(s: Scene, session: str = "s") -> str:
+    """Returns the session of the first phase, once it is in the log."""
+    started = await soon(event_of(s, session, "phase.started"))
+    assert isinstance(started.data, PhaseStarted)
+    return started.data.wait.subject
+
+
+async def event_of(s: Scene, session: str, kind: str) -> Event:
+    """Returns the first event of that type of a session, once it is durable."""
+    follower = Follower(s.runtime.journal, stream_id("local", session), CODEC, lambda _: None)
+    try:
+        while True:
+            for event in await follower.next():
+                if isinstance(event, Event) and event.type == kind:
+                    return event
+    finally:
+        follower.close()
+
+
+async def heard(s: Scene, session: str) -> None:
+    """Returns when a session that makes a call knows that somebody spoke."""
+    live, stream = s.runtime._worker._live, stream_id("local", session)
+    await until(lambda: stream in live and live[stream].attempt.hurried)
+
+
+@pytest.mark.requirement("engine:pipeline-heard")
+async def test_a_steer_reaches_the_phase_that_is_under_way_and_a_follow_up_the_last_one() -> None:
+    GATE.append(asyncio.Event())
+    scripts = {"scout": [THINKS, "It is grey."], "writer": ["A grey text.", "A short grey text."]}
+    async with scene(scripts) as s:
+        run = await s.runtime.start(LINE, "the sky", session="s")
+        await until(lambda: bool(THOUGHT))
+        then = await run.follow_up("Now shorter.")
+        steer = await run.steer("It is raining.")
+        await soon(steer.committed())
+        await soon(then.committed())
+        child = await phase_of(s)
+        await heard(s, child)
+        GATE[0].set()
+        result = await soon(run.result())
+        scout, first, second = [request[-1]["content"] for request in asked(s.server)[1:]]
+        assert not of(InputDropped, await s.log(child))
+        assert len(of(InputApplied, await s.log())) == 2
+    assert (scout, second) == ("It is raining.", "Now shorter.")
+    assert first == "Write on the sky from It is grey. {odd}."
+    assert (result.status, result.output) == ("completed", "A short grey text.")
+
+
+@pytest.mark.requirement("engine:pipeline-heard")
+async def test_what_is_said_to_a_pipeline_that_nobody_drives_its_phase_hears_once_in_the_next_process(
+    tmp_path: Path,
+) -> None:
+    GATE.append(asyncio.Event())
+    async with scene({"scout": [THINKS, "It is grey."], "writer": ["Text."]}, url=f"sqlite:///{tmp_path}/s.db") as s:
+        async with s.other() as gone:
+            run = await gone.start(LINE, "the sky", session="s")
+            await until(lambda: bool(THOUGHT))
+            child = await phase_of(s)
+        await s.runtime.run("s", run.key).steer("It is raining.")
+        await s.runtime.run("s", run.key).pause()
+        await s.runtime.sweep()
+        await until(lambda: len(THOUGHT) == 2)
+        await soon(event_of(s, "s", "session.paused"))
+        head = await s.runtime.journal.head(stream_id("local", child))
+        assert head is not None
+        assert not head.unread, "it is paused, and passes nothing on"
+        await s.runtime.run("s", run.key).resume()
+        await heard(s, child)
+        GATE[0].set()
+        assert (await soon(s.runtime.run("s", run.key).result())).status == "completed"
+        assert [text for text in prompts(s) if text == "It is raining."] == ["It is raining."]
+
+
+@pytest.mark.requirement("engine:pipeline-heard")
+async def test_a_steer_reaches_a_phase_that_is_a_pipeline_itself() -> None:
+    GATE.append(asyncio.Event())
+    inner = Pipeline([Phase("facts", SCOUT, "Find: {query}")], name="inner")
+    async with scene({"scout": [THINKS, "It is grey."]}) as s:
+        run = await s.runtime.start(Pipeline([Phase("inner", inner)]), "the sky", session="s")
+        await until(lambda: bool(THOUGHT))
+        await run.steer("It is raining.")
+        await heard(s, await phase_of(s, await phase_of(s)))
+        GATE[0].set()
+        assert (await soon(run.result())).output == "It is grey."
+        assert prompts(s)[-1] == "It is raining."

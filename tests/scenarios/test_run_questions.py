@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.running import all_answered, of, scene, seen, soon
-from tests.scenarios.test_run_gates import AGENT, URLS, gated, parked, results, store
+from tests.running import Wrapped, all_answered, of, scene, seen, soon, until
+from tests.scenarios.test_run_gates import AGENT, PAY, STREAM, URLS, gated, parked, results, store
 
 from holdfast import Runtime
 from holdfast.engine.events import RunFinished, ToolFinished, ToolWaiting, WaitResolved
 from holdfast.errors import UnknownWait, UsageError
 from holdfast.testing import Call, Turn
 from holdfast.testing.clock import FakeClock
-from holdfast.types import Option, Question
+from holdfast.types import Control, Limits, Option, Question
 
 COLOUR = {"question": "Which colour?", "options": [{"label": "red"}, {"label": "blue"}], "free": False}
 DAYS = {"question": "Which days?", "options": [{"label": "Mon"}, {"label": "Tue"}], "multiple": True}
@@ -142,3 +142,37 @@ async def test_a_question_that_makes_no_sense_is_the_models_to_mend(arguments: d
     assert result.output == "sorry"
     assert of(ToolFinished, log)[0].result.error is not None
     assert len(of(RunFinished, log)) == 1
+
+
+class Counted(Wrapped):
+    """A journal that counts the records that are read."""
+
+    records = 0
+
+    async def read(self, *args: Any, **options: Any) -> Any:
+        found = await self.inner.read(*args, **options)
+        Counted.records += len(found)
+        return found
+
+
+@pytest.mark.requirement("engine:answers-read-little")
+@pytest.mark.parametrize("kind", ["question", "approval", "review"])
+async def test_an_answer_reads_no_more_of_the_log_than_what_came_since_it_was_asked_for(kind: str) -> None:
+    looks = Turn(calls=[Call("look")] * 120)
+    last = {"question": asking(WHY), "approval": PAY, "review": Turn(text="done")}[kind]
+    options: dict[str, Any] = {"mode": "ask"} if kind == "approval" else {}
+    options |= {"control": Control(review=1)} if kind == "review" else {}
+    async with scene([*[looks] * 4, last, "thanks"], wrap=Counted) as s:
+        run = await s.runtime.start(AGENT, "go", session="s", limits=Limits(tool_calls=None), **options)
+        event = await soon(seen(run, "review.requested" if kind == "review" else "tool.waiting"))
+        assert event.seq > 900
+        wait = event.data.wait  # type: ignore[union-attr]
+        await until(lambda: s.runtime._worker.tail(STREAM) is None)
+        Counted.records = 0
+        if kind == "question":
+            await run.reply(wait.token, ["because"])
+        elif kind == "approval":
+            await run.approve(wait.token, arguments={"sum": 6})
+        else:
+            await run.request_changes(wait.token, "shorter")
+        assert Counted.records < 100

@@ -14,13 +14,14 @@ from tests.running import MODEL, Scene, all_answered, answer, asked, opened, pai
 
 from holdfast import Agent, tool
 from holdfast.engine import events as kinds
-from holdfast.engine.events import CODEC, ModelFinished, ToolFinished, WaitResolved
+from holdfast.engine.events import CODEC, ModelFinished, RunStarted, ToolFinished, WaitResolved
 from holdfast.engine.folding import replay
 from holdfast.errors import LeaseHeld, UsageError
 from holdfast.flow.ids import worker_name
 from holdfast.journal.owning import BLOB_BYTES
 from holdfast.runtime.history.scrubbing import CONTENT, GONE, STRUCTURE, Scrub
 from holdfast.testing import Call, Turn
+from holdfast.tools.attaching import stored_file
 from holdfast.types import (
     CallId,
     Digest,
@@ -102,6 +103,32 @@ async def test_words_that_are_scrubbed_are_in_no_file_and_the_session_goes_on(tm
     assert one.last is not None
     assert two.last is not None
     assert (one.last.usage, one.last.cost, one.last.steps) == (two.last.usage, two.last.cost, two.last.steps)
+
+
+@pytest.mark.requirement("runtime:scrub-file-names")
+async def test_the_names_of_files_that_a_run_was_given_or_made_are_scrubbed_and_the_files_stay(tmp_path: Path) -> None:
+    @tool(effect="none")
+    async def make() -> ToolResult:
+        """Makes a file."""
+        file = await stored_file(s.runtime.journal.blobs, LOCAL, f"{SECRET}.csv", b"a,b")
+        return ToolResult("made", attachments=(file,))
+
+    async with scene([Turn(calls=[Call("make")]), *["done"] * 2], url=url_of(tmp_path)) as s:
+        agent, given = Agent(MODEL, tools=[make]), [(f"{SECRET}.txt", b"harmless"), ("other.txt", b"as well")]
+        out = f"file:{tmp_path}/out"
+        await (await s.runtime.start(agent, "go", session="s", files=given, deliver=[out])).result()
+        await s.runtime.flush_deliveries()
+        done = await s.runtime.scrub("s", match=SECRET)
+        assert (done.named, traces(tmp_path / "db")) == ((), [])
+        (setup,) = [event.data.setup for event in await s.log() if isinstance(event.data, RunStarted)]
+        assert [each.name for each in setup.files] == [f"{GONE}.txt", "other.txt"]
+        assert await s.runtime.journal.blobs.get(LOCAL, setup.files[0].digest) == b"harmless"
+        (made,) = [event.data.result.attachments[0] for event in await s.log() if isinstance(event.data, ToolFinished)]
+        assert made.name == f"{GONE}.csv"
+        await s.runtime.scrub("s", at=[event.seq for event in await s.log()])
+        (setup,) = [event.data.setup for event in await s.log() if isinstance(event.data, RunStarted)]
+        assert (setup.files, setup.deliver) == ((), (out,))
+        assert (await (await s.runtime.start(agent, "go on", session="s")).result()).output == "done"
 
 
 @pytest.mark.requirement("runtime:scrub-events")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 
 import pytest
 from tests.running import soon
@@ -130,6 +131,26 @@ async def test_callbacks_that_were_asked_for_together_are_called_together_a_mome
     assert called == [1, 2]
     await clock.advance(0.002)
     assert called == [1, 2, 3]
+
+
+async def test_what_is_not_wanted_any_more_is_neither_called_nor_kept() -> None:
+    clock = FakeClock()
+    called: list[int] = []
+    later = Soon(clock, 0.002)
+
+    class Owner:
+        def call(self) -> None:
+            called.append(1)
+
+    owner = Owner()
+    later(owner.call)
+    later(lambda: called.append(2))
+    gone = weakref.ref(owner)
+    later.forget(owner.call)
+    del owner
+    assert gone() is None
+    await clock.advance(0.002)
+    assert called == [2]
 
 
 async def test_a_callback_that_fails_does_not_take_the_others_along() -> None:

@@ -20,6 +20,7 @@ from holdfast.engine.events import (
     InputReceived,
     ModelFailed,
     ModelStarted,
+    PhaseStarted,
     Rewound,
     RunFinished,
     RunStarted,
@@ -28,13 +29,14 @@ from holdfast.engine.events import (
     WaitResolved,
 )
 from holdfast.engine.folding import fold, replay, visible
-from holdfast.engine.letters import Setup
+from holdfast.engine.letters import Outcome, Setup
 from holdfast.engine.state import State
 from holdfast.types import (
     AssistantMessage,
     CallId,
     Effect,
     Event,
+    Nanodollars,
     Payload,
     Text,
     ToolMessage,
@@ -212,6 +214,28 @@ def test_an_answer_may_be_an_error_and_silence_is_one() -> None:
     state = replay(told(*log, WaitResolved("u", "no", is_error=True), WaitResolved("t")))
     results = [(m.content, m.is_error) for m in state.messages if isinstance(m, ToolMessage)]
     assert results == [("Nobody answered in time.", True), ("no", True)]
+
+
+@pytest.mark.requirement("engine:children-spending-known")
+@pytest.mark.parametrize("when", ["in time", "first", "expired", "next turn", "phase", "phase first", "phase expired"])
+def test_what_a_child_used_counts_once_whenever_it_says_so(when: str) -> None:
+    wait, used = Wait("child:c", "child", subject="c"), Usage(100, 50)
+    outcome = WaitResolved("child:c", "said", outcome=Outcome("completed", usage=used, cost=Nanodollars(9)))
+    waits: Payload = PhaseStarted(0, wait) if "phase" in when else ToolWaiting(CallId("c0"), wait)
+    begin: Log = [*opened(), *([] if "phase" in when else [answer("", "f", "f", cost=1)])]
+    end: Log = [] if "phase" in when else [done(1)]
+    late: Log = [waits, WaitResolved("child:c"), *end, outcome]
+    order: dict[str, Log] = {"in time": [waits, outcome, *end], "phase": [waits, outcome]}
+    order |= {"first": [outcome, waits, *end], "phase first": [outcome, waits]}
+    order |= {"expired": [waits, WaitResolved("child:c"), outcome, *end], "next turn": late, "phase expired": late}
+    run = replay(told(*begin, *order[when])).run
+    assert run is not None
+    own = Usage(10, 5) if end else Usage()
+    assert (run.usage, run.below_tokens, run.cost) == (own + used, used.total_tokens, 9 + len(end))
+    over = [*begin, *late[:-1], RunFinished("completed"), opened(key="k2")[0]]
+    another = replay(told(*over, RunStarted(len(over), opened_setup()), outcome)).run
+    assert another is not None
+    assert (another.usage, another.key) == (Usage(), "k2"), "another run did not spend it"
 
 
 def test_a_call_that_is_opened_again_counts_as_not_started() -> None:

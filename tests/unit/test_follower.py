@@ -30,7 +30,7 @@ class Overheard(Wrapped):
 @pytest.mark.requirement("journal:reader-cancelled")
 async def test_a_reader_that_is_cancelled_at_the_moment_of_a_hint_ends() -> None:
     journal = Overheard()
-    follower = Follower(journal, StreamId("local/s"), CODEC, lambda: None)  # type: ignore[arg-type]
+    follower = Follower(journal, StreamId("local/s"), CODEC, lambda _: None)  # type: ignore[arg-type]
     reading = asyncio.create_task(follower.next())
     await until(lambda: bool(journal.hints))
     for _ in range(20):

@@ -251,6 +251,8 @@ def test_words_for_a_run_that_is_over_are_dropped_and_those_for_the_session_are_
     assert stale(state) == [5]
     assert stale(after(said("steer", "to it", "k"), said("steer", "to another", "other"))) == [4]
     assert stale(after()) == []
+    queued = [said("prompt", "next"), said("steer", "to it", "key of next"), said("steer", "to another", "other")]
+    assert stale(after(*over[:2], *queued)) == [7], "the run that opens next hears what was said to it before"
 
 
 @pytest.mark.requirement("engine:continue-without-prompt")

@@ -28,6 +28,7 @@ HAPPENED: list[Payload] = [
     log.ReviewRequested(Wait("review:9", "review"), 2),
     log.LastAnswerAsked("tool_calls"),
     log.AnswerUnfinished(),
+    log.AnswerRefused("job-1"),
     log.LimitsRaised("k", 60.0, 5),
     log.BudgetExhausted("tokens of account local/ada", 5_000_000),
     log.BudgetExhausted("dollars"),

@@ -24,6 +24,7 @@ COMMANDS = {
     "runs": ("holdfast.cli.runs", "runs", "Look at runs, go on with them, go back in them."),
     "approve": ("holdfast.cli.answering.command", "approve", "See what agents ask in all sessions, and answer."),
     "budget": ("holdfast.cli.budget.command", "budget", "Cap what is spent, see what is used and left."),
+    "deliveries": ("holdfast.cli.delivering.command", "deliveries", "See results that did not arrive, try them again."),
     "config": ("holdfast.cli.settings.command", "config", "Show and set what commands do by default."),
     "doctor": ("holdfast.cli.doctor.command", "doctor", "See what this machine allows, and what is missing."),
     "completion": ("holdfast.cli.completion.command", "completion", "Print the script for bash, zsh or fish."),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import lru_cache
 from typing import Protocol, final
 
 import msgspec
@@ -16,6 +17,7 @@ import msgspec
 from holdfast.engine.decide import admit, expired, stale
 from holdfast.engine.events import (
     AbortRequested,
+    AnswerRefused,
     FilesRestored,
     InputDropped,
     InputReceived,
@@ -26,15 +28,18 @@ from holdfast.engine.events import (
     WaitResolved,
 )
 from holdfast.engine.folding import fold
-from holdfast.engine.letters import Answer, More, Prompt, Stop
+from holdfast.engine.letters import Answer, More, Setup, Stop
 from holdfast.engine.lineage import start_key
-from holdfast.engine.purse import Purse
+from holdfast.engine.purse import Purse, key_of, own
 from holdfast.engine.state import Run, State
+from holdfast.engine.turns import too_early
+from holdfast.errors import UsageError
 from holdfast.flow.clock import Clock
 from holdfast.flow.interrupting import Interruptible
 from holdfast.journal.owning import Pen
 from holdfast.journal.port import Letter, Mail, Park, Posted
 from holdfast.journal.tail import Tail
+from holdfast.ledger.amounts import MOST
 from holdfast.ledger.port import Ledger
 from holdfast.models.port import Model
 from holdfast.tools.binding import Order
@@ -45,6 +50,7 @@ from holdfast.types import (
     Payload,
     StreamId,
     ToolResult,
+    UserMessage,
     Wait,
     digest_of,
     session_of,
@@ -54,13 +60,33 @@ from holdfast.types import (
 
 __all__ = ("Attempt", "Bind", "Bindings", "Post", "Reach", "Spawn", "receive")
 
-_AGAIN = 0.2
-"""Seconds until a session whose inbox is full is written to again: it is being read, or somebody has to."""
+_AGAIN = (0.2, 60.0)
+"""Seconds until a session whose inbox is full is written to again, as it is being read, or somebody has to; each time
+twice as many, up to so many: ten thousand children of one that reads nothing leave the store to others.
+"""
+_LOOKED_AGAIN = 1.0
+"""Seconds until a run that goes on looks again whether somebody has set caps."""
 _LATE = "it took too long"
 _PRESSING = frozenset(("abort", "exit", "pause", "steer", "more"))
 """Letters that have something to say to what is under way."""
 
-_prompt = msgspec.json.Decoder(Prompt)
+
+class _Said(msgspec.Struct, frozen=True, gc=False):
+    """A `Prompt` whose setup is not read yet."""
+
+    message: UserMessage
+    setup: msgspec.Raw = msgspec.Raw(b"null")
+    run: str = ""
+
+
+@lru_cache(maxsize=256)
+def _setup_of(encoded: bytes) -> Setup | None:
+    """Returns a setup; the runs of one agent are set up alike, so that most need not be read."""
+    return _setup.decode(encoded)
+
+
+_prompt = msgspec.json.Decoder(_Said)
+_setup = msgspec.json.Decoder(Setup | None)
 _stop = msgspec.json.Decoder(Stop)
 _answer = msgspec.json.Decoder(Answer)
 _more = msgspec.json.Decoder(More)
@@ -78,6 +104,10 @@ class Spawn(Protocol):
         ...
 
 
+Draw = Callable[[StreamId, Run], Awaitable[Purse | None]]
+"""Finds what a run draws from; None as long as nobody else spends from the same account."""
+
+
 class Bindings(msgspec.Struct, frozen=True):
     """What a run acts through: found by its setup, again after a crash."""
 
@@ -87,6 +117,8 @@ class Bindings(msgspec.Struct, frozen=True):
     tools: Gateway
     spawn: Spawn
     """Starts another agent for what has that key."""
+    draw: Draw
+    """Looks for a purse again: a cap may be set while the run goes on."""
     purse: Purse | None = None
     """Set where somebody else spends from the same account."""
 
@@ -113,8 +145,10 @@ class Attempt:
     __slots__ = (
         "_bind",
         "_bound",
+        "_bound_to",
         "_files",
         "_given",
+        "_look_at",
         "_scope",
         "_task",
         "clock",
@@ -136,7 +170,10 @@ class Attempt:
         """What lies beyond the session."""
         self._files: asyncio.Lock | None = None
         self._bind = bind
-        self._bound: tuple[int, Bindings] | None = None
+        self._bound: Bindings | None = None
+        self._bound_to = 0
+        """The run that it is of, by where that started."""
+        self._look_at = 0.0
         self._scope = Interruptible(clock)
         self._task: asyncio.Task[object] | None = None
         self._given: dict[int, float] = {}
@@ -164,11 +201,14 @@ class Attempt:
     async def bindings(self) -> Bindings:
         """Returns what the open run acts through; its files are what the log says they are from then on.
 
+        Caps that are set while the run goes on are heard of here, a second or two later.
+
         Raises:
             UsageError: this process has not got it.
             SandboxError, OSError: files that a fork or a rewind wants cannot be put back.
+            StorageError: the ledger does not say who has caps.
         """
-        if self._bound is None or self._bound[0] != self.run.seq:
+        if self._bound is None or self._bound_to != self.run.seq:
             bindings = await self._bind(self.pen.stream, self.run)
             bindings.tools.attach(self.pen, self.state.stored)
             if self.state.restoring and self.run.workspace == self.state.restoring_in:
@@ -177,13 +217,46 @@ class Attempt:
                 for snapshot in self.state.restoring:
                     await bindings.tools.restore(snapshot)
                 self.write(FilesRestored(await bindings.tools.capture(), before))
-            self._bound = (self.run.seq, bindings)
-        return self._bound[1]
+            self._bound, self._bound_to = bindings, self.run.seq
+            self._look_at = self.clock.monotonic() + _LOOKED_AGAIN
+        elif self.clock.monotonic() >= self._look_at:
+            await self._look_again(self._bound)
+        return self._bound
+
+    async def _look_again(self, bound: Bindings) -> None:
+        """Finds out whether somebody has set caps meanwhile: the next call has to be within them."""
+        if bound.purse is None:
+            purse = await bound.draw(self.pen.stream, self.run)
+            self._bound = msgspec.structs.replace(bound, purse=purse)
+        elif await bound.purse.recapped():
+            await self.give_back(resting=False)
+        self._look_at = self.clock.monotonic() + _LOOKED_AGAIN
+
+    async def give_back(self, *, resting: bool) -> None:
+        """Gives the ledger back what the open run has taken and not spent; it takes anew when it asks next.
+
+        One that is `resting` keeps the time it has taken: that goes on.
+
+        Raises:
+            Fenced: another worker owns the session, and the grant is its own.
+            StorageError: the log or the ledger refuses.
+        """
+        run = self.state.run
+        if run is None or not run.account:
+            return
+        await self.pen.sync()  # barrier: a call whose answer is lost is charged at what was reserved for it
+        await self.pen.hold()
+        spent = own(run, self.clock.now())
+        with suppress(UsageError):  # it has taken nothing yet
+            size = msgspec.structs.replace(spent, time=MOST) if resting else spent
+            await self.reach.ledger.shrink(key_of(self.pen.stream, run.seq), size)
+        if self.bound is not None and self.bound.purse is not None:
+            self.bound.purse.forget()
 
     @property
     def bound(self) -> Bindings | None:
         """What the open run acts through, if it was asked for."""
-        return self._bound[1] if self._bound is not None and self._bound[0] == self.run.seq else None
+        return self._bound if self._bound_to == self.run.seq else None
 
     def write(self, payload: Payload, *, actor: str = "", cause: str = "") -> Event:
         """Writes an event and folds it."""
@@ -196,7 +269,7 @@ class Attempt:
         for mail in await self.pen.mail() if self.pen.has_mail else ():
             for payload in receive(mail):
                 if not (self.state.ended and isinstance(payload, SessionEnded)):  # it ends once
-                    self.write(payload, actor=mail.actor, cause=mail.key)
+                    self.write(_kept(self.state, payload), actor=mail.actor, cause=mail.key)
             self.pen.taken = mail.n
         if self.state.queue:
             for seq in stale(self.state):
@@ -234,8 +307,10 @@ class Attempt:
 
     async def send(self, stream: StreamId, letter: Letter) -> None:
         """Puts a letter into the inbox of another session, once there is room in it."""
+        again, most = _AGAIN
         while (await self.reach.post(stream, letter)).status == "full":
-            await self.clock.sleep(_AGAIN)
+            await self.clock.sleep(again)
+            again = min(2 * again, most)
 
     def interruptible(self) -> Interruptible:
         """Returns a scope that an abort or the end of the run's time leaves early."""
@@ -285,13 +360,20 @@ class Attempt:
                     self._scope.interrupt()
 
 
+def _kept(state: State, payload: Payload) -> Payload:
+    """Returns what is written of a message: an answer that came too early is refused where it is too much to keep."""
+    if isinstance(payload, WaitResolved) and too_early(state, payload):
+        return AnswerRefused(payload.token)
+    return payload
+
+
 def receive(mail: Mail) -> list[Payload]:
     """Returns what a message puts into the log; nothing when it says nothing this version understands."""
     with suppress(msgspec.MsgspecError):  # a letter nobody can read must not stop the ones behind it
         match mail.kind:
             case "prompt" | "steer" | "follow_up" | "proceed" as kind:
                 said = _prompt.decode(mail.body)
-                return [InputReceived(kind, said.message, said.setup, said.run)]
+                return [InputReceived(kind, said.message, _setup_of(bytes(said.setup)), said.run)]
             case "abort":
                 stop = _stop.decode(mail.body)
                 return [AbortRequested(stop.reason or "on request", stop.run)]

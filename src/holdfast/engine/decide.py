@@ -36,7 +36,7 @@ import msgspec
 from holdfast.context.announcing import announces
 from holdfast.engine.events import InputApplied, RunStarted, WaitResolved
 from holdfast.engine.letters import Setup, Status
-from holdfast.engine.phases import StartPhase, judged, output_of
+from holdfast.engine.phases import PassOn, StartPhase, judged, output_of
 from holdfast.engine.state import Run, State
 from holdfast.types import AssistantMessage, CallId, Payload, ToolCall, from_dollars
 
@@ -129,7 +129,20 @@ class Leave(msgspec.Struct, frozen=True, gc=False):
     """Give the session up as it is, for whoever goes on with it. Not decided here: by whoever shares out places."""
 
 
-Decision = CallModel | CallTools | Skip | Close | PressOn | AskReview | CloseBooks | StartPhase | Wait | Finish | Leave
+Decision = (
+    CallModel
+    | CallTools
+    | Skip
+    | Close
+    | PressOn
+    | AskReview
+    | CloseBooks
+    | StartPhase
+    | PassOn
+    | Wait
+    | Finish
+    | Leave
+)
 
 
 def decide(state: State, now: int) -> Decision:
@@ -172,6 +185,8 @@ def admit(state: State) -> Payload | None:
     run = state.run
     if not state.queue or state.paused or state.calls or run.abort is not None or run.closing or run.rejected:
         return None
+    if run.setup.setup.phases:
+        return None  # its phases read, it does not
     control = run.setup.setup.control
     seq = state.queued("steer") if control.steers == "all" or not state.steered else None
     over = state.answered or run.concluded is not None
@@ -181,8 +196,10 @@ def admit(state: State) -> Payload | None:
 
 
 def stale(state: State) -> list[int]:
-    """Returns what was said and nobody will read: the session has ended, or the run is over that it was for."""
-    key = state.run.key if state.run is not None else ""
+    """Returns what was said and nobody will read: the session has ended, or the run is over that it was for, and is not
+    the one that opens next.
+    """
+    key = state.run.key if state.run is not None else next(iter(state.keys.values()), "")
     return [seq for seq, received in state.queue.items() if state.ended or received.run not in ("", key)]
 
 
@@ -213,25 +230,36 @@ def expired(state: State, now: int) -> Iterator[WaitResolved]:
 
 def met_limit(state: State, run: Run, now: int) -> str:
     """Returns the name of a limit that lets the run go no further; empty while it may."""
+    if run.stop:
+        return run.stop
+    if run.closing and state.calls:
+        return run.closing  # it was told that it can call no tools
+    if (until := run.until) is not None and now >= until:
+        return "seconds"
+    return _used_up(run, asks=not state.calls)
+
+
+def _used_up(run: Run, *, asks: bool) -> str:
     limits = run.setup.setup.limits
-    calls_model = not state.calls
-    spent = run.cost or 0
-    checks = (
-        (run.stop, run.stop),
-        (run.closing and state.calls, run.closing),  # it was told that it can call no tools
-        (limits.seconds is not None and now >= (run.until or 0), "seconds"),
-        (limits.steps is not None and calls_model and run.steps >= limits.steps + run.more_steps, "steps"),
-        (limits.tool_calls is not None and run.tool_calls > limits.tool_calls, "tool_calls"),
-        (limits.tokens is not None and calls_model and run.tokens >= limits.tokens, "tokens"),
-        (limits.dollars is not None and calls_model and spent >= from_dollars(limits.dollars), "dollars"),
-        (_reached(run.errors, limits.consecutive_errors), "consecutive_errors"),
-        (_reached(run.repeats, limits.identical_repeats), "identical_repeats"),
-    )
-    return next((name for met, name in checks if met and not (run.closing and name in _CLOSED and calls_model)), "")
+    free = not (run.closing and asks)  # otherwise it says its last words, which only money can keep it from
+    if limits.steps is not None and free and asks and run.steps >= limits.steps + run.more_steps:
+        return "steps"
+    if limits.tool_calls is not None and free and run.tool_calls > limits.tool_calls:
+        return "tool_calls"
+    if limits.tokens is not None and asks and run.tokens >= limits.tokens:
+        return "tokens"
+    if limits.dollars is not None and asks and (run.cost or 0) >= from_dollars(limits.dollars):
+        return "dollars"
+    return _stuck(run) if free else ""
 
 
-def _reached(count: int, limit: int | None) -> bool:
-    return limit is not None and count >= limit
+def _stuck(run: Run) -> str:
+    limits = run.setup.setup.limits
+    if limits.consecutive_errors is not None and run.errors >= limits.consecutive_errors:
+        return "consecutive_errors"
+    if limits.identical_repeats is not None and run.repeats >= limits.identical_repeats:
+        return "identical_repeats"
+    return ""
 
 
 def _pipeline(state: State, run: Run, now: int) -> Decision:
@@ -244,11 +272,21 @@ def _pipeline(state: State, run: Run, now: int) -> Decision:
         return Finish("completed", output=output_of(phases[-1], run.outcomes[-1]))
     if limit := met_limit(state, run, now):
         return Finish("limited", limit)
+    if run.phase is not None and (said := _for_phase(state, run)) is not None:
+        return PassOn(said)
     if run.phase is not None or state.paused:
         parked = _parked(state, run)
         ends = [each for each in (parked.until, run.phase and run.phase.deadline) if each is not None]
         return Wait(open=True, until=min(ends, default=None))
     return StartPhase(len(run.outcomes))
+
+
+def _for_phase(state: State, run: Run) -> int | None:
+    """Returns what the phase that is under way has to hear; what is to come at the end, the last one hears."""
+    if not state.queue or state.paused:
+        return None
+    steer, last = state.queued("steer"), len(run.outcomes) + 1 == len(run.setup.setup.phases)
+    return state.queued("follow_up") if steer is None and last else steer
 
 
 def _answered(state: State, run: Run, now: int) -> Decision:

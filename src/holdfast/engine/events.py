@@ -28,6 +28,7 @@ __all__ = (
     "CODEC",
     "AbortRequested",
     "AccountOpened",
+    "AnswerRefused",
     "AnswerUnfinished",
     "BudgetExhausted",
     "CallReopened",
@@ -219,6 +220,13 @@ class WaitResolved(Payload, frozen=True, gc=False, omit_defaults=True):
     """Of a child, how it ended."""
 
 
+class AnswerRefused(Payload, frozen=True, gc=False):
+    """An answer to something nobody waits for yet was more than is kept: it is to be sent again, under another key."""
+
+    type: ClassVar[str] = "answer.refused"
+    token: str
+
+
 class CallReopened(Payload, frozen=True, gc=False, omit_defaults=True):
     """A call was under way when its process died; its files are back as they were, and it runs again."""
 
@@ -397,6 +405,7 @@ CODEC = Codec(
         ToolFinished,
         ToolWaiting,
         WaitResolved,
+        AnswerRefused,
         CallReopened,
         PhaseStarted,
         PhaseFailed,

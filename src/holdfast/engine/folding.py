@@ -289,6 +289,8 @@ def _branch(state: State, data: Forked | Rewound) -> None:
     state.workspace = data.workspace or state.workspace
     state.restoring_in = state.workspace
     state.always.clear()  # what was allowed there was allowed there
+    if isinstance(data, Forked):
+        state.tokens.clear()  # it has an inbox of its own, where nothing was answered
     state.paused = state.ended = state.steered = state.followed = False
     state.owed = None
     state.early.clear()
@@ -335,7 +337,18 @@ def visible(events: Iterable[Event]) -> list[Event]:
 
 def replay(events: Iterable[Event]) -> State:
     """Returns the state a whole log comes to."""
-    state = State()
-    for event in visible(events):
-        fold(state, event)
+    state, told = State(), list(events)
+    kept = visible(told)
+    if len(kept) == len(told):
+        for event in kept:
+            fold(state, event)
+        return state
+    shown = {event.seq for event in kept}
+    for event in told:
+        if event.seq in shown:
+            fold(state, event)
+        elif isinstance(event.data, ToolWaiting):  # out of the conversation; its token is used up all the same
+            state.tokens.add(event.data.wait.token)
+        elif isinstance(event.data, WaitResolved):
+            state.tokens.add(event.data.token)
     return state

@@ -53,7 +53,7 @@ from holdfast.engine.doing.children import abandon
 from holdfast.engine.doing.intervening import intervene
 from holdfast.engine.doing.recovering import files_left, recover
 from holdfast.engine.events import RunFinished
-from holdfast.engine.phases import StartPhase
+from holdfast.engine.phases import PassOn, StartPhase
 from holdfast.engine.state import State
 from holdfast.journal.port import Park
 
@@ -84,11 +84,13 @@ async def drive(attempt: Attempt, decide: Decide = decide) -> bool:
                 if await finish(attempt, end):
                     return True
             case Wait(open, until, ended):
+                await attempt.give_back(resting=True)  # what it holds while it waits, others have not
                 if await attempt.park(Park("waiting" if open else "ended" if ended else "idle", until)):
                     return True
-            case Skip() | Close() | PressOn() | AskReview() | CloseBooks() | StartPhase() as step:
+            case Skip() | Close() | PressOn() | AskReview() | CloseBooks() | StartPhase() | PassOn() as step:
                 await intervene(attempt, step)
             case Leave():
+                await attempt.give_back(resting=True)
                 await attempt.pen.sync()
                 return False
 

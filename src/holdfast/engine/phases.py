@@ -2,6 +2,7 @@
 
 A pipeline is a run whose turns are phases. Each is a job for an agent in a session of its own, with its own model,
 tools and limits; the pipeline holds nothing while it waits, and goes on at the phase where it was, whoever died.
+A pipeline has nobody who reads: a steer is passed on to the phase that is under way, a follow-up to the last one.
 
     a phase ended as      the pipeline
     -------------------   ----------------------------------------------------------------------------------
@@ -21,7 +22,7 @@ import msgspec
 from holdfast.engine.state import Done, Run
 from holdfast.types import PhaseSpec
 
-__all__ = ("StartPhase", "Verdict", "filled", "judged", "output_of")
+__all__ = ("PassOn", "StartPhase", "Verdict", "filled", "judged", "output_of")
 
 _SALVAGED = ("steps", "tool_calls", "consecutive_errors", "identical_repeats", "max_output_tokens")
 """Limits that end a phase and not the pipeline."""
@@ -32,6 +33,13 @@ class StartPhase(msgspec.Struct, frozen=True, gc=False):
     """Give the agent of this phase its job."""
 
     phase: int
+
+
+class PassOn(msgspec.Struct, frozen=True, gc=False):
+    """Let the phase that is under way hear what was said to the pipeline."""
+
+    input: int
+    """Its sequence number."""
 
 
 Verdict = tuple[str, str]

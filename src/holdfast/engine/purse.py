@@ -23,8 +23,8 @@ __all__ = ("Purse", "key_of", "own")
 
 _AHEAD = 4
 """How many calls like the one that is next are taken out of the ledger at once."""
-_SECONDS = 120
-"""How much time is taken ahead."""
+_SECONDS = 30
+"""How much time a call is taken to need."""
 
 
 def key_of(stream: StreamId, seq: int) -> str:
@@ -56,7 +56,8 @@ class Purse:
         self._granted: Amount | None = None
         self.denied: Denied | None = None
         """Why the whole of what was asked for last was not granted; None when it was."""
-        self._bounds_cost = False
+        self._caps: list[tuple[Cap, ...]] | None = None
+        """Those of each account of the path, when they were last looked at."""
 
     async def cover(self, spent: Amount, call: Reservation, model: str) -> Allowance | Denied:
         """Returns what the run may spend from here on, enough for a call like this one or as much as is left of it.
@@ -67,7 +68,7 @@ class Purse:
         """
         if self._granted is None:
             await self.open()
-        if self._bounds_cost and call.cost is None:
+        if call.cost is None and any(cap.cost is not None for caps in self._caps or () for cap in caps):
             raise UnknownPrice(
                 f"the price of {model!r} is unknown, so a cap of dollars on account {'/'.join(self.account)!r} cannot "
                 "be kept: cap tokens instead, or give the price with Runtime.open(prices={...})"
@@ -89,13 +90,26 @@ class Purse:
         """
         if self._cap is not None and not await self._ledger.caps(self.account):
             await self._ledger.set_caps(self.account, (self._cap,))
-        for depth in range(1, len(self.account) + 1):
-            for cap in await self._ledger.caps(self.account[:depth]):
-                self._bounds_cost = self._bounds_cost or cap.cost is not None
+        self._caps = await self._look()
+
+    async def recapped(self) -> bool:
+        """Returns whether caps were set or taken away since they were looked at.
+
+        Raises:
+            StorageError: the ledger refuses.
+        """
+        return self._caps is not None and await self._look() != self._caps
+
+    def forget(self) -> None:
+        """Lets go of what is known of the grant, which somebody has changed: it is asked for again."""
+        self._granted = None
+
+    async def _look(self) -> list[tuple[Cap, ...]]:
+        return [await self._ledger.caps(self.account[: depth + 1]) for depth in range(len(self.account))]
 
     async def _take(self, spent: Amount, wanted: Amount) -> Denied | None:
         """Takes as much as is asked for, with something ahead; near a cap, what is left."""
-        ahead = spent + Amount(wanted.tokens * self._ahead, wanted.cost * self._ahead, wanted.time)
+        ahead = spent + Amount(*(number * self._ahead for number in wanted.numbers))
         least = spent + Amount(min(1, wanted.tokens), min(1, wanted.cost), min(1, wanted.time))
         denied: Denied | None = None
         self.denied = None

@@ -196,11 +196,13 @@ class State(msgspec.Struct, gc=False):
     """What calls of the current turn called themselves, however deep, in the order in which that began."""
     waits: dict[str, list[CallId]] = {}
     """Which calls of the current turn wait, or waited, under which token."""
+    tokens: set[str] = set()
+    """What any call of this session ever waited under, and what was answered without a wait: rewound or not."""
     early: dict[str, WaitResolved] = {}
     """Answers that came before anything waited for them, by their tokens."""
-    approvals: set[Digest] = set()
+    approvals: dict[Digest, None] = {}
     """What a person allowed once, in the current turn."""
-    always: set[Digest] = set()
+    always: dict[Digest, None] = {}
     """What a person allowed in this session whatever the call: tools with their effects."""
     stored: dict[Digest, tuple[Digest, ...]] = {}
     """What may be read by its digest: outputs that results named because they were too long, and files that runs were

@@ -24,13 +24,16 @@ __all__ = (
     "not_in_this_branch",
     "own",
     "resolve",
+    "too_early",
+    "used_up",
     "waits",
 )
 
 _SHOWN = 8_000
 """Characters of changed arguments that the model is told of."""
 _EARLY = 4096
-"""Answers that are kept for waits that may come; more are none of ours."""
+_EARLY_BYTES = 16 * 1024 * 1024
+"""Answers that are kept for waits that may come, and bytes of all of them; more are none of ours."""
 ASKED = ("approval", "question", "review")
 """Kinds of waits that a person ends."""
 ABSENT = ToolError("canceled", "not_in_this_branch")
@@ -47,6 +50,7 @@ def waits(state: State, call_id: CallId, wait: Wait) -> None:
         call.started = None
         call.edited = "" if own(wait) else call.edited
     state.waits.setdefault(wait.token, []).append(call_id)
+    state.tokens.add(wait.token)
     if wait.kind == "child" and state.run is not None:
         state.run.children |= {wait.token}
     early = state.early.pop(wait.token, None)
@@ -54,9 +58,39 @@ def waits(state: State, call_id: CallId, wait: Wait) -> None:
         resolve(state, early)
 
 
-def resolve(state: State, data: WaitResolved) -> None:
-    """Ends a wait: of the call it belongs to, or of the whole run's for a review."""
+def used_up(state: State, wait: Wait) -> bool:
+    """Whether no answer can reach a wait any more: another one had its token, or an answer to it came and went.
+
+    An answer names nothing but the token, and one that is sent twice must be one. So each wait of a session has a token
+    of its own; only what answers it may have come first.
+    """
+    return wait.token in state.tokens and (wait.kind in ASKED or wait.token not in state.early)
+
+
+def too_early(state: State, data: WaitResolved) -> bool:
+    """Whether an answer that nothing waits for yet is more than can be kept; a child's, which is short, always can."""
     run = state.run
+    if run is None or data.content is None or data.outcome is not None or data.token in state.tokens:
+        return False
+    if data.token in [each.token for each in (run.review, run.phase) if each is not None]:
+        return False
+    kept = sum([_bytes(each) for each in state.early.values()])
+    return len(state.early) >= _EARLY or kept + _bytes(data) > _EARLY_BYTES
+
+
+def _bytes(data: WaitResolved) -> int:
+    """Returns how many bytes an answer has at most."""
+    return sum([len(each) * (1 if each.isascii() else 4) for each in (data.token, data.content or "", data.arguments)])
+
+
+def resolve(state: State, data: WaitResolved) -> None:
+    """Ends a wait: of the call it belongs to, or of the whole run's for a review.
+
+    What a child used counts whether anybody still waits for it or not: it says so once, and it was spent.
+    """
+    run = state.run
+    if run is not None and data.outcome is not None and data.token in run.children:
+        _charge(run, data.outcome)
     if run is not None and run.review is not None and run.review.token == data.token:
         run.review = None
         _reviewed(state, run, data)
@@ -72,8 +106,6 @@ def resolve(state: State, data: WaitResolved) -> None:
             continue
         call.wait = None
         _drop_deadlines(state)
-        if data.outcome is not None and run is not None:
-            _charge(run, data.outcome)
         if wait.kind == "approval":
             _approve(state, call, wait, data)
         elif data.content is None:
@@ -83,11 +115,12 @@ def resolve(state: State, data: WaitResolved) -> None:
             error = ToolError("execution_failed", "tool_answered_with_error") if data.is_error else None
             finish_call(state, call, ToolResult(data.content, error))
         return
-    if run is not None and data.content is not None and data.token not in state.waits:
+    if run is not None and data.content is not None and data.token not in state.tokens:
         # A child, or a service outside, was quicker than the word that it is waited for; after a crash much quicker.
         if len(state.early) >= _EARLY:
             del state.early[next(iter(state.early))]
         state.early[data.token] = data
+    state.tokens.add(data.token)
 
 
 def _charge(run: Run, outcome: Outcome) -> None:
@@ -100,7 +133,6 @@ def _charge(run: Run, outcome: Outcome) -> None:
 def _phase_over(run: Run, data: WaitResolved) -> None:
     """Notes what a phase came to; one that was not heard of in time failed."""
     if data.outcome is not None:
-        _charge(run, data.outcome)
         run.outcomes += (Done(data.content or "", data.outcome.status, data.outcome.reason),)
     elif data.content is not None and not data.is_error:
         run.outcomes += (Done(data.content, "completed"),)  # a person said what it is to come to
@@ -171,7 +203,7 @@ def close_turn(state: State) -> None:
         _count_repeats(run, fingerprint)
     state.calls, state.ready, state.deadlines = {}, {}, []
     if state.nested or state.approvals or state.waits:
-        state.nested, state.approvals, state.waits = {}, set(), {}
+        state.nested, state.approvals, state.waits = {}, {}, {}
 
 
 def _count_repeats(run: Run, fingerprint: int) -> None:
@@ -193,10 +225,10 @@ def _approve(state: State, call: Call, wait: Wait, data: WaitResolved) -> None:
         said = "deny: the arguments of a call that another call makes cannot be changed"
     if said in ("once", "always"):
         state.ready[call.call.id] = None
-        state.approvals.add(wait.digest)
+        state.approvals[wait.digest] = None
         call.edited = data.arguments if own(wait) else call.edited
         if said == "always":
-            state.always.add(wait.grant)
+            state.always[wait.grant] = None
         return
     if state.run is not None:
         state.run.denied += 1

@@ -17,16 +17,22 @@ class Soon:
     def __init__(self, clock: Clock, seconds: float) -> None:
         self._clock = clock
         self._seconds = seconds
-        self._due: list[Callable[[], None]] = []
+        self._due: dict[Callable[[], None], None] = {}
+        self._timed = False
 
     def __call__(self, callback: Callable[[], None]) -> None:
         """Asks for one call."""
-        self._due.append(callback)
-        if len(self._due) == 1:
+        self._due[callback] = None
+        if not self._timed:
+            self._timed = True
             self._clock.call_later(self._seconds, self._fire)
 
+    def forget(self, callback: Callable[[], None]) -> None:
+        """Takes a wish back, so that nothing is kept alive for it; one that was not made, or has come true, is none."""
+        self._due.pop(callback, None)
+
     def _fire(self) -> None:
-        due, self._due = self._due, []
+        due, self._due, self._timed = list(self._due), {}, False
         for number, callback in enumerate(due, 1):
             try:
                 callback()

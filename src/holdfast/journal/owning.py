@@ -27,7 +27,7 @@ __all__ = ("BLOB_BYTES", "FLUSH_SECONDS", "Pen", "Reference", "to_record")
 
 BLOB_BYTES = 32 * 1024
 """An event larger than this leaves its content in a blob."""
-FLUSH_SECONDS = 0.02
+FLUSH_SECONDS = 0.05
 """How long a flush may leave events in memory."""
 
 
@@ -94,7 +94,7 @@ class Pen:
         self._pending: list[Event] = []
         self._batch: BatchId = new_batch()
         self._inflight: asyncio.Future[Head | Unread] | None = None
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting: list[asyncio.Future[None]] | None = None
         """Those who wait until what is on its way has landed."""
         self._last = 0
         """How many of `_pending` are the last words of a park that is on its way."""
@@ -218,7 +218,7 @@ class Pen:
         try:
             if not answer.done():
                 waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                self._waiting.append(waiting)
+                self._waiting = [*self._waiting, waiting] if self._waiting else [waiting]
                 await waiting
         finally:
             if answer.done():
@@ -240,7 +240,9 @@ class Pen:
         if not answer.done():
             answer.add_done_callback(self._landed)
         await self._arrival(answer)
-        return isinstance(answer.result(), Head)
+        if parked := isinstance(answer.result(), Head):
+            self._soon.forget(self._flush)
+        return parked
 
     def _begin(self) -> None:
         """Hands over what is pending; a store that answers at once leaves nothing in flight."""
@@ -258,10 +260,10 @@ class Pen:
         if self._inflight is not answer:
             return
         self._inflight = None
-        for waiting in self._waiting:
+        for waiting in self._waiting or ():
             if not waiting.done():
                 waiting.set_result(None)
-        self._waiting.clear()
+        self._waiting = None
         last, self._last = self._last, 0
         self._refused = answer.cancelled() or answer.exception() is not None
         if self._refused or isinstance(answer.result(), Unread):

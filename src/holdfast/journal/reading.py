@@ -19,9 +19,11 @@ from holdfast.journal.port import Journal, Record
 from holdfast.journal.tail import Tail
 from holdfast.types import Codec, Delta, Event, Lagged, Reset, StreamId, tenant_of
 
-__all__ = ("Follower", "decode_record", "read_events")
+__all__ = ("Follower", "decode_record", "latest_first", "read_events")
 
 _PAGE = 2000
+_LATEST = 32
+"""Records at the end of a log that are read first: most of what is looked for there is among them."""
 _POLL_SECONDS = 0.5
 """How long a reader of another process's session trusts that no hint means no news."""
 
@@ -49,15 +51,24 @@ async def read_events(
     journal: Journal, stream: StreamId, codec: Codec, *, after: int = 0, until: int | None = None
 ) -> AsyncIterator[Event]:
     """Yields the stream's durable events with a seq over `after`, up to `until`, in order."""
-    while True:
-        records = await journal.read(stream, after=after, limit=_PAGE)
+    while (limit := _PAGE if until is None else min(_PAGE, until - after)) > 0:
+        records = await journal.read(stream, after=after, limit=limit)
         for record in records:
-            if until is not None and record.seq > until:
-                return
             yield await decode_record(record, stream, codec, journal)
-        if len(records) < _PAGE:
+        if len(records) < limit:
             return
         after = records[-1].seq
+
+
+async def latest_first(journal: Journal, stream: StreamId) -> AsyncIterator[Record]:
+    """Yields the stream's durable records from the last one back; what nobody asks for is not read, but for a page."""
+    head, page = await journal.head(stream), _LATEST
+    last = 0 if head is None else head.seq
+    while last > 0:
+        after = max(0, last - page)
+        for record in reversed(await journal.read(stream, after=after, limit=last - after)):
+            yield record
+        last, page = after, min(2 * page, _PAGE)
 
 
 @final
@@ -70,7 +81,13 @@ class Follower:
     __slots__ = ("_after", "_changed", "_codec", "_journal", "_live", "_reader", "_stop", "_stream", "_tail")
 
     def __init__(
-        self, journal: Journal, stream: StreamId, codec: Codec, tail: Callable[[], Tail | None], *, after: int = 0
+        self,
+        journal: Journal,
+        stream: StreamId,
+        codec: Codec,
+        tail: Callable[[StreamId], Tail | None],
+        *,
+        after: int = 0,
     ) -> None:
         self._journal = journal
         self._stream = stream
@@ -90,7 +107,7 @@ class Follower:
         """
         while True:
             if self._reader is None:
-                live = self._tail()
+                live = self._tail(self._stream)
                 batch = await (self._poll(live) if live is None or live.closed else self._join(live))
             else:
                 batch = await self._reader.take() or self._leave(self._reader)

@@ -12,7 +12,18 @@ import msgspec
 
 from holdfast.errors import UsageError
 
-__all__ = ("DIMENSIONS", "GRAINS", "MOST", "Account", "Amount", "Cap", "Dimension", "account_id", "check_amount")
+__all__ = (
+    "DIMENSIONS",
+    "GRAINS",
+    "LONGEST",
+    "MOST",
+    "Account",
+    "Amount",
+    "Cap",
+    "Dimension",
+    "account_id",
+    "check_amount",
+)
 
 Dimension = Literal["tokens", "cost", "time"]
 DIMENSIONS: tuple[Dimension, ...] = ("tokens", "cost", "time")
@@ -22,6 +33,9 @@ MOST = 10**15
 """The largest number in one grant or settlement: a million dollars, or 31 years. Totals and caps have no bound."""
 GRAINS = 60
 """Into how many grains a window is divided: a week is counted to 2 h 48 min, an hour to a minute."""
+
+LONGEST = 366 * 24 * 3600 * 1_000_000
+"""µs of the longest window that a cap may be set for, a year: what was settled in it is known grant by grant."""
 
 Account = tuple[str, ...]
 """An account: the names that lead to it from the outermost in, such as (tenant, user, session, root)."""
@@ -86,7 +100,7 @@ class Cap(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tru
     time: int | None = None
     """µs."""
     window: int | None = None
-    """µs of a rolling window, within any of which the cap holds; None: it holds for ever.
+    """µs of a rolling window, `LONGEST` at most, within any of which the cap holds; None: it holds for ever.
 
     The window moves in `GRAINS` steps. What was spent counts from its settlement until all of the grain it fell into
     has left the window: a sixtieth of the window too long at most, never too short.

@@ -12,6 +12,12 @@ because it is gone. Or the cap was lowered: then nothing more is granted until i
 An open grant counts as a whole until somebody settles it; it never runs out, because nobody else can know what was
 spent. What was spent under it counts in a window from its settlement, which is not before it was spent.
 
+A settled grant is kept for `KEPT` and then forgotten, a few with every settlement; the sums it is part of stay. That
+is as far back as any window reaches that can be set, so nobody adds it up again, and far longer than whoever goes on
+after a crash takes to ask again with its key: who settles it again after that hears that there is no such grant, and
+nothing is charged. An open grant is never forgotten. So a ledger holds the grants that are open, those of a year, and a
+row for each account.
+
 Every adapter passes one conformance kit (`holdfast.testing.conformance.ledger`); each sentence of these docstrings is a
 test in it. All times are µs UTC by the *store's* clock.
 """
@@ -23,12 +29,14 @@ from typing import Protocol
 
 import msgspec
 
-from holdfast.ledger.amounts import Account, Amount, Cap, Dimension
+from holdfast.ledger.amounts import LONGEST, Account, Amount, Cap, Dimension
 
-__all__ = ("KEY_LIMIT", "Balance", "Denied", "Grant", "Ledger", "Settled", "Standing")
+__all__ = ("KEPT", "KEY_LIMIT", "Balance", "Denied", "Grant", "Ledger", "Settled", "Standing")
 
 KEY_LIMIT = 256
-"""Characters of a grant's key: stores keep it for ever, to know a request that comes twice."""
+"""Characters of a grant's key: stores keep it, to know a request that comes twice."""
+KEPT = LONGEST + LONGEST // 20
+"""µs for which a settled grant is known: for the longest window, and three of its grains."""
 
 
 class Grant(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -157,6 +165,18 @@ class Ledger(Protocol):
         """
         ...
 
+    async def shrink(self, key: str, amount: Amount) -> Grant:
+        """Makes an open grant as small as `amount`: the rest is free again at every account on its path.
+
+        A dimension of which it has less already stays as it is, so that the same call again changes nothing. Whoever
+        shrinks a grant has spent no more than that, and spends nothing more before it has grown again.
+
+        Raises:
+            UsageError: the amount is not valid, or there is no open grant of that key.
+            StorageError: the grant is as it was, or the answer got lost: do it again.
+        """
+        ...
+
     async def settle(self, key: str, spent: Amount) -> Settled:
         """Ends a grant: what was spent is charged at every account on its path, the rest is free again.
 
@@ -165,7 +185,8 @@ class Ledger(Protocol):
         what happened.
 
         Raises:
-            UsageError: there is no grant of that key, or the amount is not valid.
+            UsageError: there is no grant of that key, or it was settled longer ago than `KEPT`; or the amount is not
+                valid.
             StorageError: nothing was settled, or the answer got lost: do it again.
         """
         ...
@@ -186,7 +207,7 @@ class Ledger(Protocol):
         nothing more is granted until it is not.
 
         Raises:
-            UsageError: the account's name is not valid.
+            UsageError: the account's name is not valid, or a window is longer than `LONGEST`.
             StorageError: nothing was changed, or the answer got lost: do it again.
         """
         ...

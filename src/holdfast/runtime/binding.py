@@ -6,7 +6,8 @@ import asyncio
 import math
 import os
 from collections.abc import Callable, Mapping
-from typing import final
+from typing import TypeGuard, final
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -37,6 +38,8 @@ __all__ = ("Binder",)
 
 _SHARED = 3
 """Names of an account that others draw from, too: tenant, user, session; the fourth is the run itself."""
+_KNOWN = 1024
+"""Agents that are known though nobody else holds them."""
 _LOOKED_AGAIN = 1.0
 """Seconds until the accounts that have caps are looked up again."""
 
@@ -64,8 +67,10 @@ class Binder:
         self._prices = prices
         self._client = HttpClient(TRUSTED)
         self._models: dict[str, Model] = {}
-        self._agents: dict[tuple[TenantId, Digest], BoundAgent] = {}
-        self._put_at: dict[tuple[TenantId, Digest], int] = {}
+        self._agents: WeakValueDictionary[tuple[TenantId, Digest], BoundAgent] = WeakValueDictionary()
+        """Those that somebody holds: a program, an open session, another agent, or the next."""
+        self._known: dict[tuple[TenantId, Digest], tuple[BoundAgent, int]] = {}
+        """Those that were used last, each with the time when its spec was put."""
         self.noticed: Callable[[StreamId, Run], None] | None = None
         """Is told of each run that is about to be driven here."""
         self._lent: dict[StreamId, dict[str, BoundAgent]] = {}
@@ -75,7 +80,8 @@ class Binder:
 
     def knows(self, tenant: TenantId, agent: BoundAgent) -> bool:
         """Whether the log can name the agent by its digest."""
-        return self._agents.get((tenant, agent.digest)) is agent and self._is_put(tenant, agent.digest)
+        known, at = self._known.get((tenant, agent.digest), (None, None))
+        return known is agent and self._is_put(at)
 
     def lend(self, stream: StreamId, key: str, agent: BoundAgent) -> None:
         """Gives the run of that prompt this very agent's functions."""
@@ -93,11 +99,16 @@ class Binder:
 
     async def remember(self, tenant: TenantId, agent: BoundAgent) -> None:
         """Sees to it that the log can name the agent by its digest."""
-        if not self._is_put(tenant, agent.digest):
+        key = tenant, agent.digest
+        _, at = self._known.get(key, (agent, None))
+        if not self._is_put(at):
             at = self._clock.now()
             await self._journal.blobs.put(tenant, agent.encoded)
-            self._put_at[tenant, agent.digest] = at
-        self._agents[tenant, agent.digest] = agent
+        self._known.pop(key, None)
+        self._known[key] = agent, at
+        self._agents[key] = agent
+        if len(self._known) > _KNOWN:
+            del self._known[next(iter(self._known))]
         for each in agent.tools:
             if isinstance(each, AgentTool) and not self.knows(tenant, each.agent):
                 await self.remember(tenant, each.agent)
@@ -105,9 +116,8 @@ class Binder:
             if not self.knows(tenant, each):
                 await self.remember(tenant, each)
 
-    def _is_put(self, tenant: TenantId, digest: Digest) -> bool:
+    def _is_put(self, at: int | None) -> TypeGuard[int]:
         # A blob nothing referred to yet is collected after a time: whoever refers to it has put it lately.
-        at = self._put_at.get((tenant, digest))
         return at is not None and 0 <= self._clock.now() - at < REFRESH
 
     def model(self, name: str) -> Model:
@@ -159,9 +169,8 @@ class Binder:
             clock=self._clock,
             spawn=spawn,
         )
-        return Bindings(
-            agent.spec, self.model(setup.model) if setup.model else None, gateway, spawn, await self._purse(stream, run)
-        )
+        model = self.model(setup.model) if setup.model else None
+        return Bindings(agent.spec, model, gateway, spawn, self._purse, await self._purse(stream, run))
 
     async def _purse(self, stream: StreamId, run: Run) -> Purse | None:
         """Returns the purse of a run that shares what it may spend with others; None where it does not."""

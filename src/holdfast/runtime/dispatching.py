@@ -226,12 +226,14 @@ class Spawner:
         self._run = run
         self._started: set[str] | None = None
         """Tokens of what was started here and the log does not say yet."""
-        self._starting: set[asyncio.Task[Wait | ToolResult]] = set()
+        self._starting: set[asyncio.Task[Wait | ToolResult]] | None = None
 
     async def __call__(self, key: str, order: Order) -> Wait | ToolResult:
         """Starts a child for what has that key; see `Dispatcher.spawn`. A cancelled caller leaves it started."""
         if self._started is None:
             self._started = set()
+        if self._starting is None:
+            self._starting = set()
         spawn = self._dispatcher.spawn(self._stream, self._run, self._started, key, order)
         task = asyncio.create_task(spawn)
         self._starting.add(task)
@@ -240,7 +242,8 @@ class Spawner:
         return await asyncio.shield(task)
 
     def _over(self, task: asyncio.Task[Wait | ToolResult]) -> None:
-        self._starting.discard(task)
+        if self._starting is not None:
+            self._starting.discard(task)
         self._dispatcher.starting.discard(task)
         if not task.cancelled():
             task.exception()  # whoever waited has heard of it, or was stopped

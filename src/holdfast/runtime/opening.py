@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Literal, cast
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -77,6 +76,8 @@ async def open_journal(url: str, clock: Clock) -> Journal:
         return MemoryJournal(clock)
     if scheme == "sqlite":
         return await _sqlite(url, clock)
+    from importlib.metadata import entry_points
+
     for point in entry_points(group=_GROUP):
         if point.name == scheme:
             opener = cast("Callable[[str, Clock], Awaitable[Journal]]", point.load())

@@ -42,8 +42,9 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     """Which limit, whose abort, what failure; empty when completed."""
     usage: Usage = Usage()
+    """Of it and of what it started, as far as that had ended; what ended later has its own figures."""
     cost: float | None = None
-    """US dollars; None when a price was unknown."""
+    """Of `usage`, in US dollars; None when a price was unknown."""
     steps: int = 0
     denied: int = 0
     """Calls that were not allowed: by the mode, by a person, or because nobody could be asked."""
@@ -64,7 +65,7 @@ class Run(Speaking):
         stream: StreamId,
         key: str,
         after: int,
-        tail: Callable[[], Tail | None],
+        tail: Callable[[StreamId], Tail | None],
         actor: str = "user",
     ) -> None:
         super().__init__(journal, stream, actor)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast, final
@@ -22,7 +21,7 @@ from holdfast.runtime.binding import Binder
 from holdfast.runtime.bound import BoundAgent
 from holdfast.runtime.delivering.events import is_book
 from holdfast.runtime.delivering.hooks import Hooks
-from holdfast.runtime.delivering.outgoing import Outgoing, Undelivered
+from holdfast.runtime.delivering.outgoing import Delivers, Outgoing
 from holdfast.runtime.delivering.port import Function, Target
 from holdfast.runtime.delivering.staging import InputFile, stage, with_files
 from holdfast.runtime.guarding.critic import Critic, Judge
@@ -61,7 +60,7 @@ __all__ = ("Runtime",)
 
 
 @final
-class Runtime(Archive):
+class Runtime(Archive, Delivers):
     """Starts, resumes, forks and follows runs; open it with `async with Runtime.open(...)`."""
 
     def __init__(  # noqa: PLR0913 - what `open` gathers
@@ -213,6 +212,8 @@ class Runtime(Archive):
         key = await self._worker.take(stream)
         if key is None:
             raise UnknownSession(f"session {session!r} has no run yet: give it a prompt")
+        if agent is not None and self._worker.has(stream):
+            self._bindings.lend(stream, key, agent)  # while it is parked, its agent may be forgotten
         return self._run(stream, key, 0)
 
     async def proceed(self, session: str, agent: BoundAgent | None = None, *, limits: Limits | None = None) -> Run:
@@ -304,7 +305,8 @@ class Runtime(Archive):
         """
         taken = 0
         seen: set[StreamId] = set()
-        while fresh := [stream for stream in await self.journal.due(len(seen) + 100) if stream not in seen]:
+        # What is left to others stays due: twice as many each time, and all rounds together stay linear.
+        while fresh := [stream for stream in await self.journal.due(2 * len(seen) + 100) if stream not in seen]:
             seen.update(fresh)
             for stream in fresh:
                 if is_book(stream):
@@ -316,18 +318,6 @@ class Runtime(Archive):
                         await self._worker.take(stream)
                         taken += 1
         return taken
-
-    async def flush_deliveries(self) -> list[Undelivered]:
-        """Returns when results that can be delivered now are, and the audit knows all that happened; and what remains:
-        what is tried again later, waits for a process that has its target, or is dead.
-
-        It goes on in the background where the caller is cancelled.
-
-        Raises:
-            HoldfastError: the store refuses, or the log cannot be read.
-        """
-        await self._outgoing.flush()
-        return await self._outgoing.undelivered()
 
     async def close(self) -> None:
         """Stops driving sessions and lets go of the store; open runs stay open in the log.
@@ -426,7 +416,7 @@ class Runtime(Archive):
         return posted
 
     def _run(self, stream: StreamId, key: str, after: int) -> Run:
-        return Run(self.journal, stream, key, after, partial(self._worker.tail, stream), self._user)
+        return Run(self.journal, stream, key, after, self._worker.tail, self._user)
 
     async def _known(self, session: str) -> StreamId:
         stream = stream_id(self._tenant, session)

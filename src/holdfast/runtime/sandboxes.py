@@ -20,11 +20,8 @@ from holdfast.sandbox.backends.none import NoIsolation
 from holdfast.sandbox.locking import let_go
 from holdfast.sandbox.port import Backend, Posture
 from holdfast.sandbox.sandbox import Sandbox
-from holdfast.sandbox.snapshots.applying import remove
 from holdfast.sandbox.snapshots.port import SnapshotStore
-from holdfast.sandbox.snapshots.stores.tree import TreeSnapshots
 from holdfast.sandbox.snapshots.storing import in_thread
-from holdfast.sandbox.snapshots.walking.scanning import open_folder
 from holdfast.sandbox.workspace import Workspace
 from holdfast.storage.blobs import BlobStore
 from holdfast.types import SessionId, SnapshotRef, TenantId
@@ -69,6 +66,8 @@ class Sandboxes:
 
     def _snapshots(self, tenant: TenantId) -> SnapshotStore:
         if tenant not in self._trees:
+            from holdfast.sandbox.snapshots.stores.tree import TreeSnapshots
+
             self._trees[tenant] = TreeSnapshots(self._blobs, tenant, apart=self._own)
         return self._trees[tenant]
 
@@ -131,7 +130,7 @@ class Sandboxes:
     async def close(self) -> None:
         """Removes the folders that are of no use without the log in memory, and the files of locks nobody has."""
         let_go()
-        if self._passing:
+        if self._passing and self._folder.exists():
             await in_thread(_remove, self._folder)
 
 
@@ -176,6 +175,8 @@ def _name_of(tenant: TenantId) -> str:
 
 def _scratch(place: Path) -> tuple[Path, int]:
     """Returns a new folder and the descriptor that marks it as used; removes those of processes that were killed."""
+    from holdfast.sandbox.snapshots.walking.scanning import open_folder
+
     for left in place.glob(f"{_SCRATCH}*"):
         with suppress(OSError):
             mark = open_folder(str(left))
@@ -199,6 +200,9 @@ def _clear(scratch: Path, mark: int) -> None:
 
 def _remove(folder: Path) -> None:
     """Removes a folder with all it holds, whatever rights its folders have; what cannot be removed stays."""
+    from holdfast.sandbox.snapshots.applying import remove
+    from holdfast.sandbox.snapshots.walking.scanning import open_folder
+
     with suppress(OSError):
         above = open_folder(str(folder.parent))
         try:

@@ -12,13 +12,14 @@ from typing import Any, Literal, final
 
 import msgspec
 
-from holdfast.engine.events import CODEC, ReviewRequested, RunFinished, ToolFinished, ToolWaiting, WaitResolved
+from holdfast.engine.events import CODEC, AnswerRefused, ReviewRequested, ToolWaiting, WaitResolved
 from holdfast.engine.letters import Answer, Prompt, Stop
 from holdfast.engine.turns import own
 from holdfast.errors import InboxFull, InputTooLarge, SessionExited, UnknownWait, UsageError
 from holdfast.flow.ids import new_key
 from holdfast.journal.port import KEY_LIMIT, Journal, Letter, Posted
-from holdfast.journal.reading import read_events
+from holdfast.journal.reading import decode_record, latest_first
+from holdfast.runtime.history.waiting import asked_under
 from holdfast.types import (
     Document,
     Image,
@@ -46,9 +47,10 @@ _URGENT = frozenset(("abort", "pause", "resume", "exit"))
 class Receipt:
     """What became of something that was said."""
 
-    __slots__ = ("_journal", "_stream", "key", "n", "status")
+    __slots__ = ("_is_answer", "_journal", "_stream", "key", "n", "status")
 
-    def __init__(self, journal: Journal, stream: StreamId, key: str, posted: Posted) -> None:
+    def __init__(self, journal: Journal, stream: StreamId, key: str, posted: Posted, *, answer: bool) -> None:
+        self._is_answer = answer
         self._journal = journal
         self._stream = stream
         self.key = key
@@ -58,7 +60,11 @@ class Receipt:
         """Its number in the session's inbox."""
 
     async def committed(self) -> None:
-        """Returns when the log holds what came of it; as long as nobody drives the session, that is not yet."""
+        """Returns when the log holds what came of it; as long as nobody drives the session, that is not yet.
+
+        Raises:
+            InboxFull: it was an answer to something that nobody waits for yet, and more than is kept for later.
+        """
         changed = asyncio.Event()
         stop = self._journal.listen(self._stream, changed.set)
         try:
@@ -66,10 +72,25 @@ class Receipt:
                 changed.clear()
                 head = await self._journal.head(self._stream)
                 if head is None or head.inbox_taken >= self.n:
-                    return
+                    break
                 await changed.wait()
         finally:
             stop()
+        if self._is_answer and await self._was_refused():
+            raise InboxFull(
+                f"nothing in session {session_of(self._stream)!r} waits for this answer yet, and what came too early "
+                "is more than is kept: send it again under another key once it is waited for, or answer with the name "
+                "of a file"
+            )
+
+    async def _was_refused(self) -> bool:
+        """Whether the answer was refused; what came of it stands near the end of the log."""
+        async for record in latest_first(self._journal, self._stream):
+            if record.type in (AnswerRefused.type, WaitResolved.type):
+                event = await decode_record(record, self._stream, CODEC, self._journal)
+                if event.cause == self.key:
+                    return record.type == AnswerRefused.type
+        return False
 
 
 class Speaking:
@@ -112,7 +133,11 @@ class Speaking:
     async def answer(
         self, token: str, content: str, *, is_error: bool = False, arguments: str = "", key: str | None = None
     ) -> Receipt:
-        """Gives a call that waits what it waits for; the first answer counts, later ones are duplicates."""
+        """Gives a call that waits what it waits for; the first answer counts, later ones are duplicates.
+
+        One that comes before it is waited for is kept, as long as all of them are not too much: `Receipt.committed`
+        says so.
+        """
         body = msgspec.json.encode(Answer(token, sayable(content), is_error, arguments))
         return await self._post("answer", body, key or _answer_key(token))
 
@@ -151,7 +176,7 @@ class Speaking:
         """
         if not feedback.strip():
             raise UsageError("asking for changes needs words: say what is to be different")
-        asked = await self._asked(token)
+        asked = await asked_under(self._journal, self._stream, token)
         if not isinstance(asked, ReviewRequested):
             raise UnknownWait(f"{token!r} is no review: answer it with approve or deny")
         if asked.changes_left <= 0:
@@ -165,14 +190,14 @@ class Speaking:
             UnknownWait: nothing that waits has this token.
             UsageError: the answers do not fit the questions; says which and why.
         """
-        asked = await self._asked(token)
+        asked = await asked_under(self._journal, self._stream, token)
         if not isinstance(asked, ToolWaiting) or asked.wait.kind != "question":
             raise UnknownWait(f"{token!r} is no question: answer it with approve or deny")
         fitting = _fitting(asked.wait.questions, answers)
         return await self.answer(token, msgspec.json.format(msgspec.json.encode(fitting), indent=2).decode(), key=key)
 
     async def _edited(self, token: str, arguments: Mapping[str, Any]) -> str:
-        wait = (await self._asked(token)).wait
+        wait = (await asked_under(self._journal, self._stream, token)).wait
         if wait.kind != "approval" or not own(wait):
             raise UsageError(
                 f"what waits under {token!r} has no arguments that could be changed: approve it as it is, or deny it"
@@ -182,36 +207,12 @@ class Speaking:
         except (TypeError, ValueError, msgspec.MsgspecError) as error:
             raise UsageError(f"the arguments cannot be written down as JSON ({error}): give plain values") from error
 
-    async def _asked(self, token: str) -> ToolWaiting | ReviewRequested:
-        """Returns what is asked under a token, also when somebody answered it meanwhile."""
-        found: ToolWaiting | ReviewRequested | None = None
-        gone = f"nothing in session {self.session!r} waits under {token!r}: look at what does, and try again"
-        async for event in read_events(self._journal, self._stream, CODEC):
-            match event.data:
-                case ToolWaiting() | ReviewRequested() as data if data.wait.token == token:
-                    found, gone = data, ""
-                case WaitResolved() as data if data.token == token and found is not None:
-                    if data.content is not None:
-                        return found
-                    gone = f"{token!r} was to be answered earlier: it expired, and the run went on without"
-                case ToolFinished(nested=None) as data if (
-                    isinstance(found, ToolWaiting) and data.call_id == found.call_id
-                ):
-                    gone = gone or f"what waited under {token!r} is over, and wants no answer any more"
-                case RunFinished() if found is not None:
-                    gone = gone or f"the run that waited under {token!r} is over, and wants no answer any more"
-                case _:
-                    pass
-        if gone or found is None:
-            raise UnknownWait(gone)
-        return found
-
     async def _post(self, kind: str, body: bytes, key: str | None) -> Receipt:
         letter = Letter(key=key or new_key(), kind=kind, body=body, actor=self._actor, urgent=kind in _URGENT)
         posted = await self._journal.post(self._stream, letter)
         if (error := refused(posted, self.session)) is not None:
             raise error
-        return Receipt(self._journal, self._stream, letter.key, posted)
+        return Receipt(self._journal, self._stream, letter.key, posted, answer=kind == "answer")
 
 
 def refused(posted: Posted, session: str) -> UsageError | None:

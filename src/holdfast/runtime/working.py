@@ -39,6 +39,8 @@ LEASE_SECONDS = 30
 """How long a session stays ours without a sign of life."""
 _AGAIN = 1.0
 """Seconds until a session that could not be woken is looked at again."""
+_FAILURES = 1024
+"""Sessions of which it is kept why they could not be gone on with."""
 
 
 def _ignore(_stream: StreamId, _state: State) -> None:
@@ -362,6 +364,10 @@ class Worker:
         attempt.tail.close(error)
 
     def _fail(self, stream: StreamId, error: BaseException) -> None:
+        if len(self._failed) >= _FAILURES and stream not in self._failed:
+            oldest = next(iter(self._failed))
+            del self._failed[oldest]
+            self._forget(oldest)
         self._failed[stream] = Tail(stream, 0)
         self._failed[stream].close(error.with_traceback(None))  # a traceback would keep the whole session
 
@@ -446,14 +452,16 @@ class Worker:
                 return
             if head is None:  # it was deleted
                 self._parked.remove(stream)
+                self._forget(stream)
                 return
             due = head.wake_at is not None and head.wake_at <= self._clock.now()
             if head.unread or due or head.state == "running":
                 await self._take_again(stream)
             elif head.wake_at is not None:  # too early: the wall clock is not the one timers run by
                 self._parked.again(stream, (head.wake_at - self._clock.now()) / 1e6)
-            elif head.state in ("idle", "ended"):
+            elif head.state in ("idle", "ended"):  # another process went on with it to its end
                 self._parked.remove(stream)
+                self._forget(stream)
         except (LeaseHeld, StorageError):  # another worker was quicker, for now at least
             self._parked.again(stream, _AGAIN)
         except HoldfastError as error:

@@ -98,7 +98,6 @@ class Gateway:
         "_stream",
         "_tools",
         "_trays",
-        "terminal",
     )
 
     def __init__(
@@ -113,8 +112,6 @@ class Gateway:
         spawn: Spawn | None = None,
     ) -> None:
         self._tools = {tool.spec.name: tool for tool in tools}
-        self.terminal = frozenset([name for name, tool in self._tools.items() if tool.spec.terminal])
-        """Tools whose calls end the run."""
         self._stream = stream
         self._sandbox = sandbox
         self._blobs = blobs
@@ -153,6 +150,11 @@ class Gateway:
     def specs(self) -> tuple[ToolSpec, ...]:
         """What the model is told of."""
         return tuple(tool.spec for tool in self._tools.values())
+
+    @property
+    def terminal(self) -> frozenset[str]:
+        """Tools whose calls end the run."""
+        return frozenset([name for name, tool in self._tools.items() if tool.spec.terminal])
 
     @property
     def posture(self) -> Posture:
@@ -261,14 +263,14 @@ class Gateway:
             )
         return msgspec.structs.replace(admitted, snapshot=snapshot)
 
-    def exclusive(self) -> AbstractAsyncContextManager[object]:
+    def exclusive(self, *, wait: bool = True) -> AbstractAsyncContextManager[object]:
         """Returns the right to change files of the workspace, which one session has at a time.
 
-        Entering raises `WorkspaceBusy` when another one keeps it too long.
+        Entering raises `WorkspaceBusy` when another one keeps it too long; without `wait`, when another one has it.
         """
         if self._sandbox is None:
             return nullcontext()
-        return self._sandbox.exclusive(owner_of(self._stream), _TURN_SECONDS)
+        return self._sandbox.exclusive(owner_of(self._stream), _TURN_SECONDS if wait else 0.0)
 
     # ---- files --------------------------------------------------------------------------------------------
 

@@ -22,9 +22,14 @@ __all__ = (
     "shaped",
     "shown",
     "skipped",
+    "token_used",
     "unasked",
     "unknown_outcome",
 )
+
+
+_TOKEN = 200
+"""Characters of a token that the model gets to read."""
 
 
 class Refused(msgspec.Struct, frozen=True, gc=False):
@@ -64,6 +69,17 @@ def nobody_there(name: str) -> ToolResult:
 def not_free(why: object) -> ToolResult:
     """Returns the result of a call that was not begun because somebody else is changing the folder."""
     return ToolResult(f"Not run: {why}", ToolError("execution_failed", "tool_workspace_busy", retryable=True))
+
+
+def token_used(name: str, token: str) -> ToolResult:
+    """Returns the result of a call that wants to wait under a token that its session has used before."""
+    shown = token if len(token) <= _TOKEN else f"{token[:_TOKEN]}…"
+    text = (
+        f"{name!r} began, and what it began goes on, but its answer cannot be waited for: the token {shown!r} was used "
+        "in this session before, and an answer to one wait could be taken for that to another. Do not call it again as "
+        "it is: the tool has to give each wait a token of its own, for example `ToolContext.key`."
+    )
+    return ToolResult(text, ToolError("execution_failed", "tool_wait_token_used"))
 
 
 def unknown_outcome(name: str, files: str = "") -> ToolResult:

@@ -75,7 +75,8 @@ class Wait(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """
 
     token: str
-    """Unique within the session; the answer names it."""
+    """The answer names it. Each wait of a session has its own, like `ToolContext.key`: a call that would wait under one
+    that was used before gets an error."""
     kind: WaitKind = "callback"
     deadline: int | None = None
     """µs UTC after which the wait counts as unanswered; None waits for ever."""

@@ -100,7 +100,7 @@ def set_(
 ) -> None:
     """Cap ACCOUNT, in place of the cap it has for the same window, if any; other windows stay.
 
-    Processes that are running hear of it within a second, and runs that have begun without a cap end without it.
+    Processes that are running hear of it within two seconds, and it holds for the next call of runs that have begun.
     """
     if dollars is None and tokens is None and hours is None:
         raise UsageError("a cap needs a bound: give --dollars, --tokens or --hours")

@@ -10,6 +10,7 @@ from rich.text import Text
 from holdfast.cli.words import count, one_line, seconds
 from holdfast.engine.events import (
     AccountOpened,
+    AnswerRefused,
     AnswerUnfinished,
     BudgetExhausted,
     FilesKept,
@@ -92,6 +93,11 @@ def _going_on(payload: Payload) -> tuple[str, str, Text] | None:
         case LastAnswerAsked():
             limit = payload.limit.replace("_", " ")
             return "■", "yellow", Text(f"the limit of {limit} is met: a last answer is asked for", "yellow")
+        case AnswerRefused():
+            said = (
+                f"an answer to {one_line(payload.token, _LONG)} came before it was asked for, and is too much to keep"
+            )
+            return "⊘", "yellow", Text(said, "yellow")
         case AnswerUnfinished():
             return "↳", "yellow", Text("it only said what it would do next: it is told to do it", "dim")
         case LimitsRaised():

@@ -89,7 +89,7 @@ class Watched:
             yield item
 
     async def _rest(self) -> AsyncGenerator[Event | Delta]:
-        follower = Follower(self.runtime.journal, self._stream, CODEC, lambda: None, after=self.figures.state.seq)
+        follower = Follower(self.runtime.journal, self._stream, CODEC, lambda _: None, after=self.figures.state.seq)
         try:
             while True:
                 for item in await follower.next():

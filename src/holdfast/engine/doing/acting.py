@@ -10,9 +10,10 @@ from holdfast.engine.doing.children import forsake_begun
 from holdfast.engine.doing.nesting import Door
 from holdfast.engine.events import ToolFinished, ToolStarted, ToolWaiting
 from holdfast.engine.state import name_of
+from holdfast.engine.turns import used_up
 from holdfast.errors import Fenced, WorkspaceBusy
 from holdfast.tools.gateway import Admitted, Gateway
-from holdfast.tools.results import Refused, canceled, not_free
+from holdfast.tools.results import Refused, canceled, not_free, token_used
 from holdfast.types import ToolCall, ToolResult, Wait
 
 __all__ = ("AT_ONCE", "close_calls", "perform_calls")
@@ -30,8 +31,8 @@ async def perform_calls(attempt: Attempt, calls: Sequence[ToolCall]) -> None:
     model's order. One that a person has to allow waits without holding the others up.
     """
     gateway, state = (await attempt.bindings()).tools, attempt.state
-    if gateway.terminal and len(calls) > 1:
-        calls = _up_to_the_end(calls, gateway.terminal)
+    if len(calls) > 1 and (terminal := gateway.terminal):
+        calls = _up_to_the_end(calls, terminal)
     writers: list[Admitted] = []
     others: list[Admitted] = []
     for call in calls:
@@ -47,7 +48,7 @@ async def perform_calls(attempt: Attempt, calls: Sequence[ToolCall]) -> None:
         if isinstance(verdict, Refused):
             attempt.write(ToolFinished(call.id, verdict.result))
         elif isinstance(verdict, Wait):
-            attempt.write(ToolWaiting(call.id, verdict))
+            _wait(attempt, call, verdict)
         else:
             (writers if verdict.effect.workspace else others).append(verdict)
     for admitted in others[:AT_ONCE]:
@@ -158,11 +159,17 @@ async def _one(attempt: Attempt, gateway: Gateway, admitted: Admitted) -> None:
         if door.nesting is not None:
             await door.nesting.end()
     if isinstance(outcome, Wait):
-        attempt.write(ToolWaiting(admitted.call.id, outcome))
+        _wait(attempt, admitted.call, outcome)
         return
     duration = int((attempt.clock.monotonic() - began) * 1e6)
     attempt.write(ToolFinished(admitted.call.id, await gateway.finish(admitted, outcome), duration))
     attempt.pen.flush()  # no barrier, but the sooner this is durable the less a crash leaves unknown
+
+
+def _wait(attempt: Attempt, call: ToolCall, wait: Wait) -> None:
+    """Lets a call wait, unless it would do so for ever."""
+    unheard = used_up(attempt.state, wait)
+    attempt.write(ToolFinished(call.id, token_used(call.name, wait.token)) if unheard else ToolWaiting(call.id, wait))
 
 
 def close_calls(attempt: Attempt, why: str, *, waiting: bool = True) -> None:

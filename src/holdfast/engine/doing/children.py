@@ -10,9 +10,9 @@ from contextlib import suppress
 import msgspec
 
 from holdfast.engine.attempt import Attempt
-from holdfast.engine.events import AccountOpened, PhaseFailed, PhaseStarted, RunClosed
-from holdfast.engine.letters import Answer, Outcome
-from holdfast.engine.lineage import child_named, child_token
+from holdfast.engine.events import AccountOpened, InputApplied, PhaseFailed, PhaseStarted, RunClosed
+from holdfast.engine.letters import Answer, Outcome, Prompt
+from holdfast.engine.lineage import child_named, child_token, start_key
 from holdfast.engine.phases import filled
 from holdfast.engine.purse import key_of, own
 from holdfast.engine.state import name_of
@@ -20,9 +20,9 @@ from holdfast.errors import UsageError
 from holdfast.journal.port import Letter
 from holdfast.tools.binding import Order
 from holdfast.tools.results import bounded
-from holdfast.types import AssistantMessage, UserMessage, Wait, session_of
+from holdfast.types import AssistantMessage, UserMessage, Wait, digest_of, session_of, stream_id, tenant_of
 
-__all__ = ("abandon", "close_books", "forsake_begun", "start_phase")
+__all__ = ("abandon", "close_books", "forsake_begun", "pass_on", "start_phase")
 
 _REPORTED = 50_000
 """Characters of a child's answer that its parent reads."""
@@ -75,6 +75,21 @@ async def start_phase(attempt: Attempt, phase: int) -> None:
         attempt.write(PhaseStarted(phase, answer))
     else:
         attempt.write(PhaseFailed(phase, answer.content))
+
+
+async def pass_on(attempt: Attempt, said: int) -> None:
+    """Lets the phase that is under way hear what was said to the pipeline; one that is over by then hears nothing."""
+    phase, stream = attempt.run.phase, attempt.pen.stream
+    assert phase is not None
+    received, key = attempt.state.queue[said], attempt.state.keys[said]
+    letter = Letter(
+        key=f"passed:{digest_of(f'{stream} {key}'.encode())}",
+        kind=received.kind,
+        body=msgspec.json.encode(Prompt(received.message, run=start_key(phase.token))),
+        actor=session_of(stream),
+    )
+    await attempt.send(stream_id(tenant_of(stream), phase.subject), letter)
+    attempt.write(InputApplied(said))
 
 
 async def abandon(attempt: Attempt, why: str) -> None:

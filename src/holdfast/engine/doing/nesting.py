@@ -8,7 +8,7 @@ must therefore be the same when it runs again; where it is not, the log wins and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from contextlib import AsyncExitStack
 from typing import final
 
@@ -60,13 +60,28 @@ class Door:
 class Nesting:
     """Makes calls on behalf of one running call."""
 
-    __slots__ = ("_attempt", "_depth", "_gateway", "_leaving", "_made", "_over", "_parent", "_quiet", "_running")
+    __slots__ = (
+        "_attempt",
+        "_depth",
+        "_gateway",
+        "_leaving",
+        "_made",
+        "_over",
+        "_parent",
+        "_parted",
+        "_quiet",
+        "_running",
+    )
 
-    def __init__(self, attempt: Attempt, gateway: Gateway, parent: Admitted, depth: int = 1) -> None:
+    def __init__(
+        self, attempt: Attempt, gateway: Gateway, parent: Admitted, depth: int = 1, parted: str | None = None
+    ) -> None:
         self._attempt = attempt
         self._gateway = gateway
         self._parent = parent
         self._depth = depth
+        self._parted = parted or _parting(attempt.state.calls)
+        """What parts an id from the numbers of the calls below it."""
         self._made = 0
         self._running: set[asyncio.Task[object]] | None = None
         """The tasks that are in a call; made when there is one."""
@@ -90,7 +105,7 @@ class Nesting:
         if self._over:
             raise _late(self._parent)
         parent = self._parent.call.id
-        call = ToolCall(CallId(f"{parent}/{self._made}"), name, arguments)
+        call = ToolCall(CallId(f"{parent}{self._parted}{self._made}"), name, arguments)
         self._made += 1
         nested = Nested(parent, name, arguments)
         if (known := self._attempt.state.nested.get(call.id)) is not None:
@@ -170,7 +185,7 @@ class Nesting:
             attempt.write(ToolStarted(call.id, ready.effect, ready.snapshot, posture, nested, ready.unsaved))
             if not ready.effect.repeatable:
                 await attempt.pen.sync()  # barrier, as for any call
-            nest = Nesting(attempt, gateway, ready, self._depth + 1)
+            nest = Nesting(attempt, gateway, ready, self._depth + 1, self._parted)
             try:
                 outcome = await gateway.perform(ready, nest)
             except asyncio.CancelledError:
@@ -185,6 +200,16 @@ class Nesting:
             result = self._ends(call, await gateway.finish(ready, outcome), nested)
             attempt.pen.flush()  # no barrier, but the sooner it is durable the less is done again
             return result
+
+
+def _parting(ids: Iterable[CallId]) -> str:
+    """Returns what no id of the turn holds, so that whatever ids a model makes up no call has that of another: `/`, or
+    more of them.
+    """
+    parted = "/"
+    while any(parted in each for each in ids):
+        parted *= 2
+    return parted
 
 
 def _late(parent: Admitted) -> UsageError:

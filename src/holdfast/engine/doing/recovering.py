@@ -7,6 +7,8 @@ their results when it runs again.
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+
 import msgspec
 
 from holdfast.engine.attempt import Attempt
@@ -70,7 +72,7 @@ async def _settle(attempt: Attempt, gateway: Gateway, call: Call) -> None:
             repeatable = True
     if repeatable and (snapshot is not None or not effect.workspace):
         before = await gateway.capture() if snapshot is not None and snapshot.whole else None
-        if await _put_back(gateway, snapshot):
+        if await _put_back(attempt, gateway, snapshot):
             attempt.write(CallReopened(call.call.id, nested is not None, before))
             return
     files = await gateway.changed(snapshot) if snapshot is not None else ""
@@ -99,11 +101,16 @@ async def _with_files(gateway: Gateway, result: ToolResult, effect: Effect, snap
     return msgspec.structs.replace(result, content=f"{result.content}\n\n{note} {files}".rstrip())
 
 
-async def _put_back(gateway: Gateway, snapshot: SnapshotRef | None) -> bool:
+async def _put_back(attempt: Attempt, gateway: Gateway, snapshot: SnapshotRef | None) -> bool:
+    """Puts files back; a run that is to end does not wait for whoever else has the folder."""
     if snapshot is None:
         return True
     try:
-        async with gateway.exclusive():
+        async with AsyncExitStack() as held:
+            with attempt.interruptible() as scope:
+                await held.enter_async_context(gateway.exclusive(wait=not attempt.stopping))
+            if scope.interrupted:
+                return False
             await gateway.restore(snapshot)
     except (SandboxError, OSError):
         return False

@@ -154,32 +154,28 @@ class MemoryJournal(Journal):
     ) -> Posted:
         """Puts a letter into the inbox, once for each key, and claims the stream if it is wanted and free."""
         now = self._clock.now()
-        posted = self._post(stream, letter, if_idle, now)
         found = self._streams.get(stream)
-        if lease is None or found is None or posted.status not in ("accepted", "duplicate"):
+        first = found.keys.get(letter.key) if found is not None else None
+        if first is not None and found is not None:
+            posted, head = Posted("duplicate", first), found.head
+        else:
+            before = found.head if found is not None else rules.created(stream, now)
+            after = rules.posted(before, if_idle=if_idle, urgent=letter.urgent, now=now)
+            if isinstance(after, Posted):
+                return after
+            posted, head = Posted("accepted", after.inbox_seq), after
+        claimed: Head | None = None
+        if lease is not None and rules.is_free(head, now):
+            claimed = head = rules.claimed(head, lease.worker, lease.ttl, None, now)
+        if first is None or claimed is not None:
+            found = self._set(head, now, mail=first is None)
+        if first is None and found is not None:
+            n = posted.n
+            found.mail.append(Mail(n=n, key=letter.key, kind=letter.kind, body=letter.body, actor=letter.actor, at=now))
+            found.keys[letter.key] = n
+        if claimed is None or found is None:
             return posted
-        if not rules.is_free(found.head, now):
-            return posted
-        head = rules.claimed(found.head, lease.worker, lease.ttl, None, now)
-        self._set(head, now)
-        return Posted(posted.status, posted.n, Claim(head, tuple(found.mail[head.inbox_taken :])))
-
-    def _post(self, stream: StreamId, letter: Letter, if_idle: bool, now: int) -> Posted:
-        found = self._streams.get(stream)
-        if found is not None and (first := found.keys.get(letter.key)):
-            return Posted("duplicate", first)
-        head = rules.posted(
-            found.head if found else rules.created(stream, now), if_idle=if_idle, urgent=letter.urgent, now=now
-        )
-        if isinstance(head, Posted):
-            return head
-        n = head.inbox_seq
-        found = found or _Stream(head)
-        found.mail.append(Mail(n=n, key=letter.key, kind=letter.kind, body=letter.body, actor=letter.actor, at=now))
-        found.keys[letter.key] = n
-        self._streams[stream] = found
-        self._set(head, now, mail=True)
-        return Posted("accepted", n)
+        return Posted(posted.status, posted.n, Claim(claimed, tuple(found.mail[claimed.inbox_taken :])))
 
     async def mail(self, stream: StreamId, after: int) -> list[Mail]:
         """Returns the messages numbered over `after`, oldest first."""
@@ -232,9 +228,10 @@ class MemoryJournal(Journal):
     ) -> list[FeedItem]:
         """Returns records of all streams in the order in which they were written."""
         wanted = frozenset(types)
+        first = bisect_right(self._feed, after, key=lambda item: item.position)
         items = (
             item
-            for item in islice(self._feed, bisect_right(self._feed, after, key=lambda item: item.position), None)
+            for item in map(self._feed.__getitem__, range(first, len(self._feed)))  # `islice` steps over all before it
             if (not wanted or item.record.type in wanted) and (tenant is None or tenant_of(item.stream) == tenant)
         )
         return list(islice(items, limit))

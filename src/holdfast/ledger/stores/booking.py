@@ -1,7 +1,8 @@
 """What each call of a ledger does to the rows of a store, within one transaction of it.
 
 The adapters differ only in where their rows lie (`Rows`); what is read, decided and written stands here once. Every
-change touches the grant's row and one row for each account of its path, and nothing else.
+change touches the grant's row and one row for each account of its path, and nothing else; a settlement also drops a few
+rows of grants that nobody needs any more.
 """
 
 from __future__ import annotations
@@ -12,11 +13,22 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from holdfast.errors import UsageError
-from holdfast.ledger.amounts import Account, Amount, Cap, account_id, check_amount
-from holdfast.ledger.port import KEY_LIMIT, Balance, Denied, Grant, Settled
-from holdfast.ledger.stores.tallies import Grain, Tally, Window, allowed, grain_of, held, recapped, settled, standings
+from holdfast.ledger.amounts import LONGEST, Account, Amount, Cap, account_id, check_amount
+from holdfast.ledger.port import KEPT, KEY_LIMIT, Balance, Denied, Grant, Settled
+from holdfast.ledger.stores.tallies import (
+    Grain,
+    Tally,
+    Window,
+    allowed,
+    freed,
+    grain_of,
+    held,
+    recapped,
+    settled,
+    standings,
+)
 
-__all__ = ("Rows", "check_key", "check_request", "grant", "grow", "set_caps", "settle", "standing")
+__all__ = ("Rows", "check_key", "check_request", "grant", "grow", "set_caps", "settle", "shrink", "standing")
 
 
 class Rows(Protocol):
@@ -36,6 +48,10 @@ class Rows(Protocol):
 
     def put(self, grant: Grant | None, tallies: Mapping[str, Tally]) -> None:
         """Writes a grant and tallies in the place of earlier ones."""
+        ...
+
+    def forget(self, until: int) -> None:
+        """Drops grants that were settled no later than that: the oldest few, and more of them than one."""
         ...
 
 
@@ -83,13 +99,26 @@ def grow(rows: Rows, key: str, amount: Amount, least: Amount | None, now: int) -
     Raises:
         UsageError: there is no open grant of that key.
     """
-    found = _found(rows, key)
-    if not found.open:
-        raise UsageError(f"the grant {key!r} was settled and grows no more: ask for a new one under another key")
+    found = _open(rows, key)
     more = amount.beyond(found.amount)
     if more == Amount():
         return found
     return _take(rows, found, more, None if least is None else least.beyond(found.amount), now)
+
+
+def shrink(rows: Rows, key: str, amount: Amount) -> Grant:
+    """Makes an open grant smaller.
+
+    Raises:
+        UsageError: there is no open grant of that key.
+    """
+    found = _open(rows, key)
+    less = found.amount.beyond(amount)
+    if less == Amount():
+        return found
+    smaller = replace(found, amount=found.amount.smaller(amount))
+    rows.put(smaller, {account_id(node): freed(tally, less) for node, tally in _line(rows, found.path)})
+    return smaller
 
 
 def settle(rows: Rows, key: str, spent: Amount, now: int) -> Settled:
@@ -104,12 +133,22 @@ def settle(rows: Rows, key: str, spent: Amount, now: int) -> Settled:
     line = _line(rows, found.path)
     over = replace(found, spent=spent, settled_at=now)
     rows.put(over, {account_id(node): settled(tally, found.amount, spent, now) for node, tally in line})
+    rows.forget(now - KEPT)
     return Settled(key=key, granted=found.amount, spent=spent)
 
 
 def set_caps(rows: Rows, account: Account, caps: Sequence[Cap], now: int) -> None:
-    """Replaces an account's caps, and looks up what was settled in windows that are new."""
+    """Replaces an account's caps, and looks up what was settled in windows that are new.
+
+    Raises:
+        UsageError: the account's name is not valid, or a window is too long.
+    """
     name = account_id(account)
+    if (longest := max((cap.window or 0 for cap in caps), default=0)) > LONGEST:
+        raise UsageError(
+            f"a window of {longest / 86_400e6:g} days reaches further back than the ledger knows: make it "
+            f"{LONGEST // 86_400_000_000} days at most, or let the cap hold for ever"
+        )
     tally = _tally(rows, name)
     known = {window.length for window in tally.windows}
     wanted = {cap.window for cap in caps if cap.window is not None}
@@ -148,6 +187,13 @@ def _window(rows: Rows, account: str, length: int, now: int) -> Window:
     # Two grains more than can count: what is too old is left out by the rules.
     grain = grain_of(length)
     return Window(length, tuple(rows.history(account, now - length - 2 * grain, grain)))
+
+
+def _open(rows: Rows, key: str) -> Grant:
+    found = _found(rows, key)
+    if not found.open:
+        raise UsageError(f"the grant {key!r} was settled and stays as it is: ask for a new one under another key")
+    return found
 
 
 def _found(rows: Rows, key: str) -> Grant:

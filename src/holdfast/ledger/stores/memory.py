@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import final
 
@@ -42,6 +43,15 @@ class MemoryLedger(Ledger):
         booking.check_request(key, amount, least)
         return booking.grow(self._rows, key, amount, least, self._clock.now())
 
+    async def shrink(self, key: str, amount: Amount) -> Grant:
+        """Makes an open grant as small as `amount`: the rest is free again.
+
+        Raises:
+            UsageError: the amount is not valid, or there is no open grant of that key.
+        """
+        check_amount(amount)
+        return booking.shrink(self._rows, key, amount)
+
     async def settle(self, key: str, spent: Amount) -> Settled:
         """Ends a grant: what was spent is charged, the rest is free again.
 
@@ -63,7 +73,7 @@ class MemoryLedger(Ledger):
         """Replaces the caps of an account.
 
         Raises:
-            UsageError: the account's name is not valid.
+            UsageError: the account's name is not valid, or a window is longer than `LONGEST`.
         """
         booking.set_caps(self._rows, account, caps, self._clock.now())
 
@@ -88,6 +98,8 @@ class _Rows(Rows):
     def __init__(self) -> None:
         self._grants: dict[str, Grant] = {}
         self._open: dict[str, Grant] = {}
+        self._settled: deque[Grant] = deque()
+        """In the order of their settlements."""
         self._tallies: dict[str, Tally] = {}
 
     def grant(self, key: str) -> Grant | None:
@@ -116,6 +128,11 @@ class _Rows(Rows):
             self._open[grant.key] = grant
         else:
             self._open.pop(grant.key, None)
+            self._settled.append(grant)
+
+    def forget(self, until: int) -> None:
+        while self._settled and (self._settled[0].settled_at or 0) <= until:
+            del self._grants[self._settled.popleft().key]
 
     def capped(self, depth: int, limit: int) -> list[Account]:
         found = sorted(account for account, tally in self._tallies.items() if tally.caps and account.count("/") < depth)

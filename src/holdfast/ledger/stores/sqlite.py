@@ -58,6 +58,11 @@ _HISTORY = (
     "indexed by ledger_grant_settled where settled_at > :since and (path = :path or (path > :over and path < :below)) "
     "group by 1 order by 1)"
 )
+# Each settlement brings one and takes more than one away, so that what has piled up goes in the end.
+_FORGET = (
+    "delete from ledger_grant where key in (select key from ledger_grant indexed by ledger_grant_settled "
+    "where settled_at <= ? order by settled_at limit 4)"
+)
 _OPEN = (
     f"select json_group_array(json_array({_GRANT})) from (select * from ledger_grant indexed by ledger_grant_open "
     "where settled_at is null and (path, key) > (:after_path, :after_key) and path < :below "
@@ -105,6 +110,16 @@ class SqliteLedger(Ledger):
         booking.check_request(key, amount, least)
         return await self._database.stage(self._grow, key, amount, least)
 
+    async def shrink(self, key: str, amount: Amount) -> Grant:
+        """Makes an open grant as small as `amount`: the rest is free again.
+
+        Raises:
+            UsageError: the amount is not valid, or there is no open grant of that key.
+            StorageError: the grant is as it was, or the answer got lost.
+        """
+        check_amount(amount)
+        return await self._database.stage(self._shrink, key, amount)
+
     async def settle(self, key: str, spent: Amount) -> Settled:
         """Ends a grant: what was spent is charged, the rest is free again.
 
@@ -128,7 +143,7 @@ class SqliteLedger(Ledger):
         """Replaces the caps of an account.
 
         Raises:
-            UsageError: the account's name is not valid.
+            UsageError: the account's name is not valid, or a window is longer than `LONGEST`.
             StorageError: nothing was changed, or the answer got lost.
         """
         account_id(account)
@@ -159,6 +174,9 @@ class SqliteLedger(Ledger):
 
     def _grow(self, connection: Connection, key: str, amount: Amount, least: Amount | None) -> Grant | Denied:
         return booking.grow(_Rows(connection), key, amount, least, self._clock.now())
+
+    def _shrink(self, connection: Connection, key: str, amount: Amount) -> Grant:
+        return booking.shrink(_Rows(connection), key, amount)
 
     def _settle(self, connection: Connection, key: str, spent: Amount) -> Settled:
         return booking.settle(_Rows(connection), key, spent, self._clock.now())
@@ -199,6 +217,9 @@ class _Rows(Rows):
             path = "/".join(grant.path)
             row = (grant.key, path, *grant.amount.numbers, grant.opened_at, *spent, grant.settled_at)
             self._connection.execute(_PUT_GRANT, row)
+
+    def forget(self, until: int) -> None:
+        self._connection.execute(_FORGET, (until,))
 
 
 def _open_grants(connection: Connection, path: str, limit: int, after: Grant | None) -> list[Grant]:

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from holdfast.ledger.amounts import DIMENSIONS, GRAINS, Account, Amount, Cap
 from holdfast.ledger.port import Denied, Standing
 
-__all__ = ("Grain", "Tally", "Window", "allowed", "grain_of", "held", "recapped", "settled", "standings")
+__all__ = ("Grain", "Tally", "Window", "allowed", "freed", "grain_of", "held", "recapped", "settled", "standings")
 
 Grain = tuple[int, int, int, int]
 """Which grain, and what was settled in it: (t // g, tokens, cost, time)."""
@@ -76,6 +76,11 @@ def allowed(
 def held(tally: Tally, amount: Amount) -> Tally:
     """Returns the tally with so much more in open grants."""
     return replace(tally, open=tally.open + amount)
+
+
+def freed(tally: Tally, amount: Amount) -> Tally:
+    """Returns the tally with so much less in open grants."""
+    return replace(tally, open=tally.open.beyond(amount))
 
 
 def settled(tally: Tally, granted: Amount, spent: Amount, now: int) -> Tally:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Mapping
 from collections.abc import Set as AbstractSet
-from typing import ClassVar, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, Self, TypeVar
 
 import msgspec
 
@@ -23,8 +23,10 @@ from holdfast.models.failures import Origin, failure_from, failure_of
 from holdfast.models.port import Model, ModelRequest
 from holdfast.models.wire.reading import MAX_CHARS, AnswerParser
 from holdfast.net.client import HttpClient
-from holdfast.net.exchange import Exchange
-from holdfast.types import AssistantMessage, Delta, Price, Usage
+from holdfast.types import AssistantMessage, Delta, Price, ToolSpec, Usage
+
+if TYPE_CHECKING:
+    from holdfast.net.exchange import Exchange
 
 __all__ = ("HttpModel", "RequestEncoder", "check_key")
 
@@ -91,6 +93,8 @@ class HttpModel(Model, Generic[E]):
         self._max_chars = max_chars
         self._clock = clock or SystemClock()
         self._source: Self | None = None
+        self._begins: tuple[str, tuple[ToolSpec, ...]] = ("", ())
+        """The instructions and tools that conversations began with lately."""
 
     @abstractmethod
     def check(self) -> None:
@@ -185,9 +189,11 @@ class HttpModel(Model, Generic[E]):
 
     def _body(self, request: ModelRequest) -> bytes:
         body = self._encoder.encode(request)
-        if self._source is not None:
-            # What every conversation of this agent begins with is encoded now: later runs start from it.
-            self._source._encoder, self._source = self._encoder.fresh(), None
+        if (source := self._source) is not None:
+            self._source = None
+            if source._begins != (begins := (request.instructions, request.tools)):
+                # What every conversation of this agent begins with is encoded now: later runs start from it.
+                source._begins, source._encoder = begins, self._encoder.fresh()
         return body
 
     async def _refusal(self, answer: Exchange) -> ModelError:

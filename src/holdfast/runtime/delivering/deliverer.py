@@ -16,11 +16,13 @@ Attempts overlap, a few for each target, so that one that is slow holds up no ot
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
+from itertools import islice
 from typing import final
 
-from holdfast.engine.events import CODEC, InputDropped, InputReceived, Rewound, RunFinished, RunStarted
+from holdfast.engine.events import CODEC, Forked, InputDropped, InputReceived, Rewound, RunFinished, RunStarted
 from holdfast.errors import Corrupt, DeliveryRefused
 from holdfast.flow.clock import Clock
 from holdfast.journal.owning import Pen
@@ -31,6 +33,7 @@ from holdfast.runtime.delivering.events import (
     BOOK_TYPES,
     DeliveryDone,
     DeliveryFailed,
+    DeliveryRevived,
     DeliveryStarted,
     Pending,
     RunEnded,
@@ -38,7 +41,7 @@ from holdfast.runtime.delivering.events import (
     Seen,
     book_named,
 )
-from holdfast.runtime.delivering.gathering import came_from_a_file, gather
+from holdfast.runtime.delivering.gathering import gather
 from holdfast.runtime.delivering.outbox import ATTEMPTS, Outbox
 from holdfast.runtime.delivering.port import Target
 from holdfast.runtime.delivering.projecting import Projection
@@ -46,7 +49,7 @@ from holdfast.types import Payload, StreamId, TenantId
 
 __all__ = ("Deliverer",)
 
-_TYPES = (RunStarted.type, RunFinished.type, InputDropped.type, Rewound.type, *BOOK_TYPES)
+_TYPES = (RunStarted.type, RunFinished.type, InputDropped.type, Rewound.type, Forked.type, *BOOK_TYPES)
 """What is read of the feed; the books themselves too, since each line of them says that all before it is read."""
 _AT_ONCE, _EACH = 16, 4
 """Attempts that overlap, in all and for one target."""
@@ -74,8 +77,12 @@ class Deliverer(Projection):
         self._outbox = Outbox()
         self._unread: list[FeedItem] = []
         """What the last look found in the feed and nothing is written of yet."""
+        self._begun: set[StreamId] = set()
+        """Sessions in which a run began, of these."""
         self._position = 0
         """Up to where the feed was looked at."""
+        self._reviving: set[str] = set()
+        """Dead deliveries that somebody wants to be tried again."""
 
     @property
     def outbox(self) -> Outbox:
@@ -84,7 +91,7 @@ class Deliverer(Projection):
 
     def forget(self) -> None:
         """Forgets what the book says: it is read again."""
-        self._outbox, self._unread, self._position = Outbox(), [], 0
+        self._outbox, self._unread, self._begun, self._position = Outbox(), [], set(), 0
 
     async def refresh(self) -> None:
         """Reads on in the book."""
@@ -95,7 +102,12 @@ class Deliverer(Projection):
         """Returns whether the feed says something new, or a delivery's time has come."""
         await self.refresh()
         await self._read_feed()
-        return bool(self._unread) or any(True for _ in self._ready())
+        return bool(self._unread or self._reviving) or self._can_try()
+
+    def revive(self, ids: Iterable[str]) -> None:
+        """Has dead deliveries tried again at the next look; those that are not dead are left as they are."""
+        self._reviving.update(ids)
+        self.wake()
 
     async def work(self, pen: Pen) -> None:
         """Does all that can be done now."""
@@ -106,6 +118,7 @@ class Deliverer(Projection):
             self._write(pen, self._outbox.sum())
         running: dict[asyncio.Task[_Outcome], str] = {}
         try:
+            await self._revive(pen)
             while True:
                 await self._account(pen)
                 await self._begin(pen, running)
@@ -146,26 +159,41 @@ class Deliverer(Projection):
             for each in items:
                 if self._matters(each):  # which depends on those before it
                     self._unread.append(each)
+                    if each.record.type == RunStarted.type:
+                        self._begun.add(each.stream)
         self._position = after
 
     def _matters(self, item: FeedItem) -> bool:
         if is_buried(item.stream):  # a book, or a session that was deleted
             return False
-        if item.record.type in (RunFinished.type, Rewound.type):
-            return item.stream in self._outbox.expected or any(
-                each.stream == item.stream and each.record.type == RunStarted.type for each in self._unread
-            )
+        if item.record.type in (RunFinished.type, Rewound.type, Forked.type):
+            return item.stream in self._outbox.expected or item.stream in self._begun
         return item.record.blob is not None or b'"deliver"' in item.record.body or item.record.type == InputDropped.type
 
     async def _account(self, pen: Pen) -> None:
         """Writes down what the feed said, and how far it was read, in one transaction."""
-        items, self._unread = self._unread, []
+        items, self._unread, self._begun = self._unread, [], set()
+        read = await self._read_from_files(items)
         for item in items:
-            if (payload := await self._meaning(item)) is not None:
+            if item.record.seq > read.get(item.stream, 0) and (payload := await self._meaning(item)) is not None:
                 self._write(pen, payload)
         if items:
             self._write(pen, Seen(self._position))
             await pen.sync()
+
+    async def _read_from_files(self, items: list[FeedItem]) -> dict[StreamId, int]:
+        """Returns up to where sessions were read from a file, in one transaction: that happened elsewhere, and was
+        delivered from there.
+        """
+        read: dict[StreamId, int] = {}
+        for item in items:
+            if item.record.type != Forked.type:
+                continue
+            with contextlib.suppress(Corrupt):  # its content was deleted meanwhile
+                event = await decode_record(item.record, item.stream, CODEC, self.journal)
+                if isinstance(event.data, Forked) and not event.data.parent:
+                    read[item.stream] = item.record.seq
+        return read
 
     async def _meaning(self, item: FeedItem) -> Payload | None:
         """Returns what a record says of a run whose result somebody wants."""
@@ -194,24 +222,28 @@ class Deliverer(Projection):
 
     # ---- attempts -------------------------------------------------------------------------------------------
 
-    def _ready(self) -> Iterator[Pending]:
-        for each in self._outbox.ready(self.clock.now()):
-            if self._find(each.target) is not None:
-                yield each
+    async def _revive(self, pen: Pen) -> None:
+        for each in (wanted := tuple(self._reviving)):
+            if (pending := self._outbox.pending.get(each)) is not None and pending.dead:
+                self._write(pen, DeliveryRevived(each))
+        await pen.sync()
+        self._reviving.difference_update(wanted)
+
+    def _can_try(self) -> bool:
+        return any(self._find(name) is not None for name in self._outbox.due_at(self.clock.now()))
 
     async def _begin(self, pen: Pen, running: dict[asyncio.Task[_Outcome], str]) -> None:
-        """Begins what may begin; it is written down, for all of it at once, before any of it acts."""
-        busy = Counter(self._outbox.pending[each].target for each in running.values())
+        """Begins what may begin; each writes down that it does before it acts."""
         under_way = set(running.values())
-        for pending in list(self._ready()):
-            if len(under_way) >= _AT_ONCE:
-                return
-            target = self._find(pending.target)
-            if target is None or pending.id in under_way or busy[pending.target] >= _EACH:
+        busy = Counter(self._outbox.pending[each].target for each in under_way)
+        for name, ids in self._outbox.due_at(self.clock.now()).items():
+            free = min(_EACH - busy[name], _AT_ONCE - len(running))
+            if free <= 0 or (target := self._find(name)) is None:
                 continue
-            under_way.add(pending.id)
-            busy[pending.target] += 1
-            running[asyncio.create_task(self._deliver(pen, pending, target))] = pending.id
+            for each in islice((each for each in ids if each not in under_way), free):
+                running[asyncio.create_task(self._deliver(pen, self._outbox.pending[each], target))] = each
+            if len(running) >= _AT_ONCE:
+                return
 
     async def _deliver(self, pen: Pen, pending: Pending, target: Target) -> _Outcome:
         if pending.started_at and (judged := await judge_lost(target, pending, self.clock)) is not None:
@@ -219,8 +251,6 @@ class Deliverer(Projection):
         if pending.attempts >= ATTEMPTS:
             return DeliveryFailed(pending.id, pending.error or "it was begun too often and never came to an end")
         try:
-            if await came_from_a_file(self.journal, pending):
-                return DeliveryDone(pending.id)
             delivery = await gather(self.journal, pending)
         except (Corrupt, DeliveryRefused) as error:
             return DeliveryFailed(pending.id, str(error))

@@ -18,6 +18,7 @@ __all__ = (
     "AuditMissed",
     "DeliveryDone",
     "DeliveryFailed",
+    "DeliveryRevived",
     "DeliveryStarted",
     "Pending",
     "RunEnded",
@@ -91,6 +92,14 @@ class DeliveryFailed(Payload, frozen=True, gc=False, omit_defaults=True):
     """Whether nothing arrived, for certain."""
 
 
+class DeliveryRevived(Payload, frozen=True, gc=False):
+    """One that was dead is tried again, as often as a new one."""
+
+    type: ClassVar[str] = "delivery.revived"
+    must_understand: ClassVar[bool] = True
+    id: str
+
+
 class Seen(Payload, frozen=True, gc=False):
     """Everything in the feed up to a position is accounted for."""
 
@@ -138,9 +147,17 @@ class Summed(Payload, frozen=True, gc=False):
     pending: tuple[Pending, ...] = ()
 
 
-BOOKS = Codec((RunExpected, RunEnded, DeliveryStarted, DeliveryDone, DeliveryFailed, AuditMissed, Seen, Summed))
-"""Reads and writes these."""
-BOOK_TYPES = tuple(
-    each.type
-    for each in (RunExpected, RunEnded, DeliveryStarted, DeliveryDone, DeliveryFailed, AuditMissed, Seen, Summed)
+_KINDS = (
+    RunExpected,
+    RunEnded,
+    DeliveryStarted,
+    DeliveryDone,
+    DeliveryFailed,
+    DeliveryRevived,
+    AuditMissed,
+    Seen,
+    Summed,
 )
+BOOKS = Codec(_KINDS)
+"""Reads and writes these."""
+BOOK_TYPES = tuple(each.type for each in _KINDS)

@@ -8,7 +8,6 @@ import msgspec
 
 from holdfast.engine.events import (
     CODEC,
-    Forked,
     InputDropped,
     ModelFailed,
     ModelFinished,
@@ -18,12 +17,12 @@ from holdfast.engine.events import (
 )
 from holdfast.errors import DeliveryRefused
 from holdfast.journal.port import Journal
-from holdfast.journal.reading import decode_record, read_events
+from holdfast.journal.reading import read_events
 from holdfast.runtime.delivering.events import Pending
 from holdfast.runtime.delivering.port import Attached, Delivery
 from holdfast.types import Attachment, Event, Usage, distinct, dollars, session_of, tenant_of
 
-__all__ = ("attached_in", "came_from_a_file", "gather")
+__all__ = ("attached_in", "gather")
 
 
 async def gather(journal: Journal, pending: Pending) -> Delivery:
@@ -49,19 +48,6 @@ async def gather(journal: Journal, pending: Pending) -> Delivery:
         attachments=tuple([Attached(name, file, journal.blobs, tenant) for name, file in named]),
     )
     return msgspec.structs.replace(delivery, **_outcome(events))
-
-
-async def came_from_a_file(journal: Journal, pending: Pending) -> bool:
-    """Returns whether a run only was read from a file: it happened elsewhere, and was delivered from there."""
-    after = pending.end
-    while records := await journal.read(pending.stream, after=after):
-        after = records[-1].seq
-        for record in records:
-            if record.type == Forked.type:
-                event = await decode_record(record, pending.stream, CODEC, journal)
-                if isinstance(event.data, Forked) and not event.data.parent:
-                    return True
-    return False
 
 
 def attached_in(events: Iterable[Event]) -> list[Attachment]:

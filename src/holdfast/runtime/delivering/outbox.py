@@ -7,13 +7,15 @@ outbox that is built anew from the log has the same ids.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Mapping
+from heapq import heapify, heappop, heappush
 
 import msgspec
 
 from holdfast.runtime.delivering.events import (
     DeliveryDone,
     DeliveryFailed,
+    DeliveryRevived,
     DeliveryStarted,
     Pending,
     RunEnded,
@@ -31,6 +33,8 @@ _FIRST, _LONGEST = 1.0, 3600.0
 """Seconds until the second attempt, and at most until any."""
 _DEAD = 1_000
 """Dead deliveries that are still told of; older ones are left to the log."""
+_STALE = 64
+"""Times that may be kept beyond twice as many as there are deliveries."""
 
 
 def delivery_id(stream: StreamId, run: int, target: str) -> str:
@@ -54,6 +58,10 @@ class Outbox(msgspec.Struct):
     expected: dict[StreamId, RunExpected] = {}
     """Runs that are open and whose results are wanted."""
     pending: dict[str, Pending] = {}
+    due: dict[str, dict[str, None]] = {}
+    """Which of `pending` may be tried, oldest first, by their targets; a target that was just tried stands last."""
+    later: list[tuple[int, str]] = []
+    """When the others' time comes: a heap, which may hold what was tried or done meanwhile, too."""
 
     def fold(self, event: Event) -> None:
         """Changes the state by one event."""
@@ -67,9 +75,15 @@ class Outbox(msgspec.Struct):
                 pending.attempts += 1
                 pending.started_at = event.at
             case DeliveryDone() as data:
-                self.pending.pop(data.id, None)
+                if (pending := self.pending.pop(data.id, None)) is not None:
+                    self._take_out(pending)
             case DeliveryFailed() as data if (pending := self.pending.get(data.id)) is not None:
                 _failed(pending, data)
+                self._take_out(pending)
+                self._put(pending)
+            case DeliveryRevived() as data if (pending := self.pending.get(data.id)) is not None and pending.dead:
+                pending.dead, pending.attempts = False, 0
+                self._put(pending)
             case Seen() as data:
                 self.position = max(self.position, data.position)
             case Summed() as data:
@@ -84,11 +98,37 @@ class Outbox(msgspec.Struct):
         for target in targets:
             each = Pending(delivery_id(data.stream, data.run, target), data.stream, data.run, data.end, target)
             self.pending[each.id] = each
+            self._put(each)
 
     def _summed(self, data: Summed, seq: int) -> None:
         self.summed, self.position = seq, data.position
         self.expected = {each.stream: each for each in data.expected}
         self.pending = {each.id: msgspec.structs.replace(each) for each in data.pending}
+        self.due, self.later = {}, []
+        for each in self.pending.values():
+            self._put(each)
+
+    def _put(self, pending: Pending) -> None:
+        """Has a delivery stand where its time says."""
+        if pending.dead:
+            return
+        if not pending.retry_at:
+            self.due.setdefault(pending.target, {})[pending.id] = None
+            return
+        heappush(self.later, (pending.retry_at, pending.id))
+        if len(self.later) > 2 * len(self.pending) + _STALE:
+            self.later = [entry for entry in self.later if self._holds(entry)]
+            heapify(self.later)
+
+    def _take_out(self, pending: Pending) -> None:
+        if (ids := self.due.pop(pending.target, None)) is not None:
+            ids.pop(pending.id, None)
+            if ids:
+                self.due[pending.target] = ids
+
+    def _holds(self, entry: tuple[int, str]) -> bool:
+        pending = self.pending.get(entry[1])
+        return pending is not None and not pending.dead and pending.retry_at == entry[0]
 
     def sum(self) -> Summed:
         """Returns all that matters, in one event."""
@@ -97,14 +137,19 @@ class Outbox(msgspec.Struct):
         # Copies: what is folded later must not change what was written.
         return Summed(self.position, tuple(self.expected.values()), tuple(map(msgspec.structs.replace, kept)))
 
-    def ready(self, now: int) -> Iterator[Pending]:
-        """Yields the deliveries whose time has come, oldest first."""
-        return (each for each in self.pending.values() if not each.dead and each.retry_at <= now)
+    def due_at(self, now: int) -> Mapping[str, Mapping[str, None]]:
+        """Returns the ids of the deliveries whose time has come, oldest first, by their targets."""
+        while self.later and (self.later[0][0] <= now or not self._holds(self.later[0])):
+            entry = heappop(self.later)
+            if self._holds(entry):
+                pending = self.pending[entry[1]]
+                self.due.setdefault(pending.target, {})[pending.id] = None
+        return self.due
 
     def next_at(self, now: int) -> int | None:
         """Returns when the next delivery's time comes, of those whose time has not; None when there is none."""
-        later = (each.retry_at for each in self.pending.values() if not each.dead and each.retry_at > now)
-        return min(later, default=None)
+        self.due_at(now)
+        return self.later[0][0] if self.later else None
 
 
 def _failed(pending: Pending, data: DeliveryFailed) -> None:

@@ -7,12 +7,13 @@ its result delivered, whoever drives that run here, or at once for a runtime tha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import final
 
 import msgspec
 
 from holdfast.engine.state import Run, State
+from holdfast.errors import UsageError
 from holdfast.flow.clock import Clock, Timer
 from holdfast.journal.port import Claim, Journal
 from holdfast.runtime.delivering.auditing import Auditor
@@ -23,7 +24,7 @@ from holdfast.runtime.delivering.projecting import Projection
 from holdfast.runtime.delivering.targets.finding import HOOK, Targets, checked_names
 from holdfast.types import SessionId, StreamId, TenantId, session_of
 
-__all__ = ("Outgoing", "Undelivered")
+__all__ = ("Delivers", "Outgoing", "Undelivered")
 
 _PATIENCE = 5.0
 """Seconds that a runtime which is closed gives to what is still to be delivered."""
@@ -143,6 +144,18 @@ class Outgoing:
             for each in self._deliverer.outbox.pending.values()
         ]
 
+    async def revive(self, ids: Collection[str]) -> list[Undelivered]:
+        """Has dead deliveries tried again, all without ids; returns those of them that have not arrived."""
+        self._active = True
+        await self._deliverer.flush()
+        dead = {each.id for each in await self.undelivered() if each.dead}
+        if missing := [each for each in ids if each not in dead]:
+            raise UsageError(f"no delivery {missing[0]!r} is dead: `holdfast deliveries list` shows what there is")
+        wanted = set(ids) or dead
+        self._deliverer.revive(wanted)
+        await self._deliverer.flush()
+        return [each for each in await self.undelivered() if each.id in wanted]
+
     async def close(self) -> None:
         """Ends both, and gives what is still to be done a little time; the rest is done by whoever comes next."""
         if self._stop is not None:
@@ -170,3 +183,42 @@ class Outgoing:
     def _heard(self) -> None:
         if self._hearing is None or self._hearing.done():
             self._hearing = asyncio.create_task(self._deliverer.heard())
+
+
+class Delivers:
+    """What a runtime offers of its outbox."""
+
+    _outgoing: Outgoing
+
+    async def flush_deliveries(self) -> list[Undelivered]:
+        """Returns when results that can be delivered now are, and the audit knows all that happened; and what remains:
+        what is tried again later, waits for a process that has its target, or is dead.
+
+        It goes on in the background where the caller is cancelled.
+
+        Raises:
+            HoldfastError: the store refuses, or the log cannot be read.
+        """
+        await self._outgoing.flush()
+        return await self._outgoing.undelivered()
+
+    async def undelivered(self) -> list[Undelivered]:
+        """Returns what the outbox knows of that has not arrived, and tries nothing.
+
+        Raises:
+            HoldfastError: the store refuses, or the log cannot be read.
+        """
+        return await self._outgoing.undelivered()
+
+    async def revive_deliveries(self, *ids: str) -> list[Undelivered]:
+        """Has dead deliveries tried again, all of them without ids, as often as new ones; returns when those that can
+        be tried now were, and which of them have not arrived.
+
+        A delivery keeps its id, so a target that honours ids, or can be asked, takes none twice. One that must not
+        arrive twice, and of which nobody knows whether it did, is dead again at once.
+
+        Raises:
+            UsageError: one of the ids is of no dead delivery; nothing was changed.
+            HoldfastError: the store refuses, or the log cannot be read.
+        """
+        return await self._outgoing.revive(ids)

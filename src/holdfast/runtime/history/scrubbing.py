@@ -8,7 +8,7 @@ as content, since it is better to lose a word than to keep one.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from typing import Any, cast, final
 
 import msgspec
@@ -44,6 +44,7 @@ GONE = "[scrubbed]"
 STRUCTURE = frozenset(
     (
         "account",
+        "agent",
         "call_id",
         "chunks",
         "code",
@@ -130,10 +131,9 @@ class Scrub:
         return self._words is None or not self._stored.isdisjoint((value.digest, *value.chunks))
 
     def _setup(self, setup: Setup) -> Setup:
-        """Returns how a run was set up, without the files it was given."""
-        fields = {name: getattr(setup, name) for name in setup.__struct_fields__}
-        files = {name: self._any(value) for name, value in fields.items() if isinstance(value, tuple)}
-        return replace(setup, **files)
+        """Returns how a run was set up, without the files it was given; what it needs to be gone on with stays."""
+        deliver = setup.deliver if self._words is None else self._any(setup.deliver)
+        return replace(setup, files=self._any(setup.files), phases=self._any(setup.phases), deliver=deliver)
 
     def _struct(self, struct: msgspec.Struct) -> msgspec.Struct:
         changed: dict[str, Any] = {}
@@ -143,17 +143,11 @@ class Scrub:
                 changed[name] = self._json(value)
             elif name == "stored":
                 changed[name] = Digest("") if self._words is None or value in self._stored else value
-            elif name == "attachments":
-                changed[name] = self._attachments(value)
+            elif name == "name" and isinstance(struct, Attachment):  # somebody's words, unlike the name of a tool
+                changed[name] = self._text(value)
             elif not (isinstance(value, str) and name in STRUCTURE):
                 changed[name] = self._any(value)
         return replace(struct, **changed)
-
-    def _attachments(self, files: Sequence[Attachment]) -> tuple[Attachment, ...]:
-        """Returns the files that may stay: none, or those that do not hold the words."""
-        if self._words is None:
-            return ()
-        return tuple([each for each in files if self._stored.isdisjoint((each.digest, *each.chunks))])
 
     def _part(self, part: Any) -> Any:
         match part:

@@ -1,27 +1,43 @@
-"""What people are asked, over all sessions of a tenant: a projection of the logs, the same in every process.
+"""What people are asked, over all sessions of a tenant or under one token: a projection of the logs, the same in every
+process.
 
-Only sessions with an open run are read. What was answered and not read by anybody yet says so: it stays on the list
-until somebody drives the session.
+Of all sessions only those with an open run are read. What was answered and not read by anybody yet says so: it stays on
+the list until somebody drives the session.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, cast
 
 import msgspec
 
 from holdfast.engine.attempt import receive
-from holdfast.engine.events import CODEC, ReviewRequested, ToolWaiting, WaitResolved
+from holdfast.engine.events import CODEC, ReviewRequested, RunFinished, ToolFinished, ToolWaiting, WaitResolved
 from holdfast.engine.folding import replay, visible
 from holdfast.engine.state import State
 from holdfast.engine.turns import ASKED, own
-from holdfast.journal.port import Head, Journal
-from holdfast.journal.reading import read_events
-from holdfast.types import AssistantMessage, Question, SessionId, ToolCall, Wait, digest_of, session_of, stream_id
+from holdfast.errors import UnknownWait
+from holdfast.journal.port import Head, Journal, Record
+from holdfast.journal.reading import decode_record, latest_first, read_events
+from holdfast.types import (
+    AssistantMessage,
+    Payload,
+    Question,
+    SessionId,
+    StreamId,
+    ToolCall,
+    Wait,
+    digest_of,
+    session_of,
+    stream_id,
+)
 
-__all__ = ("Waiting", "waiting_in")
+__all__ = ("Waiting", "asked_under", "waiting_in")
 
 _PAGE = 500
+_ASKS = frozenset((ToolWaiting.type, ReviewRequested.type))
+_ENDS = frozenset((WaitResolved.type, ToolFinished.type, RunFinished.type))
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,3 +143,45 @@ def _waiting(
         answered=answered,
         paused=paused,
     )
+
+
+async def asked_under(journal: Journal, stream: StreamId, token: str) -> ToolWaiting | ReviewRequested:
+    """Returns what a session asks under a token, also when somebody answered it meanwhile.
+
+    The log is read from its end, and no further back than to where it was asked.
+
+    Raises:
+        UnknownWait: nothing was asked under it, or it is over without an answer; says which.
+    """
+    ends: list[Record] = []
+    async for record in latest_first(journal, stream):
+        if record.type in _ENDS:
+            ends.append(record)
+        elif record.type in _ASKS:
+            asked = (await decode_record(record, stream, CODEC, journal)).data
+            if isinstance(asked, ToolWaiting | ReviewRequested) and asked.wait.token == token:
+                later = [(await decode_record(each, stream, CODEC, journal)).data for each in reversed(ends)]
+                if gone := _gone(asked, later):
+                    raise UnknownWait(gone)
+                return asked
+    raise UnknownWait(
+        f"nothing in session {session_of(stream)!r} waits under {token!r}: look at what does, and try again"
+    )
+
+
+def _gone(asked: ToolWaiting | ReviewRequested, later: Iterable[Payload]) -> str:
+    """Returns why what was asked wants no answer any more, by what came after it; empty when one is wanted, or came."""
+    token, gone = asked.wait.token, ""
+    for data in later:
+        match data:
+            case WaitResolved() if data.token == token:
+                if data.content is not None:
+                    return ""
+                gone = f"{token!r} was to be answered earlier: it expired, and the run went on without"
+            case ToolFinished(nested=None) if isinstance(asked, ToolWaiting) and data.call_id == asked.call_id:
+                gone = gone or f"what waited under {token!r} is over, and wants no answer any more"
+            case RunFinished():
+                gone = gone or f"the run that waited under {token!r} is over, and wants no answer any more"
+            case _:
+                pass
+    return gone

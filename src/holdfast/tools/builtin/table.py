@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Final
 
 from holdfast.tools.binding import Tool
-from holdfast.tools.builtin.bash import bash
-from holdfast.tools.builtin.edit import edit
-from holdfast.tools.builtin.fetch import fetch
-from holdfast.tools.builtin.git import git
-from holdfast.tools.builtin.question import question
-from holdfast.tools.builtin.read import read
-from holdfast.tools.builtin.searching.glob import glob
-from holdfast.tools.builtin.searching.grep import grep
-from holdfast.tools.builtin.searching.ls import ls
-from holdfast.tools.builtin.write import write
 
 __all__ = ("BUILTIN",)
 
-_tools: tuple[Tool, ...] = (read, write, edit, grep, glob, ls, bash, fetch, git, question)
+_HOME: Final = {
+    "read": "read",
+    "write": "write",
+    "edit": "edit",
+    "grep": "searching.grep",
+    "glob": "searching.glob",
+    "ls": "searching.ls",
+    "bash": "bash",
+    "fetch": "fetch",
+    "git": "git",
+    "question": "question",
+}
+"""Where each is: most programs use few of them, and none should wait for the others to be imported."""
 
-BUILTIN: Mapping[str, Tool] = MappingProxyType({tool.spec.name: tool for tool in _tools})
+
+class _Table(Mapping[str, Tool]):
+    def __getitem__(self, name: str) -> Tool:
+        found: Tool = getattr(import_module(f"holdfast.tools.builtin.{_HOME[name]}"), name)
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return name in _HOME
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_HOME)
+
+    def __len__(self) -> int:
+        return len(_HOME)
+
+
+BUILTIN: Mapping[str, Tool] = _Table()
 """Each under the name that `builtin:name` refers to."""

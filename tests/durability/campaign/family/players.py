@@ -181,7 +181,7 @@ class Person:
         """Reads a session, and those it starts, for ever."""
         self._known.add(session)
         stream: StreamId = stream_id("local", session)
-        follower = Follower(self._runtime.journal, stream, CODEC, lambda: None)
+        follower = Follower(self._runtime.journal, stream, CODEC, lambda _: None)
         try:
             async with asyncio.TaskGroup() as group:
                 while True:

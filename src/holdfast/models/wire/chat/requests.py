@@ -36,6 +36,7 @@ from holdfast.types import AssistantMessage, Document, Image, Message, Text, Too
 
 __all__ = ("Encoder",)
 
+_NONE: AbstractSet[str] = frozenset()
 _Turn = SystemTurn | UserTurn | AssistantTurn | ToolTurn
 
 
@@ -65,7 +66,7 @@ class Encoder:
         self._messages: Sequence[Message] = ()
         self._known = 0
         self._last: Message | None = None
-        self._ids: set[str] = set()
+        self._ids: set[str] | None = None
         self._instructions: str = ""
         self._system = b""
         self._tools_of: tuple[ToolSpec, ...] = ()
@@ -80,7 +81,7 @@ class Encoder:
         twin = object.__new__(Encoder)
         twin._prefix, twin._instructions, twin._system = self._prefix, self._instructions, self._system
         twin._tools, twin._tools_of = self._tools, self._tools_of
-        twin._history, twin._ids = bytearray(), set()
+        twin._history, twin._ids = bytearray(), None
         twin._messages, twin._known, twin._last = (), 0, None
         twin.images = twin.pdfs = 0
         return twin
@@ -88,7 +89,7 @@ class Encoder:
     @property
     def call_ids(self) -> AbstractSet[str]:
         """The ids of all calls in the conversation encoded last."""
-        return self._ids
+        return self._ids or _NONE
 
     def encode(self, request: ModelRequest) -> bytes:
         """Returns the body of a streaming request."""
@@ -124,7 +125,7 @@ class Encoder:
         if messages is not self._messages or known > len(messages) or (known and messages[known - 1] is not self._last):
             self._messages = messages
             self._history.clear()
-            self._ids.clear()
+            self._ids = None
             self.images = self.pdfs = known = 0
         if known < len(messages):
             self._add(messages[known:])
@@ -153,7 +154,8 @@ class Encoder:
         calls = message.calls
         if not calls:
             return AssistantTurn(message.text)
-        self._ids.update(call.id for call in calls)
+        self._ids = self._ids or set()
+        self._ids.update([call.id for call in calls])
         return AssistantTurn(message.text or None, [_turn_call(call) for call in calls])
 
 

@@ -36,15 +36,18 @@ _answer = msgspec.json.Decoder(Answer)
 class Parser(AnswerParser):
     """Reads one answer of one model."""
 
-    __slots__ = ("_calls", "_finish", "_refused", "_text", "_thinking", "_tokens")
+    __slots__ = ("_calls", "_finish", "_refused", "_taken", "_text", "_thinking", "_tokens", "_turn")
 
     def __init__(
         self, origin: Origin, *, turn: int = 0, taken: AbstractSet[str] = frozenset(), max_chars: int = MAX_CHARS
     ) -> None:
         super().__init__(origin, max_chars)
-        self._calls = Calls(turn, taken)
+        self._turn = turn
+        self._taken = taken
         self._text = StringIO()
-        self._thinking = StringIO()
+        # Most answers hold neither.
+        self._thinking: StringIO | None = None
+        self._calls: Calls | None = None
         self._tokens: Tokens | None = None
         self._finish = ""
         self._refused = False
@@ -55,7 +58,10 @@ class Parser(AnswerParser):
         return bool(self._finish)
 
     def _held(self) -> int:
-        return self._text.tell() + self._thinking.tell() + self._calls.size
+        held = self._text.tell()
+        if self._thinking is not None:
+            held += self._thinking.tell()
+        return held if self._calls is None else held + self._calls.size
 
     def _read(self, events: list[bytes], deltas: list[Delta]) -> None:
         for event in events:
@@ -97,11 +103,12 @@ class Parser(AnswerParser):
 
     def _whole(self) -> AssistantMessage:
         parts: list[Part] = []
-        if self._thinking.tell():
+        if self._thinking is not None:
             parts.append(Thinking(self._thinking.getvalue()))
         if self._text.tell():
             parts.append(Text(self._text.getvalue()))
-        parts.extend(self._calls.parts())
+        if self._calls is not None:
+            parts += self._calls.parts()
         return AssistantMessage(tuple(parts), self._origin.name, self._stop(), self.usage or Usage())
 
     @property
@@ -128,6 +135,7 @@ class Parser(AnswerParser):
     def _take(self, said: Said, deltas: list[Delta]) -> None:
         thinking = said.reasoning_content or said.reasoning
         if thinking:
+            self._thinking = self._thinking or StringIO()
             self._thinking.write(thinking)
             deltas.append(ThinkingDelta(thinking))
         if said.content:
@@ -138,9 +146,13 @@ class Parser(AnswerParser):
             self._text.write(said.refusal)
             deltas.append(TextDelta(said.refusal))
         if said.tool_calls:
-            self._calls.add(said.tool_calls, deltas)
+            self._add(said.tool_calls, deltas)
         if said.function_call is not None:
-            self._calls.add([Fragment(index=0, function=said.function_call)], deltas)
+            self._add([Fragment(index=0, function=said.function_call)], deltas)
+
+    def _add(self, fragments: list[Fragment], deltas: list[Delta]) -> None:
+        self._calls = self._calls or Calls(self._turn, self._taken)
+        self._calls.add(fragments, deltas)
 
     def _check_error(self, answer: Answer) -> None:
         error = answer.error
@@ -157,7 +169,7 @@ class Parser(AnswerParser):
             if failure is not None:
                 raise failure
         stop = "refusal" if self._refused else _STOPS.get(self._finish, "stop")
-        called = self._calls.size > 0
+        called = self._calls is not None and self._calls.size > 0
         if stop in ("stop", "tool_calls"):
             return "tool_calls" if called else "stop"
         return stop
