@@ -214,7 +214,7 @@ async def test_an_outbox_that_is_built_anew_from_the_log_has_the_same_ids(tmp_pa
             run = await s.runtime.start(AGENT, "go", session=name, deliver=["t", f"file:{tmp_path}/out"])
             await soon(run.result())
         await s.runtime.flush_deliveries()
-        claim = await s.runtime._worker.claim(BOOK)
+        claim = await s.runtime._worker.claims.claim(BOOK)
         await s.runtime.journal.delete(BOOK, claim.head.epoch)
         async with Runtime.open(url, targets={"t": target}) as other:
             assert await other.flush_deliveries() == []

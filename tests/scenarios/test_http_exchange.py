@@ -108,6 +108,7 @@ async def test_informational_answers_are_passed_over() -> None:
 
 def look_often(client: HttpClient) -> None:
     """The pool's watch comes round many times."""
+    assert client._pools is not None
     pool = client._pools.current()
     assert isinstance(pool, Pool)
     for _ in range(20):

@@ -9,14 +9,16 @@ import pytest
 from tests.running import MODEL, Scene, Wrapped, all_answered, asked, of, scene, seen, soon, until
 
 from holdfast import Agent, Effect, Limits, ToolContext, tool
-from holdfast.engine.events import ModelFinished, RunClosed, RunFinished, RunStarted, ToolWaiting
+from holdfast.engine.events import CODEC, ModelFinished, RunClosed, RunFinished, RunStarted, ToolWaiting
 from holdfast.errors import StorageError, UsageError
 from holdfast.journal.port import Letter
+from holdfast.journal.reading import read_events
 from holdfast.runtime.runtime import Runtime
 from holdfast.testing import Call, Turn
 from holdfast.types import Event, Mode, stream_id
 
 GATE: list[asyncio.Event] = []
+STREAM = stream_id("local", "s")
 
 
 @tool(effect=Effect(workspace=True, outside="none"), touches=lambda arguments: (arguments.name,))
@@ -124,6 +126,23 @@ async def test_an_abort_of_the_parent_ends_its_children() -> None:
         await soon(s.runtime.run(name, f"start:child:{name}").result())
         child = await s.log(name)
     assert of(RunFinished, child)[0].status == "aborted"
+
+
+@pytest.mark.requirement("engine:children-end-with-their-parent", "engine:abort-reaches-children")
+async def test_children_that_were_told_to_end_have_ended_when_their_process_does(tmp_path: Path) -> None:
+    GATE.append(asyncio.Event())
+    store = f"sqlite:///{tmp_path / 's.db'}"
+    async with scene({"leader": [jobs("wait")], "helper": [Turn(calls=[Call("think", {})])]}, url=store) as s:
+        run = await s.runtime.start(leader(), "go", session="s")
+        await until(lambda: len(s.server.requests) == 2)
+        await run.abort("enough")
+        await soon(run.result())
+        await soon(s.runtime.close())
+        async with Runtime.open(store) as later:
+            name = await child_of(later, [event async for event in read_events(later.journal, STREAM, CODEC)])
+            head = await later.journal.head(stream_id("local", name))
+            assert head is not None
+            assert (head.state, head.unread) == ("idle", False)
 
 
 @pytest.mark.requirement("engine:dispatch-guard", "engine:composition-guard")

@@ -251,7 +251,14 @@ async def test_arguments_of_a_person_are_checked_like_any_and_what_is_wrong_with
             await run.approve(wait.token, arguments={"sum": object()})
         with pytest.raises(UnknownWait):
             await run.approve("nobody", arguments={"sum": 1})
-        await run.approve(wait.token, arguments={"sum": "much"})
+        for wrong, why in (
+            ({"sum": "much"}, "sum wants an integer, not 'much'"),
+            ({"to": "bob"}, "sum is missing"),
+            ({"sum": 1, "sun": 2}, "sun is none of sum, to"),
+        ):
+            with pytest.raises(UsageError, match=why):
+                await run.approve(wait.token, arguments=wrong)
+        await run.answer(wait.token, "once", arguments='{"sum":"much"}')  # by somebody who does not look first
         assert (await soon(run.result())).status == "completed"
         [result] = results(s)
         assert "sum" in result
@@ -317,7 +324,7 @@ async def test_changed_arguments_outlive_a_process_that_ends_between_the_answer_
         async with s.other() as other:  # answered where nobody drives it
             await other.session("s").approve(wait.token, arguments={"sum": 1})
         async with s.other() as other:
-            claim = await other._worker.claim(stream_id("local", "s"))  # read, written down, and lost before the call
+            claim = await other._worker.claims.claim(stream_id("local", "s"))  # read, written down, and lost before the call
             from holdfast.engine.attempt import receive
             from holdfast.engine.events import CODEC
             from holdfast.journal.owning import Pen

@@ -167,7 +167,7 @@ async def test_what_is_said_during_a_review_is_answered_first_and_that_answer_is
 async def test_a_follow_up_that_comes_with_the_approval_is_answered_in_the_same_run() -> None:
     async with scene(["first", "second"]) as s:
         run, review = await reviewed(s)
-        await s.runtime._worker.claim(STREAM)  # nobody reads for a while
+        await s.runtime._worker.claims.claim(STREAM)  # nobody reads for a while
         await run.approve(review.wait.token)
         await run.follow_up("and now?")
         head = await s.runtime.journal.head(STREAM)

@@ -7,9 +7,9 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import threading
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from holdfast.tools.builtin.searching.finding import Request, find_lines, find_r
 from holdfast.tools.builtin.table import BUILTIN
 from holdfast.types import CallId, StreamId, ToolResult
 
-GREP = sys.modules["holdfast.tools.builtin.searching.grep"]
+GREP = import_module("holdfast.tools.builtin.searching.grep")
 RIPGREP = find_ripgrep()
 needs_ripgrep = pytest.mark.skipif(RIPGREP is None, reason="needs ripgrep")
 

@@ -17,6 +17,7 @@ import time
 import unicodedata
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from holdfast.types import CallId, StreamId
 pytestmark = pytest.mark.requirement("tools:file-tools-stay-inside")
 
 CANARY = "canary-5dc1"
-GREP = sys.modules["holdfast.tools.builtin.searching.grep"]
+GREP = import_module("holdfast.tools.builtin.searching.grep")
 SOON = 10.0
 """Seconds that no call may take, however busy the machine is."""
 _OPENED = 0x20 | 0x1 | 0x2 | 0x100 | 0x200 | 0x40 | 0x80

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.errors import StorageError, UsageError
+from holdfast.storage import sqlite as storage_sqlite
 from holdfast.storage import sqlite_pace
 from holdfast.storage.migrating import Schema
 from holdfast.storage.sqlite import Connection, Database
@@ -260,16 +261,23 @@ async def test_what_is_copied_into_the_file_is_copied_in_the_thread_and_in_time(
 
 
 @pytest.mark.requirement("storage:sqlite-quick-disk")
+@pytest.mark.parametrize("place", ["committed_here", "_stage", "_end_turn", "settle", "_tell"])
 async def test_an_interrupt_right_after_a_commit_in_the_event_loop_runs_nothing_twice(
-    database: Database, quick_disk
+    database: Database, quick_disk, place: str
 ) -> None:
     waiting: list[asyncio.Future[int]] = []
+    whose = {"committed_here": sqlite_pace.Pace, "settle": storage_sqlite}.get(place, Database)
+    asked = getattr(whose, place)
+    left = [KeyboardInterrupt]
 
-    def end(_: float) -> None:
-        raise KeyboardInterrupt
+    def interrupted(*given: object) -> object:
+        done = asked(*given) if place == "_stage" or not left else None
+        if left:
+            raise left.pop()
+        return done
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(sqlite_pace.Pace, "committed_here", lambda pace, seconds: end(seconds))
+        patch.setattr(whose, place, interrupted)
         await asyncio.to_thread(lambda: asyncio.run(_hand_in(database, add_kept, waiting)))
     assert await asyncio.wait_for(database.stage(add, "after"), 5) == 2
     assert await database.read(texts) == ["kept", "after"]

@@ -28,7 +28,7 @@ class Soon:
             self._clock.call_later(self._seconds, self._fire)
 
     def forget(self, callback: Callable[[], None]) -> None:
-        """Takes a wish back, so that nothing is kept alive for it; one that was not made, or has come true, is none."""
+        """Takes a wish back that is not being fulfilled yet, so that nothing is kept alive for it."""
         self._due.pop(callback, None)
 
     def _fire(self) -> None:

@@ -27,7 +27,7 @@ __all__ = ("BLOB_BYTES", "FLUSH_SECONDS", "Pen", "Reference", "to_record")
 
 BLOB_BYTES = 32 * 1024
 """An event larger than this leaves its content in a blob."""
-FLUSH_SECONDS = 0.05
+FLUSH_SECONDS = 0.02
 """How long a flush may leave events in memory."""
 
 

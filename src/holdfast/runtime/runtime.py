@@ -87,7 +87,7 @@ class Runtime(Archive, Delivers):
         self._bindings = Binder(journal, prices, self._sandboxes, clock, self._dispatch, self.ledger)
         self._branching = Branching(journal, clock, self._sandboxes)
         self._worker = Worker(journal, clock, self._bindings.bind, self._bindings.forget, self.ledger, at_once)
-        self._outgoing = Outgoing(journal, clock, tenant, self._worker.claim, targets, hooks)
+        self._outgoing = Outgoing(journal, clock, tenant, self._worker.claims.claim, targets, hooks)
         self._bindings.noticed, self._worker.let_go = self._outgoing.driven, self._outgoing.let_go
         self._watch = None if critic is None else Watch.over(critic, journal, clock, self._bindings, self._worker)
         self._outgoing.open()
@@ -98,7 +98,7 @@ class Runtime(Archive, Delivers):
             user,
             self._sandboxes,
             self._branching,
-            self._worker.claim,
+            self._worker.claims.claim,
             self._worker.adopt,
             self._known,
         )
@@ -264,7 +264,7 @@ class Runtime(Archive, Delivers):
         """
         child = SessionId(name or new_session())
         parent, stream = await self._known(session), stream_id(self._tenant, child)
-        await self._branching.fork(parent, at, stream, workspace, self._worker.claim, self._worker.adopt)
+        await self._branching.fork(parent, at, stream, workspace, self._worker.claims.claim, self._worker.adopt)
         return child
 
     def stats(self) -> Load:
@@ -394,8 +394,8 @@ class Runtime(Archive, Delivers):
                 posted = await line.post(stream, letter, if_idle=if_idle)
                 self._bindings.lend(stream, key, agent)  # it may have been forgotten meanwhile
                 return posted, 0
-            posted = await self.journal.post(stream, letter, if_idle=if_idle, lease=self._worker.lease)
-            claim = posted.claim or (await self._worker.inherit(stream) if posted.n else None)
+            posted = await self.journal.post(stream, letter, if_idle=if_idle, lease=self._worker.claims.lease)
+            claim = posted.claim or (await self._worker.claims.inherit(stream) if posted.n else None)
             if claim is not None:  # otherwise somebody drives it, and takes the prompt from the inbox
                 # The session may have fallen idle, and been forgotten, meanwhile.
                 self._bindings.lend(stream, key, agent)

@@ -19,13 +19,14 @@ from holdfast.engine.loop import drive
 from holdfast.engine.state import State
 from holdfast.errors import Fenced, HoldfastError, LeaseHeld, NotOwnable, StorageError, UsageError
 from holdfast.flow.clock import Clock
-from holdfast.flow.ids import is_alive, worker_name
+from holdfast.flow.ids import worker_name
 from holdfast.flow.soon import Soon
 from holdfast.journal.owning import FLUSH_SECONDS, Pen
-from holdfast.journal.port import Claim, Journal, Lease, Letter, Posted
+from holdfast.journal.port import Claim, Journal, Letter, Posted
 from holdfast.journal.reading import read_events
 from holdfast.journal.tail import Tail
 from holdfast.ledger.port import Ledger
+from holdfast.runtime.lanes.claiming import LEASE_SECONDS, Claims
 from holdfast.runtime.lanes.keeping import Kept, left_alone
 from holdfast.runtime.lanes.line import Line, Load, Whose, key_of, whose
 from holdfast.runtime.lanes.living import Live, nothing
@@ -35,10 +36,10 @@ from holdfast.types import StreamId, stream_id, tenant_of
 
 __all__ = ("LEASE_SECONDS", "Worker")
 
-LEASE_SECONDS = 30
-"""How long a session stays ours without a sign of life."""
 _AGAIN = 1.0
 """Seconds until a session that could not be woken is looked at again."""
+_MOMENT = 2.0
+"""Seconds that sessions have to end, which were told to before this process stops driving."""
 _FAILURES = 1024
 """Sessions of which it is kept why they could not be gone on with."""
 
@@ -66,7 +67,7 @@ class Worker:
         at_once: int | None = None,
     ) -> None:
         self.name = worker_name()
-        self.lease = Lease(self.name, LEASE_SECONDS * 1_000_000)
+        self.claims = Claims(journal, self.name, self._holds)
         self._journal = journal
         self._clock = clock
         self._bind = bind
@@ -110,6 +111,9 @@ class Worker:
         live = self._live.get(stream)
         return live.attempt.state if live and not live.failed else None
 
+    def _holds(self, stream: StreamId) -> bool:
+        return stream in self._live or stream in self._beginning
+
     def has(self, stream: StreamId) -> bool:
         """Whether a session is driven here, or waits for a place."""
         return self.state(stream) is not None or (self.line is not None and stream in self.line)
@@ -149,7 +153,7 @@ class Worker:
         return task
 
     async def _take(self, stream: StreamId, *, orphan: bool, hurried: bool = False) -> str | None:
-        claim = await self.claim(stream, orphan=orphan)
+        claim = await self.claims.claim(stream, orphan=orphan)
         # An end needs nothing to act through.
         aborted = any(mail.kind in ("abort", "exit") for mail in claim.mail)
         state = await self.begin(claim, check=not aborted and not hurried, hurried=hurried)
@@ -184,47 +188,6 @@ class Worker:
 
         if not self._closed:
             self._run(hurry())
-
-    async def claim(self, stream: StreamId, *, orphan: bool = False) -> Claim:
-        """Claims a session, also from an owner that is known to be dead; an `orphan` also from this process, as long as
-        nobody here drives it.
-
-        A caller that is cancelled owns nothing.
-
-        Raises:
-            LeaseHeld: its owner is, or may be, alive.
-        """
-        claiming = asyncio.ensure_future(self._claim(stream, orphan=orphan))
-        try:
-            return await asyncio.shield(claiming)
-        except asyncio.CancelledError:
-            await asyncio.shield(self._unclaim(claiming))
-            raise
-
-    async def _claim(self, stream: StreamId, *, orphan: bool) -> Claim:
-        try:
-            return await self._journal.claim(stream, self.name, LEASE_SECONDS * 1_000_000)
-        except LeaseHeld as held:
-            ours = held.owner == self.name
-            held_here = stream in self._live or stream in self._beginning
-            if is_alive(held.owner) and not (ours and orphan and not held_here):
-                raise
-            return await self._journal.claim(stream, self.name, LEASE_SECONDS * 1_000_000, over=held.epoch)
-
-    async def _unclaim(self, claiming: asyncio.Future[Claim]) -> None:
-        with contextlib.suppress(HoldfastError):  # then there is nothing to give back
-            claim = await claiming
-            await self._give_up(claim.head.stream, claim.head.epoch)
-
-    async def inherit(self, stream: StreamId) -> Claim | None:
-        """Claims a session whose owner is known to be dead; None when it is, or may be, in good hands."""
-        head = None if stream in self._live else await self._journal.head(stream)
-        if head is None or head.owner is None or is_alive(head.owner):
-            return None
-        try:
-            return await self._journal.claim(stream, self.name, LEASE_SECONDS * 1_000_000, over=head.epoch)
-        except LeaseHeld:
-            return None  # another heir was quicker
 
     async def load(self, claim: Claim) -> State:
         """Returns the state of a claimed session.
@@ -264,7 +227,7 @@ class Worker:
             while (stale := self._live.get(stream)) is not None:
                 await self._displace(stale, claim)
         except BaseException:  # a cancelled caller's, too: nobody else would give it back
-            await self._give_up(stream, claim.head.epoch)
+            await self.claims.give_up(stream, claim.head.epoch)
             raise
         finally:
             begun.set()
@@ -305,6 +268,7 @@ class Worker:
 
     async def close(self) -> None:
         """Stops driving, without a word in any log: whatever is open stays open."""
+        await self._let_end()
         self._closed = Tail(StreamId(""), 0)
         self._closed.close(UsageError("the runtime was closed: open the store again to go on, or to see what happened"))
         for stream in self._parked:
@@ -320,6 +284,16 @@ class Worker:
         for live in list(self._live.values()):  # a task that was cancelled before its first step did not see to it
             await self._release(live)
             self._let_go(live, _stopped(live))
+
+    async def _let_end(self) -> None:
+        """Gives sessions that were told to end a moment to do it: nobody else may come by for long."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _MOMENT
+        while (left := until - loop.time()) > 0:
+            ending = [live.glance or live.task for live in self._live.values() if live.is_ending]
+            if not ending:
+                return
+            await asyncio.wait([task for task in ending if task], timeout=left, return_when=asyncio.FIRST_COMPLETED)
 
     async def _drive(self, live: Live) -> None:
         attempt = live.attempt
@@ -373,11 +347,7 @@ class Worker:
 
     async def _release(self, live: Live) -> None:
         live.failed = True
-        await self._give_up(live.attempt.pen.stream, live.attempt.pen.epoch)
-
-    async def _give_up(self, stream: StreamId, epoch: int) -> None:
-        with contextlib.suppress(StorageError):  # then the lease runs out by itself
-            await asyncio.shield(self._journal.release(stream, epoch))
+        await self.claims.give_up(live.attempt.pen.stream, live.attempt.pen.epoch)
 
     def _hinted(self, live: Live) -> None:
         live.hinted = live.attempt.pen.hinted = True

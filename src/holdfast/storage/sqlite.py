@@ -87,12 +87,14 @@ class Buffer(Protocol):
 class _Turn:
     """What the writer's thread is to do next."""
 
-    __slots__ = ("error", "jobs", "staged")
+    __slots__ = ("error", "jobs", "over", "staged")
 
     def __init__(self, jobs: list[Job]) -> None:
         self.jobs = jobs
         self.staged = False
         """Whether the functions ran, so that only the commit is left."""
+        self.over = False
+        """Whether all of it is done, so that nothing is left to the thread."""
         self.error: BaseException | None = None
         """Why they did not run to their end."""
 
@@ -223,21 +225,18 @@ class Database:
                 del self._trays[loop]
             self._crowded = len(tray) > 1
         turn = _Turn(tray)
-        done = False
         try:
             slow = [job for job in tray if not job.quick]
-            if not slow and len(tray) <= _STAGED:
-                done = self._stage(turn)
+            if not slow and len(tray) <= _STAGED and self._stage(turn):
+                self._end_turn(turn)
         except Exception as error:  # noqa: BLE001 - as in the thread, which finds out whose it is
             turn.error = error
         except BaseException as error:  # somebody wants the program to end: the thread ends the transaction first
             turn.error = error if not turn.staged or self._connections[0].in_transaction else None
             raise
         finally:
-            if not done:
+            if not turn.over:
                 self._turns.put(turn)
-        if done:
-            self._end_turn(tray)
 
     def _stage(self, turn: _Turn) -> bool:
         """Runs the functions of a turn, and commits if that is quick; whether it did."""
@@ -261,17 +260,19 @@ class Database:
             connection.execute(f"pragma wal_autocheckpoint = {CHECKPOINT if wanted else 0}")
             self._checkpoints = wanted
 
-    def _end_turn(self, jobs: list[Job]) -> None:
-        """Answers this event loop, and lets others have the turn."""
-        mine = jobs[0].loop
+    def _end_turn(self, turn: _Turn) -> None:
+        """Answers this event loop, and lets others have the turn, last of all: until then the thread may end it."""
+        mine = turn.jobs[0].loop
+        settle(turn.jobs)
         with self._lock:
-            closed = self._taken = self._closed
-            others = [loop for loop in self._trays if loop is not mine]
-        if closed:
-            self._turns.put(_Turn([]))  # its end is where the thread finds that this was the last
-        else:
-            self._tell(others)
-        settle(jobs, self._pass_on_next)
+            if mine in self._trays:
+                self._pass_on_soon(mine)
+            if self._closed:
+                self._turns.put(_Turn([]))  # its end is where the thread finds that this was the last
+            else:
+                self._tell([loop for loop in self._trays if loop is not mine])
+            turn.over = True
+            self._taken = self._closed
 
     def _tell(self, waiting: Iterable[asyncio.AbstractEventLoop]) -> None:
         for loop in waiting:

@@ -37,7 +37,7 @@ def answer(jobs: list[Job], then: Callable[[asyncio.AbstractEventLoop], None] | 
         answer([job for job in jobs if job.loop is not loop], then)
 
 
-def settle(jobs: list[Job], then: Callable[[asyncio.AbstractEventLoop], None] | None) -> None:
+def settle(jobs: list[Job], then: Callable[[asyncio.AbstractEventLoop], None] | None = None) -> None:
     """Resolves futures of the running event loop, and does what comes next."""
     for job in jobs:
         if job.future.done():

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from os import PathLike, fspath
 from typing import final
 
@@ -141,11 +142,15 @@ class SqliteJournal(Journal):
         except asyncio.CancelledError:
             # It is posted all the same, and somebody waits to hear of it: what is handed in later ends later.
             with contextlib.suppress(StorageError):
-                self._database.stage(_nothing).add_done_callback(lambda _: self._watch.tell(stream, mail=True))
+                self._database.stage(_nothing).add_done_callback(partial(self._posted, stream))
             raise
         if posted.n:
             self._watch.tell(stream, mail=True)  # of a letter that came twice, too: its first sender may be gone
         return posted
+
+    def _posted(self, stream: StreamId, done: asyncio.Future[None]) -> None:
+        if not done.cancelled() and done.exception() is None:
+            self._watch.tell(stream, mail=True)
 
     async def mail(self, stream: StreamId, after: int) -> list[Mail]:
         """Returns the messages numbered over `after`, oldest first."""

@@ -32,6 +32,13 @@ class Live:
     hinted: bool = False
     """Whether mail may have come since the glance that is under way began."""
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether it was told to end, or may have been by mail that is being looked at."""
+        run = self.attempt.state.run
+        told = self.attempt.stopping or (run is not None and run.abort is not None)
+        return self.task is not None and not self.task.done() and (told or self.glance is not None)
+
     def end(self) -> None:
         """Lets go of what refers back to it, so that nothing is left to the garbage collector."""
         self.stop_listening()
