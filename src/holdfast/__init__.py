@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     from holdfast.runtime.runtime import Runtime
     from holdfast.tools.binding import Tool, ToolContext, ToolFailure
     from holdfast.tools.declaring import tool
-    from holdfast.types import Document, Effect, Event, Image, Limits, Price, ToolResult, Usage, Wait
+    from holdfast.types import Control, Document, Effect, Event, Image, Limits, Price, ToolResult, Usage, Wait
 
 __version__ = "0.1.0"
 
 __all__ = (
     "Agent",
+    "Control",
     "Critic",
     "Delivery",
     "Document",
@@ -64,6 +65,7 @@ __all__ = (
 
 _HOME = {
     "Agent": "holdfast.runtime.agent",
+    "Control": "holdfast.types",
     "Critic": "holdfast.runtime.guarding.critic",
     "Delivery": "holdfast.runtime.delivering.port",
     "Document": "holdfast.types",

@@ -158,6 +158,15 @@ class Interleavings(RuleBasedStateMachine):
         assert settled.exceeded is not spent.within(entry.amount)
         self.end(key, spent)
 
+    @rule(path=paths, spent=amounts, side=sides, twice=st.booleans())
+    def settle_what_nobody_granted(self, path: Account, spent: Amount, side: int, twice: bool) -> None:
+        key = self.new_key()
+        for number in range(1 + twice):
+            settled = self.run(self.sides[(side + number) % 2].settle(key, spent, path=path))
+            assert (settled.granted, settled.spent) == (Amount(), spent)
+        self.model.entries[key] = Entry(path, Amount())
+        self.end(key, spent)
+
     @precondition(lambda self: self.keys_of(open=False))
     @rule(which=numbers, spent=amounts, side=sides)
     def settle_again(self, which: int, spent: Amount, side: int) -> None:

@@ -1,6 +1,6 @@
 """A process that drives sessions which park again and again, for the hunt for lost wake-ups.
 
-parking_child.py URL SESSION...    drives them, a few at once, until each has its answer, and says `done` for every one
+parking_child.py URL SESSION...    drives them until each has its answer; says `begins` and `done` of each
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ async def main(url: str, sessions: list[str]) -> None:
 
         async def drive(session: str) -> None:
             async with turn:
+                say(f"begins {session}")
                 run = await runtime.start(AGENT, "go", session=session, limits=LIMITS, mode=MODE)
                 result = await run.result()
                 say(f"done {run.session} {result.status}")

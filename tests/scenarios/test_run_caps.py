@@ -227,3 +227,22 @@ async def test_what_a_call_came_to_is_in_the_log_before_the_rest_of_its_grant_is
         await soon(parked(s))
     assert logs
     assert all("model.finished" in kinds for kinds in logs), "a kill here charges what was spent, not what was reserved"
+
+
+@pytest.mark.requirement("ledger:caps-reach-open-runs", "ledger:spent-before-cap-charged")
+@pytest.mark.parametrize("store", ["memory:", "sqlite"])
+async def test_what_a_run_had_spent_before_a_cap_below_that_was_set_is_charged_all_the_same(
+    tmp_path: Path, store: str
+) -> None:
+    clock, url = FakeClock(), store if store == "memory:" else f"sqlite:///{tmp_path}/s.db"
+    async with scene(ANSWERS, url=url, clock=clock) as s:
+        run = await busy(s)
+        await s.runtime.ledger.set_caps(USER, [Cap(tokens=10)])
+        await clock.advance(2)
+        GATES[1].set()
+        result = await soon(run.result())
+        await soon(closed(s))
+        balance = await s.runtime.ledger.balance(USER)
+    assert (result.status, result.reason) == ("limited", "tokens of account local/user")
+    assert balance.settled.tokens == result.usage.total_tokens > 10
+    assert balance.open == Amount()

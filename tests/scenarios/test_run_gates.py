@@ -324,7 +324,9 @@ async def test_changed_arguments_outlive_a_process_that_ends_between_the_answer_
         async with s.other() as other:  # answered where nobody drives it
             await other.session("s").approve(wait.token, arguments={"sum": 1})
         async with s.other() as other:
-            claim = await other._worker.claims.claim(stream_id("local", "s"))  # read, written down, and lost before the call
+            claim = await other._worker.claims.claim(
+                stream_id("local", "s")
+            )  # read, written down, and lost before the call
             from holdfast.engine.attempt import receive
             from holdfast.engine.events import CODEC
             from holdfast.journal.owning import Pen

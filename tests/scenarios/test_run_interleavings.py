@@ -25,7 +25,7 @@ from holdfast.engine.events import (
     WaitResolved,
 )
 from holdfast.engine.letters import Prompt
-from holdfast.errors import SessionExited, UsageError
+from holdfast.errors import InboxFull, SessionExited, UsageError
 from holdfast.journal.port import Letter
 from holdfast.runtime.run import Run
 from holdfast.runtime.speaking import Receipt
@@ -249,7 +249,8 @@ def test_whatever_is_said_each_call_has_one_result_each_run_one_end_and_no_lette
                         await played._act(act)
             log = await s.log()
             for receipt in played.receipts:
-                await soon(receipt.committed())
+                with contextlib.suppress(InboxFull):  # an answer to nobody, when no run was open
+                    await soon(receipt.committed())
             for prompt in played.prompts:
                 assert (await soon(prompt.result())).status in ("completed", "aborted", "limited", "failed")
             assert all(paired(messages) for messages in asked(s.server))

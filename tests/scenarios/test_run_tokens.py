@@ -10,10 +10,12 @@ from tests.running import MODEL, Scene, all_answered, asked, of, scene, seen, so
 
 from holdfast import Agent, ToolContext, Wait, tool
 from holdfast.engine.events import ToolFinished, ToolWaiting
+from holdfast.engine.folding import replay
+from holdfast.errors import InboxFull, UsageError
 from holdfast.runtime.run import Run
 from holdfast.runtime.runtime import Runtime
 from holdfast.testing import Call, ScriptRequest, Turn
-from holdfast.types import ToolMessage, stream_id
+from holdfast.types import TOKEN_LIMIT, ToolMessage, stream_id
 
 BEGAN: list[str] = []
 HANGS = [False]
@@ -158,3 +160,36 @@ async def test_an_answer_that_comes_before_the_wait_is_its_answer(killed: bool, 
         assert results(s) == ["answer 1"]
         await s.runtime.close()
     assert ["t"] * (1 + killed) == BEGAN
+
+
+@pytest.mark.requirement("engine:tokens-bounded")
+async def test_an_answer_that_comes_when_no_run_is_open_is_thrown_away_and_its_sender_hears_it() -> None:
+    async with scene(each_time) as s:
+        run = await s.runtime.start(AGENT, "go", session="s")
+        await parked(s, run)
+        await run.answer("t", "came")
+        await soon(run.result())
+        nobody, late = await run.answer("u", "for nobody"), await run.answer("t", "once more", key="again")
+        again = await s.runtime.start(AGENT, "once more", session="s")
+        assert (await soon(again.result())).output == "done"
+        with pytest.raises(InboxFull, match="send it again under another key once it is waited for"):
+            await soon(nobody.committed())
+        await soon(late.committed())  # this one was waited for
+        state = replay(await s.log())
+    assert state.tokens == {"t"}
+    assert not state.early
+
+
+@pytest.mark.requirement("engine:tokens-bounded")
+async def test_a_token_that_is_too_long_is_refused_to_whoever_waits_under_it_and_to_whoever_answers_it() -> None:
+    most, longer = "t" * TOKEN_LIMIT, "t" * (TOKEN_LIMIT + 1)
+    async with scene([shipping(longer, most), "done"]) as s:
+        run = await s.runtime.start(AGENT, "go", session="s")
+        await parked(s, run)
+        with pytest.raises(UsageError, match="answer with the token that the wait names"):
+            await run.answer(longer, "came")
+        await run.answer(most, "came")
+        assert (await soon(run.result())).output == "done"
+        refused, came = results(s)
+    assert "the tool has to wait under a shorter one" in refused
+    assert came == "came"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 from collections.abc import Generator
@@ -79,6 +80,8 @@ def test_other_arguments_are_given_as_json(tmp_path: Path, given: str) -> None:
         for wrong in ("nothing", "[1]", '"x"'):
             done = sh.run("approve", "yes", found["id"], "--edit", wrong)
             assert (done.returncode, "wants the arguments as a JSON object" in done.stderr) == (2, True)
+        done = sh.run("approve", "yes", found["id"], "--edit", '{"command": 7}')
+        assert (done.returncode, "command wants a string, not 7; nothing was allowed" in done.stderr) == (2, True)
         done = sh.run(
             "approve", "yes", found["token"], "--edit", edit if given == "argument" else "-", "-o", "json", given=edit
         )
@@ -121,8 +124,10 @@ def test_questions_are_answered_by_number_by_label_and_in_words(tmp_path: Path) 
         shown = sh.run("approve", "show", found["id"]).stdout
         assert "paint: Which colour? (1 of 2)\n  1 red\n  2 blue\n" in shown
         for wrong, why in (
-            (["yes"], "say `answer"),
+            (["yes"], f"say `holdfast approve answer {found['id']} ANSWER`"),
             (["answer", "1"], "2 questions were asked and 1 answers given"),
+            (["answer", "7", "1"], "one of the numbers 1 to 2 (1 red, 2 blue), or words of your own"),
+            (["answer", "2", "1,3"], "one of the numbers 1 to 2 (1 Mon, 2 Tue), or words of your own"),
         ):
             done = sh.run("approve", wrong[0], found["id"], *wrong[1:])
             assert (done.returncode, why in done.stderr) == (2, True), done.stderr
@@ -155,6 +160,9 @@ def test_an_answer_under_review_is_sent_back_and_accepted(tmp_path: Path) -> Non
         assert (sh.run("approve", "yes", found["id"], "--always")).returncode == 2
         assert "✓ accepted" in sh.run("approve", "yes", found["id"]).stdout
         assert (result(process)["status"], process.returncode) == ("completed", 0)
+        shown = sh.run("runs", "show", "one").stdout
+    assert re.search(r"wait\.resolved +review:\S+ +accepted\n", shown)
+    assert "epoch" not in shown, "who waited for a person goes on, and nothing was lost"
 
 
 @pytest.mark.requirement("cli:approve")

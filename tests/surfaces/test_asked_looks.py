@@ -51,6 +51,15 @@ def test_questions_are_shown_with_how_to_answer_and_what_happens_otherwise(
     assert lines[-1] == f"  answer  holdfast approve answer {token} ANSWER ANSWER"
 
 
+@pytest.mark.requirement("cli:approve")
+def test_what_is_asked_says_what_its_own_run_came_to_and_none_before_it(tmp_path: Path) -> None:
+    with shell(tmp_path, [Turn(text="Done."), QUESTION]) as sh:
+        assert sh.run(*RUN).returncode == 0
+        with asking(sh, run=RUN):
+            shown = sh.run("approve", "show", asked(sh)[0]["id"]).stdout
+    assert "  so far  120 tokens · $" in shown
+
+
 @pytest.mark.requirement("cli:approve", "cli:run-review")
 @pytest.mark.parametrize("columns", [80, 120])
 def test_an_answer_under_review_is_drawn_on_a_terminal_and_plain_elsewhere(tmp_path: Path, columns: int) -> None:

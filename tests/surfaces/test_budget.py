@@ -52,6 +52,8 @@ def test_a_cap_is_set_shown_replaced_for_its_window_only_and_cleared(tmp_path: P
     assert lines[3].split() == ["local/ada", "7d", "tokens", "0", "90", "90"]
     assert "$0.00 of $5.00 per 7d, $5.00 left" in sh.run("budget", "clear", "ada").stdout
     assert "no cap of its own" in sh.run("budget", "clear", "ada", "--all").stdout
+    small = sh.run("budget", "set", "eve", "--dollars", "0.001").stdout
+    assert "$0.0000 of $0.0010, $0.0010 left" in small
     gone = sh.run("budget", "clear", "ada", "--per", "7d")
     assert gone.returncode == 2
     assert "has no cap per 7d" in gone.stderr

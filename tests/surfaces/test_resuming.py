@@ -158,6 +158,40 @@ def test_what_was_said_to_a_run_that_ends_is_followed_to_the_end_of_the_next(hom
     assert again[0] == "session one has no open run; the last one ended like this:"
 
 
+TEAM = """
+import asyncio, sys
+from holdfast import Agent, Runtime
+
+async def main():
+    reader = Agent("openai/shop", name="reader")
+    editor = Agent("openai/shop", tools=[reader.as_tool("read", description="Reads.")])
+    async with Runtime.open(sys.argv[1]) as runtime:
+        run = await runtime.start(editor, "Sum up.", session="one")
+        async for event in run.events():
+            if event.type == "tool.waiting":
+                return
+
+asyncio.run(main())
+"""
+"""Leaves an agent and the one that it started in the middle."""
+
+
+@pytest.mark.requirement("cli:runs-resume")
+def test_an_agent_that_another_started_ends_once(home: Path) -> None:
+    job = Turn(calls=[Call("read", {"prompt": "Chapter 1."})])
+    with shell(home, [job, Turn(text="Bolts.", fault=Hang(times=1)), Turn(text="Done.")]) as sh:
+        Path(sh.store.removeprefix("sqlite:///")).parent.mkdir(parents=True)
+        command = [sys.executable, "-c", TEAM, sh.store]
+        subprocess.run(command, cwd=home, env=sh.environment, timeout=BOUND, check=True)
+        [child] = [str(row["session"]) for row in listed(sh) if row["session"] != "one"]
+        done = sh.run("runs", "resume", child)
+        log = sh.run("runs", "show", child).stdout
+    assert done.returncode == 0
+    assert done.stdout.count("✓ completed") == 1
+    assert "meanwhile" not in done.stdout
+    assert "run.closed" in log, "whoever started it was told"
+
+
 @pytest.mark.requirement("cli:runs-resume-follows-on", "cli:result-as-json")
 def test_the_result_of_several_runs_is_one_object_the_last_ones(home: Path) -> None:
     with shell(home, STUCK) as sh:

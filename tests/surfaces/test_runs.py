@@ -60,6 +60,10 @@ def test_a_session_is_shown_event_by_event_and_as_data(tmp_path: Path) -> None:
         sh.run("run", "Pass", "-s", "one")
         shown = sh.run("runs", "show", "one").stdout.splitlines()
         data = [json.loads(line) for line in sh.run("runs", "show", "one", "-o", "jsonl").stdout.splitlines()]
+        one = sh.run("runs", "show", "one", "--event", "5")
+        none = sh.run("runs", "show", "one", "--event", "8")
+    assert (json.loads(one.stdout), one.stdout.count("\n") > 5) == (data[4], True)
+    assert (none.returncode, "there is no event 8: the last one of session 'one' is 7" in none.stderr) == (2, True)
     assert [line.split()[0] for line in shown] == [str(n) for n in range(1, 8)]
     assert [line.split()[2] for line in shown] == [each["type"] for each in data]
     assert "prompt  Pass" in shown[0]

@@ -6,7 +6,18 @@ import msgspec
 import pytest
 from tests.running import answer, done, opened, told
 
-from holdfast.engine.decide import CallModel, CallTools, Decision, Finish, Wait, admit, decide, expired, met_limit
+from holdfast.engine.decide import (
+    CallModel,
+    CallTools,
+    Decision,
+    Finish,
+    Wait,
+    admit,
+    decide,
+    expired,
+    met_limit,
+    stale,
+)
 from holdfast.engine.events import (
     AbortRequested,
     BudgetExhausted,
@@ -16,6 +27,7 @@ from holdfast.engine.events import (
     ModelStarted,
     RunFinished,
     RunStarted,
+    SessionEnded,
     ToolStarted,
     ToolWaiting,
     WaitResolved,
@@ -237,3 +249,13 @@ def test_waits_expire_at_their_deadline_and_not_before() -> None:
 def test_a_call_that_started_is_not_decided_upon_twice_while_it_has_its_result() -> None:
     started = ToolStarted(CallId("c0"), Effect())
     assert decide(replay(told(*opened(), answer("", "f", "f"), started, done(0))), NOW) == calls(1)
+
+
+def test_what_is_for_the_run_that_opens_next_is_kept_though_something_stale_stands_before_it() -> None:
+    def meant(run: str) -> tuple[Payload, str]:
+        return InputReceived("steer", UserMessage((Text("x"),)), None, run), f"for {run}"
+
+    next_one = said("prompt", "next", setup=Setup(Digest("sha256:0"), "m"))
+    log: Log = [meant("over"), next_one, meant("key of next"), meant("later")]
+    assert stale(replay(told(*log))) == [1, 4]
+    assert stale(replay(told(*log, SessionEnded("enough")))) == [1, 2, 3, 4]

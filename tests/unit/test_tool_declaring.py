@@ -21,6 +21,7 @@ from holdfast.errors import UndescribableTool, UsageError
 from holdfast.tools.binding import Tool
 from holdfast.tools.binding import ToolContext as Context
 from holdfast.tools.declaring import FunctionTool, tool
+from holdfast.tools.schema.fitting import misfit
 from holdfast.types import CallId, Effect, StreamId
 
 if TYPE_CHECKING:
@@ -415,3 +416,39 @@ async def test_a_plain_function_may_return_something_to_await() -> None:
 
 def test_hints_of_the_tests_own_types_still_resolve() -> None:
     assert get_type_hints(Box)["inner"] == Box | None
+
+
+async def test_what_does_not_fit_a_schema_is_said_with_its_place_and_what_fits_is_left_to_the_parser() -> None:
+    @tool
+    async def mark(
+        box: Box,
+        node: Node,
+        colour: Colour,
+        many: Annotated[int, msgspec.Meta(ge=1)] = 1,
+        point: Optional[Point] = None,  # noqa: UP045 - as many write it
+        table: dict[str, int] = {},  # noqa: B006 - a default of that kind
+    ) -> None:
+        """Marks."""
+
+    fits: dict[str, Any] = {"box": {"corner": {"x": 1}}, "node": {"tag": {"name": "a"}}, "colour": "red"}
+    for more, why in (
+        ({}, ""),
+        ({"many": 3, "point": None, "table": {"a": 1}}, ""),
+        ({"box": {"corner": {"x": "y"}}}, "box.corner.x wants an integer, not 'y'"),
+        ({"box": {"corner": {"x": 1}, "inner": {"corner": {}}}}, "box.inner.corner.x is missing"),
+        ({"node": {"tag": {"name": "a", "tags": [{"name": "b"}, {}]}}}, "node.tag.tags[1].name is missing"),
+        ({"colour": "green"}, "colour wants one of ['blue', 'red'], not 'green'"),
+        ({"many": True}, "many wants an integer, not True"),
+        ({"many": 3.0}, "many wants an integer, not 3.0"),
+        ({"many": 0}, "many wants at least 1, not 0"),
+        ({"point": "here"}, "point wants an object, not 'here'"),
+        ({"table": {"a": "b"}}, "table.a wants an integer, not 'b'"),
+        ({"manny": 1}, "manny is none of box, node, colour, many, point, table"),
+    ):
+        given = fits | more
+        assert misfit(mark.spec.parameters, given) == why
+        if why:
+            with pytest.raises(msgspec.ValidationError):
+                mark.parse(msgspec.json.encode(given))
+        else:
+            mark.parse(msgspec.json.encode(given))

@@ -32,18 +32,20 @@ from holdfast.cli.watch.command import watch
 from holdfast.engine.events import CODEC
 from holdfast.engine.folding import replay
 from holdfast.engine.state import State
-from holdfast.errors import LeaseHeld
+from holdfast.errors import LeaseHeld, UsageError
 from holdfast.journal.port import Head, Journal
 from holdfast.journal.reading import read_events
 from holdfast.runtime.run import Run
 from holdfast.runtime.runtime import Runtime
 from holdfast.tools.resolving import look_also_in
-from holdfast.types import AgentSpec, Event, StreamId, tenant_of
+from holdfast.types import AgentSpec, Event, StreamId, session_of, tenant_of
 
 __all__ = ("runs",)
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _STORE = click.option("--store", help="Where the log is kept.  [default: your data folder]")
+_TOLD_SECONDS = 5.0
+"""How long what is owed for a run is waited for; whoever drives the session next does it otherwise."""
 
 
 @click.group(context_settings=_SETTINGS)
@@ -88,18 +90,23 @@ def list_(store: str | None, tree: bool, limit: int, output: str) -> None:
 
 @runs.command("show", context_settings=_SETTINGS, short_help="Show what happened in SESSION, event by event.")
 @click.argument("session", shell_complete=session_names)
+@click.option("--event", "number", type=click.IntRange(1), help="All of the event with this number, as JSON.")
 @_STORE
 @click.option("-o", "--output", type=click.Choice(["text", "jsonl"]), default="text", show_default=True)
-def show(session: str, store: str | None, output: str) -> None:
+def show(session: str, number: int | None, store: str | None, output: str) -> None:
     """Show what happened in SESSION, event by event, and the agents it started, with what they came to and spent.
 
-    `-o jsonl` prints the events as they are in the log.
+    Lines are cut where the terminal ends: `--event N` prints all of one event, `-o jsonl` all events as they are in the
+    log.
     """
     url = store_url(store)
 
     async def go() -> None:
         async with Runtime.open(there(url)) as runtime:
             stream, head = await known_session(runtime.journal, session, url)
+            if number is not None:
+                await _print_event(runtime.journal, stream, number, head.seq, output)
+                return
             console, children = open_console(plain=settings().plain), Children()
             timeline = None if output == "jsonl" else Timeline(console, head.seq)
             async for event in read_events(runtime.journal, stream, CODEC):
@@ -111,6 +118,14 @@ def show(session: str, store: str | None, output: str) -> None:
             children.print(console)
 
     asyncio.run(go())
+
+
+async def _print_event(journal: Journal, stream: StreamId, number: int, last: int, output: str) -> None:
+    if number > last:
+        raise UsageError(f"there is no event {number}: the last one of session {session_of(stream)!r} is {last}")
+    async for event in read_events(journal, stream, CODEC, after=number - 1, until=number):
+        encoded = CODEC.encode(event)
+        click.echo(encoded if output == "jsonl" else msgspec.json.format(encoded))
 
 
 @runs.command("resume", context_settings=_SETTINGS, short_help="Go on with the run that was left open in SESSION.")
@@ -163,9 +178,30 @@ async def _later(runtime: Runtime, stream: StreamId, done: Run) -> Run | None:
         # It may have come to its end already.
         return None if state.last is None or state.last.key == done.key else runtime.run(done.session, state.last.key)
     try:
-        return await runtime.resume(done.session)
+        later = await runtime.resume(done.session)
     except LeaseHeld:
         return None
+    if later.key != done.key:
+        return later
+    return await _later(runtime, stream, done) if await _is_told(runtime.journal, stream) else None
+
+
+async def _is_told(journal: Journal, stream: StreamId) -> bool:
+    """Returns whether all is done that is owed for a run that is over, such as telling whoever started it; waits for it
+    some seconds.
+    """
+    changed = asyncio.Event()
+    stop = journal.listen(stream, changed.set)
+    try:
+        async with asyncio.timeout(_TOLD_SECONDS):
+            while (head := await journal.head(stream)) is not None and head.state == "running":
+                await changed.wait()
+                changed.clear()
+    except TimeoutError:
+        return False
+    finally:
+        stop()
+    return True
 
 
 async def _end(run: Run) -> int:

@@ -1,7 +1,7 @@
 """A session's log, one line for each event, printed as it is read.
 
 A line says what is new in the event; everything is in `runs show -o jsonl`. A rule marks where another owner,
-usually another process, went on.
+usually another process, went on in the middle of something.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.text import Text
 
 from holdfast.cli.outcomes import about, gist, mark_of
-from holdfast.cli.rendering.happenings import happening
+from holdfast.cli.rendering.happenings import happening, reply
+from holdfast.cli.rendering.takeovers import Takeovers
 from holdfast.cli.words import clock_time, count, money, one_line, seconds
 from holdfast.engine.events import (
     AbortRequested,
@@ -46,7 +47,7 @@ class Timeline:
         self._console = console
         self._digits = max(3, len(str(last)))
         self._calls: dict[str, ToolCall] = {}
-        self._epoch: int | None = None
+        self._takeovers = Takeovers()
         self._run: RunStarted | None = None
         self._reserved: Event | None = None
         """What is reserved for the model call under way."""
@@ -57,11 +58,10 @@ class Timeline:
             self._calls.update({call.id: call for call in event.data.message.calls})
         elif isinstance(event.data, RunStarted):
             self._run = event.data
-        if self._epoch is not None and event.epoch != self._epoch:
+        if self._takeovers.see(event):
             self._console.print(
                 Text(f"{'':>{self._digits}}  ── epoch {event.epoch}: another owner goes on ──", "magenta")
             )
-        self._epoch = event.epoch
         line = Text.assemble(
             (f"{event.seq:>{self._digits}}  {clock_time(event.at)}  ", "dim"),
             f"{one_line(event.type, 24):<15}  ",
@@ -112,8 +112,7 @@ class Timeline:
                 what = data.wait.token if data.wait.kind != "child" else f"{data.wait.subject}  {data.wait.prompt}"
                 return Text.assemble((f"for {data.wait.kind}  ", "yellow"), one_line(what))
             case WaitResolved() as data:
-                said = "nobody answered in time" if data.content is None else one_line(data.content)
-                return Text.assemble(f"{one_line(data.token)}  ", (said, "dim"))
+                return Text.assemble(f"{one_line(data.token)}  ", (reply(data), "dim"))
             case AbortRequested() as data:
                 return Text(one_line(data.reason), "yellow")
             case _:

@@ -28,8 +28,8 @@ from holdfast.engine.events import (
     WaitResolved,
 )
 from holdfast.engine.folding import fold
-from holdfast.engine.letters import Answer, More, Setup, Stop
-from holdfast.engine.lineage import start_key
+from holdfast.engine.letters import Answer, More, Prompt, Setup, Stop
+from holdfast.engine.lineage import child_token, comes_back, start_key
 from holdfast.engine.purse import Purse, key_of, own
 from holdfast.engine.state import Run, State
 from holdfast.engine.turns import too_early
@@ -266,13 +266,10 @@ class Attempt:
 
     async def take_mail(self) -> None:
         """Writes down what came by mail, what expired, and what may join the conversation now."""
-        for mail in await self.pen.mail() if self.pen.has_mail else ():
-            for payload in receive(mail):
-                if not (self.state.ended and isinstance(payload, SessionEnded)):  # it ends once
-                    self.write(_kept(self.state, payload), actor=mail.actor, cause=mail.key)
-            self.pen.taken = mail.n
-        if self.state.queue:
+        await self._read()
+        if self.state.queue and self.state.owed is None:  # whoever waits for the run hears first that it is over
             for seq in stale(self.state):
+                await self._hand_back(seq)
                 self.write(InputDropped(seq))
         self.stopping = self.stopping and self.pen.has_mail
         self.hurried = self.hurried and self.pen.has_mail
@@ -281,6 +278,30 @@ class Attempt:
             await self._expire()
         while (payload := admit(self.state)) is not None:
             self.write(payload)
+
+    async def _read(self) -> None:
+        for mail in await self.pen.mail() if self.pen.has_mail else ():
+            for payload in receive(mail):
+                if not (self.state.ended and isinstance(payload, SessionEnded)):  # it ends once
+                    self.write(_kept(self.state, payload), actor=mail.actor, cause=mail.key)
+            self.pen.taken = mail.n
+
+    async def _hand_back(self, seq: int) -> None:
+        """Gives what a pipeline passed on, and its phase was over before it came, back to the pipeline."""
+        received, key, last = self.state.queue[seq], self.state.keys[seq], self.state.last
+        lineage = last.setup.setup.lineage if last is not None and last.key == received.run else None
+        if lineage is None or not lineage.phase or not comes_back(key):
+            return
+        # A pipeline that is a phase itself hears it in the run that it was said to, and otherwise hands it on upwards.
+        run = start_key(child_token(session_of(lineage.parent))) if len(lineage.line) > 1 else ""
+        stream = self.pen.stream
+        letter = Letter(
+            key=f"returned:{digest_of(f'{stream} {key}'.encode())}",
+            kind=received.kind,
+            body=msgspec.json.encode(Prompt(received.message, run=run)),
+            actor=session_of(stream),
+        )
+        await self.send(lineage.parent, letter, reading=True)
 
     async def park(self, park: Park, *last: Payload) -> bool:
         """Gives the session up, with `last` as its last words; False when mail has to be read first."""
@@ -305,10 +326,17 @@ class Attempt:
             sender = session_of(self.pen.stream)
             await self.send(child, Letter(key=f"abort:{key}", kind="abort", body=body, actor=sender, urgent=True))
 
-    async def send(self, stream: StreamId, letter: Letter) -> None:
-        """Puts a letter into the inbox of another session, once there is room in it."""
+    async def send(self, stream: StreamId, letter: Letter, *, reading: bool = False) -> None:
+        """Puts a letter into the inbox of another session, once there is room in it.
+
+        What is sent upwards is sent `reading` the mail meanwhile: the parent may itself wait for room in here, to tell
+        its child to end, and reads nothing before it has found some.
+        """
         again, most = _AGAIN
         while (await self.reach.post(stream, letter)).status == "full":
+            if reading:
+                await self._read()
+                await self.pen.sync()  # barrier: only what is written down makes room
             await self.clock.sleep(again)
             again = min(2 * again, most)
 

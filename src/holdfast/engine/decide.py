@@ -199,8 +199,12 @@ def stale(state: State) -> list[int]:
     """Returns what was said and nobody will read: the session has ended, or the run is over that it was for, and is not
     the one that opens next.
     """
-    key = state.run.key if state.run is not None else next(iter(state.keys.values()), "")
-    return [seq for seq, received in state.queue.items() if state.ended or received.run not in ("", key)]
+    if state.run is not None:
+        key = state.run.key
+    else:
+        key = next((state.keys[seq] for seq, received in state.queue.items() if not received.run), "")
+    ended = state.ended and state.run is None
+    return [seq for seq, received in state.queue.items() if ended or received.run not in ("", key)]
 
 
 def _alone(setup: Setup) -> Setup:

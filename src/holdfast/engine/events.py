@@ -221,7 +221,7 @@ class WaitResolved(Payload, frozen=True, gc=False, omit_defaults=True):
 
 
 class AnswerRefused(Payload, frozen=True, gc=False):
-    """An answer to something nobody waits for yet was more than is kept: it is to be sent again, under another key."""
+    """An answer to something nobody waits for yet was not kept: it is to be sent again, under another key."""
 
     type: ClassVar[str] = "answer.refused"
     token: str

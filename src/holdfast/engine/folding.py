@@ -43,7 +43,15 @@ from holdfast.engine.events import (
     WaitResolved,
 )
 from holdfast.engine.state import Call, Done, Run, State
-from holdfast.engine.turns import close_turn, finish_call, not_in_this_branch, resolve, waits
+from holdfast.engine.turns import (
+    close_turn,
+    finish_call,
+    forget_early,
+    not_in_this_branch,
+    resolve,
+    take_early,
+    waits,
+)
 from holdfast.types import Event, Text, ToolCall, UserMessage
 
 __all__ = ("fold", "last_words", "replay", "visible")
@@ -99,7 +107,7 @@ def _fold_rare(state: State, event: Event) -> None:
             state.messages.append(UserMessage((Text(_UNFINISHED),)))
         case PhaseStarted() as data if state.run is not None:
             _fold_run(state.run, event)
-            if (early := state.early.pop(data.wait.token, None)) is not None:
+            if (early := take_early(state, data.wait.token)) is not None:
                 resolve(state, early)
         case (
             AccountOpened()
@@ -279,7 +287,7 @@ def _run_finished(state: State, data: RunFinished, at: int) -> None:
     run = cast("Run", state.run)
     run.finished, run.finished_at = data, at
     state.last, state.run = run, None
-    state.early.clear()
+    forget_early(state)
     if run.setup.setup.lineage is not None or run.account:
         state.owed = run
 
@@ -293,7 +301,7 @@ def _branch(state: State, data: Forked | Rewound) -> None:
         state.tokens.clear()  # it has an inbox of its own, where nothing was answered
     state.paused = state.ended = state.steered = state.followed = False
     state.owed = None
-    state.early.clear()
+    forget_early(state)
     for call in state.calls.values():
         call.result = call.result or not_in_this_branch()
         call.wait = None

@@ -8,7 +8,7 @@ import msgspec
 
 from holdfast.types import Digest, Limits, SnapshotRef, StreamId, digest_of
 
-__all__ = ("Ancestor", "Lineage", "child_token", "child_named", "narrowed", "refusal", "start_key")
+__all__ = ("Ancestor", "Lineage", "child_token", "child_named", "comes_back", "narrowed", "refusal", "start_key")
 
 
 class Ancestor(msgspec.Struct, frozen=True, gc=False):
@@ -56,6 +56,13 @@ def child_token(name: str) -> str:
 def start_key(token: str) -> str:
     """Returns the key of the prompt of the session that a call waits for."""
     return f"start:{token}"
+
+
+def comes_back(key: str) -> bool:
+    """Returns whether words with that key came from a pipeline, or came back to one, that wants them back if their run
+    is over.
+    """
+    return key.startswith(("passed:", "returned:"))
 
 
 def refusal(line: Sequence[Ancestor], agent: Digest, limits: Limits, started: int) -> str:

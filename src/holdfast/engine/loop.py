@@ -49,7 +49,7 @@ from holdfast.engine.decide import (
 )
 from holdfast.engine.doing.acting import close_calls, perform_calls
 from holdfast.engine.doing.asking import ask_model
-from holdfast.engine.doing.children import abandon
+from holdfast.engine.doing.children import abandon, pass_on
 from holdfast.engine.doing.intervening import intervene
 from holdfast.engine.doing.recovering import files_left, recover
 from holdfast.engine.events import RunFinished
@@ -80,19 +80,27 @@ async def drive(attempt: Attempt, decide: Decide = decide) -> bool:
                 await ask_model(attempt, at, last=last)
             case CallTools(calls):
                 await perform_calls(attempt, calls)
-            case Finish() as end:
-                if await finish(attempt, end):
+            case Finish() | Wait() | PassOn() as step:
+                if await _parked(attempt, step):
                     return True
-            case Wait(open, until, ended):
-                await attempt.give_back(resting=True)  # what it holds while it waits, others have not
-                if await attempt.park(Park("waiting" if open else "ended" if ended else "idle", until)):
-                    return True
-            case Skip() | Close() | PressOn() | AskReview() | CloseBooks() | StartPhase() | PassOn() as step:
+            case Skip() | Close() | PressOn() | AskReview() | CloseBooks() | StartPhase() as step:
                 await intervene(attempt, step)
             case Leave():
                 await attempt.give_back(resting=True)
                 await attempt.pen.sync()
                 return False
+
+
+async def _parked(attempt: Attempt, step: Finish | Wait | PassOn) -> bool:
+    """Does what may give the session up, and returns whether it did."""
+    match step:
+        case Finish():
+            return await finish(attempt, step)
+        case PassOn(said):
+            return await pass_on(attempt, said)
+        case Wait(open, until, ended):
+            await attempt.give_back(resting=True)  # what it holds while it waits, others have not
+            return await attempt.park(Park("waiting" if open else "ended" if ended else "idle", until))
 
 
 async def finish(attempt: Attempt, end: Finish) -> bool:

@@ -2,7 +2,8 @@
 
 A pipeline is a run whose turns are phases. Each is a job for an agent in a session of its own, with its own model,
 tools and limits; the pipeline holds nothing while it waits, and goes on at the phase where it was, whoever died.
-A pipeline has nobody who reads: a steer is passed on to the phase that is under way, a follow-up to the last one.
+A pipeline has nobody who reads: a steer is passed on to the phase that is under way, a follow-up to the last one. What
+comes after its phase is over comes back: the next phase hears it, or it opens the next run.
 
     a phase ended as      the pipeline
     -------------------   ----------------------------------------------------------------------------------

@@ -200,6 +200,8 @@ class State(msgspec.Struct, gc=False):
     """What any call of this session ever waited under, and what was answered without a wait: rewound or not."""
     early: dict[str, WaitResolved] = {}
     """Answers that came before anything waited for them, by their tokens."""
+    early_bytes: int = 0
+    """How large all of them are together."""
     approvals: dict[Digest, None] = {}
     """What a person allowed once, in the current turn."""
     always: dict[Digest, None] = {}

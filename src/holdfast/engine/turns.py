@@ -20,10 +20,12 @@ __all__ = (
     "close_turn",
     "corrected",
     "finish_call",
+    "forget_early",
     "not_approved",
     "not_in_this_branch",
     "own",
     "resolve",
+    "take_early",
     "too_early",
     "used_up",
     "waits",
@@ -53,7 +55,7 @@ def waits(state: State, call_id: CallId, wait: Wait) -> None:
     state.tokens.add(wait.token)
     if wait.kind == "child" and state.run is not None:
         state.run.children |= {wait.token}
-    early = state.early.pop(wait.token, None)
+    early = take_early(state, wait.token)
     if early is not None and wait.kind not in ASKED:  # a person answers what they were asked
         resolve(state, early)
 
@@ -68,14 +70,32 @@ def used_up(state: State, wait: Wait) -> bool:
 
 
 def too_early(state: State, data: WaitResolved) -> bool:
-    """Whether an answer that nothing waits for yet is more than can be kept; a child's, which is short, always can."""
+    """Whether an answer that nothing waits for yet is more than can be kept; a child's, which is short, always can.
+
+    Without a run nothing is kept, not even that it came.
+    """
     run = state.run
-    if run is None or data.content is None or data.outcome is not None or data.token in state.tokens:
+    if data.content is None or data.outcome is not None or data.token in state.tokens:
         return False
+    if run is None:
+        return True
     if data.token in [each.token for each in (run.review, run.phase) if each is not None]:
         return False
-    kept = sum([_bytes(each) for each in state.early.values()])
-    return len(state.early) >= _EARLY or kept + _bytes(data) > _EARLY_BYTES
+    return len(state.early) >= _EARLY or state.early_bytes + _bytes(data) > _EARLY_BYTES
+
+
+def take_early(state: State, token: str) -> WaitResolved | None:
+    """Returns the answer that came before it was waited for, if one did, and keeps it no longer."""
+    early = state.early.pop(token, None)
+    if early is not None:
+        state.early_bytes -= _bytes(early)
+    return early
+
+
+def forget_early(state: State) -> None:
+    """Lets go of all answers that came before they were waited for."""
+    state.early.clear()
+    state.early_bytes = 0
 
 
 def _bytes(data: WaitResolved) -> int:
@@ -118,8 +138,9 @@ def resolve(state: State, data: WaitResolved) -> None:
     if run is not None and data.content is not None and data.token not in state.tokens:
         # A child, or a service outside, was quicker than the word that it is waited for; after a crash much quicker.
         if len(state.early) >= _EARLY:
-            del state.early[next(iter(state.early))]
+            take_early(state, next(iter(state.early)))
         state.early[data.token] = data
+        state.early_bytes += _bytes(data)
     state.tokens.add(data.token)
 
 

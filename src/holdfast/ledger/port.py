@@ -7,16 +7,17 @@ moment on. When it is settled, what was spent counts instead and the rest is fre
     settled + open grants <= cap
 
 always, whoever dies in between, unless somebody reports to have spent more than was granted: that is charged in full,
-because it is gone. Or the cap was lowered: then nothing more is granted until it holds again.
+because it is gone. Or the cap was lowered: then nothing more is granted until it holds again. Or it was spent before
+anybody had a cap, and is reported without a grant: that is gone, too.
 
 An open grant counts as a whole until somebody settles it; it never runs out, because nobody else can know what was
 spent. What was spent under it counts in a window from its settlement, which is not before it was spent.
 
-A settled grant is kept for `KEPT` and then forgotten, a few with every settlement; the sums it is part of stay. That
-is as far back as any window reaches that can be set, so nobody adds it up again, and far longer than whoever goes on
-after a crash takes to ask again with its key: who settles it again after that hears that there is no such grant, and
-nothing is charged. An open grant is never forgotten. So a ledger holds the grants that are open, those of a year, and a
-row for each account.
+A settled grant is kept for `KEPT` and then forgotten, a few with every settlement; the sums it is part of stay. That is
+as far back as any window reaches that can be set, so nobody adds it up again, and far longer than whoever goes on after
+a crash takes to ask again with its key: who settles it again after that without a path hears that there is no such
+grant, and nothing is charged. An open grant is never forgotten. So a ledger holds the grants that are open, those of a
+year, and a row for each account.
 
 Every adapter passes one conformance kit (`holdfast.testing.conformance.ledger`); each sentence of these docstrings is a
 test in it. All times are µs UTC by the *store's* clock.
@@ -177,16 +178,19 @@ class Ledger(Protocol):
         """
         ...
 
-    async def settle(self, key: str, spent: Amount) -> Settled:
+    async def settle(self, key: str, spent: Amount, *, path: Account | None = None) -> Settled:
         """Ends a grant: what was spent is charged at every account on its path, the rest is free again.
 
         What is over the grant is charged in full, and the answer says so. The first settlement counts: a later one
         changes nothing and gives the answer of the first, whatever it says itself, because the first was nearer to
         what happened.
 
+        With a `path`, what was spent before anything was granted is charged there, whatever the caps say: a key of
+        which there is no grant is that of an empty one, which ends at once, and is known from then on.
+
         Raises:
-            UsageError: there is no grant of that key, or it was settled longer ago than `KEPT`; or the amount is not
-                valid.
+            UsageError: there is no grant of that key, or it was settled longer ago than `KEPT`, and no path is given;
+                the grant is on another path; or a name, the key or the amount is not valid.
             StorageError: nothing was settled, or the answer got lost: do it again.
         """
         ...

@@ -70,7 +70,7 @@ class Binder:
         self._agents: WeakValueDictionary[tuple[TenantId, Digest], BoundAgent] = WeakValueDictionary()
         """Those that somebody holds: a program, an open session, another agent, or the next."""
         self._known: dict[tuple[TenantId, Digest], tuple[BoundAgent, int]] = {}
-        """Those that were used last, each with the time when its spec was put."""
+        """Those whose specs were put last, each with the time of that."""
         self.noticed: Callable[[StreamId, Run], None] | None = None
         """Is told of each run that is about to be driven here."""
         self._lent: dict[StreamId, dict[str, BoundAgent]] = {}

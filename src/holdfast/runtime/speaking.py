@@ -19,8 +19,10 @@ from holdfast.errors import InboxFull, InputTooLarge, SessionExited, UnknownWait
 from holdfast.flow.ids import new_key
 from holdfast.journal.port import KEY_LIMIT, Journal, Letter, Posted
 from holdfast.journal.reading import decode_record, latest_first
-from holdfast.runtime.history.waiting import asked_under
+from holdfast.runtime.history.waiting import asked_under, tool_of
+from holdfast.tools.schema.fitting import misfit
 from holdfast.types import (
+    TOKEN_LIMIT,
     Document,
     Image,
     Question,
@@ -63,7 +65,8 @@ class Receipt:
         """Returns when the log holds what came of it; as long as nobody drives the session, that is not yet.
 
         Raises:
-            InboxFull: it was an answer to something that nobody waits for yet, and more than is kept for later.
+            InboxFull: it was an answer to something that nobody waits for yet, and is not kept for later: no run is
+                open, or all such answers are too much.
         """
         changed = asyncio.Event()
         stop = self._journal.listen(self._stream, changed.set)
@@ -78,9 +81,9 @@ class Receipt:
             stop()
         if self._is_answer and await self._was_refused():
             raise InboxFull(
-                f"nothing in session {session_of(self._stream)!r} waits for this answer yet, and what came too early "
-                "is more than is kept: send it again under another key once it is waited for, or answer with the name "
-                "of a file"
+                f"nothing in session {session_of(self._stream)!r} waits for this answer yet, and it is not kept, as no "
+                "run is open or what came too early is more than is kept: send it again under another key once it is "
+                "waited for, or answer with the name of a file"
             )
 
     async def _was_refused(self) -> bool:
@@ -135,9 +138,17 @@ class Speaking:
     ) -> Receipt:
         """Gives a call that waits what it waits for; the first answer counts, later ones are duplicates.
 
-        One that comes before it is waited for is kept, as long as all of them are not too much: `Receipt.committed`
-        says so.
+        One that comes before it is waited for is kept while a run is open, as long as all of them are not too much:
+        `Receipt.committed` says so.
+
+        Raises:
+            UsageError: the token is longer than any that is waited for.
         """
+        if len(token) > TOKEN_LIMIT:
+            raise UsageError(
+                f"no wait has a token of {len(token):,} characters, {TOKEN_LIMIT:,} are the most: answer with the "
+                "token that the wait names, and put what it comes to into the content"
+            )
         body = msgspec.json.encode(Answer(token, sayable(content), is_error, arguments))
         return await self._post("answer", body, key or _answer_key(token))
 
@@ -151,12 +162,13 @@ class Speaking:
     ) -> Receipt:
         """Allows the call that waits under this token, or accepts the answer that is under review.
 
-        `always` also allows every later call of its tool in this session; `arguments` are put in place of the model's,
-        which is told.
+        `always` also allows every later call of its tool in this session; `arguments` are put in place of all of the
+        model's, which is told.
 
         Raises:
             UnknownWait: nothing that waits has this token; said only where arguments are given.
-            UsageError: the arguments are none that JSON can hold, or the token is not that of a call of the model.
+            UsageError: the arguments are none that JSON can hold, do not fit the tool, or the token is not that of a
+                call of the model; nothing was allowed.
         """
         edited = "" if arguments is None else await self._edited(token, arguments)
         return await self.answer(token, "always" if always else "once", arguments=edited, key=key)
@@ -203,9 +215,16 @@ class Speaking:
                 f"what waits under {token!r} has no arguments that could be changed: approve it as it is, or deny it"
             )
         try:
-            return sayable(msgspec.json.encode(dict(arguments)).decode())
+            encoded = sayable(msgspec.json.encode(dict(arguments)).decode())
         except (TypeError, ValueError, msgspec.MsgspecError) as error:
             raise UsageError(f"the arguments cannot be written down as JSON ({error}): give plain values") from error
+        tool = await tool_of(self._journal, self._stream, wait.subject)
+        if tool is not None and (why := misfit(tool.parameters, msgspec.json.decode(encoded))):
+            raise UsageError(
+                f"the arguments do not fit {tool.name!r}: {why}; nothing was allowed: give all of its arguments, they "
+                "take the place of the model's"
+            )
+        return encoded
 
     async def _post(self, kind: str, body: bytes, key: str | None) -> Receipt:
         letter = Letter(key=key or new_key(), kind=kind, body=body, actor=self._actor, urgent=kind in _URGENT)

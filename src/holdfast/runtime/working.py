@@ -350,6 +350,10 @@ class Worker:
         await self.claims.give_up(live.attempt.pen.stream, live.attempt.pen.epoch)
 
     def _hinted(self, live: Live) -> None:
+        stream = live.attempt.pen.stream
+        if self._live.get(stream) is not live and stream in self._parked:
+            self._wake(stream)  # the hint was on its way when it was parked
+            return
         live.hinted = live.attempt.pen.hinted = True
         if live.task is not None and live.glance is None:
             live.glance = asyncio.create_task(self._glance(live))

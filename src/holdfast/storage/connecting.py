@@ -24,7 +24,7 @@ Synchronous = Literal["full", "normal"]
 """`full`: an answer means the disk has it. `normal`: a power cut may take the last moments, a crash may not."""
 
 CHECKPOINT = 1000
-"""Pages in the log before they are copied into the file (16 MB): busy pages are copied once for many commits."""
+"""Pages in the log before they are copied into the file (4 MB): busy pages are copied once for many commits."""
 
 T = TypeVar("T")
 

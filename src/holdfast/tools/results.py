@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from holdfast.tools.binding import Output
-from holdfast.types import ToolError, ToolResult, Wait
+from holdfast.types import TOKEN_LIMIT, ToolError, ToolResult, Wait
 
 __all__ = (
     "Refused",
@@ -22,6 +22,7 @@ __all__ = (
     "shaped",
     "shown",
     "skipped",
+    "token_too_long",
     "token_used",
     "unasked",
     "unknown_outcome",
@@ -80,6 +81,16 @@ def token_used(name: str, token: str) -> ToolResult:
         "it is: the tool has to give each wait a token of its own, for example `ToolContext.key`."
     )
     return ToolResult(text, ToolError("execution_failed", "tool_wait_token_used"))
+
+
+def token_too_long(name: str) -> ToolResult:
+    """Returns the result of a call that wants to wait under a token that is longer than any that is kept."""
+    text = (
+        f"{name!r} began, and what it began goes on, but its answer cannot be waited for: its token has more than "
+        f"{TOKEN_LIMIT:,} characters. Do not call it again as it is: the tool has to wait under a shorter one, for "
+        "example `ToolContext.key`."
+    )
+    return ToolResult(text, ToolError("execution_failed", "tool_wait_token_too_long"))
 
 
 def unknown_outcome(name: str, files: str = "") -> ToolResult:

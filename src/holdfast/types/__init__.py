@@ -48,7 +48,7 @@ from holdfast.types.permissions import MODES, Mode
 from holdfast.types.snapshots import Change, Changes, FileState, SnapshotRef, shown
 from holdfast.types.specs import AgentSpec, Effect, Outside, PhaseSpec, ToolSpec, digest_of
 from holdfast.types.usage import Nanodollars, Price, Usage, dollars, from_dollars
-from holdfast.types.waits import NO_CONTROL, Control, Option, Question, QueueMode, Wait, WaitKind
+from holdfast.types.waits import NO_CONTROL, TOKEN_LIMIT, Control, Option, Question, QueueMode, Wait, WaitKind
 
 __all__ = (
     "DOCUMENT_BYTES",
@@ -56,6 +56,7 @@ __all__ = (
     "IMAGE_BYTES",
     "MODES",
     "NO_CONTROL",
+    "TOKEN_LIMIT",
     "AgentSpec",
     "AssistantMessage",
     "Attachment",

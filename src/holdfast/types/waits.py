@@ -10,8 +10,10 @@ from holdfast.errors import UsageError
 from holdfast.types.attachments import Attachment
 from holdfast.types.ids import Digest
 
-__all__ = ("NO_CONTROL", "Control", "Option", "Question", "QueueMode", "Wait", "WaitKind")
+__all__ = ("NO_CONTROL", "TOKEN_LIMIT", "Control", "Option", "Question", "QueueMode", "Wait", "WaitKind")
 
+TOKEN_LIMIT = 4096
+"""Characters of a wait's token: a session keeps every one of its waits, to know an answer that comes twice."""
 WaitKind = Literal["approval", "question", "review", "child", "callback", "remote", "timer", "pause"]
 QueueMode = Literal["all", "one"]
 """How much of what was said joins the conversation at once: everything, or one message for each answer."""
@@ -76,7 +78,7 @@ class Wait(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     token: str
     """The answer names it. Each wait of a session has its own, like `ToolContext.key`: a call that would wait under one
-    that was used before gets an error."""
+    that was used before gets an error, and so does one whose token has more than `TOKEN_LIMIT` characters."""
     kind: WaitKind = "callback"
     deadline: int | None = None
     """µs UTC after which the wait counts as unanswered; None waits for ever."""

@@ -26,7 +26,7 @@ from holdfast.cli.screen import store_option
 from holdfast.cli.settings.defaults import settings, store_url
 from holdfast.cli.terminal import open_console
 from holdfast.cli.words import one_line
-from holdfast.engine.events import CODEC
+from holdfast.engine.events import CODEC, RunStarted
 from holdfast.errors import UnknownWait, UsageError
 from holdfast.journal.reading import read_events
 from holdfast.runtime.history.waiting import Waiting
@@ -88,6 +88,8 @@ def show(token: str, store: str | None, output: str) -> None:
         async with Runtime.open(there(url)) as runtime:
             found, figures = await _found(runtime, token, url), Figures()
             async for event in read_events(runtime.journal, stream_id("local", found.session), CODEC):
+                if isinstance(event.data, RunStarted):
+                    figures = Figures()  # of the run that asks, and of none before it
                 figures.learn(event)
             return found, figures
 
@@ -101,15 +103,21 @@ def show(token: str, store: str | None, output: str) -> None:
 @approve.command("yes", context_settings=_SETTINGS, short_help="Allow a call, or accept an answer under review.")
 @_TOKEN
 @click.option("--always", is_flag=True, help="Allow every later call of the tool in this session, too.")
-@click.option("--edit", metavar="JSON", help="Make the call with these arguments instead; `-` reads standard input.")
+@click.option(
+    "--edit", metavar="JSON", help="Make the call with these arguments in place of all its own; `-` reads input."
+)
 @_STORE
 @_OUTPUT
 def yes(token: str, always: bool, edit: str | None, store: str | None, output: str) -> None:
-    """Allow the call that waits under TOKEN, or accept the answer that is under review."""
+    """Allow the call that waits under TOKEN, or accept the answer that is under review.
+
+    Arguments that are given with --edit take the place of all that the model gave; where they do not fit the tool,
+    nothing is allowed.
+    """
     arguments = None if edit is None else _arguments(edit)
 
     def answer(session: Speaking, found: Waiting) -> Awaitable[Receipt]:
-        _check(found, token, "approval", "review")
+        _check(found, token, store, "approval", "review")
         if found.kind == "review" and (always or arguments is not None):
             raise UsageError("an answer under review is accepted as it is: leave --always and --edit out")
         return session.approve(found.token, always=always, arguments=arguments)
@@ -127,7 +135,7 @@ def no(token: str, reason: str, store: str | None, output: str) -> None:
     """Deny the call that waits under TOKEN, or refuse the answer that is under review; the REASON is read."""
 
     def answer(session: Speaking, found: Waiting) -> Awaitable[Receipt]:
-        _check(found, token, "approval", "review")
+        _check(found, token, store, "approval", "review")
         return session.deny(found.token, said_words(reason))
 
     _answer(token, store, output, answer, {"approval": "⊘ denied", "review": "⊘ refused; the run fails"})
@@ -144,7 +152,7 @@ def answer(token: str, answers: tuple[str, ...], store: str | None, output: str)
     """
 
     def reply(session: Speaking, found: Waiting) -> Awaitable[Receipt]:
-        _check(found, token, "question")
+        _check(found, token, store, "question")
         asked = found.questions
         if not asked:  # a tool's own question, in its own words
             return session.answer(found.token, "\n".join(map(said_words, answers)))
@@ -165,7 +173,7 @@ def changes(token: str, feedback: str, store: str | None, output: str) -> None:
     """Have the answer that is under review done again; the agent reads the FEEDBACK."""
 
     def ask(session: Speaking, found: Waiting) -> Awaitable[Receipt]:
-        _check(found, token, "review")
+        _check(found, token, store, "review")
         return session.request_changes(found.token, said_words(feedback))
 
     _answer(token, store, output, ask, {"review": "↻ sent back"})
@@ -237,11 +245,14 @@ async def _found(runtime: Runtime, token: str, url: str) -> Waiting:
     raise UnknownWait(f"nobody is asked anything under {token!r}, or not any more: {look}")
 
 
-def _check(found: Waiting, token: str, *kinds: str) -> None:
+def _check(found: Waiting, token: str, store: str | None, *kinds: str) -> None:
     if found.kind in kinds:
         return
     instead = {"question": f"answer {token} ANSWER", "approval": f"yes {token}", "review": f"yes {token}"}[found.kind]
-    raise UsageError(f"what waits under {token!r} is a{'n' * (found.kind == 'approval')} {found.kind}: say `{instead}`")
+    raise UsageError(
+        f"what waits under {token!r} is a{'n' * (found.kind == 'approval')} {found.kind}: "
+        f"say `holdfast approve {instead}{store_option(store_url(store))}`"
+    )
 
 
 def _arguments(edit: str) -> dict[str, Any]:

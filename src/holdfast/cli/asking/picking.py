@@ -75,10 +75,13 @@ def picked(question: Question, said: str) -> list[str]:
     parts = [part.strip() for part in text.split(",")]
     if question.multiple and (found := _of_options(labels, parts)) is not None:
         return found
-    if text and (question.free or not labels):
+    number = bool(labels) and all(part.isascii() and part.isdigit() for part in parts)  # of no option: mistyped
+    if text and not number and (question.free or not labels):
         return [text]
-    names = f"one of the numbers 1 to {len(labels)}" if labels else "something"
-    raise UsageError(f"{text!r} is no answer to {one_line(question.question, 80)!r}: give {names}")
+    options = ", ".join(f"{place} {one_line(label, 40)}" for place, label in enumerate(labels, 1))
+    names = f"one of the numbers 1 to {len(labels)} ({options})" if labels else "something"
+    own = ", or words of your own" if number and question.free else ""
+    raise UsageError(f"{text!r} is no answer to {one_line(question.question, 80)!r}: give {names}{own}")
 
 
 def _of_options(labels: list[str], parts: list[str]) -> list[str] | None:

@@ -16,6 +16,8 @@ from holdfast.types import dollars
 __all__ = ("Bound", "CapShown", "Shown", "print_accounts", "print_balance", "shown_of")
 
 _HOUR = 3_600_000_000
+_SMALL = 0.1
+"""Dollars below which whole cents would say too little."""
 _NEARLY = 0.8
 """From which part on a cap is nearly used up."""
 
@@ -129,8 +131,10 @@ def _words(spent: Spent) -> str:
 
 def figures(name: str, bound: Bound) -> tuple[str, str, str]:
     """Returns what is used of a bound, the bound, and what is left."""
-    form = {"tokens": "{:,.0f}", "dollars": "${:,.2f}", "hours": "{:,.1f}"}[name]
-    used, cap, left = (form.format(number) for number in (bound.used, bound.cap, bound.left))
+    numbers = (bound.used, bound.cap, bound.left)
+    cents = "${:,.4f}" if any(0 < abs(number) < _SMALL for number in numbers) else "${:,.2f}"
+    form = {"tokens": "{:,.0f}", "dollars": cents, "hours": "{:,.1f}"}[name]
+    used, cap, left = (form.format(number) for number in numbers)
     return used, cap, left
 
 

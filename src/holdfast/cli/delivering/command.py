@@ -86,7 +86,7 @@ def revive(ids: tuple[str, ...], every: bool, store: str | None, output: str) ->
 
 def _print(console: Console, left: list[Undelivered]) -> None:
     for each in left:
-        when = f"again at {clock_time(each.retry_at)[:8]}" if each.retry_at else "not tried yet"
+        when = f"not before {clock_time(each.retry_at)[:8]}" if each.retry_at else "not tried yet"
         state = ("dead", "red") if each.dead else (when, "yellow")
         tries = f"  {count(each.attempts, 'attempt')}" if each.attempts else ""
         where = f"  {each.session} event {each.run} to {one_line(each.target)}{tries}"

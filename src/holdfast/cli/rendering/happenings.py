@@ -25,10 +25,11 @@ from holdfast.engine.events import (
     ReviewRequested,
     RunClosed,
     SessionEnded,
+    WaitResolved,
 )
 from holdfast.types import Payload
 
-__all__ = ("again", "exhausted", "happening")
+__all__ = ("again", "exhausted", "happening", "reply")
 
 _LONG = 120
 _DAY = 86_400
@@ -51,6 +52,13 @@ def exhausted(data: BudgetExhausted, now: int | None = None) -> str:
         return f"the {what} left do not pay for another model call"
     said = f"account {one_line(account, 80)} has too few {what} left for another model call"
     return said if data.again_at is None else f"{said}; enough may be free again {again(data.again_at, now)}"
+
+
+def reply(data: WaitResolved, most: int = 400) -> str:
+    """Returns what was said to whatever waited, on one line; a review that was passed is accepted, not allowed once."""
+    if data.content is None:
+        return "nobody answered in time"
+    return "accepted" if data.content == "once" and data.token.startswith("review:") else one_line(data.content, most)
 
 
 def happening(payload: Payload) -> tuple[str, str, Text] | None:

@@ -14,7 +14,8 @@ from rich.text import Text
 
 from holdfast.cli.outcomes import about, diff_of, gist, mark_of
 from holdfast.cli.rendering.diffs import tally
-from holdfast.cli.rendering.happenings import happening
+from holdfast.cli.rendering.happenings import happening, reply
+from holdfast.cli.rendering.takeovers import Takeovers
 from holdfast.cli.words import clock_time, count, money, one_line, seconds
 from holdfast.engine.events import (
     AbortRequested,
@@ -76,7 +77,7 @@ class Rows:
         self._runs = 0
         self._open = False
         self._step = 0
-        self._epoch = 0
+        self._takeovers = Takeovers()
         for event in events:
             self.add(event)
 
@@ -112,9 +113,8 @@ class Rows:
         if begins or started:
             self._runs += 1
             self.rows.append(Row(words=f"run {self._runs}"))
-        if self._epoch and event.epoch != self._epoch:
+        if self._takeovers.see(event):
             self.rows.append(Row(words=f"epoch {event.epoch} goes on"))
-        self._epoch = event.epoch
 
     def _prompt_above(self) -> bool:
         """Whether the run that starts has its heading already, above the prompt that opened it."""
@@ -207,8 +207,7 @@ def _rare(row: Row, event: Event) -> tuple[str, str, Text]:
             cost = "" if data.cost is None else f" · {money(data.cost)}"
             return "◇", "dim", Text(f"reserves {count(data.tokens, 'token')}{cost}", "dim")
         case WaitResolved() as data:
-            said = "nobody answered in time" if data.content is None else one_line(data.content, 120)
-            return "↩", "yellow", Text(said)
+            return "↩", "yellow", Text(reply(data, 120))
         case AbortRequested() as data:
             return "■", "bold yellow", Text(f"abort  {one_line(data.reason, 120)}")
         case _:

@@ -13,8 +13,8 @@ from holdfast.engine.state import name_of
 from holdfast.engine.turns import used_up
 from holdfast.errors import Fenced, WorkspaceBusy
 from holdfast.tools.gateway import Admitted, Gateway
-from holdfast.tools.results import Refused, canceled, not_free, token_used
-from holdfast.types import ToolCall, ToolResult, Wait
+from holdfast.tools.results import Refused, canceled, not_free, token_too_long, token_used
+from holdfast.types import TOKEN_LIMIT, ToolCall, ToolResult, Wait
 
 __all__ = ("AT_ONCE", "close_calls", "perform_calls")
 
@@ -168,8 +168,12 @@ async def _one(attempt: Attempt, gateway: Gateway, admitted: Admitted) -> None:
 
 def _wait(attempt: Attempt, call: ToolCall, wait: Wait) -> None:
     """Lets a call wait, unless it would do so for ever."""
-    unheard = used_up(attempt.state, wait)
-    attempt.write(ToolFinished(call.id, token_used(call.name, wait.token)) if unheard else ToolWaiting(call.id, wait))
+    if len(wait.token) > TOKEN_LIMIT:
+        attempt.write(ToolFinished(call.id, token_too_long(call.name)))
+    elif used_up(attempt.state, wait):
+        attempt.write(ToolFinished(call.id, token_used(call.name, wait.token)))
+    else:
+        attempt.write(ToolWaiting(call.id, wait))
 
 
 def close_calls(attempt: Attempt, why: str, *, waiting: bool = True) -> None:

@@ -5,19 +5,16 @@ Both are letters with keys of their own, so that saying it twice, after a crash,
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 import msgspec
 
 from holdfast.engine.attempt import Attempt
 from holdfast.engine.events import AccountOpened, InputApplied, PhaseFailed, PhaseStarted, RunClosed
 from holdfast.engine.letters import Answer, Outcome, Prompt
-from holdfast.engine.lineage import child_named, child_token, start_key
+from holdfast.engine.lineage import child_named, child_token, comes_back, start_key
 from holdfast.engine.phases import filled
 from holdfast.engine.purse import key_of, own
 from holdfast.engine.state import name_of
-from holdfast.errors import UsageError
-from holdfast.journal.port import Letter
+from holdfast.journal.port import Letter, Park
 from holdfast.tools.binding import Order
 from holdfast.tools.results import bounded
 from holdfast.types import AssistantMessage, UserMessage, Wait, digest_of, session_of, stream_id, tenant_of
@@ -26,6 +23,8 @@ __all__ = ("abandon", "close_books", "forsake_begun", "pass_on", "start_phase")
 
 _REPORTED = 50_000
 """Characters of a child's answer that its parent reads."""
+_FULL = 5_000_000
+"""µs until a phase whose inbox is full is tried again, unless mail comes first."""
 
 
 async def close_books(attempt: Attempt) -> None:
@@ -35,10 +34,9 @@ async def close_books(attempt: Attempt) -> None:
     assert run.finished is not None
     lineage = run.setup.setup.lineage
     await attempt.pen.sync()  # barrier: what is settled and told must not come out differently after a crash
-    if run.account:
-        with suppress(UsageError):  # it drew, and died before it had the grant
-            key = key_of(attempt.pen.stream, run.seq)
-            await attempt.reach.ledger.settle(key, own(run, run.finished_at))
+    if run.account:  # also where no grant was ever given: a cap that came late does not undo what was spent
+        key = key_of(attempt.pen.stream, run.seq)
+        await attempt.reach.ledger.settle(key, own(run, run.finished_at), path=run.account)
     if lineage is not None:
         end, session = run.finished, session_of(attempt.pen.stream)
         answers = (each.text for each in reversed(attempt.state.messages) if isinstance(each, AssistantMessage))
@@ -52,7 +50,7 @@ async def close_books(attempt: Attempt) -> None:
         outcome = Outcome(end.status, end.reason, run.usage, run.cost)
         answer = Answer(lineage.token, text, is_error=not ok, outcome=outcome)
         letter = Letter(key=f"told:{lineage.token}", kind="answer", body=msgspec.json.encode(answer), actor=session)
-        await attempt.send(lineage.parent, letter)
+        await attempt.send(lineage.parent, letter, reading=True)
     attempt.write(RunClosed(run.seq))
 
 
@@ -77,19 +75,27 @@ async def start_phase(attempt: Attempt, phase: int) -> None:
         attempt.write(PhaseFailed(phase, answer.content))
 
 
-async def pass_on(attempt: Attempt, said: int) -> None:
-    """Lets the phase that is under way hear what was said to the pipeline; one that is over by then hears nothing."""
+async def pass_on(attempt: Attempt, said: int) -> bool:
+    """Lets the phase that is under way hear what was said to the pipeline; one that is over by then gives it back.
+
+    A phase that takes nothing now is left alone for a while: returns whether the session was given up until then.
+    """
     phase, stream = attempt.run.phase, attempt.pen.stream
     assert phase is not None
     received, key = attempt.state.queue[said], attempt.state.keys[said]
+    back = not received.run or comes_back(key)  # what is for one run only does not open another
     letter = Letter(
-        key=f"passed:{digest_of(f'{stream} {key}'.encode())}",
+        key=f"{'passed' if back else 'meant'}:{digest_of(f'{stream} {key}'.encode())}",
         kind=received.kind,
         body=msgspec.json.encode(Prompt(received.message, run=start_key(phase.token))),
         actor=session_of(stream),
     )
-    await attempt.send(stream_id(tenant_of(stream), phase.subject), letter)
+    posted = await attempt.reach.post(stream_id(tenant_of(stream), phase.subject), letter)
+    if posted.status in ("full", "ended"):
+        ends = (attempt.clock.now() + _FULL, attempt.run.until, phase.deadline)
+        return await attempt.park(Park("waiting", min([end for end in ends if end is not None])))
     attempt.write(InputApplied(said))
+    return False
 
 
 async def abandon(attempt: Attempt, why: str) -> None:

@@ -7,9 +7,9 @@ from __future__ import annotations
 from holdfast.engine.attempt import Attempt
 from holdfast.engine.decide import AskReview, Close, CloseBooks, PressOn, Skip
 from holdfast.engine.doing.acting import close_calls
-from holdfast.engine.doing.children import abandon, close_books, pass_on, start_phase
+from holdfast.engine.doing.children import abandon, close_books, start_phase
 from holdfast.engine.events import AnswerUnfinished, LastAnswerAsked, ReviewRequested, ToolFinished
-from holdfast.engine.phases import PassOn, StartPhase
+from holdfast.engine.phases import StartPhase
 from holdfast.tools.results import concluded, skipped
 from holdfast.types import AssistantMessage, Wait
 
@@ -19,9 +19,7 @@ _SHOWN = 2_000
 """Characters of the answer that stand in the question; all of it is the conversation's last message."""
 
 
-async def intervene(
-    attempt: Attempt, step: Skip | Close | PressOn | AskReview | CloseBooks | StartPhase | PassOn
-) -> None:
+async def intervene(attempt: Attempt, step: Skip | Close | PressOn | AskReview | CloseBooks | StartPhase) -> None:
     """Writes it down."""
     match step:
         case Skip(calls, over):
@@ -41,8 +39,6 @@ async def intervene(
             await close_books(attempt)
         case StartPhase(phase):
             await start_phase(attempt, phase)
-        case PassOn(said):
-            await pass_on(attempt, said)
 
 
 def _ask_review(attempt: Attempt) -> None:

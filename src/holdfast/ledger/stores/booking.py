@@ -28,7 +28,18 @@ from holdfast.ledger.stores.tallies import (
     standings,
 )
 
-__all__ = ("Rows", "check_key", "check_request", "grant", "grow", "set_caps", "settle", "shrink", "standing")
+__all__ = (
+    "Rows",
+    "check_key",
+    "check_request",
+    "check_settlement",
+    "grant",
+    "grow",
+    "set_caps",
+    "settle",
+    "shrink",
+    "standing",
+)
 
 
 class Rows(Protocol):
@@ -79,16 +90,26 @@ def check_request(key: str, amount: Amount, least: Amount | None) -> None:
         raise UsageError(f"at least {least!r} of {amount!r} cannot be granted: ask for an amount that is not smaller")
 
 
+def check_settlement(key: str, spent: Amount, path: Account | None) -> None:
+    """Sees that a settlement makes sense, before a transaction is begun for it.
+
+    Raises:
+        UsageError: it does not.
+    """
+    check_amount(spent)
+    if path is not None:
+        check_key(key)
+        account_id(path)
+
+
 def grant(rows: Rows, path: Account, amount: Amount, key: str, least: Amount | None, now: int) -> Grant | Denied:
     """Grants, or says why not; the grant of that key if there is one.
 
     Raises:
         UsageError: the key belongs to a grant on another path.
     """
-    found = rows.grant(key)
+    found = _known(rows, key, path)
     if found is not None:
-        if found.path != path:
-            raise UsageError(f"the key {key!r} belongs to a grant on another path: give each grant a key of its own")
         return found
     return _take(rows, Grant(key=key, path=path, amount=Amount(), opened_at=now), amount, least, now)
 
@@ -121,13 +142,16 @@ def shrink(rows: Rows, key: str, amount: Amount) -> Grant:
     return smaller
 
 
-def settle(rows: Rows, key: str, spent: Amount, now: int) -> Settled:
-    """Ends a grant, or says how it ended before.
+def settle(rows: Rows, key: str, spent: Amount, path: Account | None, now: int) -> Settled:
+    """Ends a grant, or says how it ended before; with a path, one that nobody took is an empty one there.
 
     Raises:
-        UsageError: there is no grant of that key.
+        UsageError: there is no grant of that key and no path, or it is on another one.
     """
-    found = _found(rows, key)
+    if path is None:
+        found = _found(rows, key)
+    else:
+        found = _known(rows, key, path) or Grant(key=key, path=path, amount=Amount(), opened_at=now)
     if found.spent is not None:
         return Settled(key=key, granted=found.amount, spent=found.spent)
     line = _line(rows, found.path)
@@ -193,6 +217,13 @@ def _open(rows: Rows, key: str) -> Grant:
     found = _found(rows, key)
     if not found.open:
         raise UsageError(f"the grant {key!r} was settled and stays as it is: ask for a new one under another key")
+    return found
+
+
+def _known(rows: Rows, key: str, path: Account) -> Grant | None:
+    found = rows.grant(key)
+    if found is not None and found.path != path:
+        raise UsageError(f"the key {key!r} belongs to a grant on another path: give each grant a key of its own")
     return found
 
 

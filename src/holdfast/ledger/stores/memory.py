@@ -52,14 +52,14 @@ class MemoryLedger(Ledger):
         check_amount(amount)
         return booking.shrink(self._rows, key, amount)
 
-    async def settle(self, key: str, spent: Amount) -> Settled:
+    async def settle(self, key: str, spent: Amount, *, path: Account | None = None) -> Settled:
         """Ends a grant: what was spent is charged, the rest is free again.
 
         Raises:
-            UsageError: there is no grant of that key, or the amount is not valid.
+            UsageError: there is no grant of that key and no path, it is on another one, or something is not valid.
         """
-        check_amount(spent)
-        return booking.settle(self._rows, key, spent, self._clock.now())
+        booking.check_settlement(key, spent, path)
+        return booking.settle(self._rows, key, spent, path, self._clock.now())
 
     async def release(self, key: str) -> Settled:
         """Settles a grant of which nothing was spent.

@@ -120,15 +120,15 @@ class SqliteLedger(Ledger):
         check_amount(amount)
         return await self._database.stage(self._shrink, key, amount)
 
-    async def settle(self, key: str, spent: Amount) -> Settled:
+    async def settle(self, key: str, spent: Amount, *, path: Account | None = None) -> Settled:
         """Ends a grant: what was spent is charged, the rest is free again.
 
         Raises:
-            UsageError: there is no grant of that key, or the amount is not valid.
+            UsageError: there is no grant of that key and no path, it is on another one, or something is not valid.
             StorageError: nothing was settled, or the answer got lost.
         """
-        check_amount(spent)
-        return await self._database.stage(self._settle, key, spent)
+        booking.check_settlement(key, spent, path)
+        return await self._database.stage(self._settle, key, spent, path)
 
     async def release(self, key: str) -> Settled:
         """Settles a grant of which nothing was spent.
@@ -178,8 +178,8 @@ class SqliteLedger(Ledger):
     def _shrink(self, connection: Connection, key: str, amount: Amount) -> Grant:
         return booking.shrink(_Rows(connection), key, amount)
 
-    def _settle(self, connection: Connection, key: str, spent: Amount) -> Settled:
-        return booking.settle(_Rows(connection), key, spent, self._clock.now())
+    def _settle(self, connection: Connection, key: str, spent: Amount, path: Account | None) -> Settled:
+        return booking.settle(_Rows(connection), key, spent, path, self._clock.now())
 
     def _set_caps(self, connection: Connection, account: Account, caps: tuple[Cap, ...]) -> None:
         booking.set_caps(_Rows(connection), account, caps, self._clock.now())

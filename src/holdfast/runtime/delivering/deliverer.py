@@ -18,7 +18,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
+from copy import deepcopy
 from itertools import islice
 from typing import final
 
@@ -45,7 +46,7 @@ from holdfast.runtime.delivering.gathering import gather
 from holdfast.runtime.delivering.outbox import ATTEMPTS, Outbox
 from holdfast.runtime.delivering.port import Target
 from holdfast.runtime.delivering.projecting import Projection
-from holdfast.types import Payload, StreamId, TenantId
+from holdfast.types import Event, EventId, Payload, StreamId, TenantId
 
 __all__ = ("Deliverer",)
 
@@ -83,6 +84,8 @@ class Deliverer(Projection):
         """Up to where the feed was looked at."""
         self._reviving: set[str] = set()
         """Dead deliveries that somebody wants to be tried again."""
+        self._watching: list[set[str]] = []
+        """What each of those who want that waits for: what has arrived is taken out."""
 
     @property
     def outbox(self) -> Outbox:
@@ -94,38 +97,71 @@ class Deliverer(Projection):
         self._outbox, self._unread, self._begun, self._position = Outbox(), [], set(), 0
 
     async def refresh(self) -> None:
-        """Reads on in the book."""
-        for event in await self.book_after(self._outbox.seq):
-            self._outbox.fold(event)
+        """Reads on in the book; whoever else does meanwhile, or writes, or forgets, each event counts once."""
+        while True:
+            box = self._outbox
+            events = await self.book_after(box.seq)
+            if self._outbox is box:
+                break
+        for event in events:
+            if event.seq > box.seq:
+                self._fold(event)
+        self._position = max(self._position, box.position)
+        self._unread = [each for each in self._unread if each.position > box.position]
+
+    async def foreseen(self) -> Outbox:
+        """Returns the state as it will be once all that the feed says is written down; writes nothing itself."""
+        await self.refresh()
+        look = Deliverer(self.journal, self.clock, self._tenant, self._claim, self._find)
+        look._outbox = self._outbox
+        if self._task is None and not self._unread:
+            look._position = self._position
+        await look._read_feed()
+        if not look._unread:
+            return self._outbox
+        box = look._outbox = deepcopy(look._outbox)
+        async for payload in look._said([each for each in look._unread if each.position > box.position]):
+            box.fold(Event(seq=box.seq + 1, id=EventId(""), type=payload.type, at=0, epoch=0, data=payload))
+        return box
 
     async def has_work(self) -> bool:
         """Returns whether the feed says something new, or a delivery's time has come."""
         await self.refresh()
         await self._read_feed()
-        return bool(self._unread or self._reviving) or self._can_try()
+        return bool(self._unread or self._reviving) or self._can_try(self.clock.now())
 
-    def revive(self, ids: Iterable[str]) -> None:
-        """Has dead deliveries tried again at the next look; those that are not dead are left as they are."""
-        self._reviving.update(ids)
+    @contextlib.contextmanager
+    def reviving(self, ids: Iterable[str]) -> Generator[set[str]]:
+        """Has dead deliveries tried again at the next look, and keeps the set of those that have not arrived; those
+        that are not dead are left as they are, and what was not begun at the end is not.
+        """
+        waiting = set(ids)
+        self._reviving |= waiting
+        self._watching.append(waiting)
         self.wake()
+        try:
+            yield waiting
+        finally:
+            self._watching = [each for each in self._watching if each is not waiting]
+            self._reviving -= waiting
 
     async def work(self, pen: Pen) -> None:
-        """Does all that can be done now."""
+        """Does all that can be done now; also what comes while something is under way."""
         await self.refresh()  # before the claim somebody else may have written
-        self._position = max(self._position, self._outbox.position)
-        self._unread = [each for each in self._unread if each.position > self._outbox.position]
+        await self._revive(pen)  # before the sum, which leaves the oldest dead ones out
         if self.outgrown(self._outbox.seq, self._outbox.summed):
             self._write(pen, self._outbox.sum())
         running: dict[asyncio.Task[_Outcome], str] = {}
         try:
-            await self._revive(pen)
             while True:
                 await self._account(pen)
-                await self._begin(pen, running)
+                await self._revive(pen)
+                now = self.clock.now()
+                self._begin(pen, running, now)
                 if not running:
                     return
-                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
+                await self._news(now)
+                for task in [each for each in running if each.done()]:
                     del running[task]
                     self._write(pen, task.result())
                 await pen.sync()
@@ -139,14 +175,14 @@ class Deliverer(Projection):
     def next_in(self) -> float | None:
         """Returns the seconds until the next attempt."""
         now = self.clock.now()
-        at = self._outbox.next_at(now)
+        at = self._next_at(now)
         return None if at is None else (at - now) / 1e6
 
     def parked(self) -> Park:
         """Returns when a sweep should look here, wherever it runs."""
         now = self.clock.now()
         times = [now + _OPEN] if self._outbox.expected else []
-        if (at := self._outbox.next_at(now)) is not None:
+        if (at := self._next_at(now)) is not None:
             times.append(at)
         return Park("waiting", min(times)) if times else Park("idle")
 
@@ -173,13 +209,18 @@ class Deliverer(Projection):
     async def _account(self, pen: Pen) -> None:
         """Writes down what the feed said, and how far it was read, in one transaction."""
         items, self._unread, self._begun = self._unread, [], set()
-        read = await self._read_from_files(items)
-        for item in items:
-            if item.record.seq > read.get(item.stream, 0) and (payload := await self._meaning(item)) is not None:
-                self._write(pen, payload)
+        async for payload in self._said(items):
+            self._write(pen, payload)
         if items:
             self._write(pen, Seen(self._position))
             await pen.sync()
+
+    async def _said(self, items: list[FeedItem]) -> AsyncGenerator[Payload]:
+        """Yields what records say of runs whose results somebody wants; the next by what is known by then."""
+        read = await self._read_from_files(items)
+        for item in items:
+            if item.record.seq > read.get(item.stream, 0) and (payload := await self._meaning(item)) is not None:
+                yield payload
 
     async def _read_from_files(self, items: list[FeedItem]) -> dict[StreamId, int]:
         """Returns up to where sessions were read from a file, in one transaction: that happened elsewhere, and was
@@ -229,19 +270,36 @@ class Deliverer(Projection):
         await pen.sync()
         self._reviving.difference_update(wanted)
 
-    def _can_try(self) -> bool:
-        return any(self._find(name) is not None for name in self._outbox.due_at(self.clock.now()))
+    def _can_try(self, now: int) -> bool:
+        return any(self._find(name) is not None for name in self._outbox.due_at(now))
 
-    async def _begin(self, pen: Pen, running: dict[asyncio.Task[_Outcome], str]) -> None:
+    def _next_at(self, now: int) -> int | None:
+        """Returns when something can be tried: at once, too, where its time came after the last look."""
+        return now if self._can_try(now) else self._outbox.next_at(now)
+
+    async def _news(self, now: int) -> None:
+        """Returns when an attempt is over, somebody wakes it, or the time of one comes that was not due at `now`."""
+        at = self._outbox.next_at(now)
+        timer = None if at is None else self.clock.call_later((at - self.clock.now()) / 1e6, self.woken.set)
+        try:
+            await self.woken.wait()
+            self.woken.clear()  # before it is looked at what came, so that nothing is overlooked
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _begin(self, pen: Pen, running: dict[asyncio.Task[_Outcome], str], now: int) -> None:
         """Begins what may begin; each writes down that it does before it acts."""
         under_way = set(running.values())
         busy = Counter(self._outbox.pending[each].target for each in under_way)
-        for name, ids in self._outbox.due_at(self.clock.now()).items():
+        for name, ids in self._outbox.due_at(now).items():
             free = min(_EACH - busy[name], _AT_ONCE - len(running))
             if free <= 0 or (target := self._find(name)) is None:
                 continue
             for each in islice((each for each in ids if each not in under_way), free):
-                running[asyncio.create_task(self._deliver(pen, self._outbox.pending[each], target))] = each
+                task = asyncio.create_task(self._deliver(pen, self._outbox.pending[each], target))
+                task.add_done_callback(lambda _: self.woken.set())
+                running[task] = each
             if len(running) >= _AT_ONCE:
                 return
 
@@ -260,4 +318,10 @@ class Deliverer(Projection):
         return await attempt(target, pending, delivery, self.clock)
 
     def _write(self, pen: Pen, payload: Payload) -> None:
-        self._outbox.fold(pen.write(payload))
+        self._fold(pen.write(payload))
+
+    def _fold(self, event: Event) -> None:
+        self._outbox.fold(event)
+        if isinstance(event.data, DeliveryDone):
+            for each in self._watching:
+                each.discard(event.data.id)

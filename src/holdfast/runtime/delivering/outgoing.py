@@ -19,6 +19,7 @@ from holdfast.journal.port import Claim, Journal
 from holdfast.runtime.delivering.auditing import Auditor
 from holdfast.runtime.delivering.deliverer import Deliverer
 from holdfast.runtime.delivering.hooks import Hooks
+from holdfast.runtime.delivering.outbox import Outbox
 from holdfast.runtime.delivering.port import Function, Target
 from holdfast.runtime.delivering.projecting import Projection
 from holdfast.runtime.delivering.targets.finding import HOOK, Targets, checked_names
@@ -28,6 +29,8 @@ __all__ = ("Delivers", "Outgoing", "Undelivered")
 
 _PATIENCE = 5.0
 """Seconds that a runtime which is closed gives to what is still to be delivered."""
+_HELD = 10.0
+"""Seconds that somebody who has something revived waits for another process to give the outbox up."""
 _LIVE = 1.0
 """Seconds between two looks of the audit while something runs."""
 
@@ -129,32 +132,19 @@ class Outgoing:
 
     async def undelivered(self) -> list[Undelivered]:
         """Returns what targets have not got yet, and what they will not get."""
-        await self._deliverer.refresh()
-        return [
-            Undelivered(
-                id=each.id,
-                session=session_of(each.stream),
-                run=each.run,
-                target=each.target,
-                attempts=each.attempts,
-                error=each.error,
-                retry_at=each.retry_at,
-                dead=each.dead,
-            )
-            for each in self._deliverer.outbox.pending.values()
-        ]
+        return _listed(await self._deliverer.foreseen())
 
     async def revive(self, ids: Collection[str]) -> list[Undelivered]:
         """Has dead deliveries tried again, all without ids; returns those of them that have not arrived."""
         self._active = True
-        await self._deliverer.flush()
-        dead = {each.id for each in await self.undelivered() if each.dead}
+        dead = {each.id: each for each in await self.undelivered() if each.dead}
         if missing := [each for each in ids if each not in dead]:
             raise UsageError(f"no delivery {missing[0]!r} is dead: `holdfast deliveries list` shows what there is")
-        wanted = set(ids) or dead
-        self._deliverer.revive(wanted)
-        await self._deliverer.flush()
-        return [each for each in await self.undelivered() if each.id in wanted]
+        with self._deliverer.reviving(ids or dead) as waiting:
+            await self._deliverer.flush(_HELD)
+            left = {each.id: each for each in await self.undelivered()}
+            # What the outbox does not tell of any more has not arrived for that: it may be one dead one too many.
+            return [left.get(id, each) for id, each in dead.items() if id in waiting]
 
     async def close(self) -> None:
         """Ends both, and gives what is still to be done a little time; the rest is done by whoever comes next."""
@@ -185,6 +175,22 @@ class Outgoing:
             self._hearing = asyncio.create_task(self._deliverer.heard())
 
 
+def _listed(outbox: Outbox) -> list[Undelivered]:
+    return [
+        Undelivered(
+            id=each.id,
+            session=session_of(each.stream),
+            run=each.run,
+            target=each.target,
+            attempts=each.attempts,
+            error=each.error,
+            retry_at=each.retry_at,
+            dead=each.dead,
+        )
+        for each in outbox.pending.values()
+    ]
+
+
 class Delivers:
     """What a runtime offers of its outbox."""
 
@@ -203,7 +209,7 @@ class Delivers:
         return await self._outgoing.undelivered()
 
     async def undelivered(self) -> list[Undelivered]:
-        """Returns what the outbox knows of that has not arrived, and tries nothing.
+        """Returns what has not arrived of the runs that are over, and tries nothing and writes nothing.
 
         Raises:
             HoldfastError: the store refuses, or the log cannot be read.
@@ -219,6 +225,7 @@ class Delivers:
 
         Raises:
             UsageError: one of the ids is of no dead delivery; nothing was changed.
+            LeaseHeld: another process has been delivering for ten seconds; ask again later.
             HoldfastError: the store refuses, or the log cannot be read.
         """
         return await self._outgoing.revive(ids)

@@ -25,6 +25,8 @@ __all__ = ("Projection",)
 
 _AGAIN = 1.0
 """Seconds until it looks again where the book was taken, or the store refused."""
+_BUSY = 0.25
+"""Seconds between two looks of somebody who waits until another process has given the book up."""
 _PAGE = 500
 """Events of a book that are read at once; twice as many are written before it is summed up."""
 
@@ -40,6 +42,8 @@ class Projection(ABC):
         self.book = book
         self._claim = claim
         self._wanted = False
+        self.woken = asyncio.Event()
+        """Is set by whoever wakes it: something may have come while it works."""
         self._closed = False
         self._task: asyncio.Task[None] | None = None
         self._timer: Timer | None = None
@@ -83,15 +87,18 @@ class Projection(ABC):
         if self._closed:
             return
         self._wanted = True
+        self.woken.set()
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name=f"projection {self.book}")
 
-    async def flush(self) -> None:
+    async def flush(self, patience: float | None = None) -> None:
         """Returns when what there was to do now is done, by whichever process.
 
         Raises:
+            LeaseHeld: another process was at it for so many seconds of `patience`.
             HoldfastError: the store refuses, or the log cannot be read.
         """
+        waited = 0.0
         while not self._closed:
             self.wake()
             if (task := self._task) is not None:
@@ -102,7 +109,10 @@ class Projection(ABC):
                 raise self._error
             if self._clean and self._task is None:
                 return
-            await asyncio.sleep(0.02)  # somebody else is at it
+            if patience is not None and waited >= patience:
+                raise LeaseHeld(f"another process has been delivering for {patience:g} s: try again when it is done")
+            await asyncio.sleep(_BUSY)  # somebody else is at it
+            waited += _BUSY
 
     async def close(self, patience: float) -> None:
         """Ends it, after so many seconds at most for what is under way and what is left to do."""
@@ -133,6 +143,7 @@ class Projection(ABC):
         try:
             while self._wanted:
                 self._wanted = self._clean = False
+                self.woken.clear()
                 again = await self._look()
         finally:
             self._task = None
@@ -144,7 +155,9 @@ class Projection(ABC):
         try:
             if await self.has_work():
                 await self._own()
-        except (LeaseHeld, Fenced):
+        except LeaseHeld:  # nothing was written: what is known is read on, not anew
+            return _AGAIN
+        except Fenced:
             self.forget()
             return _AGAIN
         except NotOwnable:
@@ -204,7 +217,7 @@ class Projection(ABC):
             NotOwnable: it says something this version does not understand.
         """
         head = await self.journal.head(self.book)
-        if (made := head.created_at if head else 0) != self._made:
+        if (made := head.created_at if head else 0) != self._made and (made or seq):
             self._made = made
             if seq:  # what was known is of a book that was dropped
                 self.forget()

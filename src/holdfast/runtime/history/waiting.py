@@ -13,7 +13,15 @@ from typing import Literal, cast
 import msgspec
 
 from holdfast.engine.attempt import receive
-from holdfast.engine.events import CODEC, ReviewRequested, RunFinished, ToolFinished, ToolWaiting, WaitResolved
+from holdfast.engine.events import (
+    CODEC,
+    ReviewRequested,
+    RunFinished,
+    RunStarted,
+    ToolFinished,
+    ToolWaiting,
+    WaitResolved,
+)
 from holdfast.engine.folding import replay, visible
 from holdfast.engine.state import State
 from holdfast.engine.turns import ASKED, own
@@ -21,19 +29,22 @@ from holdfast.errors import UnknownWait
 from holdfast.journal.port import Head, Journal, Record
 from holdfast.journal.reading import decode_record, latest_first, read_events
 from holdfast.types import (
+    AgentSpec,
     AssistantMessage,
     Payload,
     Question,
     SessionId,
     StreamId,
     ToolCall,
+    ToolSpec,
     Wait,
     digest_of,
     session_of,
     stream_id,
+    tenant_of,
 )
 
-__all__ = ("Waiting", "asked_under", "waiting_in")
+__all__ = ("Waiting", "asked_under", "tool_of", "waiting_in")
 
 _PAGE = 500
 _ASKS = frozenset((ToolWaiting.type, ReviewRequested.type))
@@ -185,3 +196,15 @@ def _gone(asked: ToolWaiting | ReviewRequested, later: Iterable[Payload]) -> str
             case _:
                 pass
     return gone
+
+
+async def tool_of(journal: Journal, stream: StreamId, name: str) -> ToolSpec | None:
+    """Returns a tool of the session's latest run as its log describes it; None when it has none of that name."""
+    async for record in latest_first(journal, stream):
+        if record.type == RunStarted.type:
+            started = (await decode_record(record, stream, CODEC, journal)).data
+            if isinstance(started, RunStarted):
+                encoded = await journal.blobs.get(tenant_of(stream), started.setup.spec)
+                tools = msgspec.json.decode(encoded, type=AgentSpec).tools
+                return next((tool for tool in tools if tool.name == name), None)
+    return None

@@ -86,6 +86,28 @@ async def what_is_over_the_grant_is_charged_in_full(make: Make) -> None:
     grant_of(await ledger.grant(RUN, Amount(1), "more"))
 
 
+async def what_was_spent_before_anything_was_granted_is_charged_whatever_the_caps_say(make: Make) -> None:
+    """With a `path`, a key of which there is no grant is that of an empty one, which ends at once."""
+    ledger = await make(FakeClock())
+    grant_of(await ledger.grant(RUN, Amount(10), "open"))
+    await ledger.set_caps(ANN, [Cap(tokens=30), Cap(tokens=30, window=60 * SECOND)])
+    denied_of(await ledger.grant(RUN, Amount(50), "k"))
+    first = await ledger.settle("k", Amount(50, 3), path=RUN)
+    expect(first == Settled(key="k", granted=Amount(), spent=Amount(50, 3)), "nothing was granted", first)
+    expect(await ledger.settle("k", Amount(9), path=RUN) == first, "the first settlement counts")
+    expect(await ledger.settle("k", Amount(9)) == first, "and is known from then on")
+    for depth in range(1, len(RUN) + 1):
+        balance = await ledger.balance(RUN[:depth])
+        expect((balance.open, balance.settled) == (Amount(10), Amount(50, 3)), "it is charged at each, once", balance)
+    for standing in (await ledger.balance(ANN)).standings:
+        expect(standing.used == Amount(60, 3), "it counts against every cap", standing)
+    denied_of(await ledger.grow("open", Amount(11)))
+    expect((await ledger.settle("open", Amount(4), path=RUN)).granted == Amount(10), "a grant there is is ended")
+    await refused(UsageError, ledger.settle("k", Amount(), path=OTHER), "another path")
+    await refused(UsageError, ledger.settle("new", Amount(), path=()), "a path without names")
+    await refused(UsageError, ledger.settle("", Amount(), path=RUN), "a key that cannot be kept")
+
+
 async def a_release_charges_nothing(make: Make) -> None:
     """Settles a grant of which nothing was spent."""
     ledger = await make(FakeClock())
@@ -169,6 +191,7 @@ SETTLING: tuple[Check, ...] = (
     a_settlement_charges_what_was_spent_and_frees_the_rest,
     the_first_settlement_counts,
     what_is_over_the_grant_is_charged_in_full,
+    what_was_spent_before_anything_was_granted_is_charged_whatever_the_caps_say,
     a_release_charges_nothing,
     an_open_grant_shrinks_and_the_rest_is_free,
     what_was_settled_long_ago_is_forgotten_one_by_one_and_remembered_in_sum,
