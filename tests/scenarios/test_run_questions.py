@@ -162,8 +162,12 @@ async def test_an_answer_reads_no_more_of_the_log_than_what_came_since_it_was_as
     last = {"question": asking(WHY), "approval": PAY, "review": Turn(text="done")}[kind]
     options: dict[str, Any] = {"mode": "ask"} if kind == "approval" else {}
     options |= {"control": Control(review=1)} if kind == "review" else {}
-    async with scene([*[looks] * 4, last, "thanks"], wrap=Counted) as s:
+    between = ["looked"] if kind == "approval" else []  # what a tool takes is said where its run began
+    async with scene([*[looks] * 4, *between, last, "thanks"], wrap=Counted) as s:
         run = await s.runtime.start(AGENT, "go", session="s", limits=Limits(tool_calls=None), **options)
+        for _ in between:
+            await soon(run.result())
+            run = await s.runtime.start(AGENT, "and now", session="s", **options)
         event = await soon(seen(run, "review.requested" if kind == "review" else "tool.waiting"))
         assert event.seq > 900
         wait = event.data.wait  # type: ignore[union-attr]
