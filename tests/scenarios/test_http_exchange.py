@@ -13,6 +13,7 @@ from yarl import URL
 from holdfast.errors import ConnectionBroken, NetTimeout, RequestRefused
 from holdfast.net.client import HttpClient
 from holdfast.net.pooling import Pool
+from holdfast.net.settings import NetSettings
 from holdfast.safety.addresses import TRUSTED
 
 Writer = asyncio.StreamWriter
@@ -104,6 +105,25 @@ async def test_informational_answers_are_passed_over() -> None:
             async with client.get(server.url) as got:
                 assert (got.status, await got.body()) == (200, b"ok")
     assert server.connections == 1
+
+
+@pytest.mark.requirement("net:connection-limit")
+async def test_whoever_waits_for_a_connection_has_it_before_those_who_had_one() -> None:
+    async def plain(request: Request, writer: Writer, server: Server) -> None:
+        writer.write(answer(b"ok"))
+
+    async def ask_often(name: str) -> None:
+        for _ in range(10):
+            async with client.get(server.url) as got:
+                await got.body()
+            asked.append(name)
+
+    asked: list[str] = []
+    async with serving(plain) as server, HttpClient(TRUSTED, NetSettings(connections=2)) as client, asyncio.timeout(5):
+        await asyncio.gather(*map(ask_often, "abcde"))
+    for done in range(0, 50, 5):
+        assert sorted(asked[done : done + 5]) == list("abcde"), "they take turns"
+    assert server.connections == 2
 
 
 def look_often(client: HttpClient) -> None:

@@ -148,6 +148,7 @@ class Exchange(Reading):
         protocol, transport = connection.protocol, connection.transport
         if protocol is None or transport is None:
             connection.close()
+            pool.leave(self)
             raise aiohttp.ServerDisconnectedError
         self._pool, self._connection, self._protocol, self._content = pool, connection, protocol, None
         self.quiet = 0.0  # silence counts from here: also of one that does not take the body

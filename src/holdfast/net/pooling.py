@@ -47,7 +47,7 @@ class Pool:
     One timer watches all of them: a timer for each read costs more than the read.
     """
 
-    __slots__ = ("_connector", "_readings", "_silence", "_targets", "_timeout", "_watch")
+    __slots__ = ("_connector", "_readings", "_silence", "_targets", "_timeout", "_turns", "_watch")
 
     def __init__(self, policy: AddressPolicy, settings: NetSettings, resolve: Resolve | None) -> None:
         self._connector = aiohttp.TCPConnector(
@@ -61,15 +61,29 @@ class Pool:
         self._silence = settings.silence_timeout
         self._targets: dict[URL, aiohttp.ClientRequest] = {}
         """What the library wants to know of a request before it connects it: where it goes."""
+        self._turns = asyncio.Semaphore(settings.connections) if settings.connections else None
+        """Whose turn it is to have a connection: the library gives one to whoever asks while another one is free, also
+        before those who wait, so that a busy few could keep all of them."""
         self._readings: set[Reading] = set()
         self._watch: asyncio.TimerHandle | None = None
 
     async def connect(self, url: URL) -> Connection:
-        """Returns a connection to where the URL leads: an unused one, or a new one.
+        """Returns a connection to where the URL leads: an unused one, or a new one. Who asks first has one first; who
+        has one says `leave`, once.
 
         Raises:
             aiohttp.ClientError, OSError: there is none to be had.
         """
+        if self._turns is None:
+            return await self._connect(url)
+        await self._turns.acquire()
+        try:
+            return await self._connect(url)
+        except BaseException:
+            self._turns.release()
+            raise
+
+    async def _connect(self, url: URL) -> Connection:
         request = self._targets.get(url)
         if request is None:
             if len(self._targets) >= _TARGETS:
@@ -89,8 +103,10 @@ class Pool:
             self._watch = asyncio.get_running_loop().call_later(self._silence / _LOOKS, self._look)
 
     def leave(self, reading: Reading) -> None:
-        """Watches no longer."""
+        """Watches no longer, and lets somebody else have a connection."""
         self._readings.discard(reading)
+        if self._turns is not None:
+            self._turns.release()
 
     async def close(self) -> None:
         """Closes every connection; the library alone would let those who read from one wait for ever."""

@@ -62,8 +62,8 @@ class Binder:
         self._clock = clock
         self._ledger = ledger
         self._any_capped = False
-        self._capped_at = -math.inf
-        self._looking = asyncio.Lock()
+        self._looked_at = -math.inf
+        self._looking: asyncio.Task[None] | None = None
         self._prices = prices
         self._client = HttpClient(TRUSTED)
         self._models: dict[str, Model] = {}
@@ -170,15 +170,21 @@ class Binder:
             spawn=spawn,
         )
         model = self.model(setup.model) if setup.model else None
-        return Bindings(agent.spec, model, gateway, spawn, self._purse, await self._purse(stream, run))
+        return Bindings(agent.spec, model, gateway, spawn, self._draw, await self._purse(stream, run))
 
-    async def _purse(self, stream: StreamId, run: Run) -> Purse | None:
-        """Returns the purse of a run that shares what it may spend with others; None where it does not."""
+    async def _draw(self, stream: StreamId, run: Run) -> Purse | None:
+        """Returns the purse of a run that is under way, which would be left behind if it waited for each look."""
+        return await self._purse(stream, run, known_for=2 * _LOOKED_AGAIN)
+
+    async def _purse(self, stream: StreamId, run: Run, *, known_for: float = _LOOKED_AGAIN) -> Purse | None:
+        """Returns the purse of a run that shares what it may spend with others, as was known so many seconds ago or
+        less; None where it does not share.
+        """
         setup, ledger = run.setup.setup, self._ledger
         family = setup.lineage is not None or bool(setup.agents)
         shares = family and (setup.limits.tokens is not None or setup.limits.dollars is not None)
-        if self._clock.monotonic() >= self._capped_at:
-            await self._look_at_caps(ledger)
+        if (age := self._clock.monotonic() - self._looked_at) >= _LOOKED_AGAIN / 2:
+            await self._look_at_caps(ledger, wait=age >= known_for)
         if not (shares or self._any_capped or run.account):
             return None
         account = account_of(stream, run) if setup.lineage is None else setup.lineage.account
@@ -194,12 +200,22 @@ class Binder:
                 return True
         return False
 
-    async def _look_at_caps(self, ledger: Ledger) -> None:
-        """Looks whether anybody has caps: another process may have set one, and it is heard of within a second."""
-        async with self._looking:  # whoever comes meanwhile waits for the answer, or it would slip through
-            if (now := self._clock.monotonic()) >= self._capped_at:
-                self._any_capped = bool(await ledger.capped(_SHARED, limit=1))
-                self._capped_at = now + _LOOKED_AGAIN
+    async def _look_at_caps(self, ledger: Ledger, *, wait: bool) -> None:
+        """Looks whether anybody has caps: another process may have set one, and it is heard of within a second.
+
+        Where much goes on somebody looks in time, and nobody waits; otherwise whoever comes waits for the answer, or
+        would slip through.
+        """
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._ask_for_caps(ledger))
+            self._looking.add_done_callback(lambda looked: looked.cancelled() or looked.exception())
+        if wait:
+            await asyncio.shield(self._looking)
+
+    async def _ask_for_caps(self, ledger: Ledger) -> None:
+        now = self._clock.monotonic()
+        self._any_capped = bool(await ledger.capped(_SHARED, limit=1))
+        self._looked_at = now
 
     async def agent(self, tenant: TenantId, digest: Digest) -> BoundAgent:
         """Returns an agent of this process, or one that is made again from its spec.
@@ -223,5 +239,7 @@ class Binder:
 
     async def close(self) -> None:
         """Closes the connections to models."""
+        if self._looking is not None:
+            await asyncio.wait([self._looking])
         await self.dispatcher.close()
         await self._client.close()

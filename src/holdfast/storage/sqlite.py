@@ -199,9 +199,12 @@ class Database:
         job = Job(call, args, loop, quick=quick)
         with self._lock:
             self._check_open()
-            tray = self._trays.setdefault(loop, [])
-            tray.append(job)
-            alone = len(tray) == 1 and not self._taken  # otherwise the end of the turn passes it on
+            tray = self._trays.get(loop)
+            if tray is None:
+                self._trays[loop] = [job]
+            else:
+                tray.append(job)
+            alone = tray is None and not self._taken  # otherwise the end of the turn passes it on
         if alone:
             self._pass_on_soon(loop)
         return job.future

@@ -16,6 +16,7 @@ from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec.structs import astuple
 
 from holdfast.journal.port import FeedItem, Head, Mail, Record
 from holdfast.storage.migrating import Schema
@@ -156,8 +157,7 @@ def fetch_marks(connection: Connection, streams: Sequence[StreamId]) -> dict[Str
 
 def head_row(row: Row) -> tuple[object, ...]:
     """Returns a stored head as a row of `HEAD`."""
-    head = row.head
-    return (row.sid, head.stream, *_changing(head), head.parent, head.parent_seq, head.created_at, row.due_at)
+    return (row.sid, *astuple(row.head), row.due_at)
 
 
 def fetch_records(connection: Connection, sid: int, over: int, up_to: int, limit: int) -> list[Record]:
@@ -224,7 +224,7 @@ _CHANGING = (
     "wake_at",
     "updated_at",
 )
-_COLUMNS = ("sid", "stream", *_CHANGING, "parent", "parent_seq", "created_at", "due_at")
+_COLUMNS = ("sid", *Head.__struct_fields__, "due_at")
 HEAD = f"head ({', '.join(_COLUMNS)})"
 """The columns of a head, in the order of `head_row`."""
 RECORD = "record (sid, seq, type, body, blob)"
@@ -268,21 +268,6 @@ def _split(heading: str, bodies: bytes | None) -> Iterator[tuple[_Row, bytes]]:
     ends = accumulate((row[4] for row in rows), initial=0)
     bodies = bodies or b""
     return ((row, bodies[start:end]) for row, (start, end) in zip(rows, pairwise(ends), strict=True))
-
-
-def _changing(head: Head) -> tuple[object, ...]:
-    return (
-        head.seq,
-        head.epoch,
-        head.owner,
-        head.lease_until,
-        head.last_batch,
-        head.inbox_seq,
-        head.inbox_taken,
-        head.state,
-        head.wake_at,
-        head.updated_at,
-    )
 
 
 def _head(row: Any) -> Head:
