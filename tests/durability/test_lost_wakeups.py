@@ -154,7 +154,11 @@ class _Later(_Late):
 
     def listen(self, stream: StreamId, hint: Callable[[], None], *, mail: bool = False) -> Callable[[], None]:
         loop = asyncio.get_running_loop()
-        return self.inner.listen(stream, lambda: loop.call_later(0.05, hint), mail=mail)
+
+        def later() -> None:
+            loop.call_later(0.05, hint)
+
+        return self.inner.listen(stream, later, mail=mail)
 
 
 @pytest.mark.requirement("engine:no-lost-wake-up")
