@@ -13,8 +13,8 @@ from holdfast import Agent, Wait, tool
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.journal.port import Head, Journal
 from holdfast.journal.stores import sqlite_watching
+from holdfast.runtime.lanes.claiming import LEASE_SECONDS
 from holdfast.runtime.run import Run
-from holdfast.runtime.working import LEASE_SECONDS
 from holdfast.testing import Call, Turn
 from holdfast.testing.clock import FakeClock
 from holdfast.testing.faults import Hang

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, cast
 
 import msgspec
 
+from holdfast.engine.letters import Setup
 from holdfast.errors import UsageError
 from holdfast.models.providers.finding import split_name
 from holdfast.tools.binding import Order, Tool, ToolContext
 from holdfast.tools.declaring import tool as declare
 from holdfast.tools.resolving import find_tool
-from holdfast.types import AgentSpec, Digest, Limits, ToolResult, Wait, digest_of
+from holdfast.types import (
+    MODES,
+    NO_CONTROL,
+    AgentSpec,
+    Control,
+    Digest,
+    Effect,
+    Limits,
+    Mode,
+    Outside,
+    ToolResult,
+    Wait,
+    digest_of,
+)
 
 __all__ = ("AgentTool", "BoundAgent", "agent_reference", "agent_tool")
 
@@ -111,6 +126,39 @@ class BoundAgent:
         """
         return agent_tool(self, name or self.spec.name, description, workspace, seconds)
 
+    def setup(
+        self,
+        limits: Limits | None,
+        workspace: str | Path | None,
+        mode: Mode,
+        effects: Mapping[str, Outside],
+        control: Control | None,
+        user: str,
+        unattended: bool,
+    ) -> Setup:
+        """Returns what a prompt for this agent brings along; without limits, the agent's own bind it.
+
+        Raises:
+            UsageError: there is no such mode, tool or effect, or nobody could review the answer.
+        """
+        if unattended and control is not None and control.review is not None:
+            raise UsageError("nobody attends this run, so nobody can review its answer: leave one of the two out")
+        if effects or mode not in MODES:
+            _check_rules(self, mode, effects)
+        return Setup(
+            self.digest,
+            self.spec.model,
+            limits or self.spec.limits,
+            _absolute(workspace),
+            mode,
+            unattended,
+            dict(effects),
+            NO_CONTROL if control is None or control == NO_CONTROL else control,
+            "" if user == "user" else user,
+            self.below,
+            phases=self.spec.phases,
+        )
+
     @cached_property
     def encoded(self) -> bytes:
         """The spec as the log keeps it."""
@@ -167,3 +215,17 @@ def _tool(given: Tool | Callable[..., Any] | str) -> Tool:
     if isinstance(given, str):
         return find_tool(f"builtin:{given}")
     return declare(given)
+
+
+def _check_rules(agent: BoundAgent, mode: str, effects: Mapping[str, str]) -> None:
+    if mode not in MODES:
+        raise UsageError(f"there is no mode {mode!r}: write one of {', '.join(map(repr, MODES))}")
+    names = [tool.spec.name for tool in agent.tools]
+    for name, word in effects.items():
+        if name not in names:
+            raise UsageError(f"effects name a tool {name!r}, which the agent has not got: it has {', '.join(names)}")
+        Effect(outside=cast(Any, word))  # says which words there are
+
+
+def _absolute(workspace: str | Path | None) -> str:
+    return "" if workspace is None else str(Path(workspace).resolve())

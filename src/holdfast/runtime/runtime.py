@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, cast, final
+from typing import final
 
 import msgspec
 
@@ -38,10 +38,7 @@ from holdfast.runtime.speaking import Speaking, refused, said
 from holdfast.runtime.working import Worker
 from holdfast.sandbox.port import Posture
 from holdfast.types import (
-    MODES,
-    NO_CONTROL,
     Control,
-    Effect,
     Limits,
     Mode,
     Outside,
@@ -182,7 +179,8 @@ class Runtime(Archive, Delivers):
             UnknownModel, UnknownPrice, AuthFailed, InputTooLarge, UsageError: see their messages.
         """
         message = said(text)
-        setup = self._setup(agent, limits or agent.spec.limits, workspace, mode, effects or {}, control, unattended)
+        setup = agent.setup(limits, workspace, mode, effects or {}, control, self._user, unattended)
+        self._check(setup.model, setup.limits)
         if priority or user is not None:
             setup = msgspec.structs.replace(setup, priority=checked(priority), user=user or setup.user)
         stream = stream_id(self._tenant, session or new_session())
@@ -334,36 +332,6 @@ class Runtime(Archive, Delivers):
 
     # ---- inside -------------------------------------------------------------------------------------------
 
-    def _setup(
-        self,
-        agent: BoundAgent,
-        limits: Limits,
-        workspace: str | Path | None,
-        mode: Mode,
-        effects: Mapping[str, Outside],
-        control: Control | None,
-        unattended: bool,
-    ) -> Setup:
-        """Returns what a prompt brings along; raises UsageError for what cannot be so."""
-        if unattended and control is not None and control.review is not None:
-            raise UsageError("nobody attends this run, so nobody can review its answer: leave one of the two out")
-        if effects or mode not in MODES:
-            _check_rules(agent, mode, effects)
-        self._check(agent.spec.model, limits)
-        return Setup(
-            agent.digest,
-            agent.spec.model,
-            limits,
-            _absolute(workspace),
-            mode,
-            unattended,
-            dict(effects),
-            NO_CONTROL if control is None or control == NO_CONTROL else control,
-            "" if self._user == "user" else self._user,
-            agent.below,
-            phases=agent.spec.phases,
-        )
-
     async def _equip(
         self, agent: BoundAgent, message: UserMessage, setup: Setup, deliver: Sequence[str], files: Sequence[InputFile]
     ) -> tuple[UserMessage, Setup]:
@@ -432,20 +400,6 @@ class Runtime(Archive, Delivers):
                 f"the price of {model!r} is unknown, so a dollar limit cannot be kept: limit tokens instead, or give "
                 "the price with Runtime.open(prices={...})"
             )
-
-
-def _check_rules(agent: BoundAgent, mode: str, effects: Mapping[str, str]) -> None:
-    if mode not in MODES:
-        raise UsageError(f"there is no mode {mode!r}: write one of {', '.join(map(repr, MODES))}")
-    names = [tool.spec.name for tool in agent.tools]
-    for name, word in effects.items():
-        if name not in names:
-            raise UsageError(f"effects name a tool {name!r}, which the agent has not got: it has {', '.join(names)}")
-        Effect(outside=cast(Any, word))  # says which words there are
-
-
-def _absolute(workspace: str | Path | None) -> str:
-    return "" if workspace is None else str(Path(workspace).resolve())
 
 
 class _Opening:

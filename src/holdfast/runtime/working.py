@@ -14,16 +14,14 @@ from typing import final
 
 from holdfast.engine.attempt import Attempt, Bind, Reach
 from holdfast.engine.events import CODEC
-from holdfast.engine.folding import replay
 from holdfast.engine.loop import drive
 from holdfast.engine.state import State
-from holdfast.errors import Fenced, HoldfastError, LeaseHeld, NotOwnable, StorageError, UsageError
+from holdfast.errors import Fenced, HoldfastError, LeaseHeld, StorageError, UsageError
 from holdfast.flow.clock import Clock
 from holdfast.flow.ids import worker_name
 from holdfast.flow.soon import Soon
 from holdfast.journal.owning import FLUSH_SECONDS, Pen
 from holdfast.journal.port import Claim, Journal, Letter, Posted
-from holdfast.journal.reading import read_events
 from holdfast.journal.tail import Tail
 from holdfast.ledger.port import Ledger
 from holdfast.runtime.lanes.claiming import LEASE_SECONDS, Claims
@@ -34,7 +32,7 @@ from holdfast.runtime.lanes.parking import Parking
 from holdfast.runtime.lanes.sharing import Sharing, without_place
 from holdfast.types import StreamId, stream_id, tenant_of
 
-__all__ = ("LEASE_SECONDS", "Worker")
+__all__ = ("Worker",)
 
 _AGAIN = 1.0
 """Seconds until a session that could not be woken is looked at again."""
@@ -76,7 +74,7 @@ class Worker:
         self._soon = Soon(clock, FLUSH_SECONDS)
         self._live: dict[StreamId, Live] = {}
         self._parked = Parking(journal, clock, self._wake)
-        self._kept = Kept()
+        self._kept = Kept(journal)
         self._failed: dict[StreamId, Tail] = {}
         """Sessions this process could not go on with, for readers that come too late to have seen it."""
         self._wakes: set[asyncio.Task[None]] = set()
@@ -189,25 +187,6 @@ class Worker:
         if not self._closed:
             self._run(hurry())
 
-    async def load(self, claim: Claim) -> State:
-        """Returns the state of a claimed session.
-
-        Raises:
-            NotOwnable: the log holds what this version must not continue.
-            Corrupt: a record cannot be read.
-        """
-        head = claim.head
-        if (state := self._kept.take(head)) is not None:
-            return state
-        events = [event async for event in read_events(self._journal, head.stream, CODEC)]
-        for event in events:
-            if event.must_understand and not CODEC.knows(event.type):
-                raise NotOwnable(
-                    f"event {event.seq} of session {head.stream!r} is a {event.type!r} (version {event.v}), which this "
-                    "version of Holdfast must understand and does not: upgrade Holdfast, or look at it with `runs show`"
-                )
-        return replay(events)
-
     async def begin(self, claim: Claim, *, check: bool = False, hurried: bool = False) -> State:
         """Starts driving a claimed session and returns its state as it was found; gives it up if that fails.
 
@@ -219,7 +198,7 @@ class Worker:
             return self._begun(claim, State(), hurried)
         begun = self._beginning[stream] = asyncio.Event()
         try:
-            state = await self.load(claim)
+            state = await self._kept.load(claim)
             if check and state.run is not None:
                 bound = await self._bind(stream, state.run)
                 if bound.model is not None:

@@ -7,14 +7,12 @@ import contextlib
 from collections.abc import Awaitable, Callable
 
 import click
-from rich.text import Text
 
-from holdfast.cli.answering.hearing import Heard, heard, said, told
+from holdfast.cli.answering.hearing import Heard, heard, said, show, told
 from holdfast.cli.completion.sessions import session_names
 from holdfast.cli.history.branching import known_session, there
 from holdfast.cli.screen import store_option
-from holdfast.cli.settings.defaults import settings, store_url
-from holdfast.cli.terminal import open_console
+from holdfast.cli.settings.defaults import store_url
 from holdfast.errors import LeaseHeld, UnknownSession
 from holdfast.runtime.runtime import Runtime
 from holdfast.runtime.speaking import Receipt, Speaking
@@ -85,11 +83,8 @@ def _control(
     if output == "json":
         click.echo(told(stream, receipt, after))
         return
-    console = open_console(plain=settings().plain)
-    console.print(Text(f"{done}: session {session}"), soft_wrap=True)
-    if after.lost:
-        note = "  no process drives it now: it counts as soon as one does"
-        console.print(Text(f"{note}; holdfast runs resume {session}{store_option(url)}", "dim"), soft_wrap=True)
+    note = "no process drives it now: it counts as soon as one does; "
+    show(f"{done}: session {session}", f"{note}holdfast runs resume {session}{store_option(url)}", after)
 
 
 CONTROL = (pause, unpause, exit_)

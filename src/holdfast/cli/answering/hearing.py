@@ -6,14 +6,17 @@ import asyncio
 from typing import NamedTuple
 
 import msgspec
+from rich.text import Text
 
 from holdfast.cli.listing import state_of
+from holdfast.cli.settings.defaults import settings
+from holdfast.cli.terminal import open_console
 from holdfast.flow.ids import is_alive
 from holdfast.journal.port import Head, Journal
 from holdfast.runtime.speaking import Receipt
 from holdfast.types import StreamId, session_of
 
-__all__ = ("Heard", "heard", "said", "told")
+__all__ = ("Heard", "heard", "said", "show", "told")
 
 _MOMENT = 1.5
 """Seconds in which whoever drives a session, or waits for it, hears what was said."""
@@ -59,6 +62,14 @@ def told(stream: StreamId, receipt: Receipt, after: Heard, **more: str) -> str:
     """Returns what `-o json` prints of something that was said; `more` is what else it names."""
     fields = {"session": session_of(stream), **more, "status": receipt.status}
     return msgspec.json.format(msgspec.json.encode(fields | {"heard": after.taken, "state": after.state})).decode()
+
+
+def show(done: str, otherwise: str, after: Heard) -> None:
+    """Prints what was done, and what to do where nobody may ever hear of it."""
+    console = open_console(plain=settings().plain)
+    console.print(Text(done), soft_wrap=True)
+    if after.lost:
+        console.print(Text(f"  {otherwise}", "dim"), soft_wrap=True)
 
 
 def said(given: str) -> str:

@@ -6,14 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import click
-from rich.text import Text
 
-from holdfast.cli.answering.hearing import Heard, heard, said, told
+from holdfast.cli.answering.hearing import Heard, heard, said, show, told
 from holdfast.cli.completion.sessions import session_names
 from holdfast.cli.history.branching import known_session, there
 from holdfast.cli.screen import store_option
-from holdfast.cli.settings.defaults import settings, store_url
-from holdfast.cli.terminal import open_console
+from holdfast.cli.settings.defaults import store_url
 from holdfast.engine.events import CODEC
 from holdfast.engine.folding import replay
 from holdfast.errors import UsageError
@@ -82,12 +80,8 @@ def _speak(session: str, store: str | None, output: str, send: Callable[[Run], A
     if output == "json":
         click.echo(told(stream, receipt, after))
         return
-    console = open_console(plain=settings().plain)
-    console.print(Text(f"{done} {session}"), soft_wrap=True)
-    if after.lost:
-        why = "it waits" if after.state == "waiting" else "no process drives it now"
-        note = f"  {why}; if none takes it up: holdfast runs resume {session}{store_option(url)}"
-        console.print(Text(note, "dim"), soft_wrap=True)
+    why = "it waits" if after.state == "waiting" else "no process drives it now"
+    show(f"{done} {session}", f"{why}; if none takes it up: holdfast runs resume {session}{store_option(url)}", after)
 
 
 async def _open_run(journal: Journal, stream: StreamId, head: Head) -> str | None:

@@ -18,7 +18,7 @@ from holdfast.journal.owning import Pen
 from holdfast.journal.port import Claim, Journal, Park
 from holdfast.journal.reading import decode_record
 from holdfast.runtime.delivering.events import BOOKS, Summed
-from holdfast.runtime.working import LEASE_SECONDS
+from holdfast.runtime.lanes.claiming import LEASE_SECONDS
 from holdfast.types import Event, StreamId
 
 __all__ = ("Projection",)

@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 from typing import final
 
+from holdfast.engine.events import CODEC
+from holdfast.engine.folding import replay
 from holdfast.engine.state import State
+from holdfast.errors import NotOwnable
 from holdfast.flow.ids import is_alive
-from holdfast.journal.port import Head, Journal
+from holdfast.journal.port import Claim, Head, Journal
+from holdfast.journal.reading import read_events
 from holdfast.types import StreamId
 
 __all__ = ("KEPT", "Kept", "left_alone")
@@ -24,7 +28,8 @@ KEPT = 32
 class Kept:
     """States of the sessions that were parked last."""
 
-    def __init__(self) -> None:
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
         self._states: dict[StreamId, tuple[Head, State]] = {}
 
     def keep(self, head: Head, state: State) -> None:
@@ -34,7 +39,26 @@ class Kept:
         if len(self._states) > KEPT:
             del self._states[next(iter(self._states))]
 
-    def take(self, head: Head) -> State | None:
+    async def load(self, claim: Claim) -> State:
+        """Returns the state of a claimed session.
+
+        Raises:
+            NotOwnable: the log holds what this version must not continue.
+            Corrupt: a record cannot be read.
+        """
+        head = claim.head
+        if (state := self._take(head)) is not None:
+            return state
+        events = [event async for event in read_events(self._journal, head.stream, CODEC)]
+        for event in events:
+            if event.must_understand and not CODEC.knows(event.type):
+                raise NotOwnable(
+                    f"event {event.seq} of session {head.stream!r} is a {event.type!r} (version {event.v}), which this "
+                    "version of Holdfast must understand and does not: upgrade Holdfast, or look at it with `runs show`"
+                )
+        return replay(events)
+
+    def _take(self, head: Head) -> State | None:
         """Returns the state of a session that was just claimed; None where it has to be read: nobody kept it, or
         somebody else has had the session since.
         """
