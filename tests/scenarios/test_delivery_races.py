@@ -150,9 +150,10 @@ async def test_who_looks_while_another_one_does_counts_each_attempt_once(tmp_pat
 async def test_a_delivery_whose_time_comes_while_the_outbox_is_given_up_is_tried(tmp_path: Path) -> None:
     url, target = f"sqlite:///{tmp_path}/s.db", Target(NotDelivered("later"))
     Jumping.clock, Jumping.by = clock, _ = FakeClock(), 2_000_000
-    async with scene(["done"], url=url, clock=clock, wrap=Jumping, targets={"t": target}) as s:
-        deliverer = s.runtime._outgoing._deliverer
-        await soon((await s.runtime.start(AGENT, "go", session="s", deliver=["t"])).result())
+    async with Runtime.open(url, clock=clock) as maker:
+        await _over(maker.journal, "s")
+    async with scene([], url=url, clock=clock, wrap=Jumping, targets={"t": target}) as s:
+        deliverer = s.runtime._outgoing._deliverer  # which looks once, for it was just opened
         await until(lambda: target.tries == 1 and deliverer._task is None)
         Jumping.by = 0
         assert deliverer.parked() == Park("waiting", clock.now())
