@@ -1,9 +1,9 @@
 """How quick the disk is, and so who waits for it: the event loop or the writer's thread.
 
 The way into a thread and back is two wake-ups of another processor and two fights over the interpreter's lock: about a
-tenth of a millisecond of work for each commit, and more of waiting. A disk that takes less than a millisecond is waited
-for in the event loop. A slower one never is: nothing is committed there before the disk has shown what it can, and a
-few long commits there are enough to give them back to the thread.
+tenth of a millisecond of work for each commit, and more of waiting. A disk that can do it in half a millisecond is
+waited for in the event loop. A slower one never is: nothing is committed there before the disk has shown what it can,
+and a few long commits there, as when others keep it busy, are enough to give them back to the thread.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ __all__ = ("Pace",)
 
 _SHORT = 0.0005
 """Seconds the quickest of a few commits takes at most for the event loop to try it."""
-_LONG = 0.001
-"""Seconds a commit in the event loop takes at most, on average."""
+_LONG = 0.003
+"""Seconds a commit in the event loop takes at most, on average; less than a thread waits for a busy interpreter."""
 _MOST = 0.008
 """Seconds one commit counts at most: one that was held up says little of the next."""
 _WEIGHT = 1 / 8
