@@ -35,6 +35,7 @@
     │   ├── DeliveryRefused         it will not take it, now or later
     │   └── NotDelivered            nothing arrived there; later it may
     ├── SandboxError
+    │   ├── IsolationMissing        a layer that is required is not to be had here; nothing was started
     │   ├── PathEscape              a path that leads out of the workspace
     │   └── WorkspaceBusy           somebody else is changing the files of the workspace
     └── ModelError                  a model call ended without an answer
@@ -69,6 +70,7 @@ __all__ = (
     "InboxFull",
     "InputTooLarge",
     "InvalidRequest",
+    "IsolationMissing",
     "JournalError",
     "LaneFull",
     "LeaseHeld",
@@ -359,6 +361,13 @@ class PathEscape(SandboxError):
 
     code = "path_escape"
     audience = "model"
+
+
+class IsolationMissing(SandboxError):
+    """A sandbox cannot be had here as it is required: nothing was started, and nothing weaker is taken instead."""
+
+    code = "isolation_missing"
+    audience = "operator"
 
 
 class WorkspaceBusy(SandboxError):

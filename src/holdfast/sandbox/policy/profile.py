@@ -1,0 +1,95 @@
+"""What a sandbox should be: who asks for it says what it must keep, what it may use, and how much of it.
+
+A profile is a wish. What a backend makes of it on this machine is its posture (`sandbox/port.py`): layers that are
+named in `require` and are missing there make it refuse, and nothing else is ever promised silently.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from holdfast.sandbox.policy.openshell import Policy
+
+__all__ = ("PROTECTED", "BackendName", "Env", "Profile", "Quotas", "Tree")
+
+BackendName = Literal["auto", "native", "process", "bubblewrap", "container", "gvisor", "wasm", "none"]
+
+PROTECTED = (
+    ".git/hooks",
+    ".git/config",
+    ".git/config.worktree",
+    ".git/commondir",
+    ".git/info/attributes",
+    ".git/modules",
+    ".git/worktrees",
+    ".mcp.json",
+    ".vscode",
+    ".idea",
+    ".claude",
+    ".codex",
+    ".envrc",
+)
+"""Paths in a workspace that programs outside the sandbox obey: writing them would be a way out of it."""
+
+
+class Quotas(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much a sandbox may use; None for as much as there is. What is over ends with a breach that names it."""
+
+    memory: int | None = 2 * 1024**3
+    """Bytes, of all its processes together."""
+    cpus: float | None = None
+    """Processors, of all its processes together."""
+    pids: int | None = 512
+    """Processes and threads at once."""
+    wall: float | None = None
+    """Seconds one command may take, whatever its caller allows."""
+    cpu: float | None = None
+    """Seconds of CPU of each process."""
+    disk: int | None = None
+    """Bytes that may be added to the workspace, and to `/tmp`."""
+    inodes: int | None = None
+    """Files and folders that may be added to the workspace, and to `/tmp`."""
+    nofile: int | None = 1024
+    """Open files of each process."""
+    file: int | None = None
+    """Bytes of one file."""
+    output: int | None = None
+    """Bytes of output of one command that are kept."""
+
+
+class Tree(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What happens to the files of the workspace."""
+
+    protect: tuple[str, ...] = PROTECTED
+    """Paths relative to the workspace that can be read but not changed."""
+    apply: Literal["at-once", "when-ended", "when-succeeded"] = "at-once"
+    """When what a command does to files is done to the folder: at once; or as a whole when the command has ended by
+    itself, or only when it has with exit code 0. Until then it lies in a layer that `disk` and `inodes` bound, and one
+    that was killed leaves no trace.
+    """
+
+
+class Env(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What commands find in their environment."""
+
+    allow: tuple[str, ...] = ()
+    """Variables of ours that are passed on, besides PATH, LANG and the like; none that holds a secret."""
+    secrets: dict[str, tuple[str, ...]] = {}
+    """Variables of ours whose values stay outside, each with the hosts it may go to: commands get placeholders, and the
+    proxy fills them in, in the header that authorises, where a request to such a host is allowed.
+    """
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One kind of sandbox."""
+
+    backend: BackendName = "auto"
+    """What it runs in; `auto` takes the strongest that works here and refuses where none does."""
+    require: tuple[str, ...] = ()
+    """Layers without which nothing is started, such as `netns`, `landlock>=4` or `disk-quota`."""
+    policy: Policy = Policy()
+    limits: Quotas = Quotas()
+    workspace: Tree = Tree()
+    env: Env = Env()
