@@ -21,6 +21,7 @@ PLANTS = {
     "Only net opens HTTP": ("tools/planted.py", "def deferred():\n    import aiohttp"),
     "Only storage speaks to SQLite": ("runtime/planted.py", "import sqlite3"),
     "Only the command line draws": ("engine/planted.py", "import rich.text"),
+    "Only the interpreter for snippets runs WebAssembly": ("sandbox/snippets/wasm.py", "import wasmtime"),
     "What flows through the house": ("types/planted.py", "import asyncio"),
     "Decisions and folds are pure": ("engine/decide.py", "import time"),
 }

@@ -1,0 +1,26 @@
+"""How much a proxy puts up with."""
+
+from __future__ import annotations
+
+import msgspec
+
+__all__ = ("ProxySettings",)
+
+
+class ProxySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The bounds of one proxy."""
+
+    connections: int = 256
+    """At once; one more is told to come back later."""
+    head_limit: int = 8 * 1024
+    """Bytes of a head that is for the proxy."""
+    inspected_head_limit: int = 16 * 1024
+    """Bytes of a head inside a tunnel that is looked into."""
+    answer_head_limit: int = 32 * 1024
+    """Bytes of the head of an answer."""
+    head_seconds: float = 10.0
+    """For a whole head, or a TLS greeting."""
+    idle_seconds: float = 120.0
+    """In which nothing moves in either direction."""
+    total_seconds: float = 6 * 3600.0
+    """For a connection, whatever moves."""
