@@ -8,6 +8,10 @@ NEEDED='
 counts_the_synced_writes    strace        strace
 makes_a_disk_of_btrfs       mkfs.btrfs    btrfs-progs
 searches_with_both_engines  rg            ripgrep
+isolates_by_bubblewrap      bwrap         bubblewrap
+isolates_by_containers      crun          crun
+isolates_by_containers_too  runc          runc
+isolates_by_gvisor          runsc         runsc
 '
 
 missing=''

@@ -1,11 +1,13 @@
-"""What a command printed, in bounded memory: the beginning, the end, and how much there was."""
+"""What a command printed, in bounded memory: the beginning, the end, and how much there was; and how it comes in."""
 
 from __future__ import annotations
 
+import asyncio
 import codecs
+import os
 from collections.abc import Generator
 
-__all__ = ("Output",)
+__all__ = ("Intake", "Output")
 
 _PICTURES = {
     # Characters that steer a terminal are shown as their pictures; tab and newline stay.
@@ -15,6 +17,9 @@ _PICTURES = {
 }
 _AT_ONCE = 1 << 16
 """Bytes that become text at once: what is made on the way is small, and other threads get their turn."""
+_BURST = 1 << 20
+"""Bytes read before everything else in this process gets a rest of `_REST` seconds."""
+_REST = 0.002
 
 
 class Output:
@@ -79,3 +84,68 @@ def _without_controls(text: str) -> str:
         if control in text:
             text = text.replace(control, picture)
     return text
+
+
+class Intake:
+    """Reads what comes through a pipe into an output, in turn with everything else in this process.
+
+    The writing end goes to who prints; `started` lets go of ours, `begin` reads from then on.
+    """
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._loop = asyncio.get_running_loop()
+        self.silent: asyncio.Future[None] = self._loop.create_future()
+        """Done when nobody holds the writing end any more."""
+        self._burst = 0
+        self._rest: asyncio.TimerHandle | None = None
+        self._pipe, self.writing = os.pipe()
+        os.set_blocking(self._pipe, False)
+
+    def started(self) -> None:
+        """Closes our copy of the writing end."""
+        if self.writing >= 0:
+            os.close(self.writing)
+            self.writing = -1
+
+    def begin(self) -> None:
+        """Reads from now on."""
+        self._loop.add_reader(self._pipe, self._read)
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self._pipe, 65536)
+        except BlockingIOError:
+            return
+        if not data:
+            self._loop.remove_reader(self._pipe)
+            self.silent.set_result(None)
+            return
+        self._output.feed(data)
+        self._burst += len(data)
+        if self._burst >= _BURST:
+            self._burst = 0
+            self._loop.remove_reader(self._pipe)
+            self._rest = self._loop.call_later(_REST, self._loop.add_reader, self._pipe, self._read)
+
+    def close(self) -> None:
+        """Takes what lies in the pipe, and reads no more; a second call does nothing."""
+        self.started()
+        if self._pipe < 0:
+            return
+        self._loop.remove_reader(self._pipe)
+        if self._rest is not None:
+            self._rest.cancel()
+        self._drain()
+        os.close(self._pipe)
+        self._pipe = -1
+
+    def _drain(self) -> None:
+        for _ in range(16):
+            try:
+                data = os.read(self._pipe, 65536)
+            except BlockingIOError:
+                return
+            if not data:
+                return
+            self._output.feed(data)

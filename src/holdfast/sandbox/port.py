@@ -1,7 +1,8 @@
 """The port of what commands run in: how they are started, what keeps them in, and how their leftovers end.
 
-A backend says what it really does as a posture. Nothing is ever assumed of it beyond that: a call whose effect
-depends on isolation is judged by the posture, and its digest stands beside each call in the log.
+A backend says what it really does as a posture, found out by trying. Nothing is ever assumed of it beyond that: a call
+whose effect depends on isolation is judged by the posture, its digest stands beside each call in the log, and where a
+profile requires a layer that is missing nothing is started at all.
 """
 
 from __future__ import annotations
@@ -9,14 +10,48 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
+from holdfast.errors import UsageError
 from holdfast.sandbox.processes import Ended
 from holdfast.types import Digest, digest_of
 
-__all__ = ("Backend", "Posture")
+__all__ = ("LAYERS", "Backend", "Missing", "Posture", "unmet")
+
+LAYERS: Final = {
+    "own-kernel": "system calls are answered by a kernel of its own (gVisor), or there are none (wasm)",
+    "own-uid": "its processes belong to a user nobody else is",
+    "userns": "capabilities mean nothing outside",
+    "pidns": "other processes cannot be seen, and all of its end together",
+    "mountns": "what it mounts nobody else sees",
+    "netns": "no network but its own loopback",
+    "ipcns": "no shared memory or semaphores of others",
+    "utsns": "a host name of its own",
+    "private-root": "only the paths it is given exist",
+    "protected-paths": "files that programs outside obey cannot be changed",
+    "landlock": "the kernel checks each path again; the number is its ABI",
+    "seccomp": "system calls that are of no use to programs are refused",
+    "no-new-privs": "no program gains rights by being started",
+    "no-capabilities": "it has no rights of the superuser",
+    "rlimits": "limits on each process",
+    "cgroup.memory": "memory is limited for all its processes together",
+    "cgroup.cpu": "so is CPU",
+    "cgroup.pids": "so is the number of processes",
+    "disk-quota": "so is the space on the disk",
+    "inode-quota": "so is the number of files",
+    "egress-proxy": "the only way out is a proxy that judges each connection",
+}
+"""What can stand between a command and the rest of the machine, by its name in a posture."""
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """A layer that is not on."""
+
+    layer: str
+    reason: str
+    """Why, and what to do about it."""
 
 
 class Posture(msgspec.Struct, frozen=True, dict=True):
@@ -25,14 +60,33 @@ class Posture(msgspec.Struct, frozen=True, dict=True):
     backend: str
     """The adapter's name."""
     layers: tuple[str, ...] = ()
-    """What is really on, strongest first, for example `landlock`; empty for nothing."""
+    """What is really on, by names of `LAYERS`; one that has a version is followed by it, as in `landlock=7`."""
     isolated: bool = False
     """Whether a command can change nothing outside its workspace, the network included."""
+    open: tuple[str, ...] = ()
+    """Ways that are known to be open, by the names of attempts in `docs/guide/sandboxes.md`."""
 
     @cached_property
     def digest(self) -> Digest:
         """Its content address, as the log names it."""
         return digest_of(msgspec.json.encode(self))
+
+
+def unmet(posture: Posture, require: Sequence[str]) -> tuple[str, ...]:
+    """Returns which requirements a posture does not meet: `layer`, or `layer>=number`.
+
+    Raises:
+        UsageError: a name is no layer's.
+    """
+    on = {name: int(version or 0) for name, _, version in (each.partition("=") for each in posture.layers)}
+    missing: list[str] = []
+    for each in require:
+        name, _, least = each.partition(">=")
+        if name not in LAYERS or not (least or "0").isdigit():
+            raise UsageError(f"{each!r} is no layer of a sandbox: these are {', '.join(LAYERS)}")
+        if name not in on or on[name] < int(least or 0):
+            missing.append(each)
+    return tuple(missing)
 
 
 class Backend(Protocol):
@@ -41,6 +95,11 @@ class Backend(Protocol):
     @property
     def posture(self) -> Posture:
         """What it does on this machine, found out by trying."""
+        ...
+
+    @property
+    def missing(self) -> Sequence[Missing]:
+        """Which layers are not on, and why."""
         ...
 
     async def run(
@@ -69,4 +128,8 @@ class Backend(Protocol):
 
         A command is known by `HOLDFAST_OWNER=<owner>#<epoch>` in its environment.
         """
+        ...
+
+    async def close(self) -> None:
+        """Ends everything it keeps ready; a second call does nothing."""
         ...

@@ -26,15 +26,18 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
 from holdfast.errors import SandboxError
 from holdfast.sandbox import fencing, leash
 from holdfast.sandbox.environment import CALL
-from holdfast.sandbox.output import Output
+from holdfast.sandbox.output import Intake, Output
 
-__all__ = ("Ended", "run_command")
+__all__ = ("Breach", "Ended", "run_command")
+
+Breach = Literal["memory", "cpu", "wall", "pids", "disk", "inodes", "file", "nofile", "output"]
 
 _GATE = 'read -r _ && exec -a bash "$0" -c "$1" </dev/null'
 _PROGRAM_GATE = 'read -r _ && exec "$@" </dev/null'
@@ -43,9 +46,6 @@ _GRACE = 1.0
 """Seconds between the polite signal and the other one."""
 _LINGER = 0.25
 """Seconds the output may stay open after the command has ended."""
-_BURST = 1 << 20
-"""Bytes read before everything else in this process gets a rest of `_REST` seconds."""
-_REST = 0.002
 
 
 class Ended(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -60,6 +60,10 @@ class Ended(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Whether processes it left in the background still held the output, and were killed."""
     strays: int = 0
     """How many processes it left outside its group; they were killed, too."""
+    breach: Breach | None = None
+    """The quota it ran into, as far as that can be told."""
+    out: tuple[dict[str, object], ...] = ()
+    """What was decided about each connection it wanted, where it runs in a sandbox with a way out."""
 
 
 async def run_command(
@@ -121,26 +125,23 @@ class _Group:
         self._mark = secrets.token_hex(8)
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = self._loop.create_future()
-        self.silent: asyncio.Future[None] = self._loop.create_future()
-        self._burst = 0
-        self._rest: asyncio.TimerHandle | None = None
         self._shell = _find_shell(env)
-        self._pipe, writing = os.pipe()
+        self._intake = Intake(output)
         try:
-            self._process = _start(self._shell, arguments, folder, {**env, CALL: self._mark}, writing)
+            self._process = _start(self._shell, arguments, folder, {**env, CALL: self._mark}, self._intake.writing)
         except BaseException:
-            os.close(self._pipe)
+            self._intake.close()
             raise
         finally:
-            os.close(writing)
+            self._intake.started()
+        self.silent = self._intake.silent
         self._pid = self._process.pid
         self._pidfd = -1
-        os.set_blocking(self._pipe, False)
 
     def begin(self) -> None:
         """Lets the command run, on the leash."""
         leash.hold(self._pid, self._shell)
-        self._loop.add_reader(self._pipe, self._read)
+        self._intake.begin()
         self._watch()
         gate = self._process.stdin
         if gate is not None:
@@ -171,22 +172,6 @@ class _Group:
         if not self.ended.done():
             self.ended.set_result(None)
 
-    def _read(self) -> None:
-        try:
-            data = os.read(self._pipe, 65536)
-        except BlockingIOError:
-            return
-        if not data:
-            self._loop.remove_reader(self._pipe)
-            self.silent.set_result(None)
-            return
-        self.output.feed(data)
-        self._burst += len(data)
-        if self._burst >= _BURST:
-            self._burst = 0
-            self._loop.remove_reader(self._pipe)
-            self._rest = self._loop.call_later(_REST, self._loop.add_reader, self._pipe, self._read)
-
     async def ends_within(self, seconds: float) -> bool:
         return bool((await asyncio.wait((self.ended,), timeout=seconds))[0])
 
@@ -206,11 +191,7 @@ class _Group:
             self.strays = fencing.kill_left(self._mark, self._pid)
         with suppress(OSError):
             leash.release(self._pid, self._shell)
-        self._loop.remove_reader(self._pipe)
-        if self._rest is not None:
-            self._rest.cancel()
-        self._drain()
-        os.close(self._pipe)
+        self._intake.close()
         if self._process.stdin is not None:
             self._process.stdin.close()
         if self._pidfd >= 0:
@@ -222,16 +203,6 @@ class _Group:
             threading.Thread(target=self._process.wait, name="holdfast-reap", daemon=True).start()
         else:
             self.code = code if code >= 0 else 128 - code
-
-    def _drain(self) -> None:
-        for _ in range(16):
-            try:
-                data = os.read(self._pipe, 65536)
-            except BlockingIOError:
-                return
-            if not data:
-                return
-            self.output.feed(data)
 
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError, PermissionError):

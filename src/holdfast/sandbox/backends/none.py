@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import final
 
 from holdfast.sandbox.fencing import kill_below
-from holdfast.sandbox.port import Backend, Posture
+from holdfast.sandbox.port import LAYERS, Backend, Missing, Posture
 from holdfast.sandbox.processes import Ended, run_command
 
 __all__ = ("NoIsolation",)
 
 _POSTURE = Posture("none")
+_MISSING = tuple(Missing(layer, "nothing isolates commands here") for layer in LAYERS)
 
 
 @final
@@ -29,6 +30,11 @@ class NoIsolation(Backend):
     def posture(self) -> Posture:
         """Nothing is on."""
         return _POSTURE
+
+    @property
+    def missing(self) -> Sequence[Missing]:
+        """Everything is."""
+        return _MISSING
 
     async def run(
         self,
@@ -46,3 +52,6 @@ class NoIsolation(Backend):
     async def attach(self, owner: str, epoch: int) -> int:
         """Kills what lower epochs left, as the port says; only where Linux shows us other processes' environments."""
         return await asyncio.to_thread(kill_below, owner, epoch)
+
+    async def close(self) -> None:
+        """Nothing is kept ready."""

@@ -1,0 +1,88 @@
+"""The bundle that OCI runtimes read: what a container is, as their specification lays it down.
+
+The root is put together before a runtime starts (`starting.py`), so a bundle needs no image and no mounts of files;
+what it adds is file systems of the kernel's. Numbers of users are written `"@user"` and `"@root"`, and filled in there.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from holdfast.sandbox.backends.filters import filter_of
+from holdfast.sandbox.backends.starting import PLACE
+
+__all__ = ("bundle",)
+
+_MASKED = ("kcore", "keys", "latency_stats", "timer_list", "timer_stats", "sched_debug", "scsi", "acpi", "asound")
+_READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger")
+_SHARED_MEMORY = 64 * 1024**2
+# One pipe for both: some runtimes have two, and then what was printed first need not come first.
+_FIRST = ("/bin/bash", "-c", 'exec 3>&1 2>/dev/null; "$@" 2>&3 3>&-; exit $?', "first")
+"""The first process; it is deaf to most signals, and so must not be the command, whose limits are told by signals."""
+_NAMESPACES = ("pid", "mount", "ipc", "uts", "network")
+
+
+def bundle(plan: Mapping[str, Any], env: Mapping[str, str], command: Sequence[str], *, own_user: bool) -> str:
+    """Returns a `config.json`.
+
+    Args:
+        plan: The sandbox's plan (`native/planning.py`).
+        env: What the command finds in its environment.
+        command: Its words.
+        own_user: Whether it gets a user namespace, in which its user stands for one that nobody else is.
+    """
+    uid = plan["uid"] if own_user else 0
+    limits = [{"type": f"RLIMIT_{name.upper()}", **_both(name, most)} for name, most in plan["rlimits"].items()]
+    linux: dict[str, Any] = {
+        "namespaces": [{"type": each} for each in (*_NAMESPACES, *(("user",) if own_user else ()))],
+        "maskedPaths": [f"/proc/{each}" for each in _MASKED],
+        "readonlyPaths": [f"/proc/{each}" for each in _READ_ONLY],
+        "seccomp": filter_of(platform.machine()),
+    }
+    if own_user:
+        maps = [{"containerID": 0, "hostID": "@root", "size": 1}, {"containerID": uid, "hostID": "@user", "size": 1}]
+        linux |= {"uidMappings": maps, "gidMappings": maps}
+    process: dict[str, Any] = {
+        "terminal": False,
+        "user": {"uid": uid, "gid": uid},
+        "args": [*_FIRST, *command],
+        "env": [f"{name}={value}" for name, value in env.items()],
+        "cwd": plan["cwd"],
+        "capabilities": {each: [] for each in ("bounding", "effective", "inheritable", "permitted", "ambient")},
+        "rlimits": limits,
+        "noNewPrivileges": True,
+    }
+    config: dict[str, Any] = {
+        "ociVersion": "1.0.2",
+        "process": process,
+        "root": {"path": PLACE, "readonly": own_user},
+        "hostname": "sandbox",
+        "mounts": _mounts(),
+        "linux": linux,
+    }
+    return msgspec.json.encode(config).decode()
+
+
+def _both(name: str, most: int) -> dict[str, int]:
+    # At the first of two limits of CPU the signal says what happened; at the second there is only a kill.
+    return {"soft": most, "hard": most + (name == "cpu")}
+
+
+def _mounts() -> list[dict[str, Any]]:
+    safe = ["nosuid", "noexec"]
+    memory = [*safe, "nodev", "mode=1777", f"size={_SHARED_MEMORY}"]
+    return [
+        {"destination": "/proc", "type": "proc", "source": "proc", "options": [*safe, "nodev"]},
+        {"destination": "/dev", "type": "tmpfs", "source": "dev", "options": ["nosuid", "mode=755", "size=65536k"]},
+        {
+            "destination": "/dev/pts",
+            "type": "devpts",
+            "source": "devpts",
+            "options": [*safe, "newinstance", "ptmxmode=0666", "mode=0620"],
+        },
+        {"destination": "/dev/shm", "type": "tmpfs", "source": "memory", "options": memory},
+    ]

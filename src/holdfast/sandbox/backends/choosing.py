@@ -1,0 +1,162 @@
+"""From a profile to the backend that keeps it: the strongest that works here, or the one that is named, or none at all.
+
+Nothing weaker is ever taken silently. Where nothing works, commands are refused and the refusal says what was tried;
+whoever wants them without a sandbox says so by name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import final
+
+from holdfast.errors import IsolationMissing
+from holdfast.sandbox.backends.none import NoIsolation
+from holdfast.sandbox.policy.profile import Profile
+from holdfast.sandbox.port import LAYERS, Backend, Missing, Posture, unmet
+from holdfast.sandbox.processes import Ended
+
+__all__ = ("AUTO", "NAMES", "LazyBackend", "open_backend")
+
+
+async def _open_native(profile: Profile) -> Backend:
+    from holdfast.sandbox.backends.native import NativeSandboxes
+
+    return await NativeSandboxes.open(profile)
+
+
+async def _open_bubblewrap(profile: Profile) -> Backend:
+    from holdfast.sandbox.backends.bubblewrap import Bubblewrap
+
+    return await Bubblewrap.open(profile)
+
+
+async def _open_container(profile: Profile) -> Backend:
+    from holdfast.sandbox.backends.container import Container
+
+    return await Container.open(profile)
+
+
+async def _open_gvisor(profile: Profile) -> Backend:
+    from holdfast.sandbox.backends.gvisor import GVisor
+
+    return await GVisor.open(profile)
+
+
+async def _open_none(profile: Profile) -> Backend:
+    backend = NoIsolation()
+    if lacking := unmet(backend.posture, profile.require):
+        raise IsolationMissing(f"without a sandbox there is no {', '.join(lacking)}: require less, or name a backend")
+    return backend
+
+
+_OPENERS: dict[str, Callable[[Profile], Awaitable[Backend]]] = {
+    "native": _open_native,
+    "bubblewrap": _open_bubblewrap,
+    "container": _open_container,
+    "gvisor": _open_gvisor,
+    "none": _open_none,
+}
+NAMES = tuple(_OPENERS)
+"""Every backend."""
+AUTO = ("native", "bubblewrap", "container", "gvisor")
+"""What `auto` tries, strongest first."""
+
+
+async def open_backend(profile: Profile) -> Backend:
+    """Returns a backend that works here and has all that the profile requires.
+
+    Raises:
+        IsolationMissing: there is none; the message says what was tried, and what each of them lacks.
+    """
+    if sys.platform != "linux" and profile.backend not in ("auto", "none"):
+        raise IsolationMissing(f"the sandbox {profile.backend!r} works on Linux only")
+    tried: list[str] = []
+    for name in AUTO if profile.backend == "auto" else (profile.backend,):
+        opener = _OPENERS.get(name)
+        try:
+            if opener is None:
+                raise IsolationMissing("this version has no such backend")
+            return await opener(profile)
+        except IsolationMissing as error:
+            tried.append(f"{name}: {error}")
+    raise IsolationMissing(
+        f"no sandbox works here ({'; '.join(tried)}); `holdfast doctor` says what is missing, and the sandbox `none` "
+        "runs commands without one, as you"
+    )
+
+
+@final
+class LazyBackend(Backend):
+    """A backend that is opened when a run first needs it, and one that refuses commands where there is none."""
+
+    def __init__(self, profile: Profile) -> None:
+        self._profile = profile
+        self._opening: asyncio.Task[Backend] | None = None
+        self._backend: Backend = NoIsolation()
+        self._refused = ""
+        self._posture = Posture("unopened")
+
+    async def ready(self) -> None:
+        """Returns when it is known what this machine gives."""
+        if self._posture.backend != "unopened":
+            return
+        if self._opening is None:
+            self._opening = asyncio.create_task(open_backend(self._profile))
+        try:
+            self._backend = await asyncio.shield(self._opening)
+        except IsolationMissing as error:
+            self._refused = str(error)
+            self._posture = Posture("refused")
+        else:
+            self._posture = self._backend.posture
+
+    @property
+    def posture(self) -> Posture:
+        """That of what was opened; `refused` where nothing works, `unopened` before anybody needed it."""
+        return self._posture
+
+    @property
+    def missing(self) -> Sequence[Missing]:
+        """What is not on, and why."""
+        if self._posture.backend in ("refused", "unopened"):
+            return tuple(Missing(layer, self._refused or "nothing was started yet") for layer in LAYERS)
+        return self._backend.missing
+
+    async def run(
+        self,
+        command: str | Sequence[str],
+        *,
+        folder: Path,
+        env: Mapping[str, str],
+        timeout: float,  # noqa: ASYNC109 - see the port
+        keep: int,
+        errors: bool = True,
+    ) -> Ended:
+        """Runs a command in what was opened, as the port says.
+
+        Raises:
+            IsolationMissing: nothing works here that keeps the profile.
+        """
+        await self.ready()
+        if self._refused:
+            raise IsolationMissing(self._refused)
+        return await self._backend.run(command, folder=folder, env=env, timeout=timeout, keep=keep, errors=errors)
+
+    async def attach(self, owner: str, epoch: int) -> int:
+        """Kills what lower epochs left, in a sandbox or without one, as the port says."""
+        await self.ready()
+        killed = 0 if self._refused else await self._backend.attach(owner, epoch)
+        if self._backend.posture.backend != "none":
+            killed += await NoIsolation().attach(owner, epoch)  # earlier ones may have run without
+        return killed
+
+    async def close(self) -> None:
+        """Ends what was opened."""
+        if self._opening is None:
+            return
+        await asyncio.wait([self._opening])
+        if not self._opening.cancelled() and self._opening.exception() is None:
+            await self._opening.result().close()

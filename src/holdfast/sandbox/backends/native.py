@@ -1,0 +1,352 @@
+"""Sandboxes of our own making: user, namespaces, a root of its own, Landlock, seccomp and limits, in some milliseconds.
+
+Needs Linux and nothing installed. Started by root it takes a user nobody else is for each sandbox, and control
+groups; started by anybody else it is the same without those two, if the machine lets ordinary users have user
+namespaces.
+
+Commands of one owner in one workspace share a sandbox, one after another, and with it `/tmp` and the home folder;
+what a command leaves running is killed when it ends. Several at once have a sandbox each. One that nobody used for a
+while ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import final
+
+import msgspec
+
+from holdfast.errors import IsolationMissing, SandboxError
+from holdfast.sandbox.egress.credentials import Credential
+from holdfast.sandbox.environment import CALL
+from holdfast.sandbox.kernel import landlock
+from holdfast.sandbox.native.bringing import bring
+from holdfast.sandbox.native.client import Box, Command, Launcher
+from holdfast.sandbox.native.guarding import absent, take_away
+from holdfast.sandbox.native.outlet import Outlet, environment
+from holdfast.sandbox.native.planning import owner_of, plan_of
+from holdfast.sandbox.native.slots import folder as places
+from holdfast.sandbox.native.slots import kill_owners
+from holdfast.sandbox.output import Intake, Output
+from holdfast.sandbox.policy.profile import Profile
+from holdfast.sandbox.port import Backend, Missing, Posture, unmet
+from holdfast.sandbox.processes import Breach, Ended
+from holdfast.sandbox.snapshots.storing import in_thread
+
+__all__ = ("NativeSandboxes",)
+
+_GRACE = 1.0
+"""Seconds between the polite signal and the other one."""
+_LINGER = 0.25
+"""Seconds the output may stay open after the command has ended."""
+_IDLE = 60.0
+"""Seconds after which a sandbox that nobody uses ends."""
+_GROUPED = {"memory": ("memory_1500MB", "memory_many_processes"), "cpu": ("cpu_unlimited",), "pids": ()}
+"""What control groups bound, and the attempts that work without each."""
+_NAMESPACES = ("userns", "pidns", "mountns", "netns", "ipcns", "utsns")
+
+_Key = tuple[str, str, int, str]
+"""A workspace, an owner, its epoch, and the home folder."""
+
+
+@final
+class NativeSandboxes(Backend):
+    """Makes sandboxes by one profile."""
+
+    def __init__(self, profile: Profile, launcher: Launcher) -> None:
+        self._profile = profile
+        self._launcher = launcher
+        self._rootless = os.geteuid() != 0
+        self._watched = (*profile.workspace.protect, ".git") if profile.workspace.protect else ()
+        self._starting = asyncio.Lock()
+        self._idle: dict[_Key, list[tuple[Box, asyncio.TimerHandle]]] = {}
+        self._posture, self._missing = _posture(profile, launcher, rootless=self._rootless)
+
+    @classmethod
+    async def open(cls, profile: Profile) -> NativeSandboxes:
+        """Starts what makes them, and tries one.
+
+        Raises:
+            IsolationMissing: it does not work here, or a layer that is required is missing.
+        """
+        launcher = await Launcher.start()
+        try:
+            backend = cls(profile, launcher)
+            if lacking := unmet(backend.posture, profile.require):
+                why = "; ".join(f"{each.layer}: {each.reason}" for each in backend.missing)
+                raise IsolationMissing(f"required and not to be had here: {', '.join(lacking)} ({why})")
+            await backend._try()
+        except BaseException:
+            await launcher.end()
+            raise
+        return backend
+
+    async def _try(self) -> None:
+        with tempfile.TemporaryDirectory(prefix="holdfast-try-") as folder:
+            box = await self._make((os.path.realpath(folder), "", 0, ""))  # noqa: ASYNC240 - a folder we made
+            box.end()
+            await box.gone
+
+    @property
+    def posture(self) -> Posture:
+        """What is on, as it was tried when this was opened."""
+        return self._posture
+
+    @property
+    def missing(self) -> Sequence[Missing]:
+        """What is not, and why."""
+        return self._missing
+
+    async def run(
+        self,
+        command: str | Sequence[str],
+        *,
+        folder: Path,
+        env: Mapping[str, str],
+        timeout: float,  # noqa: ASYNC109 - see the port
+        keep: int,
+        errors: bool = True,
+    ) -> Ended:
+        """Runs a command to its end, as the port says."""
+        limits = self._profile.limits
+        wall = limits.wall is not None and limits.wall < timeout
+        owner, epoch = owner_of(env)
+        key = (str(folder), owner, epoch, env.get("HOME", ""))
+        argv = ["bash", "-c", command] if isinstance(command, str) else list(command)
+        output = Output(keep if limits.output is None else min(keep, limits.output))
+        box = await self._take(key)
+        before = await asyncio.to_thread(absent, folder, self._watched)
+        env = {**env, **({} if box.outlet is None else {**environment(), **box.outlet.placeholders})}
+        run = _Run(box, output)
+        try:
+            ended = await run.through(argv, env, folder, min(timeout, limits.wall or timeout), errors=errors)
+            breach = await self._breach(box, ended, wall=wall)
+            if box.changes < 0:
+                await self._guard(folder, before)
+            if box.changes >= 0 and self._counts(ended, breach):
+                await in_thread(bring, box.changes, folder, self._profile.workspace.protect)
+        except BaseException:
+            if box.open:
+                await asyncio.shield(box.clear())
+            if box.changes < 0:
+                await asyncio.shield(self._guard(folder, before))
+            self._give_back(key, box)
+            raise
+        self._give_back(key, box)
+        out = () if box.outlet is None else box.outlet.take()
+        return msgspec.structs.replace(ended, breach=breach, out=tuple(msgspec.structs.asdict(each) for each in out))
+
+    async def _guard(self, folder: Path, before: frozenset[str]) -> None:
+        """Takes away what was put where something protected was not yet."""
+        if before - await asyncio.to_thread(absent, folder, before):
+            protected = before - {".git"}
+            await in_thread(lambda: take_away(folder, protected, new_repository=".git" in before))
+
+    def _counts(self, ended: Ended, breach: Breach | None) -> bool:
+        """Whether what a command did in its layer is done to the folder."""
+        if ended.timed_out or breach is not None or ended.code > 128:
+            return False
+        return ended.code == 0 or self._profile.workspace.apply == "when-ended"
+
+    async def _breach(self, box: Box, ended: Ended, *, wall: bool) -> Breach | None:
+        if ended.timed_out:
+            return "wall" if wall else None
+        if not ended.code:
+            return None
+        if ended.code == 128 + signal.SIGXCPU:
+            return "cpu"
+        if ended.code == 128 + signal.SIGXFSZ:
+            return "file"
+        with contextlib.suppress(SandboxError, TimeoutError, OSError):
+            hits = await self._launcher.look(box)
+            known, box.breaches = box.breaches, hits
+            for name in ("memory", "pids"):
+                if hits.get(name, 0) > known.get(name, 0):
+                    return name
+        return None
+
+    async def attach(self, owner: str, epoch: int) -> int:
+        """Ends the sandboxes of lower epochs, whichever process made them, as the port says."""
+        for key in [key for key in self._idle if key[1] == owner and key[2] < epoch]:
+            for _, timer in self._idle.pop(key):
+                timer.cancel()
+        return await asyncio.to_thread(kill_owners, places(), owner, epoch)
+
+    async def close(self) -> None:
+        """Ends every sandbox, and what makes them."""
+        for boxes in self._idle.values():
+            for _, timer in boxes:
+                timer.cancel()
+        self._idle.clear()
+        await self._launcher.end()
+
+    async def _take(self, key: _Key) -> Box:
+        where = await asyncio.to_thread(_identity, key[0])
+        while boxes := self._idle.get(key):
+            box, timer = boxes.pop()
+            timer.cancel()
+            if box.open and box.where == where:
+                return box
+            box.end()  # another folder is mounted there by now
+        box = await self._make(key)
+        box.where = where
+        return box
+
+    async def _make(self, key: _Key) -> Box:
+        folder, owner, epoch, home = key
+        async with self._starting:
+            if not self._launcher.open:  # somebody killed it
+                await self._launcher.end()
+                self._launcher = await Launcher.start()
+        groups = "memory" in self._launcher.groups
+        outlet = self._outlet()
+        trusted = await asyncio.to_thread(lambda: outlet.trusted) if outlet is not None else ""
+        plan = plan_of(self._profile, Path(folder), home, whose=(owner, epoch), trusted=trusted, groups=groups)
+        box = await self._launcher.make(plan)
+        if outlet is not None:
+            outlet.open(os.dup(box.listener), box.pid)
+            box.outlet = outlet
+        return box
+
+    def _outlet(self) -> Outlet | None:
+        """Returns the way out of a sandbox that is about to be made; None where the policy has none."""
+        policy = self._profile.policy
+        if not policy.network_policies:
+            return None
+        secrets = self._profile.env.secrets
+        held = {name: os.environ[name] for name in secrets if os.environ.get(name)}
+        return Outlet(policy, [Credential(key=name, value=held[name], hosts=secrets[name]) for name in held])
+
+    def _give_back(self, key: _Key, box: Box) -> None:
+        if not box.open:
+            return
+        if box.changes >= 0:
+            box.end()  # what lies in its layer is of this command alone
+            return
+        timer = asyncio.get_running_loop().call_later(_IDLE, self._expire, key, box)
+        self._idle.setdefault(key, []).append((box, timer))
+
+    def _expire(self, key: _Key, box: Box) -> None:
+        boxes = [each for each in self._idle.get(key, []) if each[0] is not box]
+        if boxes:
+            self._idle[key] = boxes
+        else:
+            self._idle.pop(key, None)
+        box.end()
+
+
+def _identity(folder: str) -> tuple[int, int]:
+    """Returns what tells a folder from another one at the same path.
+
+    Raises:
+        SandboxError: there is none.
+    """
+    try:
+        status = os.stat(folder)  # noqa: PTH116 - in a thread, for each command
+    except OSError as error:
+        raise SandboxError(f"the workspace {folder!r} cannot be used: {error.strerror}") from error
+    return status.st_dev, status.st_ino
+
+
+class _Run:
+    """One command, from its start until nothing of it is left."""
+
+    def __init__(self, box: Box, output: Output) -> None:
+        self._box = box
+        self._output = output
+        self._intake = Intake(output)
+
+    async def through(
+        self, argv: Sequence[str], env: Mapping[str, str], folder: Path, seconds: float, *, errors: bool
+    ) -> Ended:
+        begun = time.monotonic()
+        try:
+            try:
+                command = await self._start(argv, env, folder, errors=errors)
+            except FileNotFoundError as error:  # as a shell would say it
+                self._output.feed(f"{error.strerror}\n".encode())
+                return Ended(code=127, output=self._output, seconds=0, timed_out=False, held=False)
+            in_time = bool((await asyncio.wait((command.ended,), timeout=seconds))[0])
+            if in_time:
+                await asyncio.wait((self._intake.silent,), timeout=_LINGER)
+            else:
+                await self._stop(command)
+            held = in_time and not self._intake.silent.done()
+            strays = await self._box.clear()
+            await asyncio.wait((command.ended, self._intake.silent), timeout=_GRACE)
+        finally:
+            self._intake.close()
+        return Ended(
+            code=command.ended.result() if in_time else 124,
+            output=self._output,
+            seconds=time.monotonic() - begun,
+            timed_out=not in_time,
+            held=held,
+            strays=strays if in_time else 0,
+        )
+
+    async def _start(self, argv: Sequence[str], env: Mapping[str, str], folder: Path, *, errors: bool) -> Command:
+        nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            writing = self._intake.writing
+            descriptors = [nothing, writing, writing if errors else nothing]
+            return await self._box.start(argv, {**env, CALL: "sandbox"}, str(folder), descriptors)
+        finally:
+            self._intake.started()
+            self._intake.begin()
+            os.close(nothing)
+
+    async def _stop(self, command: Command) -> None:
+        command.signal(signal.SIGTERM)
+        await asyncio.wait((command.ended, self._intake.silent), timeout=_GRACE)
+
+
+def _posture(profile: Profile, launcher: Launcher, *, rootless: bool) -> tuple[Posture, tuple[Missing, ...]]:
+    layers = [*_NAMESPACES, "private-root", "protected-paths", "seccomp", "no-new-privs", "no-capabilities", "rlimits"]
+    missing = [Missing("own-kernel", "it shares the machine's kernel: take gvisor for one of its own")]
+    ways: list[str] = []
+    if version := landlock.abi():
+        layers.append(f"landlock={version}")
+    else:
+        missing.append(Missing("landlock", "the kernel has none: take Linux 5.13 or later with landlock in lsm="))
+    if rootless:
+        missing.append(Missing("own-uid", "only root can take another user: start Holdfast as root, or do without"))
+    else:
+        layers.insert(0, "own-uid")
+    if profile.workspace.apply == "at-once":
+        why = "the workspace is the folder itself: bring changes in when a command has ended (workspace: apply)"
+        missing += [Missing(layer, why) for layer in ("disk-quota", "inode-quota")]
+        ways += ["disk_fill_700MB", "inode_fill_20k"]
+    else:
+        layers += ["disk-quota", "inode-quota"]
+    lacking = _groups(profile, launcher)
+    layers += [f"cgroup.{kind}" for kind in _GROUPED if kind not in lacking]
+    missing += [Missing(f"cgroup.{kind}", why) for kind, why in lacking.items()]
+    for kind in lacking:
+        if kind != "cpu" or profile.limits.cpu is None:  # seconds of CPU bound it, too
+            ways += _GROUPED[kind]
+    reaches_out = bool(profile.policy.network_policies)
+    if reaches_out:
+        layers.append("egress-proxy")
+    else:
+        missing.append(Missing("egress-proxy", "the policy lets nothing out: there is no network at all"))
+    return Posture("native", tuple(layers), isolated=not reaches_out, open=tuple(ways)), tuple(missing)
+
+
+def _groups(profile: Profile, launcher: Launcher) -> dict[str, str]:
+    """Returns what is not bounded for all processes together, and why."""
+    wanted = {"memory": profile.limits.memory, "cpu": profile.limits.cpus, "pids": profile.limits.pids}
+    lacking: dict[str, str] = {}
+    for kind, most in wanted.items():
+        if kind not in launcher.groups:
+            lacking[kind] = launcher.without.get(kind, "no such control group")
+        elif most is None:
+            lacking[kind] = "the profile sets no such limit"
+    return lacking

@@ -1,0 +1,380 @@
+"""The runtime's side: one launcher, the sandboxes it made, and the commands that run in them."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, final
+
+from holdfast.errors import IsolationMissing, SandboxError
+from holdfast.sandbox.native.outlet import Outlet
+from holdfast.sandbox.native.wire import receive, send
+
+__all__ = ("Box", "Command", "Launcher")
+
+_PATIENCE = 20.0
+"""Seconds after which a launcher or a sandbox that does not answer is given up."""
+_SENDING = 1 << 20
+_SOURCE = str(Path(__file__).resolve().parents[3])
+_CODE = "import sys; sys.path.insert(0, sys.argv[2]); from holdfast.sandbox.native.launching import main; main()"
+
+
+class _Channel:
+    """A socket whose messages are handed on as they come."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._end = end
+        self._end.setblocking(False)
+        with suppress(OSError):
+            self._end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SENDING)
+        self._loop.add_reader(self._end, self._read)
+        self.open = True
+
+    def _read(self) -> None:
+        try:
+            message, descriptors = receive(self._end)
+        except BlockingIOError:
+            return
+        except ValueError:
+            return  # what a sandbox says is hostile: what is no message is not heard
+        except (EOFError, OSError):
+            self.close()
+            self.lost()
+            return
+        self.heard(message, descriptors)
+
+    def heard(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        """Is called for each message; the descriptors are the callee's."""
+        raise NotImplementedError
+
+    def lost(self) -> None:
+        """Is called when the other side is gone."""
+        raise NotImplementedError
+
+    def say(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
+        if not self.open:
+            raise ConnectionResetError(errno.ECONNRESET, "it is gone")
+        send(self._end, message, descriptors)
+
+    def close(self) -> None:
+        if self.open:
+            self.open = False
+            self._loop.remove_reader(self._end)
+            self._end.close()
+
+
+@final
+class Launcher(_Channel):
+    """The process that makes sandboxes. It is started with the first one, and ends when this is closed or lost."""
+
+    def __init__(self, end: socket.socket, process: subprocess.Popen[bytes]) -> None:
+        super().__init__(end)
+        self._process = process
+        self._numbers = itertools.count(1)
+        self._boxes: dict[int, Box] = {}
+        self._made: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._looks: dict[int, asyncio.Future[dict[str, int]]] = {}
+        self._ready: asyncio.Future[dict[str, Any]] = self._loop.create_future()
+        self.groups: tuple[str, ...] = ()
+        """What control groups limit here."""
+        self.without: dict[str, str] = {}
+        """What they do not, and why."""
+
+    @classmethod
+    async def start(cls) -> Launcher:
+        """Starts one.
+
+        Raises:
+            IsolationMissing: it cannot work here.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        arguments = [sys.executable, "-I", "-S", "-c", _CODE, str(theirs.fileno()), _SOURCE]
+        environment = {name: os.environ[name] for name in ("XDG_RUNTIME_DIR",) if name in os.environ}
+        try:
+            process = subprocess.Popen(  # noqa: ASYNC220 - a moment, once
+                arguments, pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+        except OSError as error:
+            ours.close()
+            raise IsolationMissing(f"the launcher of sandboxes cannot be started: {error}") from error
+        finally:
+            theirs.close()
+        launcher = cls(ours, process)
+        try:
+            ready = await asyncio.wait_for(launcher._ready, _PATIENCE)
+        except BaseException as error:
+            await launcher.end()
+            if isinstance(error, TimeoutError):
+                raise IsolationMissing(f"the launcher of sandboxes did not answer for {_PATIENCE:g} s") from None
+            raise
+        launcher.groups = tuple(ready["cgroups"])
+        launcher.without = dict(ready["without"])
+        return launcher
+
+    async def make(self, plan: dict[str, Any]) -> Box:
+        """Makes a sandbox by its plan.
+
+        Raises:
+            IsolationMissing: the kernel refuses a step; the message names it.
+            SandboxError: the launcher is gone.
+        """
+        number = next(self._numbers)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        made = self._made[number] = self._loop.create_future()
+        box = self._boxes[number] = Box(self, number, ours)
+        try:
+            self.say({"do": "make", "sandbox": number, "plan": plan}, [theirs.fileno()])
+            theirs.close()
+            answer = await asyncio.wait_for(made, _PATIENCE)
+            if "error" in answer:
+                raise IsolationMissing(f"no sandbox can be made: {answer['error']}")
+            box.pid = int(answer["pid"])
+            await asyncio.wait_for(box.built, _PATIENCE)
+        except (OSError, TimeoutError) as error:
+            box.end()
+            raise SandboxError(f"the launcher of sandboxes does not answer ({error}); try again") from error
+        except BaseException:
+            box.end()
+            raise
+        finally:
+            theirs.close()
+            self._made.pop(number, None)
+        return box
+
+    async def look(self, box: Box) -> dict[str, int]:
+        """Returns how often limits of its control group were hit."""
+        if not box.open:
+            return await asyncio.wait_for(asyncio.shield(box.gone), _PATIENCE)
+        answer = self._looks.setdefault(box.number, self._loop.create_future())
+        self.say({"do": "look", "sandbox": box.number})
+        return await asyncio.wait_for(asyncio.shield(answer), _PATIENCE)
+
+    def kill(self, number: int) -> None:
+        """Ends a sandbox from outside, whatever it does."""
+        with suppress(OSError):
+            self.say({"do": "end", "sandbox": number})
+
+    def heard(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        """Hands on what the launcher says."""
+        number = message.get("sandbox")
+        if number is None:
+            _resolve(self._ready, message, SandboxError(f"no sandboxes here: {message.get('error')}"))
+        elif message.get("ended"):
+            if (box := self._boxes.pop(number, None)) is not None:
+                box.buried(message["breaches"])
+            if (look := self._looks.pop(number, None)) is not None and not look.done():
+                look.set_result(message["breaches"])
+        elif "breaches" in message:
+            if (look := self._looks.pop(number, None)) is not None and not look.done():
+                look.set_result(message["breaches"])
+        elif (made := self._made.get(number)) is not None and not made.done():
+            made.set_result(message)
+
+    def lost(self) -> None:
+        """Ends everything that waits for it."""
+        gone = SandboxError("the launcher of sandboxes is gone; try again")
+        for each in (self._ready, *self._made.values(), *self._looks.values()):
+            if not each.done():
+                each.set_exception(gone)
+                each.exception()
+        for box in list(self._boxes.values()):
+            box.buried({})
+        self._boxes.clear()
+
+    async def end(self) -> None:
+        """Ends it and every sandbox; returns when it is gone."""
+        self.close()
+        self.lost()
+        await asyncio.to_thread(_wait, self._process)
+
+
+def _wait(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _resolve(future: asyncio.Future[dict[str, Any]], message: dict[str, Any], error: SandboxError) -> None:
+    if future.done():
+        return
+    if "error" in message:
+        future.set_exception(IsolationMissing(str(error)))
+    else:
+        future.set_result(message)
+
+
+class Command:
+    """One command in a sandbox."""
+
+    def __init__(self, box: Box, number: int) -> None:
+        self._box = box
+        self.number = number
+        loop = asyncio.get_running_loop()
+        self.started: asyncio.Future[int] = loop.create_future()
+        """Its process number in there; 0 where nobody knows it."""
+        self.ended: asyncio.Future[int] = loop.create_future()
+        """Its exit code, as a shell gives it."""
+
+    def signal(self, what: signal.Signals) -> None:
+        """Sends a signal to its process group."""
+        with suppress(OSError):
+            self._box.say({"do": "signal", "command": self.number, "signal": int(what)})
+
+
+@final
+class Box(_Channel):
+    """One sandbox, as long as it lives."""
+
+    def __init__(self, launcher: Launcher, number: int, end: socket.socket) -> None:
+        super().__init__(end)
+        self.number = number
+        self.breaches: dict[str, int] = {}
+        """How often its limits were hit, as far as somebody looked."""
+        self.pid = 0
+        """Its first process, as we count."""
+        self.where: tuple[int, int] = (0, 0)
+        """What tells its workspace from another folder at that path."""
+        self._closing: set[asyncio.Task[None]] = set()
+        self.outlet: Outlet | None = None
+        """Its way out, where it has one; it is closed with it."""
+        self._launcher = launcher
+        self._count = itertools.count(1)
+        self._commands: dict[int, Command] = {}
+        self._cleared: list[asyncio.Future[int]] = []
+        self.listener = -1
+        """A descriptor of the socket that listens in there for what wants out; -1 for none."""
+        self.changes = -1
+        """A descriptor of the folder that holds what was changed in the workspace, where that is a layer; -1 for none.
+        Whoever takes it closes it.
+        """
+        self.built: asyncio.Future[None] = self._loop.create_future()
+        self.gone: asyncio.Future[dict[str, int]] = self._loop.create_future()
+        """Done when nothing of it is left; how often its limits were hit."""
+
+    async def start(
+        self, argv: Sequence[str], env: Mapping[str, str], folder: str, descriptors: Sequence[int]
+    ) -> Command:
+        """Starts a command with those descriptors as its standard input, output and error.
+
+        Raises:
+            FileNotFoundError: there is no such program, or no such folder, in the sandbox.
+            SandboxError: it cannot be started, or the sandbox is gone.
+            ValueError: it cannot be passed on: it holds NUL, or is too long.
+        """
+        if any("\0" in each for each in (*argv, *env, *env.values())):
+            raise ValueError("it holds a NUL byte; leave it out")
+        command = Command(self, next(self._count))
+        self._commands[command.number] = command
+        asked = {"do": "start", "command": command.number, "argv": list(argv), "env": dict(env), "cwd": folder}
+        try:
+            self.say(asked, descriptors)
+        except OSError as error:
+            raise SandboxError("the sandbox is gone; try again") from error
+        await command.started
+        return command
+
+    async def clear(self) -> int:
+        """Kills every process in it but the first, and returns how many there were."""
+        cleared: asyncio.Future[int] = self._loop.create_future()
+        self._cleared.append(cleared)
+        try:
+            self.say({"do": "clear"})
+        except OSError:
+            return 0
+        try:
+            return await asyncio.wait_for(cleared, _PATIENCE)
+        except TimeoutError:
+            self.end()
+            return 0
+
+    def end(self) -> None:
+        """Ends it with everything in it, and does not wait; `gone` tells when."""
+        self._launcher.kill(self.number)
+        self.close()
+        self.lost()
+
+    def heard(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        """Hands on what the first process says; whatever it is, it does no harm here."""
+        if message.get("built") is True and not self.built.done():
+            if message.get("layers") and descriptors:
+                self.changes = descriptors.pop(0)
+            if descriptors:
+                self.listener = descriptors.pop(0)
+            self.built.set_result(None)
+        for extra in descriptors:
+            os.close(extra)
+        if "failed" in message and not self.built.done():
+            why = f"{message.get('failed')}: {message.get('error')}"
+            self.built.set_exception(IsolationMissing(f"no sandbox can be made here: the step {why}"))
+        elif "cleared" in message and self._cleared:
+            waiting = self._cleared.pop(0)
+            if not waiting.done():
+                waiting.set_result(_number(message["cleared"]))
+        elif (command := self._commands.get(_number(message.get("command")))) is not None:
+            self._tell(command, message)
+
+    def _tell(self, command: Command, message: dict[str, Any]) -> None:
+        if "error" in message and not command.started.done():
+            del self._commands[command.number]
+            if message.get("errno") == errno.E2BIG:
+                reason: Exception = ValueError("it is too long for one command; write it to a file and run that")
+            elif message.get("errno") == errno.ENOENT:
+                reason = FileNotFoundError(errno.ENOENT, str(message["error"]))
+            else:
+                reason = SandboxError(f"it cannot be started: {message['error']}")
+            command.started.set_exception(reason)
+        elif "pid" in message and not command.started.done():
+            command.started.set_result(_number(message["pid"]))
+        elif "status" in message and not command.ended.done():
+            del self._commands[command.number]
+            status = _number(message["status"]) & 0xFFFF
+            command.ended.set_result(128 + (status & 0x7F) if status & 0x7F else status >> 8)
+
+    def lost(self) -> None:
+        """Ends what waits: its first process is gone, and so is everything."""
+        gone = SandboxError("the sandbox is gone; try again")
+        if not self.built.done():
+            self.built.set_exception(gone)
+            self.built.exception()
+        for command in list(self._commands.values()):
+            if not command.started.done():  # it was sent, so it may have begun
+                command.started.set_result(0)
+            if not command.ended.done():
+                command.ended.set_result(128 + signal.SIGKILL)
+        self._commands.clear()
+        for waiting in self._cleared:
+            if not waiting.done():
+                waiting.set_result(0)
+        self._cleared.clear()
+        if self.outlet is not None:
+            closing = self._loop.create_task(self.outlet.close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+            self.outlet = None
+        for descriptor in (self.listener, self.changes):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self.listener = self.changes = -1
+
+    def buried(self, breaches: dict[str, int]) -> None:
+        """Notes that nothing of it is left."""
+        self.close()
+        self.lost()
+        if not self.gone.done():
+            self.gone.set_result(breaches)
+
+
+def _number(given: object) -> int:
+    return given if isinstance(given, int) else 0

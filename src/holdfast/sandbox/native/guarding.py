@@ -1,0 +1,52 @@
+"""Looks after protected paths that did not exist when a sandbox was made: nothing can be mounted over those.
+
+What a command put there is taken away again when it has ended, before anybody outside can be expected to have obeyed
+it. A repository that a command made as a whole keeps its settings, or it would be none; it loses its hooks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+
+from holdfast.sandbox.kernel.syscalls import open_beneath
+from holdfast.sandbox.snapshots.applying import remove
+
+__all__ = ("absent", "take_away")
+
+_KEPT = frozenset({".git/config"})
+"""What a new repository cannot do without."""
+
+
+def absent(folder: Path, protected: Collection[str]) -> frozenset[str]:
+    """Returns which of the paths there is nothing at."""
+    return frozenset(each for each in protected if not os.path.lexists(folder / each))
+
+
+def take_away(folder: Path, before: Collection[str], *, new_repository: bool) -> tuple[str, ...]:
+    """Removes what appeared at those paths, and returns which they were; no link on the way is followed."""
+    taken: list[str] = []
+    root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for path in before:
+            if new_repository and path in _KEPT:
+                continue
+            above, _, name = path.rpartition("/")
+            with suppress(OSError):
+                below = open_beneath(root, above, os.O_RDONLY | os.O_DIRECTORY) if above else os.dup(root)
+                try:
+                    os.stat(name, dir_fd=below, follow_symlinks=False)
+                    remove(below, name)
+                    taken.append(path)
+                finally:
+                    os.close(below)
+        if new_repository:
+            with suppress(OSError):
+                if not os.path.isdir(folder / ".git") or os.path.islink(folder / ".git"):
+                    remove(root, ".git")  # a file there leads to a repository somewhere else
+                    taken.append(".git")
+    finally:
+        os.close(root)
+    return tuple(taken)

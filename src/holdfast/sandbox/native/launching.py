@@ -1,0 +1,224 @@
+"""The launcher: a small process that forks sandboxes, and sees to their ends.
+
+A big parent forks slowly, and one with threads must not fork at all; so the runtime starts this, once, and asks. It
+ends, with everything it started, when the runtime's end of the socket closes. It loads the standard library, the
+kernel's calls and its neighbours, and nothing else: `python -I -S`.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import sys
+from contextlib import suppress
+from typing import Any
+
+from holdfast.sandbox.kernel import seccomp, syscalls
+from holdfast.sandbox.kernel.cgroups import Group, Groups
+from holdfast.sandbox.native.building import Step, build, namespaces
+from holdfast.sandbox.native.serving import serve
+from holdfast.sandbox.native.slots import FIRST_UID, Slots, folder, start_of
+from holdfast.sandbox.native.wire import receive, send
+
+__all__ = ("main", "user_namespace")
+
+
+class _Sandbox:
+    def __init__(self, place: int, pid: int, descriptor: int, group: Group | None) -> None:
+        self.place = place
+        self.pid = pid
+        self.descriptor = descriptor
+        self.group = group
+        self._before = group.breaches() if group is not None else {}
+
+    def breaches(self) -> dict[str, int]:
+        """Returns how often its limits were hit."""
+        if self.group is None:
+            return {}
+        return {name: count - self._before.get(name, 0) for name, count in self.group.breaches().items()}
+
+
+class _Launcher:
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._rootless = os.geteuid() != 0
+        self._slots = Slots(folder())
+        self._groups = Groups()
+        self._filter = seccomp.program()
+        self._sandboxes: dict[int, _Sandbox] = {}
+        """By the numbers the runtime gave them."""
+        self._owners: dict[tuple[int, int, int], int] = {}
+        """User namespaces that map an owner of files to a sandbox's user."""
+        self._spare: dict[int, Group | None] = {}
+        """Places that were used before, and stay ours with their groups: the kernel takes a while to remove one."""
+        self._poll = select.poll()
+        self._poll.register(channel, select.POLLIN)
+        self._sweep()
+
+    def run(self) -> None:
+        send(self._channel, {"ready": os.getpid(), "cgroups": self._groups.kinds, "without": self._groups.missing})
+        try:
+            while True:
+                for descriptor, _ in self._poll.poll():
+                    if descriptor == self._channel.fileno():
+                        self._hear()
+                    else:
+                        self._ended(descriptor)
+        except (EOFError, ConnectionError):
+            pass
+        finally:
+            for each in list(self._sandboxes.values()):
+                with suppress(OSError):
+                    signal.pidfd_send_signal(each.descriptor, signal.SIGKILL)
+            for number in list(self._sandboxes):
+                self._bury(number)
+            for group in self._spare.values():
+                if group is not None:
+                    group.clear()
+
+    def _sweep(self) -> None:
+        """Removes groups whose places nobody holds: somebody was killed."""
+        for name in self._groups.left():
+            if name.isdigit() and self._slots.try_take(int(name)):
+                self._groups.of(name).clear()
+                self._slots.give_back(int(name))
+
+    def _hear(self) -> None:
+        message, descriptors = receive(self._channel)
+        number = message["sandbox"]
+        try:
+            if message["do"] == "make":
+                self._make(number, message["plan"], descriptors)
+            elif message["do"] == "look" and (found := self._sandboxes.get(number)) is not None:
+                send(self._channel, {"sandbox": number, "breaches": found.breaches()})
+            elif message["do"] == "end" and (found := self._sandboxes.get(number)) is not None:
+                signal.pidfd_send_signal(found.descriptor, signal.SIGKILL)
+        finally:
+            for each in descriptors:
+                os.close(each)
+
+    def _make(self, number: int, plan: dict[str, Any], descriptors: list[int]) -> None:
+        place, group = self._spare.popitem() if self._spare else (self._slots.take(), None)
+        try:
+            own = (os.getuid(), os.getgid()) if self._rootless else (FIRST_UID + place, FIRST_UID + place)
+            plan |= {"rootless": self._rootless, "kuid": own[0], "kgid": own[1]}
+            if self._groups.kinds:
+                group = group or self._groups.of(str(place))
+                group.limit(**plan["group"])
+            owners = 0 if self._rootless else self._map(plan["kuid"], *plan["owner"])
+            for each in plan["mounts"]:
+                if each.get("uid") == "own":  # in a user namespace, by its name in there
+                    each["uid"] = plan["uid"] if self._rootless else plan["kuid"]
+                each["userxattr"] = self._rootless
+            pid, descriptor = self._fork(plan, group, owners, descriptors[0])
+        except OSError as error:
+            self._spare[place] = group
+            send(self._channel, {"sandbox": number, "error": str(error)})
+            return
+        self._sandboxes[number] = _Sandbox(place, pid, descriptor, group)
+        self._poll.register(descriptor, select.POLLIN)
+        self._slots.describe(place, {**plan["whose"], "pid": pid, "start": start_of(pid)})
+        send(self._channel, {"sandbox": number, "pid": pid, "place": place})
+
+    def _fork(self, plan: dict[str, Any], group: Group | None, owners: int, channel: int) -> tuple[int, int]:
+        pid, descriptor = syscalls.fork_into(namespaces(rootless=self._rootless))
+        if pid == 0:
+            _become_first(plan, group, owners, self._filter, channel)
+        return pid, descriptor
+
+    def _map(self, kuid: int, uid: int, gid: int) -> int:
+        """Returns a user namespace in which the owner of files is the sandbox's user."""
+        key = (kuid, uid, gid)
+        if key not in self._owners:
+            if len(self._owners) >= 256:
+                os.close(self._owners.pop(next(iter(self._owners))))
+            self._owners[key] = user_namespace(kuid, uid, gid)
+        return self._owners[key]
+
+    def _ended(self, descriptor: int) -> None:
+        for number, each in self._sandboxes.items():
+            if each.descriptor == descriptor:
+                self._bury(number)
+                return
+
+    def _bury(self, number: int) -> None:
+        found = self._sandboxes.pop(number)
+        with suppress(ChildProcessError):
+            os.waitpid(found.pid, 0)
+        self._poll.unregister(found.descriptor)
+        os.close(found.descriptor)
+        breaches = found.breaches()
+        self._slots.blank(found.place)
+        self._spare[found.place] = found.group
+        with suppress(OSError):
+            send(self._channel, {"sandbox": number, "ended": True, "breaches": breaches})
+
+
+def _become_first(plan: dict[str, Any], group: Group | None, owners: int, filter: bytes, descriptor: int) -> None:
+    """Goes on as the first process of a sandbox; never returns."""
+    step: Step = []
+    code = 1
+    try:
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for each in (0, 1, 2):
+            os.dup2(nothing, each)
+        channel = socket.socket(fileno=descriptor)
+        try:
+            listener = build(plan, group, owners, filter, step)
+        except BaseException as error:
+            send(channel, {"failed": " ".join(step), "error": str(error), "errno": getattr(error, "errno", 0) or 0})
+            raise
+        layers = [each["changes"] for each in plan["mounts"] if "changes" in each]
+        listening = [listener.fileno()] if listener is not None else []
+        send(channel, {"built": True, "layers": len(layers)}, [*layers, *listening])
+        if (held := channel.detach()) != 3:
+            os.dup2(held, 3)
+        os.set_inheritable(3, False)
+        channel = socket.socket(fileno=3)
+        syscalls.close_above(4)
+        serve(channel)
+        code = 0
+    except BaseException:  # noqa: BLE001 - boundary: nothing may go on as the launcher in here
+        pass
+    finally:
+        os._exit(code)
+
+
+def user_namespace(kuid: int, uid: int, gid: int) -> int:
+    """Returns a descriptor of a user namespace that maps the owner of files on the disk to another user.
+
+    Raises:
+        OSError: we are not root, or there are too many user namespaces.
+    """
+    pid, descriptor = syscalls.fork_into(syscalls.NEWUSER)
+    if pid == 0:
+        signal.pause()
+        os._exit(0)
+    try:
+        for name, text in (("uid_map", f"{uid} {kuid} 1"), ("gid_map", f"{gid} {kuid} 1")):
+            with open(f"/proc/{pid}/{name}", "w", encoding="ascii") as file:
+                file.write(text)
+        return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(descriptor)
+
+
+def main() -> None:
+    """Runs on the socket whose number is the only argument."""
+    os.umask(0o022)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    try:
+        launcher = _Launcher(channel)
+    except OSError as error:
+        send(channel, {"error": str(error)})
+        return
+    launcher.run()
+
+
+if __name__ == "__main__":
+    main()
