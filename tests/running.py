@@ -104,7 +104,7 @@ class Scene:
 
     def other(self) -> Any:
         """Returns another runtime on the same store, to be entered with `async with`."""
-        return Runtime.open(self.url, clock=self.clock)
+        return Runtime.open(self.url, clock=self.clock, sandbox="none")
 
     def silent_after(self, seconds: float) -> None:
         """Gives model servers only so many seconds of silence."""

@@ -20,7 +20,7 @@ import asyncio, sys
 from holdfast import Agent, Runtime
 
 async def main():
-    async with Runtime.open(sys.argv[1]) as runtime:
+    async with Runtime.open(sys.argv[1], sandbox="none") as runtime:
         agent = Agent("openai/scripted", tools=["bash"])
         await (await runtime.start(agent, "go", session="s", workspace=sys.argv[2])).result()
 

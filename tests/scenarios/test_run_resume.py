@@ -305,7 +305,7 @@ import asyncio, sys
 from holdfast import Runtime
 
 async def main():
-    async with Runtime.open(sys.argv[1]) as runtime:
+    async with Runtime.open(sys.argv[1], sandbox="none") as runtime:
         result = await (await runtime.resume("s")).result()
         print(result.status, result.output)
 

@@ -31,9 +31,13 @@ def deaf() -> list[Turn]:
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
-    """Returns an environment without keys, addresses and settings of whoever runs the tests."""
+    """Returns an environment without keys, addresses and settings of whoever runs the tests.
+
+    Commands run without a sandbox, as they do where it says so: what they do outside is looked at, and asked about.
+    """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    return {"PATH": path, "HOME": str(home), "XDG_DATA_HOME": str(home / "data"), "LANG": "C.UTF-8", **more}
+    own = {"PATH": path, "HOME": str(home), "XDG_DATA_HOME": str(home / "data"), "LANG": "C.UTF-8"}
+    return {**own, "HOLDFAST_SANDBOX": "none", **more}
 
 
 class Shell:

@@ -63,6 +63,20 @@ def test_the_demo_repairs_a_copy_of_the_broken_project_and_shows_how(tmp_path: P
     assert verdict_of(tmp_path / "kept" / "broken-project").startswith("15 passed")
 
 
+@pytest.mark.requirement("cli:demo-crash", "cli:demo-in-a-sandbox")
+@pytest.mark.skipif(sys.platform != "linux", reason="sandboxes are Linux's")
+def test_in_a_sandbox_what_was_under_way_when_it_was_killed_runs_again_on_the_files_of_before(tmp_path: Path) -> None:
+    sh = Shell(tmp_path)
+    done = sh.run("demo", "--crash", "--keep", "kept", HOLDFAST_SANDBOX="auto")
+    assert done.returncode == 0, done.stdout + done.stderr
+    before, _, after = done.stdout.partition("✗ SIGKILL")
+    for part in (before, after):
+        assert "sandbox native: commands reach this folder alone" in part
+    assert "runs again, its files put back" in after
+    assert "✓ completed  9 steps" in after
+    assert verdict_of(tmp_path / "kept" / "broken-project").startswith("15 passed")
+
+
 @pytest.mark.requirement("cli:demo-crash")
 def test_the_demo_is_killed_in_mid_tool_and_a_new_process_repairs_the_project_all_the_same(tmp_path: Path) -> None:
     sh = Shell(tmp_path)

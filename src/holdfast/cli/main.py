@@ -26,6 +26,7 @@ COMMANDS = {
     "budget": ("holdfast.cli.budget.command", "budget", "Cap what is spent, see what is used and left."),
     "deliveries": ("holdfast.cli.delivering.command", "deliveries", "See results that did not arrive, try them again."),
     "config": ("holdfast.cli.settings.command", "config", "Show and set what commands do by default."),
+    "sandbox": ("holdfast.cli.sandbox.command", "sandbox", "Try sandboxes, run a command in one, look into policies."),
     "doctor": ("holdfast.cli.doctor.command", "doctor", "See what this machine allows, and what is missing."),
     "completion": ("holdfast.cli.completion.command", "completion", "Print the script for bash, zsh or fish."),
     "demo": ("holdfast.cli.demo.command", "demo", "Watch an agent repair a small project, and survive a kill."),

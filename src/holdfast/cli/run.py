@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from holdfast.cli.attached import sort_out
 from holdfast.cli.completion.sessions import session_names
 from holdfast.cli.rendering.happenings import again
 from holdfast.cli.screen import EXIT_CODES, Screen, denials, store_option
-from holdfast.cli.settings.defaults import settings, store_url, warn
+from holdfast.cli.settings.defaults import open_runtime, settings, store_url, warn
 from holdfast.cli.terminal import open_console, with_person
 from holdfast.cli.words import printable
 from holdfast.engine.events import CODEC
@@ -34,9 +35,10 @@ from holdfast.runtime.agent import Agent
 from holdfast.runtime.run import Run, RunResult
 from holdfast.runtime.runtime import Runtime
 from holdfast.runtime.speaking import PROMPT_BYTES
+from holdfast.sandbox.port import Posture
 from holdfast.types import Control, Delta, Event, Limits, Mode
 
-__all__ = ("UNISOLATED", "Look", "coder", "follow", "play", "report", "run")
+__all__ = ("Look", "coder", "follow", "isolation_note", "play", "report", "run")
 
 _INSTRUCTIONS = (
     "You work on the files of one folder with the tools you are given. Look before you change anything, change as "
@@ -44,8 +46,8 @@ _INSTRUCTIONS = (
     "Paths are relative to the folder."
 )
 _TOOLS = ("read", "write", "edit", "grep", "glob", "ls", "bash", "fetch", "git")
-UNISOLATED = "! no sandbox: commands run as you, with your files and the network in reach"
-"""What a person is told before anything runs."""
+_UNISOLATED = "! no sandbox: commands run as you, with your files and the network in reach"
+_REFUSED = "! no sandbox works here, so commands are refused: holdfast doctor says why, --sandbox none does without"
 _INTERRUPTED = 130
 _TERMINATED = 143
 
@@ -85,6 +87,7 @@ _EPILOG = (
 @click.option(
     "--attach", "attached", type=click.Path(path_type=Path), multiple=True, help="A file it may read. Repeatable."
 )
+@click.option("--sandbox", help="What commands run in: auto, native, none, or a profile's file.  [default: auto]")
 @click.option("--yes", is_flag=True, help="Allow every call without a question.")
 @click.option("--ask", is_flag=True, help="Ask before every change, also of files.")
 @click.option("--read-only", is_flag=True, help="Allow nothing that changes anything.")
@@ -112,6 +115,7 @@ def run(
     session: str | None,
     workspace: Path | None,
     attached: tuple[Path, ...],
+    sandbox: str | None,
     yes: bool,
     ask: bool,
     read_only: bool,
@@ -129,10 +133,9 @@ def run(
 ) -> None:
     """Give an agent the job PROMPT says, or standard input, in a folder.
 
-    It reads, writes and edits files there and runs commands, without a sandbox: use a folder you can spare. Changes of
-    files in the folder are allowed, and you are asked before a command. Where nobody can be asked (input or output is
-    no terminal, -q, or -o json) what would be asked about is denied, and the result says so; --yes allows it. With
-    --patience it waits that long for somebody to answer with `holdfast approve`.
+    It reads, writes and edits files there, and runs commands in a sandbox: they reach that folder alone, no network.
+    Changes of files in the folder are allowed, and you are asked before what could do more. Where nobody can be asked
+    (no terminal, -q, or -o json) that is denied, and the result says so; --yes allows it, --patience waits a while.
 
     Ctrl-C aborts the run and keeps what it has; a second one leaves at once. `-o json` prints the result as one
     object, `-o jsonl` everything that happens, an object a line.
@@ -140,20 +143,20 @@ def run(
     text = _job(prompt, workspace)
     held = settings(workspace or Path())
     mode = _mode(yes, ask, read_only) or held.mode
-    limits = held.limits(steps=max_steps, tokens=max_tokens, dollars=max_dollars, seconds=max_seconds)
-    limits = msgspec.structs.replace(limits, last_answer=last_answer)
+    caps = held.limits(steps=max_steps, tokens=max_tokens, dollars=max_dollars, seconds=max_seconds)
+    agent = partial(coder, model or held.model, msgspec.structs.replace(caps, last_answer=last_answer))
     look = Look(quiet, held.plain if plain is None else plain, held.theme)
     control = Control(patience=patience, review=review)
     attended = _attended(control, sits=output == "text" and not quiet and with_person())
+    url = store_url(store)
     warn(held)
 
     async def go() -> int:
-        url = store_url(store)
-        async with Runtime.open(url) as runtime:
+        async with open_runtime(url, sandbox) as runtime:
             folder = workspace or await own_folder(runtime, session) or Path()
             parts, files = sort_out(attached)
             started = await runtime.start(
-                coder(model or held.model, limits, asks=attended),
+                agent(asks=attended),
                 [text, *parts],
                 session=session,
                 workspace=folder,
@@ -162,10 +165,17 @@ def run(
                 files=files,
                 control=control,
             )
-            note = "" if runtime.posture.isolated or mode == "read-only" else UNISOLATED
+            note = "" if mode == "read-only" else isolation_note(await runtime.posture())
             return report(await follow(started, url, output, look=look, note=note), output)
 
     sys.exit(play(go()))
+
+
+def isolation_note(posture: Posture) -> str:
+    """Returns what a person is told of the sandbox before anything runs."""
+    if posture.isolated:
+        return f"sandbox {posture.backend}: commands reach this folder alone, and no network"
+    return _REFUSED if posture.backend == "refused" else _UNISOLATED
 
 
 def _job(prompt: str | None, workspace: Path | None) -> str:

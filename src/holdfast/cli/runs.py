@@ -25,7 +25,7 @@ from holdfast.cli.listing import list_runs, print_runs
 from holdfast.cli.rendering.descent import Children
 from holdfast.cli.run import Look, follow, play, report
 from holdfast.cli.screen import store_option
-from holdfast.cli.settings.defaults import settings, store_url
+from holdfast.cli.settings.defaults import open_runtime, settings, store_url
 from holdfast.cli.terminal import open_console
 from holdfast.cli.timeline import Timeline
 from holdfast.cli.watch.command import watch
@@ -74,7 +74,7 @@ def list_(store: str | None, tree: bool, limit: int, output: str) -> None:
     url = store_url(store)
 
     async def go() -> None:
-        async with Runtime.open(there(url)) as runtime:
+        async with open_runtime(there(url)) as runtime:
             rows = await list_runs(runtime.journal, limit)
         if output == "json":
             click.echo(msgspec.json.format(msgspec.json.encode(rows)))
@@ -102,7 +102,7 @@ def show(session: str, number: int | None, store: str | None, output: str) -> No
     url = store_url(store)
 
     async def go() -> None:
-        async with Runtime.open(there(url)) as runtime:
+        async with open_runtime(there(url)) as runtime:
             stream, head = await known_session(runtime.journal, session, url)
             if number is not None:
                 await _print_event(runtime.journal, stream, number, head.seq, output)
@@ -145,7 +145,7 @@ def resume(session: str, store: str | None, output: str) -> None:
     look_also_in(str(Path.cwd()))
 
     async def go() -> int:
-        async with Runtime.open(there(url)) as runtime:
+        async with open_runtime(there(url)) as runtime:
             stream, head = await known_session(runtime.journal, session, url)
             try:
                 run = await runtime.resume(session)

@@ -160,6 +160,8 @@ class Binder:
         tenant = tenant_of(stream)
         agent = self._lent.get(stream, {}).get(run.key) or await self.agent(tenant, setup.spec)
         spawn = Spawner(self.dispatcher, stream, run)
+        if run.workspace:
+            await self._sandboxes.ready()
         gateway = Gateway(
             agent.tools,
             stream=stream,

@@ -36,6 +36,7 @@ from holdfast.runtime.run import Run
 from holdfast.runtime.sandboxes import Sandboxes, sandboxes_of
 from holdfast.runtime.speaking import Speaking, refused, said
 from holdfast.runtime.working import Worker
+from holdfast.sandbox.policy.profile import BackendName, Profile
 from holdfast.sandbox.port import Posture
 from holdfast.types import (
     Control,
@@ -112,6 +113,7 @@ class Runtime(Archive, Delivers):
         hooks: Hooks | None = None,
         at_once: int | None = None,
         critic: Critic | Judge | None = None,
+        sandbox: Profile | BackendName = "auto",
     ) -> _Opening:
         """Returns the runtime of a store, to be entered with `async with`.
 
@@ -127,9 +129,13 @@ class Runtime(Archive, Delivers):
             at_once: How many sessions are driven here at once at most; the others wait their turn, fairly across users.
             critic: Is asked about runs in which nothing happens for a while, and may say something, give them more
                 time or steps, or end them: an `async` function, or a `Critic`.
+            sandbox: What commands run in: a backend's name, or a `Profile`. With `auto` the strongest that works here;
+                where none does commands are refused. With `none` they run as you.
         """
         given = (targets, hooks, at_once, critic)
-        return _Opening(url or default_url(), prices or {}, TenantId(tenant), clock or SystemClock(), user, given)
+        profile = sandbox if isinstance(sandbox, Profile) else Profile(backend=sandbox)
+        opening = (url or default_url(), prices or {}, TenantId(tenant), clock or SystemClock(), user)
+        return _Opening(*opening, profile, given)
 
     async def start(  # noqa: PLR0913 - what a person may say of a job; most is said rarely, and all of it by name
         self,
@@ -279,10 +285,9 @@ class Runtime(Archive, Delivers):
             raise UsageError("this runtime drives any number of sessions at once: open it with at_once to bound them")
         self._worker.line.resize(at_once)
 
-    @property
-    def posture(self) -> Posture:
-        """What stands between the commands of this runtime's agents and the machine."""
-        return self._sandboxes.posture
+    async def posture(self) -> Posture:
+        """Returns what stands between the commands of this runtime's agents and the machine, once it was tried."""
+        return await self._sandboxes.ready()
 
     async def waiting(self, session: str | None = None) -> list[Waiting]:
         """Returns what people are asked in a session, or in all: approvals, questions and reviews, oldest first."""
@@ -412,9 +417,11 @@ class _Opening:
         tenant: TenantId,
         clock: Clock,
         user: str,
+        profile: Profile,
         given: tuple[Mapping[str, Target | Function] | None, Hooks | None, int | None, Critic | Judge | None],
     ) -> None:
         self._given = given
+        self._profile = profile
         self._url = url
         self._prices = prices
         self._tenant = tenant
@@ -424,7 +431,7 @@ class _Opening:
 
     async def __aenter__(self) -> Runtime:
         journal = await open_journal(self._url, self._clock)
-        sandboxes = sandboxes_of(self._url, journal.blobs)
+        sandboxes = sandboxes_of(self._url, journal.blobs, self._profile)
         self._runtime = Runtime(journal, self._clock, self._prices, self._tenant, sandboxes, self._user, *self._given)
         return self._runtime
 

@@ -16,9 +16,10 @@ from urllib.parse import quote
 from holdfast.errors import SandboxError, UsageError
 from holdfast.flow.ids import new_key
 from holdfast.runtime.opening import files_of, store_name, workspaces_of
-from holdfast.sandbox.backends.none import NoIsolation
+from holdfast.sandbox.backends.choosing import LazyBackend
 from holdfast.sandbox.locking import let_go
-from holdfast.sandbox.port import Backend, Posture
+from holdfast.sandbox.policy.profile import Profile
+from holdfast.sandbox.port import Posture
 from holdfast.sandbox.sandbox import Sandbox
 from holdfast.sandbox.snapshots.port import SnapshotStore
 from holdfast.sandbox.snapshots.storing import in_thread
@@ -26,7 +27,10 @@ from holdfast.sandbox.workspace import Workspace
 from holdfast.storage.blobs import BlobStore
 from holdfast.types import SessionId, SnapshotRef, TenantId
 
-__all__ = ("Sandboxes", "fill", "sandboxes_of")
+__all__ = ("WITHOUT", "Sandboxes", "fill", "sandboxes_of")
+
+WITHOUT = Profile(backend="none")
+"""Commands run as whoever runs us."""
 
 _SCRATCH = ".compare-"
 
@@ -35,14 +39,23 @@ _SCRATCH = ".compare-"
 class Sandboxes:
     """Makes sandboxes; the stores of snapshots remember folders, so each tenant has one of each kind."""
 
-    def __init__(self, blobs: BlobStore, folder: Path | None, own: tuple[Path, ...] = (), store: str = "") -> None:
-        """`own` are paths that no snapshot holds and no tool changes; without a `folder` there is one until `close`."""
+    def __init__(
+        self,
+        blobs: BlobStore,
+        folder: Path | None,
+        own: tuple[Path, ...] = (),
+        store: str = "",
+        profile: Profile = WITHOUT,
+    ) -> None:
+        """`own` are paths that no snapshot holds and no tool changes; without a `folder` there is one until `close`.
+        Commands run in what the `profile` says.
+        """
         self._blobs = blobs
         self._store = store or f"{new_key()}:"
         self._passing = folder is None  # the log is in memory, too
         self._folder = folder or Path(tempfile.gettempdir()).resolve() / f"holdfast-{secrets.token_hex(8)}"
         self._own = tuple({path.resolve(): None for path in (*own, *((self._folder,) if self._passing else ()))})
-        self._backend: Backend = NoIsolation()
+        self._backend = LazyBackend(profile)
         self._trees: dict[TenantId, SnapshotStore] = {}
 
     def at(self, tenant: TenantId, folder: str | Path) -> Sandbox:
@@ -54,9 +67,9 @@ class Sandboxes:
         workspace = Workspace(Path(folder), apart=self._own)
         return Sandbox(workspace, self._backend, self._snapshots(tenant), self._store, tenant)
 
-    @property
-    def posture(self) -> Posture:
-        """What isolates commands on this machine."""
+    async def ready(self) -> Posture:
+        """Returns what isolates commands here, once it was tried."""
+        await self._backend.ready()
         return self._backend.posture
 
     def keepers(self, tenant: TenantId) -> Mapping[str, SnapshotStore]:
@@ -129,14 +142,15 @@ class Sandboxes:
 
     async def close(self) -> None:
         """Removes the folders that are of no use without the log in memory, and the files of locks nobody has."""
+        await self._backend.close()
         let_go()
         if self._passing and self._folder.exists():
             await in_thread(_remove, self._folder)
 
 
-def sandboxes_of(url: str, blobs: BlobStore) -> Sandboxes:
+def sandboxes_of(url: str, blobs: BlobStore, profile: Profile = WITHOUT) -> Sandboxes:
     """Returns the sandboxes of the store at a URL."""
-    return Sandboxes(blobs, workspaces_of(url), files_of(url), store_name(url))
+    return Sandboxes(blobs, workspaces_of(url), files_of(url), store_name(url), profile)
 
 
 async def fill(source: Sandbox, target: Sandbox, snapshots: tuple[SnapshotRef, ...]) -> None:

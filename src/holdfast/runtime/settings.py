@@ -97,6 +97,7 @@ _ALL = (
     Key("model", "The model of a run, as provider/name. Not in a project's file.", _model, "openai/gpt-5-mini"),
     Key("store", "Where the log is kept. Not in a project's file.", _words),
     Key("mode", f"What runs without a question: {', '.join(MODES)}.", _one_of(*MODES), "accept-edits"),
+    Key("sandbox", "What commands run in: auto, native, none, or a profile. Not in a project's file.", _words, "auto"),
     Key("max_steps", "Model calls of a run.", _whole, Limits().steps),
     Key("max_tokens", "Tokens of a run, in and out together.", _whole),
     Key("max_dollars", "What the model may cost in a run.", _amount),
@@ -144,6 +145,11 @@ class Settings:
     def mode(self) -> Mode:
         """What an agent may do without a question."""
         return cast("Mode", self.values["mode"].value)
+
+    @property
+    def sandbox(self) -> str:
+        """What commands run in: a backend's name, or the file of a profile."""
+        return str(self.values["sandbox"].value)
 
     @property
     def plain(self) -> bool:
@@ -214,6 +220,8 @@ def _too_loose(given: Setting, otherwise: Setting) -> str:
     if given.key == "store":
         return "a project does not choose where your logs are kept"
     ours, theirs = otherwise.value, given.value
+    if given.key == "sandbox":
+        return "a project does not choose what keeps its commands in"
     if given.key == "model":
         return (
             f"a project does not choose what a run costs and who reads it; to have {theirs!r} here use a flag, "

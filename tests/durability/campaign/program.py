@@ -163,7 +163,7 @@ async def _run(order: Order, together: Barrier | None) -> Outcome:
     if order.shifted:
         clock = Shift(order.time)
         clock.drive(asyncio.get_running_loop())
-    async with Runtime.open(f"sqlite:///{order.store}", clock=clock) as runtime:
+    async with Runtime.open(f"sqlite:///{order.store}", clock=clock, sandbox="none") as runtime:
         if together is not None:
             together.wait(PATIENCE)
         if order.retry or await runtime.journal.head(stream_id("local", SESSION)) is None:

@@ -23,7 +23,7 @@ from holdfast.cli.completion.waits import open_waits
 from holdfast.cli.history.branching import there
 from holdfast.cli.rendering.figures import Figures
 from holdfast.cli.screen import store_option
-from holdfast.cli.settings.defaults import settings, store_url
+from holdfast.cli.settings.defaults import open_runtime, settings, store_url
 from holdfast.cli.terminal import open_console
 from holdfast.cli.words import one_line
 from holdfast.engine.events import CODEC, RunStarted
@@ -62,7 +62,7 @@ def list_(session: str | None, store: str | None, output: str) -> None:
     url = store_url(store)
 
     async def go() -> list[Waiting]:
-        async with Runtime.open(there(url)) as runtime:
+        async with open_runtime(there(url)) as runtime:
             return await runtime.waiting(session)
 
     found = asyncio.run(go())
@@ -85,7 +85,7 @@ def show(token: str, store: str | None, output: str) -> None:
     url = store_url(store)
 
     async def go() -> tuple[Waiting, Figures]:
-        async with Runtime.open(there(url)) as runtime:
+        async with open_runtime(there(url)) as runtime:
             found, figures = await _found(runtime, token, url), Figures()
             async for event in read_events(runtime.journal, stream_id("local", found.session), CODEC):
                 if isinstance(event.data, RunStarted):
@@ -193,7 +193,7 @@ def _answer(
     url = store_url(store)
 
     async def go() -> tuple[Waiting, Receipt, Heard]:
-        async with Runtime.open(there(url)) as runtime:
+        async with open_runtime(there(url)) as runtime:
             found = await _found(runtime, token, url)
             receipt = await answer(runtime.session(found.session), found)
             stream = stream_id("local", found.session)

@@ -12,9 +12,8 @@ from holdfast.cli.answering.hearing import Heard, heard, said, show, told
 from holdfast.cli.completion.sessions import session_names
 from holdfast.cli.history.branching import known_session, there
 from holdfast.cli.screen import store_option
-from holdfast.cli.settings.defaults import store_url
+from holdfast.cli.settings.defaults import open_runtime, store_url
 from holdfast.errors import LeaseHeld, UnknownSession
-from holdfast.runtime.runtime import Runtime
 from holdfast.runtime.speaking import Receipt, Speaking
 from holdfast.types import StreamId
 
@@ -69,7 +68,7 @@ def _control(
     url = store_url(store)
 
     async def go() -> tuple[StreamId, Receipt, Heard]:
-        async with Runtime.open(there(url)) as runtime:
+        async with open_runtime(there(url)) as runtime:
             stream, _ = await known_session(runtime.journal, session, url)
             receipt = await send(runtime.session(session))
             after = await heard(runtime.journal, stream, receipt, surely=takes_up or output == "json")

@@ -11,14 +11,13 @@ from holdfast.cli.answering.hearing import Heard, heard, said, show, told
 from holdfast.cli.completion.sessions import session_names
 from holdfast.cli.history.branching import known_session, there
 from holdfast.cli.screen import store_option
-from holdfast.cli.settings.defaults import store_url
+from holdfast.cli.settings.defaults import open_runtime, store_url
 from holdfast.engine.events import CODEC
 from holdfast.engine.folding import replay
 from holdfast.errors import UsageError
 from holdfast.journal.port import Head, Journal
 from holdfast.journal.reading import read_events
 from holdfast.runtime.run import Run
-from holdfast.runtime.runtime import Runtime
 from holdfast.runtime.speaking import Receipt
 from holdfast.types import StreamId
 
@@ -65,7 +64,7 @@ def _speak(session: str, store: str | None, output: str, send: Callable[[Run], A
     url = store_url(store)
 
     async def go() -> tuple[StreamId, Receipt, Heard]:
-        async with Runtime.open(there(url)) as runtime:
+        async with open_runtime(there(url)) as runtime:
             stream, head = await known_session(runtime.journal, session, url)
             key = await _open_run(runtime.journal, stream, head)
             if key is None:

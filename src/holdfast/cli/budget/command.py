@@ -12,13 +12,12 @@ from holdfast.cli.asking.span import Span
 from holdfast.cli.budget.standing import print_accounts, print_balance, shown_of, span
 from holdfast.cli.history.branching import there
 from holdfast.cli.screen import store_option
-from holdfast.cli.settings.defaults import settings, store_url
+from holdfast.cli.settings.defaults import open_runtime, settings, store_url
 from holdfast.cli.terminal import open_console
 from holdfast.errors import UsageError
 from holdfast.ledger.amounts import Account, Cap, account_id
 from holdfast.ledger.port import Balance
 from holdfast.runtime.lanes.counting import FAMILIES
-from holdfast.runtime.runtime import Runtime
 from holdfast.types import from_dollars
 
 __all__ = ("budget",)
@@ -52,7 +51,7 @@ def list_(store: str | None, output: str) -> None:
     url = store_url(store)
 
     async def go() -> list[Balance]:
-        async with Runtime.open(there(url)) as runtime:
+        async with open_runtime(there(url)) as runtime:
             found = await runtime.ledger.capped(_DEPTH)
             return [await runtime.ledger.balance(account) for account in found if account[0] != FAMILIES]
 
@@ -137,7 +136,7 @@ def clear(account: str, per: float | None, every: bool, store: str | None, outpu
 
 async def _replace(url: str, path: Account, window: int | None, caps: tuple[Cap, ...], *, every: bool = False) -> int:
     """Puts caps in the place of those of a window, or of all; returns how many those were."""
-    async with Runtime.open(url) as runtime:
+    async with open_runtime(url) as runtime:
         before = await runtime.ledger.caps(path)
         kept = () if every else tuple(cap for cap in before if cap.window != window)
         if len(kept) < len(before) or caps:
@@ -147,7 +146,7 @@ async def _replace(url: str, path: Account, window: int | None, caps: tuple[Cap,
 
 def _show(path: Account, url: str, output: str) -> None:
     async def go() -> Balance:
-        async with Runtime.open(url) as runtime:
+        async with open_runtime(url) as runtime:
             return await runtime.ledger.balance(path)
 
     shown = shown_of(asyncio.run(go()))

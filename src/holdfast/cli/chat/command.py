@@ -18,12 +18,11 @@ from rich.console import Console
 from rich.text import Text
 
 from holdfast.cli.completion.sessions import session_names
-from holdfast.cli.run import UNISOLATED, coder, play
-from holdfast.cli.settings.defaults import settings, store_url, warn
+from holdfast.cli.run import coder, isolation_note, play
+from holdfast.cli.settings.defaults import open_runtime, settings, store_url, warn
 from holdfast.cli.terminal import open_console, with_person
 from holdfast.errors import UsageError
 from holdfast.runtime.opening import data_folder
-from holdfast.runtime.runtime import Runtime
 from holdfast.runtime.settings import Settings
 from holdfast.types import Mode, session_of
 
@@ -46,6 +45,7 @@ _COMPLETED = 2000
 @click.option(
     "-w", "--workspace", type=click.Path(path_type=Path), help="Folder.  [default: the session's, or this one]"
 )
+@click.option("--sandbox", help="What commands run in: auto, native, none, or a profile's file.  [default: auto]")
 @click.option("--yes", "mode", flag_value="auto", help="Allow every call without a question.")
 @click.option("--ask", "mode", flag_value="ask", help="Ask before every change, also of files.")
 @click.option("--read-only", "mode", flag_value="read-only", help="Allow nothing that changes anything.")
@@ -59,6 +59,7 @@ def chat(
     model: str | None,
     session: str | None,
     workspace: Path | None,
+    sandbox: str | None,
     mode: Mode | None,
     max_steps: int | None,
     max_tokens: int | None,
@@ -87,17 +88,20 @@ def chat(
 
     terms = Terms(model or held.model, mode or held.mode, folder.resolve(), limits)
     terms.strict, terms.pinned = mode is not None, workspace is not None
-    sys.exit(play(_talk(terms, session, store_url(store), held, plain=held.plain if plain is None else plain)))
+    plain = held.plain if plain is None else plain
+    sys.exit(play(_talk(terms, session, store_url(store), sandbox, held, plain=plain)))
 
 
-async def _talk(terms: Terms, session: str | None, url: str, held: Settings, *, plain: bool) -> int:
+async def _talk(
+    terms: Terms, session: str | None, url: str, sandbox: str | None, held: Settings, *, plain: bool
+) -> int:
     from holdfast.cli.chat.conversation import Conversation
     from holdfast.cli.chat.slash.table import obey
     from holdfast.cli.chat.talk import Talk
     from holdfast.cli.chat.view import View
 
     plain = plain or os.environ.get("TERM", "dumb") in ("dumb", "unknown")
-    async with Runtime.open(url) as runtime:
+    async with open_runtime(url, sandbox) as runtime:
         console, out = _console(plain)
         talk = Talk(
             Conversation(runtime, terms), View(console, terms.workspace, theme=held.theme, echo=not plain), url, obey
@@ -138,8 +142,8 @@ async def _open(talk: Talk, session: str | None) -> None:
     where = str(terms.workspace)
     where = f"~{where.removeprefix(home)}" if f"{where}/".startswith(f"{home}/") else where
     talk.view.note(f"holdfast chat · {terms.model} · {terms.mode} · {where}")
-    if not talk.conversation.runtime.posture.isolated:
-        talk.view.note(UNISOLATED, "yellow")
+    if note := isolation_note(await talk.conversation.runtime.posture()):
+        talk.view.note(note, "yellow")
     talk.view.note("/help shows commands and keys, Ctrl-D leaves\n", "dim")
     await talk.begin(session)
     heads = await talk.conversation.runtime.journal.heads("local", after="", limit=_COMPLETED)

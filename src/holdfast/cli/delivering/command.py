@@ -11,11 +11,10 @@ from rich.text import Text
 
 from holdfast.cli.history.branching import there
 from holdfast.cli.screen import store_option
-from holdfast.cli.settings.defaults import settings, store_url
+from holdfast.cli.settings.defaults import open_runtime, settings, store_url
 from holdfast.cli.terminal import open_console
 from holdfast.cli.words import clock_time, count, one_line
 from holdfast.runtime.delivering.outgoing import Undelivered
-from holdfast.runtime.runtime import Runtime
 
 __all__ = ("deliveries",)
 
@@ -38,7 +37,7 @@ def list_(dead: bool, store: str | None, output: str) -> None:
     url = store_url(store)
 
     async def go() -> list[Undelivered]:
-        async with Runtime.open(there(url)) as runtime:
+        async with open_runtime(there(url)) as runtime:
             return [each for each in await runtime.undelivered() if each.dead or not dead]
 
     left = asyncio.run(go())
@@ -70,7 +69,7 @@ def revive(ids: tuple[str, ...], every: bool, store: str | None, output: str) ->
     url = store_url(store)
 
     async def go() -> tuple[int, list[Undelivered]]:
-        async with Runtime.open(there(url)) as runtime:
+        async with open_runtime(there(url)) as runtime:
             dead = [each.id for each in await runtime.undelivered() if each.dead]
             wanted = set(ids) or set(dead)
             return len(wanted), await runtime.revive_deliveries(*wanted) if wanted else []

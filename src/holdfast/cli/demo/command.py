@@ -26,13 +26,13 @@ from rich.panel import Panel
 from rich.text import Text
 
 from holdfast.cli.demo.staging import copy_project, put_python_first, scripted
-from holdfast.cli.run import coder, follow, play, report
+from holdfast.cli.run import coder, follow, isolation_note, play, report
+from holdfast.cli.settings.defaults import open_runtime
 from holdfast.cli.terminal import open_console, reset_line
 from holdfast.cli.words import seconds
-from holdfast.engine.events import ToolStarted
+from holdfast.engine.events import ModelFinished, ToolStarted
 from holdfast.flow.ids import new_session
 from holdfast.runtime.opening import data_url
-from holdfast.runtime.runtime import Runtime
 from holdfast.testing.model_server import ScriptedModelServer
 from holdfast.types import Delta, Event, Limits, Price, stream_id
 
@@ -130,26 +130,30 @@ def _show_death(console: Console, pid: int) -> None:
 
 async def _act(stage: str, model: str, project: Path, url: str, session: str) -> int:
     """The agent's process."""
-    async with Runtime.open(url, prices=_PRICES) as runtime:
+    async with open_runtime(url, prices=_PRICES) as runtime:
+        note = isolation_note(await runtime.posture())
         if stage == "resume":
             head = await runtime.journal.head(stream_id("local", session))
             known = head.seq if head else 0
-            note = f"↻ going on in session {session} after event {known}"
+            note = f"↻ going on in session {session} after event {known}\n{note}"
             return report(await follow(await runtime.resume(session), url, "text", known=known, note=note), "text")
         run = await runtime.start(coder(model, _LIMITS), _PROMPT, session=session, workspace=project)
         events = _with_kill(run.events()) if stage == "crash" else None
-        return report(await follow(run, url, "text", events=events), "text")
+        return report(await follow(run, url, "text", events=events, note=note), "text")
 
 
 async def _with_kill(events: AsyncIterator[Event | Delta]) -> AsyncIterator[Event | Delta]:
     """The same events, and SIGKILL while the second turn that runs a command is under way."""
-    shells = 0
+    commands: list[str] = []
     async for event in events:
         yield event
-        if isinstance(event, Event) and isinstance(event.data, ToolStarted) and event.data.effect.outside == "unsafe":
-            shells += 1
-            if shells == 2:
+        match event:
+            case Event(data=ModelFinished(message=message)):
+                commands += [call.id for call in message.calls if call.name == "bash"]
+            case Event(data=ToolStarted(call_id=call)) if call == (commands[1:2] or [""])[0]:
                 asyncio.get_running_loop().call_later(_KILL_AFTER, os.kill, os.getpid(), signal.SIGKILL)
+            case _:
+                pass
 
 
 @contextmanager

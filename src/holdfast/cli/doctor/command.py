@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from contextlib import suppress
@@ -14,22 +15,18 @@ from rich.text import Text
 from holdfast.cli.doctor.findings import Finding
 from holdfast.cli.doctor.isolation import isolation
 from holdfast.cli.doctor.looking import keys, machine, programs, terminal
-from holdfast.cli.settings.defaults import settings
+from holdfast.cli.settings.defaults import profile, settings
 from holdfast.cli.terminal import open_console
 from holdfast.cli.words import printable
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, IsolationMissing
+from holdfast.sandbox.backends.choosing import open_backend
+from holdfast.sandbox.policy.profile import Profile
+from holdfast.sandbox.port import Posture
 
 __all__ = ("doctor",)
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "missing": ("·", "dim"), "broken": ("✗", "bold red")}
-_UNISOLATED = Finding(
-    "isolation",
-    "commands",
-    "warning",
-    "RUN UNISOLATED: bash runs as you, and reaches all that you reach",
-    "use a folder and an account you can spare; the layers below are what this machine could give",
-)
 
 
 @click.command(context_settings=_SETTINGS)
@@ -48,7 +45,7 @@ def doctor(output: str) -> None:
         *terminal(
             os.environ, colours=console.color_system or "", width=console.width, encoding=sys.stdout.encoding or "?"
         ),
-        _UNISOLATED,
+        _sandbox(),
         *isolation(),
     ]
     broken = any(each.level == "broken" for each in found)
@@ -65,6 +62,25 @@ def _plain() -> bool:
     return True
 
 
+def _sandbox() -> Finding:
+    """Says what commands run in, as it is set, once it was tried."""
+    wanted = profile(settings().sandbox)
+    try:
+        posture = asyncio.run(_tried(wanted))
+    except IsolationMissing as error:
+        return Finding("isolation", "commands", "warning", f"REFUSED: {error}", "see holdfast sandbox probe")
+    if not posture.isolated:
+        hint = "use a folder and an account you can spare, or set the sandbox to auto"
+        return Finding("isolation", "commands", "warning", "RUN UNISOLATED: bash runs as you, and reaches all", hint)
+    return Finding("isolation", "commands", "ok", f"run in {posture.backend}: {', '.join(posture.layers)}")
+
+
+async def _tried(wanted: Profile) -> Posture:
+    backend = await open_backend(wanted)
+    await backend.close()
+    return backend.posture
+
+
 def _print(console: Console, found: list[Finding]) -> None:
     group = ""
     width = max(len(each.name) for each in found)
@@ -73,7 +89,8 @@ def _print(console: Console, found: list[Finding]) -> None:
             group = each.group
             console.print(Text(group, "bold") if each is found[0] else Text(f"\n{group}", "bold"))
         mark, style = _MARKS[each.level]
-        loud = "bold yellow" if each is _UNISOLATED else "" if each.level != "missing" else "dim"
+        told = each.name == "commands" and each.level == "warning"
+        loud = "bold yellow" if told else "dim" if each.level == "missing" else ""
         line = Text.assemble("  ", (mark, style), f" {each.name:<{width}}  ", (printable(each.found), loud))
         console.print(line, soft_wrap=True)
         if each.next:

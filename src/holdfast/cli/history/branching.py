@@ -13,14 +13,13 @@ from rich.text import Text
 from holdfast.cli.completion.sessions import session_names
 from holdfast.cli.rendering.diffs import diff_line, tally
 from holdfast.cli.screen import store_option
-from holdfast.cli.settings.defaults import settings, store_url
+from holdfast.cli.settings.defaults import open_runtime, settings, store_url
 from holdfast.cli.terminal import open_console
 from holdfast.cli.words import count, printable
 from holdfast.errors import UnknownSession, UsageError
 from holdfast.journal.port import Head, Journal
 from holdfast.runtime.history.differing import Difference
 from holdfast.runtime.opening import store_exists
-from holdfast.runtime.runtime import Runtime
 from holdfast.types import Change, SessionId, StreamId, shown, stream_id
 
 __all__ = ("COMMANDS", "known_session", "there")
@@ -76,7 +75,7 @@ def fork(
     url = store_url(store)
 
     async def go() -> tuple[SessionId, str]:
-        async with Runtime.open(there(url)) as runtime:
+        async with open_runtime(there(url)) as runtime:
             _, head = await known_session(runtime.journal, session, url)
             _event(head, at or 0, session, url)
             child = await runtime.fork(session, at=at, name=name, workspace=workspace)
@@ -107,7 +106,7 @@ def rewind(session: str, at: int, store: str | None) -> None:
     url = store_url(store)
 
     async def go() -> int:
-        async with Runtime.open(there(url)) as runtime:
+        async with open_runtime(there(url)) as runtime:
             _, head = await known_session(runtime.journal, session, url)
             _event(head, at, session, url)
             return await runtime.rewind(session, to=at)
@@ -138,7 +137,7 @@ def diff(
     url = store_url(store)
 
     async def go() -> Difference:
-        async with Runtime.open(there(url)) as runtime:
+        async with open_runtime(there(url)) as runtime:
             _, head = await known_session(runtime.journal, session, url)
             _event(head, max(since or 0, until or 0), session, url)
             return await runtime.changes(session, since=since or 0, until=until)

@@ -21,12 +21,11 @@ from holdfast.cli.completion.sessions import session_names
 from holdfast.cli.history.branching import known_session, there
 from holdfast.cli.history.pruning import size_of
 from holdfast.cli.screen import store_option
-from holdfast.cli.settings.defaults import settings, store_url
+from holdfast.cli.settings.defaults import open_runtime, settings, store_url
 from holdfast.cli.terminal import LiveLine, open_console
 from holdfast.cli.words import count, printable
 from holdfast.errors import UsageError
 from holdfast.runtime.history.importing import Imported, Progress
-from holdfast.runtime.runtime import Runtime
 
 __all__ = ("export", "import_")
 
@@ -49,7 +48,7 @@ def export(session: str, file: Path | None, no_blobs: bool, store: str | None) -
     to_file = file is not None and str(file) != "-"
 
     async def go() -> int:
-        async with Runtime.open(there(url)) as runtime:
+        async with open_runtime(there(url)) as runtime:
             await known_session(runtime.journal, session, url)
             with _target(file) as write, _line(shown=to_file) as show:
                 return await _copy(runtime.export(session, blobs=not no_blobs), write, show)
@@ -98,7 +97,7 @@ def import_(file: Path, name: str | None, workspace: Path | None, store: str | N
     url = store_url(store)
 
     async def go(source: IO[bytes], progress: Progress) -> Imported:
-        async with Runtime.open(url) as runtime:
+        async with open_runtime(url) as runtime:
             return await runtime.load(source, name=name, workspace=workspace, progress=progress)
 
     with _source(file) as source, _line(shown=output == "text") as show:

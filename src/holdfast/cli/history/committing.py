@@ -12,10 +12,9 @@ from rich.text import Text
 
 from holdfast.cli.completion.sessions import session_names
 from holdfast.cli.history.branching import known_session, there
-from holdfast.cli.settings.defaults import settings, store_url
+from holdfast.cli.settings.defaults import open_runtime, settings, store_url
 from holdfast.cli.terminal import open_console
 from holdfast.cli.words import count
-from holdfast.runtime.runtime import Runtime
 from holdfast.types import Changes, shown
 
 __all__ = ("commit",)
@@ -43,7 +42,7 @@ def commit(session: str, paths: tuple[str, ...], into: Path | None, yes: bool, s
     url = store_url(store)
 
     async def go(dry_run: bool) -> Changes:
-        async with Runtime.open(there(url)) as runtime:
+        async with open_runtime(there(url)) as runtime:
             await known_session(runtime.journal, session, url)
             return await runtime.commit(session, paths, into=into, dry_run=dry_run)
 

@@ -12,11 +12,10 @@ from rich.text import Text
 from holdfast.cli.completion.sessions import session_names
 from holdfast.cli.history.branching import known_session, there
 from holdfast.cli.screen import store_option
-from holdfast.cli.settings.defaults import settings, store_url
+from holdfast.cli.settings.defaults import open_runtime, settings, store_url
 from holdfast.cli.terminal import LiveLine, open_console
 from holdfast.cli.words import count
 from holdfast.runtime.history.erasing import Deleted, ScrubReport
-from holdfast.runtime.runtime import Runtime
 
 __all__ = ("delete", "scrub")
 
@@ -41,12 +40,12 @@ def delete(sessions: tuple[str, ...], yes: bool, store: str | None, output: str)
     sessions = tuple(dict.fromkeys(sessions))
 
     async def look() -> int:
-        async with Runtime.open(there(url)) as runtime:
+        async with open_runtime(there(url)) as runtime:
             heads = [(await known_session(runtime.journal, each, url))[1] for each in sessions]
             return sum(head.seq - head.parent_seq for head in heads)
 
     async def go() -> Deleted:
-        async with Runtime.open(there(url)) as runtime:
+        async with open_runtime(there(url)) as runtime:
             return await runtime.delete(*sessions)
 
     events = asyncio.run(look())
@@ -86,11 +85,11 @@ def scrub(session: str, at: tuple[int, ...], match: str | None, yes: bool, store
         match = _words()
 
     async def look() -> None:
-        async with Runtime.open(there(url)) as runtime:
+        async with open_runtime(there(url)) as runtime:
             await known_session(runtime.journal, session, url)
 
     async def go() -> ScrubReport:
-        async with Runtime.open(there(url)) as runtime:
+        async with open_runtime(there(url)) as runtime:
             return await runtime.scrub(session, at=at, match=match)
 
     asyncio.run(look())

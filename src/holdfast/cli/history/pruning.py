@@ -10,11 +10,10 @@ import msgspec
 from rich.text import Text
 
 from holdfast.cli.history.branching import there
-from holdfast.cli.settings.defaults import settings, store_url
+from holdfast.cli.settings.defaults import open_runtime, settings, store_url
 from holdfast.cli.terminal import LiveLine, open_console
 from holdfast.cli.words import count
 from holdfast.runtime.history.collecting import Collected, Phase, Progress, Retention
-from holdfast.runtime.runtime import Runtime
 
 __all__ = ("prune", "size_of")
 
@@ -79,7 +78,7 @@ def prune(
     keep = Retention(keep_snapshots, older_than, idle)
 
     async def go(progress: Progress | None) -> Collected:
-        async with Runtime.open(there(url)) as runtime:
+        async with open_runtime(there(url)) as runtime:
             return await runtime.collect(keep, dry_run=dry_run, progress=progress)
 
     if output == "json":

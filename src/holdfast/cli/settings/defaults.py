@@ -5,12 +5,17 @@ from __future__ import annotations
 import functools
 import os
 import sys
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any, cast, get_args
 
+from holdfast.errors import UsageError
 from holdfast.runtime.opening import data_url
+from holdfast.runtime.runtime import Runtime
 from holdfast.runtime.settings import Settings, load_settings
+from holdfast.sandbox.policy.profile import BackendName, Profile
 
-__all__ = ("default_store", "settings", "store_url", "warn")
+__all__ = ("default_store", "open_runtime", "profile", "settings", "store_url", "warn")
 
 
 def settings(folder: Path | None = None) -> Settings:
@@ -35,6 +40,32 @@ def default_store() -> str:
 def store_url(given: str | None) -> str:
     """Returns the store an option names, or the default one."""
     return given or default_store()
+
+
+def open_runtime(url: str, sandbox: str | None = None, **more: Any) -> AbstractAsyncContextManager[Runtime]:
+    """Returns the runtime of a store, to be entered, whose commands run in the sandbox that is named or set.
+
+    Raises:
+        UsageError: there is no such sandbox, and no file of that name; or it holds no profile.
+    """
+    return Runtime.open(url, sandbox=profile(sandbox or settings().sandbox), **more)
+
+
+def profile(named: str) -> Profile:
+    """Returns the profile of a name: a backend's, or that of the file that holds one.
+
+    Raises:
+        UsageError: there is neither, or the file holds something else.
+    """
+    if named in get_args(BackendName):
+        return Profile(backend=cast("BackendName", named))
+    path = Path(named).expanduser()
+    if not path.is_file():
+        names = ", ".join(get_args(BackendName))
+        raise UsageError(f"there is no sandbox {named!r}, nor a file of that name: one of {names}, or a profile's file")
+    from holdfast.sandbox.policy.loading import load_profile
+
+    return load_profile(path.read_text("utf-8", "replace"), str(path))
 
 
 def warn(held: Settings) -> None:

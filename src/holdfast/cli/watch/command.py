@@ -14,10 +14,9 @@ from holdfast.cli.completion.sessions import session_names
 from holdfast.cli.history.branching import known_session, there
 from holdfast.cli.listing import list_runs
 from holdfast.cli.screen import store_option
-from holdfast.cli.settings.defaults import settings, store_url
+from holdfast.cli.settings.defaults import open_runtime, settings, store_url
 from holdfast.cli.terminal import with_person
 from holdfast.errors import UsageError
-from holdfast.runtime.runtime import Runtime
 
 __all__ = ("watch",)
 
@@ -49,7 +48,7 @@ def watch(session: str | None, store: str | None) -> None:
 async def _watch(session: str | None, url: str) -> None:
     from holdfast.cli.watch.app import WatchApp
 
-    async with Runtime.open(there(url)) as runtime:
+    async with open_runtime(there(url)) as runtime:
         if session is not None:
             await known_session(runtime.journal, session, url)
         elif not await list_runs(runtime.journal, 1):

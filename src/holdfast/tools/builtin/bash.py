@@ -64,6 +64,8 @@ async def bash(
         "duration": round(ended.seconds * 1000),
         "outputBytes": ended.output.total,
         "truncated": ended.output.omitted > 0,
+        **({"breach": ended.breach} if ended.breach else {}),
+        **({"egress": list(ended.out)} if ended.out else {}),
     }
     small = min(ended.output.total, KEPT) <= _AT_ONCE
     text = ended.output.text() if small else await asyncio.to_thread(ended.output.text)
@@ -78,6 +80,9 @@ def lasted(seconds: float) -> str:
 def _result(ended: Ended, text: str, seconds: float, metadata: dict[str, Any]) -> ToolResult:
     if ended.held or ended.strays:
         text = _below(text, "[processes left in the background were stopped]")
+    if ended.breach is not None:
+        note = f"[exit code {ended.code}, stopped at the sandbox's quota of {ended.breach}; use less of it]"
+        raise ToolFailure(_below(text, note), code="timeout" if ended.timed_out else "quota", metadata=metadata)
     if ended.timed_out:
         note = f"[exit code {ended.code}, stopped after {seconds:g} s; give a longer timeout, or do less at once]"
         raise ToolFailure(_below(text, note), code="timeout", metadata=metadata)

@@ -85,7 +85,7 @@ async def open_git(context: ToolContext, folder: str, remotes: tuple[Path, ...] 
         PathEscape: the repository leads out of the workspace.
     """
     workspace = workspace_of(context)
-    backend = context.backend or NoIsolation()
+    backend = NoIsolation()  # it does what this tool says, not what a model writes, and remotes are outside
     repository = await asyncio.to_thread(find_repository, workspace.root, folder)
     base = base_environment(repository, workspace.env)
     program = shutil.which("git", path=base["PATH"])
