@@ -45,7 +45,10 @@ test: $(READY) ## every test, as CI runs them
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
 campaign: $(READY) ## the long kill campaign; writes campaign-results/*.json
-	@HOLDFAST_CAMPAIGN=1 $(BIN)/python -m pytest tests/durability
+	@HOLDFAST_CAMPAIGN=1 $(BIN)/python -m pytest tests/durability tests/security/test_escape_battery.py
+
+escapes: $(READY) ## every way out of every sandbox, tried; writes campaign-results/escapes.json
+	@$(BIN)/python -m tests.security.escapes.board
 
 bench: $(READY) ## speed against the hand-written floor, with the budgets
 	@$(BIN)/python -m bench.run $(if $(PEERS),--peers) $(ARGS)
