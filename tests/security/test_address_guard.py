@@ -200,6 +200,7 @@ async def test_a_connection_of_one_policy_is_not_used_by_another() -> None:
 WAYS_OUT = {"aiohttp", "httpx", "requests", "urllib3", "http.client", "urllib.request", "socket", "ftplib", "telnetlib"}
 CALLS_OUT = {"open_connection", "create_connection", "sock_connect"}
 SERVES = {"testing", "server"}  # they listen; they do not call
+OF_SANDBOXES = {"sandbox/native", "sandbox/egress"}  # sockets to sandboxes; and their way out, which has the guard
 
 
 @pytest.mark.requirement("net:guard-covers-every-request")
@@ -208,7 +209,7 @@ def test_no_other_room_imports_or_calls_what_opens_a_connection() -> None:
     found: list[str] = []
     for file in house.rglob("*.py"):
         room = file.relative_to(house).parts[0]
-        if room == "net" or room in SERVES:
+        if room == "net" or room in SERVES or any(file.is_relative_to(house / each) for each in OF_SANDBOXES):
             continue
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 from tests.sandboxing import names, sandboxes
 
+from holdfast.errors import SandboxError
 from holdfast.sandbox.policy.profile import Profile, Quotas, Tree
 
 ROOT = os.geteuid() == 0
@@ -99,3 +101,42 @@ async def test_a_layer_is_full_at_its_quota_of_bytes_and_of_files(tmp_path: Path
         assert "No space left" in (await place.run("for i in $(seq 300); do : > f$i || exit 1; done")).output.text()
         assert await place.says("head -c 4000000 /dev/zero > small; echo fine") == "fine"
     assert names(tmp_path) == ["small"]
+
+
+@pytest.mark.requirement("sandbox:native-layer", "sandbox:native-quotas")
+async def test_what_is_brought_in_stays_as_small_as_it_was_and_below_the_quota(tmp_path: Path) -> None:
+    profile = Profile(limits=Quotas(disk=4 << 20), workspace=Tree(apply="when-ended"))
+    async with sandboxes(tmp_path, profile) as place:
+        assert (await place.run("truncate -s 300M hole; echo end >> hole")).code == 0
+        assert (tmp_path / "hole").stat().st_size == (300 << 20) + 4
+        assert (tmp_path / "hole").stat().st_blocks * 512 < 1 << 20
+        with pytest.raises(SandboxError, match="quota of the disk"):
+            await place.run("head -c 2000000 /dev/urandom > a; for i in $(seq 50); do ln a l$i; done")
+    assert sum((tmp_path / each).stat().st_size for each in names(tmp_path) if each.startswith("l")) < 4 << 20
+
+
+@pytest.mark.requirement("sandbox:native-protected-paths")
+async def test_no_mark_that_a_command_makes_hides_what_is_protected(tmp_path: Path) -> None:
+    (tmp_path / ".git" / "hooks").mkdir(parents=True)
+    (tmp_path / ".git" / "config").write_text("[core]\n")
+    mark = "import os; os.mkdir('.git/new'); os.setxattr('.git', 'user.overlay.opaque', b'y')"
+    async with sandboxes(tmp_path, Profile(workspace=Tree(apply="when-ended"))) as place:
+        await place.run(f'python3 -c "{mark}"')
+        await place.run("rm -rf .git; mkdir .git; echo x > .git/config")
+    assert (tmp_path / ".git" / "config").read_text() == "[core]\n"
+    assert "hooks" in names(tmp_path / ".git")
+
+
+@pytest.mark.requirement("sandbox:native-layer")
+async def test_a_program_that_chose_a_high_exit_code_has_ended_and_what_it_did_counts(tmp_path: Path) -> None:
+    async with sandboxes(tmp_path, Profile(workspace=Tree(apply="when-ended"))) as place:
+        assert (await place.run("echo x > made; mkdir shut; chmod 000 shut; exit 255")).code == 255
+    assert names(tmp_path) == ["made", "shut"]
+
+
+@pytest.mark.requirement("sandbox:native-layer")
+async def test_a_layer_can_be_written_wherever_the_workspace_is() -> None:
+    with tempfile.TemporaryDirectory(prefix="holdfast-", dir="/var") as name:
+        async with sandboxes(Path(name), Profile(workspace=Tree(apply="when-ended"))) as place:
+            assert await place.says("echo x > made; cat made > /dev/stdout") == "x"
+        assert names(Path(name)) == ["made"]

@@ -17,7 +17,7 @@ import pytest
 from tests.running import until
 from tests.sandboxing import children, names, of, sandboxes
 
-from holdfast.errors import IsolationMissing
+from holdfast.errors import IsolationMissing, SandboxError
 from holdfast.sandbox.backends.native import NativeSandboxes
 from holdfast.sandbox.native.client import Launcher
 from holdfast.sandbox.policy.loading import load_profile
@@ -367,3 +367,30 @@ async def test_a_workspace_below_the_second_folder_for_passing_things_is_at_its_
     with tempfile.TemporaryDirectory(prefix="holdfast-", dir="/var/tmp") as name:
         async with sandboxes(Path(name)) as place:
             assert await place.says("pwd; echo x > made; cat /var/tmp/*/made") == f"{name}\nx"
+
+
+@pytest.mark.requirement("sandbox:native-protected-paths")
+async def test_what_is_protected_is_also_when_somebody_outside_replaced_it_or_made_it_between(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "config").write_text("1")
+    async with sandboxes(tmp_path) as place:
+        assert (await place.run("echo own > .git/config")).code != 0
+        (tmp_path / "new").write_text("2")
+        (tmp_path / "new").rename(tmp_path / ".git" / "config")
+        (tmp_path / ".envrc").write_text("mine")
+        assert (await place.run("echo own > .git/config")).code != 0
+        assert (await place.run("echo own > .envrc")).code != 0
+    assert (tmp_path / ".git" / "config").read_text() == "2"
+
+
+@pytest.mark.requirement("sandbox:native-sees-its-workspace")
+async def test_a_workspace_that_became_a_link_is_not_followed(tmp_path: Path) -> None:
+    workspace, private = tmp_path / "work", tmp_path / "private"
+    workspace.mkdir()
+    private.mkdir()
+    async with sandboxes(workspace) as place:
+        workspace.rmdir()
+        workspace.symlink_to(private)
+        with pytest.raises(SandboxError):
+            await place.run("touch made")
+    assert names(private) == []

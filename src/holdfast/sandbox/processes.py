@@ -62,6 +62,8 @@ class Ended(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """How many processes it left outside its group; they were killed, too."""
     breach: Breach | None = None
     """The quota it ran into, as far as that can be told."""
+    taken: tuple[str, ...] = ()
+    """Paths of the workspace at which it, or somebody meanwhile, put what programs outside obey; that was removed."""
     out: tuple[dict[str, object], ...] = ()
     """What was decided about each connection it wanted, where it runs in a sandbox with a way out."""
 

@@ -15,7 +15,7 @@ from holdfast.cli.sandbox.policies import diff, explain, export, lint
 from holdfast.cli.settings.defaults import profile, settings
 from holdfast.cli.terminal import open_console
 from holdfast.errors import IsolationMissing, UsageError
-from holdfast.sandbox.backends.choosing import NAMES, open_backend
+from holdfast.sandbox.backends.choosing import NAMES, open_backend, passed_on
 from holdfast.sandbox.environment import clean_environment
 from holdfast.sandbox.policy.profile import Profile
 from holdfast.sandbox.port import LAYERS, Missing, Posture
@@ -136,7 +136,7 @@ def run(named: str | None, workspace: Path, seconds: float, command: tuple[str, 
     async def go() -> Ended:
         backend = await open_backend(wanted)
         try:
-            environment = clean_environment({})
+            environment = clean_environment(passed_on(wanted))
             return await backend.run(command, folder=folder, env=environment, timeout=seconds, keep=_KEPT)
         finally:
             await backend.close()

@@ -7,18 +7,19 @@ whoever wants them without a sandbox says so by name.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import final
 
-from holdfast.errors import IsolationMissing
+from holdfast.errors import HoldfastError, IsolationMissing
 from holdfast.sandbox.backends.none import NoIsolation
 from holdfast.sandbox.policy.profile import Profile
 from holdfast.sandbox.port import LAYERS, Backend, Missing, Posture, unmet
 from holdfast.sandbox.processes import Ended
 
-__all__ = ("AUTO", "NAMES", "LazyBackend", "open_backend")
+__all__ = ("AUTO", "NAMES", "LazyBackend", "open_backend", "passed_on")
 
 
 async def _open_native(profile: Profile) -> Backend:
@@ -88,6 +89,11 @@ async def open_backend(profile: Profile) -> Backend:
     )
 
 
+def passed_on(profile: Profile) -> dict[str, str]:
+    """Returns the variables of ours that commands find in their environment because the profile says so."""
+    return {name: os.environ[name] for name in profile.env.allow if name in os.environ}
+
+
 @final
 class LazyBackend(Backend):
     """A backend that is opened when a run first needs it, and one that refuses commands where there is none."""
@@ -110,6 +116,9 @@ class LazyBackend(Backend):
         except IsolationMissing as error:
             self._refused = str(error)
             self._posture = Posture("refused")
+        except (HoldfastError, OSError):
+            self._opening = None  # it may work the next time
+            raise
         else:
             self._posture = self._backend.posture
 
@@ -143,6 +152,7 @@ class LazyBackend(Backend):
         await self.ready()
         if self._refused:
             raise IsolationMissing(self._refused)
+        env = {**passed_on(self._profile), **env}
         return await self._backend.run(command, folder=folder, env=env, timeout=timeout, keep=keep, errors=errors)
 
     async def attach(self, owner: str, epoch: int) -> int:

@@ -211,11 +211,9 @@ class InstalledProgram(Backend, ABC):
     def _order(self, words: list[str], folder: Path, env: Mapping[str, str]) -> dict[str, Any]:
         place, home, kinds = folder.resolve(), env.get("HOME", ""), _groups().kinds
         try:
-            plan = plan_of(self.profile, place, home, whose=owner_of(env), groups="memory" in kinds)
+            plan = plan_of(self.profile, place, home, whose=owner_of(env), groups=kinds)
         except OSError as error:
             raise SandboxError(f"cannot start in {str(folder)!r}: {error.strerror}; check the folder") from None
-        if "pids" in kinds:
-            plan["rlimits"].pop("nproc", None)  # the group counts them, and tells of it
         # The program brings these itself.
         bare = ("/proc", "/dev")
         kept = [each for each in plan["mounts"] if not f"{each['path']}/".startswith(("/proc/", "/dev/"))]

@@ -31,9 +31,9 @@ from holdfast.sandbox.native.bringing import bring
 from holdfast.sandbox.native.client import Box, Command, Launcher
 from holdfast.sandbox.native.guarding import absent, take_away
 from holdfast.sandbox.native.outlet import Outlet, environment
-from holdfast.sandbox.native.planning import owner_of, plan_of
+from holdfast.sandbox.native.planning import SCRATCH, owner_of, plan_of
+from holdfast.sandbox.native.slots import FIRST_UID, kill_owners
 from holdfast.sandbox.native.slots import folder as places
-from holdfast.sandbox.native.slots import kill_owners
 from holdfast.sandbox.output import Intake, Output
 from holdfast.sandbox.policy.profile import Profile
 from holdfast.sandbox.port import Backend, Missing, Posture, unmet
@@ -122,44 +122,58 @@ class NativeSandboxes(Backend):
         argv = ["bash", "-c", command] if isinstance(command, str) else list(command)
         output = Output(keep if limits.output is None else min(keep, limits.output))
         box = await self._take(key)
-        before = await asyncio.to_thread(absent, folder, self._watched)
-        env = {**env, **({} if box.outlet is None else {**environment(), **box.outlet.placeholders})}
-        run = _Run(box, output)
+        before: frozenset[str] | None = None
         try:
-            ended = await run.through(argv, env, folder, min(timeout, limits.wall or timeout), errors=errors)
+            before = await asyncio.to_thread(absent, folder, self._watched)
+            given = {**env, **({} if box.outlet is None else {**environment(), **box.outlet.placeholders})}
+            run = _Run(box, output)
+            ended = await run.through(argv, given, folder, min(timeout, limits.wall or timeout), errors=errors)
             breach = await self._breach(box, ended, wall=wall)
             if box.changes < 0:
-                await self._guard(folder, before)
-            if box.changes >= 0 and self._counts(ended, breach):
-                await in_thread(bring, box.changes, folder, self._profile.workspace.protect)
+                taken = await self._guard(folder, before)
+            else:
+                taken = await self._bring(box, folder) if self._counts(ended, breach, killed=run.killed) else ()
         except BaseException:
             if box.open:
                 await asyncio.shield(box.clear())
-            if box.changes < 0:
+            if box.changes < 0 and before is not None:
                 await asyncio.shield(self._guard(folder, before))
-            self._give_back(key, box)
             raise
-        self._give_back(key, box)
+        finally:
+            self._give_back(key, box)
         out = () if box.outlet is None else box.outlet.take()
-        return msgspec.structs.replace(ended, breach=breach, out=tuple(msgspec.structs.asdict(each) for each in out))
+        decided = tuple(msgspec.structs.asdict(each) for each in out)
+        return msgspec.structs.replace(ended, breach=breach, out=decided, taken=taken)
 
-    async def _guard(self, folder: Path, before: frozenset[str]) -> None:
-        """Takes away what was put where something protected was not yet."""
-        if before - await asyncio.to_thread(absent, folder, before):
-            protected = before - {".git"}
-            await in_thread(lambda: take_away(folder, protected, new_repository=".git" in before))
+    async def _bring(self, box: Box, folder: Path) -> tuple[str, ...]:
+        """Does what a layer says in the folder, as long as nobody has ended the sandbox."""
+        layer = os.dup(box.changes)  # a number that nobody else closes meanwhile
+        profile, mark = self._profile, "user.overlay.opaque" if self._rootless else "trusted.overlay.opaque"
+        most = profile.limits.disk or SCRATCH
+        try:
+            protected = profile.workspace.protect
+            await in_thread(lambda: bring(layer, folder, protected, mark, most, lambda: box.open))
+        except OSError as error:
+            raise SandboxError(f"what it changed was not all done in the folder: {error}") from error
+        finally:
+            os.close(layer)
+        return ()
 
-    def _counts(self, ended: Ended, breach: Breach | None) -> bool:
+    async def _guard(self, folder: Path, before: frozenset[str]) -> tuple[str, ...]:
+        """Takes away what was put where something protected was not yet, and returns what that was."""
+        if not before - await asyncio.to_thread(absent, folder, before):
+            return ()
+        return await in_thread(lambda: take_away(folder, before - {".git"}, new_repository=".git" in before))
+
+    def _counts(self, ended: Ended, breach: Breach | None, *, killed: bool) -> bool:
         """Whether what a command did in its layer is done to the folder."""
-        if ended.timed_out or breach is not None or ended.code > 128:
+        if ended.timed_out or breach is not None or killed:
             return False
         return ended.code == 0 or self._profile.workspace.apply == "when-ended"
 
     async def _breach(self, box: Box, ended: Ended, *, wall: bool) -> Breach | None:
         if ended.timed_out:
             return "wall" if wall else None
-        if not ended.code:
-            return None
         if ended.code == 128 + signal.SIGXCPU:
             return "cpu"
         if ended.code == 128 + signal.SIGXFSZ:
@@ -168,7 +182,7 @@ class NativeSandboxes(Backend):
             hits = await self._launcher.look(box)
             known, box.breaches = box.breaches, hits
             for name in ("memory", "pids"):
-                if hits.get(name, 0) > known.get(name, 0):
+                if ended.code and hits.get(name, 0) > known.get(name, 0):
                     return name
         return None
 
@@ -188,13 +202,13 @@ class NativeSandboxes(Backend):
         await self._launcher.end()
 
     async def _take(self, key: _Key) -> Box:
-        where = await asyncio.to_thread(_identity, key[0])
+        where = await asyncio.to_thread(_identity, key[0], self._watched)
         while boxes := self._idle.get(key):
             box, timer = boxes.pop()
             timer.cancel()
             if box.open and box.where == where:
                 return box
-            box.end()  # another folder is mounted there by now
+            box.end()  # another folder is there by now, or something that is to be protected in it
         box = await self._make(key)
         box.where = where
         return box
@@ -205,7 +219,7 @@ class NativeSandboxes(Backend):
             if not self._launcher.open:  # somebody killed it
                 await self._launcher.end()
                 self._launcher = await Launcher.start()
-        groups = "memory" in self._launcher.groups
+        groups = self._launcher.groups
         outlet = self._outlet()
         trusted = await asyncio.to_thread(lambda: outlet.trusted) if outlet is not None else ""
         plan = plan_of(self._profile, Path(folder), home, whose=(owner, epoch), trusted=trusted, groups=groups)
@@ -242,17 +256,20 @@ class NativeSandboxes(Backend):
         box.end()
 
 
-def _identity(folder: str) -> tuple[int, int]:
-    """Returns what tells a folder from another one at the same path.
+def _identity(folder: str, watched: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    """Returns what tells a folder, and each thing that is to be protected in it, from others at the same paths.
 
     Raises:
-        SandboxError: there is none.
+        SandboxError: there is no such folder.
     """
     try:
-        status = os.stat(folder)  # noqa: PTH116 - in a thread, for each command
+        found = [os.lstat(folder)]  # in a thread, for each command
     except OSError as error:
         raise SandboxError(f"the workspace {folder!r} cannot be used: {error.strerror}") from error
-    return status.st_dev, status.st_ino
+    for path in watched:
+        with contextlib.suppress(OSError):
+            found.append(os.lstat(f"{folder}/{path}"))
+    return tuple((each.st_dev, each.st_ino) for each in found)
 
 
 class _Run:
@@ -262,6 +279,8 @@ class _Run:
         self._box = box
         self._output = output
         self._intake = Intake(output)
+        self.killed = False
+        """Whether its leader was ended by a signal."""
 
     async def through(
         self, argv: Sequence[str], env: Mapping[str, str], folder: Path, seconds: float, *, errors: bool
@@ -283,6 +302,7 @@ class _Run:
             await asyncio.wait((command.ended, self._intake.silent), timeout=_GRACE)
         finally:
             self._intake.close()
+        self.killed = command.killed
         return Ended(
             code=command.ended.result() if in_time else 124,
             output=self._output,
@@ -296,6 +316,8 @@ class _Run:
         nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         try:
             writing = self._intake.writing
+            if os.geteuid() == 0:  # so that programs may open /dev/stdout and /dev/stderr
+                os.fchown(writing, FIRST_UID + self._box.place, -1)
             descriptors = [nothing, writing, writing if errors else nothing]
             return await self._box.start(argv, {**env, CALL: "sandbox"}, str(folder), descriptors)
         finally:

@@ -8,6 +8,7 @@ new and some old; the snapshot before the command puts them back.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
@@ -22,26 +23,33 @@ __all__ = ("bring",)
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
 _AT_ONCE = 1 << 24
 
 
-def bring(layer: int, folder: Path, protected: Collection[str]) -> int:
+def bring(
+    layer: int, folder: Path, protected: Collection[str], mark: str, most: int, wanted: Callable[[], bool]
+) -> int:
     """Does in the folder what the layer says, and returns how many files, links and folders that changed.
 
+    `mark` is the attribute that hides what lies below a folder; a command cannot set the one that counts. `most` bounds
+    the bytes that are copied, and `wanted` is asked before each file whether to go on.
+
     Raises:
-        OSError: the folder cannot be written; some of it may be.
+        OSError: the folder cannot be written, or it is too much, or it is not wanted any more; some of it may be done.
     """
     target = os.open(folder, _FOLDER)
     try:
-        return _Bringing(frozenset(protected)).folder(layer, target, "")
+        return _Bringing(frozenset(protected), mark, most, wanted).folder(layer, target, "")
     finally:
         os.close(target)
 
 
 class _Bringing:
-    def __init__(self, protected: frozenset[str]) -> None:
+    def __init__(self, protected: frozenset[str], mark: str, most: int, wanted: Callable[[], bool]) -> None:
         self._protected = protected
+        self._mark = mark
+        self._left = most
+        self._wanted = wanted
 
     def folder(self, source: int, target: int, path: str) -> int:
         """Goes through one folder of the layer."""
@@ -55,13 +63,20 @@ class _Bringing:
         return changed
 
     def _one(self, source: int, target: int, name: str, path: str) -> int:
+        if not self._wanted():
+            raise OSError(errno.ECANCELED, "the sandbox was ended meanwhile")
         status = os.stat(name, dir_fd=source, follow_symlinks=False)
         mode = status.st_mode
         if stat.S_ISCHR(mode) and status.st_rdev == 0:
             return self._gone(target, name, path)
         if stat.S_ISDIR(mode):
             return self._one_folder(source, target, name, path, stat.S_IMODE(mode) & 0o777)
+        if self._holds_protected(target, path):
+            return 0
         if stat.S_ISREG(mode):
+            self._left -= min(status.st_size, status.st_blocks * 512)
+            if self._left < 0:
+                raise OSError(errno.EDQUOT, "it is more than the quota of the disk")
             _replace(target, name, lambda new: _copy(source, name, target, new, status))
         elif stat.S_ISLNK(mode):
             goal = os.readlink(name, dir_fd=source)
@@ -73,16 +88,21 @@ class _Bringing:
         return 1
 
     def _gone(self, target: int, name: str, path: str) -> int:
-        if any(each.startswith(f"{path}/") for each in self._protected if _exists(target, each, path)):
-            return 0  # what is protected lies in it, so it could not be removed
+        if self._holds_protected(target, path):
+            return 0
         with suppress(FileNotFoundError):
             remove(target, name)
         return 1
 
+    def _holds_protected(self, target: int, path: str) -> bool:
+        """Whether something that is protected lies in what is there, which is not removed then."""
+        return any(each.startswith(f"{path}/") and _exists(target, each, path) for each in self._protected)
+
     def _one_folder(self, source: int, target: int, name: str, path: str, mode: int) -> int:
+        os.chmod(name, mode | 0o700, dir_fd=source)  # nobody else is in there any more
         below = os.open(name, _FOLDER, dir_fd=source)
         try:
-            hides = _is_opaque(below)
+            hides = _is_opaque(below, self._mark) and not self._holds_protected(target, path)
             changed = _make_folder(target, name, empty=hides)
             there = os.open(name, _FOLDER, dir_fd=target)
             try:
@@ -133,8 +153,7 @@ def _copy(source: int, name: str, target: int, new: str, status: os.stat_result)
     try:
         writing = os.open(new, _WRITE, 0o600, dir_fd=target)
         try:
-            while os.sendfile(writing, reading, None, _AT_ONCE):
-                pass
+            _copy_data(reading, writing, status.st_size)
             os.fchmod(writing, stat.S_IMODE(status.st_mode) & 0o777)
             os.utime(writing, ns=(status.st_atime_ns, status.st_mtime_ns))
         finally:
@@ -143,9 +162,28 @@ def _copy(source: int, name: str, target: int, new: str, status: os.stat_result)
         os.close(reading)
 
 
-def _is_opaque(folder: int) -> bool:
-    for mark in _OPAQUE:
-        with suppress(OSError):
-            if os.getxattr(folder, mark) == b"y":
-                return True
+def _copy_data(reading: int, writing: int, size: int) -> None:
+    """Copies what there is of a file, and leaves its holes."""
+    os.ftruncate(writing, size)
+    at = 0
+    while at < size:
+        try:
+            begin = os.lseek(reading, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing but a hole is left
+                return
+            raise
+        at = os.lseek(reading, begin, os.SEEK_HOLE)
+        os.lseek(writing, begin, os.SEEK_SET)
+        _copy_range(reading, writing, begin, at - begin)
+
+
+def _copy_range(reading: int, writing: int, begin: int, length: int) -> None:
+    while length > 0 and (sent := os.sendfile(writing, reading, begin, min(length, _AT_ONCE))):
+        begin, length = begin + sent, length - sent
+
+
+def _is_opaque(folder: int, mark: str) -> bool:
+    with suppress(OSError):
+        return os.getxattr(folder, mark) == b"y"
     return False

@@ -143,8 +143,8 @@ def _make_root(mounts: list[dict[str, Any]], owners: int) -> None:
 
 def _copy(each: dict[str, Any], owners: int) -> tuple[int, bool]:
     """Returns a copy of a mount with its attributes, and whether it is a folder."""
-    source = os.path.realpath(each.get("source", each["path"]))
-    tree = syscalls.open_tree(source, recursive=each["kind"] != "dev")
+    source = each["path"] if each.get("owned") else os.path.realpath(each.get("source", each["path"]))
+    tree = _open_owned(source) if each.get("owned") else syscalls.open_tree(source, recursive=each["kind"] != "dev")
     attributes = syscalls.ATTR_NOSUID
     if each["kind"] != "dev":
         attributes |= syscalls.ATTR_NODEV
@@ -158,6 +158,19 @@ def _copy(each: dict[str, Any], owners: int) -> tuple[int, bool]:
             why = "its file system does not let files be shown as another user's: keep it on ext4, xfs, btrfs or tmpfs"
             raise OSError(error.errno, f"{source}: {why}") from error
     return tree, os.path.isdir(source)
+
+
+def _open_owned(path: str) -> int:
+    """Returns a copy of the workspace; a link on the way, which somebody may have put there, is not followed."""
+    root = os.open("/", os.O_PATH | os.O_CLOEXEC)
+    try:
+        there = syscalls.open_beneath(root, path.lstrip("/"), os.O_PATH | os.O_DIRECTORY)
+        try:
+            return syscalls.open_tree(there, recursive=True)
+        finally:
+            os.close(there)
+    finally:
+        os.close(root)
 
 
 def _place(copy: tuple[int, bool], path: str) -> None:

@@ -138,7 +138,7 @@ class Launcher(_Channel):
             answer = await asyncio.wait_for(made, _PATIENCE)
             if "error" in answer:
                 raise IsolationMissing(f"no sandbox can be made: {answer['error']}")
-            box.pid = int(answer["pid"])
+            box.pid, box.place = int(answer["pid"]), int(answer["place"])
             await asyncio.wait_for(box.built, _PATIENCE)
         except (OSError, TimeoutError) as error:
             box.end()
@@ -226,6 +226,8 @@ class Command:
         """Its process number in there; 0 where nobody knows it."""
         self.ended: asyncio.Future[int] = loop.create_future()
         """Its exit code, as a shell gives it."""
+        self.killed = False
+        """Whether a signal ended it."""
 
     def signal(self, what: signal.Signals) -> None:
         """Sends a signal to its process group."""
@@ -244,7 +246,9 @@ class Box(_Channel):
         """How often its limits were hit, as far as somebody looked."""
         self.pid = 0
         """Its first process, as we count."""
-        self.where: tuple[int, int] = (0, 0)
+        self.place = 0
+        """Which of the machine's places it has."""
+        self.where: tuple[tuple[int, int], ...] = ()
         """What tells its workspace from another folder at that path."""
         self._closing: set[asyncio.Task[None]] = set()
         self.outlet: Outlet | None = None
@@ -340,6 +344,7 @@ class Box(_Channel):
         elif "status" in message and not command.ended.done():
             del self._commands[command.number]
             status = _number(message["status"]) & 0xFFFF
+            command.killed = bool(status & 0x7F)
             command.ended.set_result(128 + (status & 0x7F) if status & 0x7F else status >> 8)
 
     def lost(self) -> None:
@@ -352,6 +357,7 @@ class Box(_Channel):
             if not command.started.done():  # it was sent, so it may have begun
                 command.started.set_result(0)
             if not command.ended.done():
+                command.killed = True
                 command.ended.set_result(128 + signal.SIGKILL)
         self._commands.clear()
         for waiting in self._cleared:

@@ -18,6 +18,8 @@ __all__ = ("absent", "take_away")
 
 _KEPT = frozenset({".git/config"})
 """What a new repository cannot do without."""
+_WORK = frozenset({".git/modules", ".git/worktrees"})
+"""What holds work of others, too: it is protected where it is, and not removed where it is new."""
 
 
 def absent(folder: Path, protected: Collection[str]) -> frozenset[str]:
@@ -31,7 +33,7 @@ def take_away(folder: Path, before: Collection[str], *, new_repository: bool) ->
     root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for path in before:
-            if new_repository and path in _KEPT:
+            if path in _WORK or (new_repository and path in _KEPT):
                 continue
             above, _, name = path.rpartition("/")
             with suppress(OSError):

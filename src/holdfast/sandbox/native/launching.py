@@ -8,6 +8,7 @@ kernel's calls and its neighbours, and nothing else: `python -I -S`.
 from __future__ import annotations
 
 import os
+import resource
 import select
 import signal
 import socket
@@ -100,8 +101,9 @@ class _Launcher:
                 os.close(each)
 
     def _make(self, number: int, plan: dict[str, Any], descriptors: list[int]) -> None:
-        place, group = self._spare.popitem() if self._spare else (self._slots.take(), None)
+        place, group = -1, None
         try:
+            place, group = self._spare.popitem() if self._spare else (self._slots.take(), None)
             own = (os.getuid(), os.getgid()) if self._rootless else (FIRST_UID + place, FIRST_UID + place)
             plan |= {"rootless": self._rootless, "kuid": own[0], "kgid": own[1]}
             if self._groups.kinds:
@@ -113,8 +115,9 @@ class _Launcher:
                     each["uid"] = plan["uid"] if self._rootless else plan["kuid"]
                 each["userxattr"] = self._rootless
             pid, descriptor = self._fork(plan, group, owners, descriptors[0])
-        except OSError as error:
-            self._spare[place] = group
+        except (OSError, IndexError) as error:  # no descriptor came with it: there are too many
+            if place >= 0:
+                self._spare[place] = group
             send(self._channel, {"sandbox": number, "error": str(error)})
             return
         self._sandboxes[number] = _Sandbox(place, pid, descriptor, group)
@@ -194,6 +197,8 @@ def user_namespace(kuid: int, uid: int, gid: int) -> int:
     """
     pid, descriptor = syscalls.fork_into(syscalls.NEWUSER)
     if pid == 0:
+        syscalls.close_above(3)  # or it would hold what tells others that the launcher is gone
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, 9)
         signal.pause()
         os._exit(0)
     try:
@@ -211,6 +216,8 @@ def main() -> None:
     """Runs on the socket whose number is the only argument."""
     os.umask(0o022)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     channel = socket.socket(fileno=int(sys.argv[1]))
     try:
         launcher = _Launcher(channel)

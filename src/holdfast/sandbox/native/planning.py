@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from holdfast.sandbox.kernel import landlock
 from holdfast.sandbox.policy.openshell import SYSTEM
 from holdfast.sandbox.policy.profile import Profile, Quotas
 
-__all__ = ("CERTIFICATES", "PROXY_PORT", "UID", "owner_of", "plan_of")
+__all__ = ("CERTIFICATES", "PROXY_PORT", "SCRATCH", "UID", "owner_of", "plan_of")
 
 UID = 1000
 """The user that commands think they are."""
@@ -28,7 +28,7 @@ PROXY_PORT = 3128
 """Where the only way out is, on the sandbox's loopback."""
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 _LINKS = (("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2"), ("ptmx", "pts/ptmx"))
-_SCRATCH = 1024**3
+SCRATCH = 1024**3
 """Bytes of `/tmp` and of the home folder, each, where no quota says less."""
 _INODES = 100_000
 _SHARED = 64 * 1024**2
@@ -38,7 +38,13 @@ _ADDRESSES = 4
 
 
 def plan_of(
-    profile: Profile, folder: Path, home: str, *, whose: tuple[str, int], trusted: str = "", groups: bool = True
+    profile: Profile,
+    folder: Path,
+    home: str,
+    *,
+    whose: tuple[str, int],
+    trusted: str = "",
+    groups: Collection[str] = (),
 ) -> dict[str, Any]:
     """Returns the plan of a sandbox for a workspace.
 
@@ -48,10 +54,10 @@ def plan_of(
         home: The path of the home folder that programs find there, empty and for the sandbox's life only.
         whose: The owner and its epoch, for fencing.
         trusted: Certificates that programs in there trust, where there is a way out; empty where there is none.
-        groups: Whether control groups bound memory and processes; where not, limits of each process and user do.
+        groups: What control groups bound; where they do not, limits of each process and user do.
     """
     limits = profile.limits
-    held = os.stat(folder)
+    held = os.lstat(folder)
     mounts = _mounts(profile, str(folder), home, trusted)
     return {
         "uid": UID,
@@ -61,7 +67,7 @@ def plan_of(
         "mounts": mounts,
         "landlock": _rules(mounts),
         "group": {"memory": limits.memory, "cpus": limits.cpus, "pids": limits.pids},
-        "rlimits": _rlimits(limits, groups=groups),
+        "rlimits": _rlimits(limits, groups),
         "listen": PROXY_PORT if trusted else 0,
         "cwd": str(folder),
     }
@@ -75,7 +81,7 @@ def owner_of(env: Mapping[str, str]) -> tuple[str, int]:
 
 def _mounts(profile: Profile, folder: str, home: str, trusted: str) -> list[dict[str, Any]]:
     limits, rules = profile.limits, profile.policy.filesystem_policy
-    size, inodes = min(limits.disk or _SCRATCH, _SCRATCH), min(limits.inodes or _INODES, _INODES)
+    size, inodes = min(limits.disk or SCRATCH, SCRATCH), min(limits.inodes or _INODES, _INODES)
     mounts: dict[str, dict[str, Any]] = {}
 
     def add(path: str, kind: str, **more: object) -> None:
@@ -134,19 +140,19 @@ def _interpreter() -> list[str]:
 
 def _rules(mounts: list[dict[str, Any]]) -> list[tuple[str, int]]:
     """Returns what Landlock allows: the root can be read, and some of it written."""
-    writable = [
-        str(each["path"]) for each in mounts if each["kind"] in ("rw", "memory", "dev", "terminals", "processes")
-    ]
+    if not landlock.abi():
+        return []
+    writable = [str(each["path"]) for each in mounts if each["kind"] in _WRITABLE]
     return [("/", landlock.READ), *((path, landlock.WRITE) for path in writable)]
 
 
-def _rlimits(limits: Quotas, *, groups: bool) -> dict[str, int]:
+def _rlimits(limits: Quotas, groups: Collection[str]) -> dict[str, int]:
     given = {
         "core": 0,
         "nofile": limits.nofile,
-        "nproc": None if groups else limits.pids,
+        "nproc": None if "pids" in groups else limits.pids,
         "fsize": limits.file,
         "cpu": None if limits.cpu is None else max(1, round(limits.cpu)) + 1,
-        "as": None if groups or limits.memory is None else limits.memory * _ADDRESSES,
+        "as": None if "memory" in groups or limits.memory is None else limits.memory * _ADDRESSES,
     }
     return {name: most for name, most in given.items() if most is not None}

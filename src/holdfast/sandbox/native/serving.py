@@ -79,7 +79,7 @@ class _Server:
             pid = os.posix_spawn(program, argv, environment, file_actions=actions, setsid=True, setsigdef=defaults)
         except (OSError, ValueError) as error:
             number_of = getattr(error, "errno", None) or 0
-            reason = getattr(error, "strerror", None) or str(error)
+            reason = (getattr(error, "strerror", None) or str(error))[:1000]
             send(self._channel, {"command": number, "error": reason, "errno": number_of})
             return
         self._commands[pid] = number

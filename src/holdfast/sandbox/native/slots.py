@@ -15,6 +15,7 @@ import os
 import random
 import select
 import signal
+import stat
 from contextlib import suppress
 from typing import Any
 
@@ -39,10 +40,11 @@ class Slots:
     """The places that this process holds."""
 
     def __init__(self, where: str) -> None:
-        os.makedirs(where, mode=0o700, exist_ok=True)
-        held = os.lstat(where)
-        if held.st_uid != os.geteuid() or held.st_mode & 0o022:
-            raise PermissionError(f"{where} belongs to somebody else, or others may write to it: remove it")
+        for each in (os.path.dirname(where), where):
+            os.makedirs(each, mode=0o700, exist_ok=True)
+            held = os.lstat(each)
+            if held.st_uid != os.geteuid() or held.st_mode & 0o022 or not stat.S_ISDIR(held.st_mode):
+                raise PermissionError(f"{each} belongs to somebody else, or others may write to it: remove it")
         self._where = where
         self._held: dict[int, int] = {}
 

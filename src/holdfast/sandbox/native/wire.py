@@ -10,6 +10,7 @@ import array
 import json
 import os
 import socket
+import stat
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
@@ -18,6 +19,7 @@ __all__ = ("receive", "send")
 _PACKET: Final = 32 * 1024
 _DESCRIPTORS: Final = 16
 _LARGE = b"+"
+_LARGEST: Final = 16 * 1024 * 1024
 
 
 def send(channel: socket.socket, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
@@ -61,13 +63,16 @@ def receive(channel: socket.socket) -> tuple[dict[str, Any], list[int]]:
         if data == _LARGE:
             large = found.pop(0)
             with open(large, "rb") as file:
+                status = os.fstat(large)
+                if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST:
+                    raise ValueError("this is no message")
                 file.seek(0)
-                data = file.read()
+                data = file.read(_LARGEST)
         loaded = json.loads(data)
         if not isinstance(loaded, dict):
             raise ValueError("this is no message")
         message = cast("dict[str, Any]", loaded)
-    except (ValueError, IndexError, RecursionError):
+    except (ValueError, IndexError, RecursionError, OSError):
         _close(found)
         raise ValueError("this is no message") from None
     return message, found

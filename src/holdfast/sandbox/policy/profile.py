@@ -23,7 +23,6 @@ PROTECTED = (
     ".git/commondir",
     ".git/info/attributes",
     ".git/modules",
-    ".git/worktrees",
     ".mcp.json",
     ".vscode",
     ".idea",
