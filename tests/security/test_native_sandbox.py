@@ -21,7 +21,7 @@ from holdfast.errors import IsolationMissing, SandboxError
 from holdfast.sandbox.backends.native import NativeSandboxes
 from holdfast.sandbox.native.client import Launcher
 from holdfast.sandbox.policy.loading import load_profile
-from holdfast.sandbox.policy.openshell import FilesystemPolicy, Policy
+from holdfast.sandbox.policy.openshell import FilesystemPolicy, Landlock, Policy
 from holdfast.sandbox.policy.profile import Profile, Tree
 
 ROOT = os.geteuid() == 0
@@ -96,6 +96,10 @@ async def test_a_layer_that_is_required_and_missing_starts_nothing(tmp_path: Pat
         await NativeSandboxes.open(Profile(require=("own-kernel",)))
     with pytest.raises(IsolationMissing, match="disk-quota"):
         await NativeSandboxes.open(Profile(require=("disk-quota",)))
+    files = FilesystemPolicy(read_only=("/usr", "/not/there"))
+    with pytest.raises(IsolationMissing, match="/not/there"):
+        strict = Landlock(compatibility="hard_requirement")
+        await NativeSandboxes.open(Profile(policy=Policy(filesystem_policy=files, landlock=strict)))
     backend = await NativeSandboxes.open(Profile(require=("netns", "landlock>=1", "seccomp", "no-capabilities")))
     await backend.close()
 
@@ -106,12 +110,16 @@ async def test_a_policy_says_what_of_the_file_system_is_there(tmp_path: Path) ->
     workspace.mkdir()
     given.mkdir()
     (given / "data").write_text("data")
-    files = FilesystemPolicy(include_workdir=False, read_only=("/usr", "/bin", "/lib", "/lib64", str(given)))
+    system = ("/usr", "/bin", "/lib", "/lib64")
+    files = FilesystemPolicy(include_workdir=False, read_only=(*system, str(given)))
     async with sandboxes(workspace, Profile(policy=Policy(filesystem_policy=files))) as place:
         assert await place.says(f"cat {given}/data") == "data"
         assert (await place.run(f"echo x > {given}/data")).code != 0
         assert (await place.run("echo x > file")).code != 0
         assert (await place.run("ls /etc")).code != 0
+    files = FilesystemPolicy(include_workdir=True, read_only=system, read_write=(str(given),))
+    async with sandboxes(workspace, Profile(policy=Policy(filesystem_policy=files))) as place:
+        assert await place.says(f"echo more >> {given}/data; cat {given}/data") == "datamore"
 
 
 @pytest.mark.requirement("sandbox:native-daemons-die")

@@ -79,14 +79,26 @@ class NativeSandboxes(Backend):
         launcher = await Launcher.start()
         try:
             backend = cls(profile, launcher)
-            if lacking := unmet(backend.posture, profile.require):
-                why = "; ".join(f"{each.layer}: {each.reason}" for each in backend.missing)
-                raise IsolationMissing(f"required and not to be had here: {', '.join(lacking)} ({why})")
+            backend._judge()
             await backend._try()
         except BaseException:
             await launcher.end()
             raise
         return backend
+
+    def _judge(self) -> None:
+        """Raises IsolationMissing where something that is required is not to be had."""
+        if lacking := unmet(self._posture, self._profile.require):
+            why = "; ".join(f"{each.layer}: {each.reason}" for each in self._missing)
+            raise IsolationMissing(f"required and not to be had here: {', '.join(lacking)} ({why})")
+        policy = self._profile.policy
+        if policy.landlock.compatibility == "hard_requirement":
+            files = policy.filesystem
+            lost = [each for each in (*files.read_only, *files.read_write) if not os.path.lexists(each)]
+            if policy.filesystem_policy is not None and lost:
+                raise IsolationMissing(f"the policy requires paths that are not there: {', '.join(lost)}")
+            if not landlock.abi():
+                raise IsolationMissing("the policy requires Landlock, and the kernel has none")
 
     async def _try(self) -> None:
         with tempfile.TemporaryDirectory(prefix="holdfast-try-") as folder:
@@ -219,6 +231,8 @@ class NativeSandboxes(Backend):
             if not self._launcher.open:  # somebody killed it
                 await self._launcher.end()
                 self._launcher = await Launcher.start()
+                self._posture, self._missing = _posture(self._profile, self._launcher, rootless=self._rootless)
+                self._judge()
         groups = self._launcher.groups
         outlet = self._outlet()
         trusted = await asyncio.to_thread(lambda: outlet.trusted) if outlet is not None else ""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def _mounts(profile: Profile, folder: str, home: str, trusted: str) -> list[dict
     for path in _interpreter():
         add(path, "ro")
     for path in () if rules is None else rules.read_write:
-        _add_as_it_is(add, path, "rw")
+        _add_as_it_is(add, path, "rw", owned=_owner(path) == _owner(folder))  # others' files stay others'
     _add_own(add, size, inodes)
     if home not in ("", "/"):
         add(home, "memory", size=size, inodes=inodes, mode="700", uid="own")
@@ -124,12 +125,18 @@ def _add_own(add: Callable[..., None], size: int, inodes: int) -> None:
     add("/var/tmp", "memory", size=size, inodes=inodes)
 
 
-def _add_as_it_is(add: Callable[..., None], path: str, kind: str) -> None:
+def _owner(path: str) -> int:
+    with suppress(OSError):
+        return os.lstat(path).st_uid
+    return -1
+
+
+def _add_as_it_is(add: Callable[..., None], path: str, kind: str, **more: object) -> None:
     """Adds a path of the machine: a link as a link, what is missing not at all."""
     if os.path.islink(path):
         add(path, "link", target=os.readlink(path))
     elif os.path.exists(path) and not path.startswith(("/proc", "/dev")):
-        add(path, kind)
+        add(path, kind, **more)
 
 
 def _interpreter() -> list[str]:
