@@ -68,3 +68,12 @@ def test_a_token_is_as_good_as_a_key(tmp_path: Path) -> None:
     assert "ANTHROPIC_AUTH_TOKEN is set" in done.stdout
     assert "no model can be asked" not in done.stdout
     assert "secret" not in done.stdout
+
+
+@pytest.mark.requirement("cli:doctor")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="sandboxes are Linux's")
+def test_it_says_what_commands_run_in_and_what_is_wrong_with_that_setting(tmp_path: Path) -> None:
+    sh = Shell(tmp_path)
+    assert "✓ commands    run in native: " in sh.run("doctor", HOLDFAST_SANDBOX="native").stdout
+    wrong = sh.run("doctor", HOLDFAST_SANDBOX="paper")
+    assert (wrong.returncode, "there is no sandbox 'paper'" in wrong.stdout) == (1, True)

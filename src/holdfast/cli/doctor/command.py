@@ -18,7 +18,7 @@ from holdfast.cli.doctor.looking import keys, machine, programs, terminal
 from holdfast.cli.settings.defaults import profile, settings
 from holdfast.cli.terminal import open_console
 from holdfast.cli.words import printable
-from holdfast.errors import HoldfastError, IsolationMissing
+from holdfast.errors import HoldfastError, IsolationMissing, UsageError
 from holdfast.sandbox.backends.choosing import open_backend
 from holdfast.sandbox.policy.profile import Profile
 from holdfast.sandbox.port import Posture
@@ -64,11 +64,12 @@ def _plain() -> bool:
 
 def _sandbox() -> Finding:
     """Says what commands run in, as it is set, once it was tried."""
-    wanted = profile(settings().sandbox)
     try:
-        posture = asyncio.run(_tried(wanted))
+        posture = asyncio.run(_tried(profile(settings().sandbox)))
     except IsolationMissing as error:
         return Finding("isolation", "commands", "warning", f"REFUSED: {error}", "see holdfast sandbox probe")
+    except UsageError as error:
+        return Finding("isolation", "commands", "broken", str(error), "set the sandbox to auto")
     if not posture.isolated:
         hint = "use a folder and an account you can spare, or set the sandbox to auto"
         return Finding("isolation", "commands", "warning", "RUN UNISOLATED: bash runs as you, and reaches all", hint)
