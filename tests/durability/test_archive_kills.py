@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,16 @@ def killed(what: str, url: str, file: Path, after: float) -> bool:
         return b"done" in child.stdout.read()
 
 
+def lasts(what: str, url: str, file: Path) -> float:
+    """Returns the seconds it takes, when nobody kills it."""
+    with subprocess.Popen([sys.executable, "-c", CHILD, what, url, str(file)], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"go\n"
+        begun = time.monotonic()
+        assert child.stdout.readline() == b"done\n"
+        return time.monotonic() - begun
+
+
 async def found(runtime: Runtime) -> State | None:
     """Returns what is there of the session; None when there is nothing."""
     events = [event async for event in read_events(runtime.journal, T, CODEC)]
@@ -70,12 +81,13 @@ async def test_a_session_is_there_as_a_whole_or_not_at_all_whenever_it_is_killed
         await write_run(runtime.journal, S, 40, tmp_path / "w", "mark")
         file.write_bytes(await exported(runtime))
         expected = replay([event async for event in read_events(runtime.journal, S, CODEC)])
+    takes = {what: lasts(what, f"sqlite:///{tmp_path}/o.db", file) for what in ("import", "delete")}
     outcomes: set[tuple[str, bool, bool]] = set()
     for number in range(KILLS):
         async with Runtime.open(url) as runtime:
             there = await found(runtime) is not None
         what = "delete" if there else "import"
-        done = killed(what, url, file, chance.random() * (0.06 if what == "delete" else 0.2))
+        done = killed(what, url, file, chance.random() * 1.5 * takes[what])
         async with Runtime.open(url) as runtime:
             state = await found(runtime)
             assert not done or (state is None) == (what == "delete")
