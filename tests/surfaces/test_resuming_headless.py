@@ -27,7 +27,7 @@ def leave_waiting(sh: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     Path(sh.store.removeprefix("sqlite:///")).parent.mkdir(parents=True)
 
     async def go() -> None:
-        async with Runtime.open(sh.store) as runtime:
+        async with Runtime.open(sh.store, sandbox="none") as runtime:
             agent = coder("openai/gpt-5-mini", Limits())
             run = await runtime.start(agent, "go", session="one", workspace=sh.home, mode="accept-edits")
             async for event in run.events():
