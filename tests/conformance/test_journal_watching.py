@@ -49,7 +49,7 @@ class Counted:
 
         monkeypatch.setattr(journal._database, "version", look)
         monkeypatch.setattr(sqlite_watching, "fetch_marks", compare)
-        monkeypatch.setattr(sqlite_watching, "_EVERY", 0.002)
+        monkeypatch.setattr(sqlite_watching, "_EVERY", 0.02)
 
     async def settled(self) -> None:
         """Lets it look until it has nothing new to see."""
