@@ -21,7 +21,7 @@ from holdfast.types import Digest, digest_of
 __all__ = ("LAYERS", "Backend", "Missing", "Posture", "unmet")
 
 LAYERS: Final = {
-    "own-kernel": "system calls are answered by a kernel of its own (gVisor), or there are none (wasm)",
+    "own-kernel": "system calls are answered by a kernel of its own (gVisor)",
     "own-uid": "its processes belong to a user nobody else is",
     "userns": "capabilities mean nothing outside",
     "pidns": "other processes cannot be seen, and all of its end together",

@@ -135,6 +135,7 @@ class NativeSandboxes(Backend):
         output = Output(keep if limits.output is None else min(keep, limits.output))
         box = await self._take(key)
         before: frozenset[str] | None = None
+        taken: tuple[str, ...] = ()
         try:
             before = await asyncio.to_thread(absent, folder, self._watched)
             given = {**env, **({} if box.outlet is None else {**environment(), **box.outlet.placeholders})}
@@ -143,8 +144,8 @@ class NativeSandboxes(Backend):
             breach = await self._breach(box, ended, wall=wall)
             if box.changes < 0:
                 taken = await self._guard(folder, before)
-            else:
-                taken = await self._bring(box, folder) if self._counts(ended, breach, killed=run.killed) else ()
+            elif self._counts(ended, breach, killed=run.killed):
+                await self._bring(box, folder)
         except BaseException:
             if box.open:
                 await asyncio.shield(box.clear())
@@ -157,7 +158,7 @@ class NativeSandboxes(Backend):
         decided = tuple(msgspec.structs.asdict(each) for each in out)
         return msgspec.structs.replace(ended, breach=breach, out=decided, taken=taken)
 
-    async def _bring(self, box: Box, folder: Path) -> tuple[str, ...]:
+    async def _bring(self, box: Box, folder: Path) -> None:
         """Does what a layer says in the folder, as long as nobody has ended the sandbox."""
         layer = os.dup(box.changes)  # a number that nobody else closes meanwhile
         profile, mark = self._profile, "user.overlay.opaque" if self._rootless else "trusted.overlay.opaque"
@@ -169,7 +170,6 @@ class NativeSandboxes(Backend):
             raise SandboxError(f"what it changed was not all done in the folder: {error}") from error
         finally:
             os.close(layer)
-        return ()
 
     async def _guard(self, folder: Path, before: frozenset[str]) -> tuple[str, ...]:
         """Takes away what was put where something protected was not yet, and returns what that was."""

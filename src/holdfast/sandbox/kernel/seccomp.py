@@ -149,9 +149,9 @@ def program(machine: str = "") -> bytes:
         writer.look_into((number,), body)
     number, argument = _CLONE[machine]
     writer.look_into((number,), _any_bit(argument, _NEW_NAMESPACES))
-    writer.look_into(_SOCKETS[machine], _only(0, _FAMILIES))
-    writer.look_into((_IOCTL[machine],), _none_of(1, _TYPED_INPUT))
-    writer.look_into((_PRCTL[machine],), _none_of(0, _REFUSED_PRCTL))
+    writer.look_into(_SOCKETS[machine], _by_value(0, _FAMILIES, listed=_ALLOW, others=_REFUSE))
+    writer.look_into((_IOCTL[machine],), _by_value(1, _TYPED_INPUT, listed=_REFUSE, others=_ALLOW))
+    writer.look_into((_PRCTL[machine],), _by_value(0, _REFUSED_PRCTL, listed=_REFUSE, others=_ALLOW))
     writer.end(_ALLOW)
     return b"".join(writer.code)
 
@@ -165,23 +165,13 @@ def _any_bit(argument: int, bits: int) -> _Writer:
     return body
 
 
-def _only(argument: int, values: Sequence[int]) -> _Writer:
+def _by_value(argument: int, values: Sequence[int], *, listed: int, others: int) -> _Writer:
     body = _Writer()
     body.load(_argument(argument))
     for value in values:
         body.add(_JUMP_EQUAL, value, 0, 1)
-        body.end(_ALLOW)
-    body.end(_REFUSE)
-    return body
-
-
-def _none_of(argument: int, values: Sequence[int]) -> _Writer:
-    body = _Writer()
-    body.load(_argument(argument))
-    for value in values:
-        body.add(_JUMP_EQUAL, value, 0, 1)
-        body.end(_REFUSE)
-    body.end(_ALLOW)
+        body.end(listed)
+    body.end(others)
     return body
 
 

@@ -67,7 +67,7 @@ _MOVE_FROM_FD, _MOVE_TO_FD = 4, 0x40
 _BENEATH = 0x08 | 0x04 | 0x02  # within the folder, no links, no links of /proc
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP = 1, 4, 24
-PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 22, 38, 47
+PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 22, 38
 CAP_LAST: Final = 63
 """No capability has a higher number; the kernel refuses those it does not know."""
 

@@ -14,7 +14,7 @@ from holdfast.sandbox.policy.openshell import Policy
 
 __all__ = ("PROTECTED", "BackendName", "Env", "Profile", "Quotas", "Tree")
 
-BackendName = Literal["auto", "native", "process", "bubblewrap", "container", "gvisor", "wasm", "none"]
+BackendName = Literal["auto", "native", "bubblewrap", "container", "gvisor", "none"]
 
 PROTECTED = (
     ".git/hooks",
