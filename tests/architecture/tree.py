@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import functools
+import gc
 import subprocess
 from pathlib import Path
 
@@ -25,9 +27,15 @@ def modules(folder: Path = PACKAGE) -> list[Path]:
     return sorted(p for p in folder.rglob("*.py") if "__pycache__" not in p.parts)
 
 
+@functools.cache
 def parse(path: Path) -> ast.Module:
-    """Returns a file's syntax tree."""
-    return ast.parse(path.read_text("utf-8"), str(path))
+    """Returns a file's syntax tree, which is not to be changed."""
+    gc.disable()  # a tree is thousands of nodes that all stay: looking through them again and again finds nothing
+    try:
+        return ast.parse(path.read_text("utf-8"), str(path))
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def name_of(path: Path) -> str:
