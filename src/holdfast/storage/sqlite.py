@@ -51,8 +51,10 @@ _GROUP = 256
 """How many functions share a commit at most: the first of them waits for the last."""
 _STAGED = 64
 """How many of them may run in the event loop, which does nothing else meanwhile."""
-_GATHER = 0.0002
-"""Seconds a function waits for others when the last commit was shared; one that is alone waits for nobody."""
+_GATHER = 0.0006
+"""Seconds a function waits for others when the last commit was shared; one that is alone waits for nobody. About what
+a commit takes: shorter, and a sixth more commits are made for the same work.
+"""
 
 
 _forks = 0
@@ -111,7 +113,8 @@ class Database:
         self.path = path
         self._schemas = schemas
         self._buffer = buffer
-        self._synchronous: Synchronous = synchronous
+        self.synchronous: Synchronous = synchronous
+        """Whether each commit waits for the disk: `full`, or `normal`, which may lose the last to a power cut."""
         self._patience = patience
         self._forks = _forks
         self._closed = False
@@ -300,7 +303,7 @@ class Database:
 
     def _write_all(self, opened: Job) -> None:
         try:
-            connection = open_writer(self.path, self._schemas, self._synchronous, self._patience)
+            connection = open_writer(self.path, self._schemas, self.synchronous, self._patience)
         except StorageError as error:
             opened.error = error
             answer([opened])
