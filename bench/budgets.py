@@ -78,6 +78,16 @@ BUDGETS = (
     # ms of the log's part, and of a walk of the workspace
     Budget(measure="fork", program="sqlite", must=5.0),
     Budget(measure="snapshot", program="sqlite", must=30.0),
+    # `true` in a new sandbox and in a live one, over bubblewrap driven by hand and over spawning it without any
+    Budget(measure="sandbox-cold", program="cold-bubblewrap", must=1.2),
+    Budget(measure="sandbox-cold", program="cold-spawn", must=17.0),
+    Budget(measure="sandbox-warm", program="warm-spawn", must=1.5, aim=1.3),
+    # keeping and putting back 10,000 files over the same for 1,000
+    Budget(measure="sandbox-undo", program="overlay", must=1.3),
+    Budget(measure="sandbox-undo", program="btrfs", must=1.3),
+    # ms for a hundred branches, and KiB of an idle sandbox: a thousand in a GiB
+    Budget(measure="sandbox-branches", program="btrfs", aim=300.0),
+    Budget(measure="sandbox-idle", program="native", aim=1024.0),
 )
 
 

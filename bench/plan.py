@@ -184,6 +184,46 @@ FIGURES = (
         size=10_000,
         quick_size=500,
     ),
+    Figure(
+        name="sandbox-cold",
+        module="bench.programs.sandbox_start",
+        programs=(("cold-bubblewrap", "over hardened bwrap"), ("cold-spawn", "over spawning true")),
+        unit="x",
+        size=40,
+        quick_size=4,
+    ),
+    Figure(
+        name="sandbox-warm",
+        module="bench.programs.sandbox_start",
+        programs=(("warm-spawn", "over spawning true"),),
+        unit="x",
+        size=100,
+        quick_size=4,
+    ),
+    Figure(
+        name="sandbox-undo",
+        module="bench.programs.sandbox_undo",
+        programs=(("overlay", "overlay, 10,000 files"), ("btrfs", "btrfs, 10,000 files")),
+        unit="x 1,000",
+        size=10_000,
+        quick_size=500,
+    ),
+    Figure(
+        name="sandbox-branches",
+        module="bench.programs.sandbox_branches",
+        programs=(("btrfs", "100 live from one state"),),
+        unit="ms",
+        size=100,
+        quick_size=8,
+    ),
+    Figure(
+        name="sandbox-idle",
+        module="bench.programs.sandbox_idle",
+        programs=(("native", "a sandbox that idles"),),
+        unit="KiB",
+        size=100,
+        quick_size=20,
+    ),
 )
 
 

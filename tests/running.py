@@ -32,9 +32,10 @@ from holdfast.runtime.guarding.critic import Critic, Judge
 from holdfast.runtime.opening import open_journal
 from holdfast.runtime.run import Run, RunResult
 from holdfast.runtime.runtime import Runtime
-from holdfast.runtime.sandboxes import sandboxes_of
+from holdfast.runtime.sandboxes import WITHOUT, sandboxes_of
 from holdfast.runtime.working import LEASE_SECONDS
 from holdfast.safety.addresses import TRUSTED
+from holdfast.sandbox.policy.profile import Profile
 from holdfast.testing import ScriptedModelServer
 from holdfast.testing.scripts import Script
 from holdfast.types import (
@@ -93,6 +94,7 @@ class Scene:
     runtime: Runtime
     url: str
     clock: Clock
+    sandbox: Profile = WITHOUT
 
     async def log(self, session: str = "s") -> list[Event]:
         """Returns everything durable of a session."""
@@ -104,7 +106,7 @@ class Scene:
 
     def other(self) -> Any:
         """Returns another runtime on the same store, to be entered with `async with`."""
-        return Runtime.open(self.url, clock=self.clock, sandbox="none")
+        return Runtime.open(self.url, clock=self.clock, sandbox=self.sandbox)
 
     def silent_after(self, seconds: float) -> None:
         """Gives model servers only so many seconds of silence."""
@@ -134,6 +136,7 @@ async def scene(
     critic: Critic | Judge | None = None,
     at_once: int | None = None,
     seconds: float = 15,
+    sandbox: Profile = WITHOUT,
 ) -> AsyncGenerator[Scene]:
     """Runs a scene within a bound of time, and sees that it leaves no task and no connection."""
     before = asyncio.all_tasks()
@@ -147,11 +150,11 @@ async def scene(
             journal = await open_journal(url, clock)
             if wrap is not None:
                 journal = cast("Journal", wrap(journal))
-            sandboxes = sandboxes_of(url, journal.blobs)
+            sandboxes = sandboxes_of(url, journal.blobs, sandbox)
             given = (targets, hooks, at_once, critic)
             runtime = Runtime(journal, clock, prices or {}, TenantId("local"), sandboxes, "user", *given)
             try:
-                yield Scene(server, runtime, url, clock)
+                yield Scene(server, runtime, url, clock, sandbox)
             finally:
                 await runtime.close()
         await until(lambda: not server._peers, "connections to the model are left over")

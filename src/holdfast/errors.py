@@ -37,6 +37,7 @@
     ├── SandboxError
     │   ├── IsolationMissing        a layer that is required is not to be had here; nothing was started
     │   ├── PathEscape              a path that leads out of the workspace
+    │   ├── SandboxesFull           as many sandboxes live on this machine as there may be
     │   └── WorkspaceBusy           somebody else is changing the files of the workspace
     └── ModelError                  a model call ended without an answer
         ├── RateLimited · Overloaded · ServerError · ModelTimeout · ConnectionFailed   try again later
@@ -88,6 +89,7 @@ __all__ = (
     "RateLimited",
     "RequestRefused",
     "SandboxError",
+    "SandboxesFull",
     "ServerError",
     "SessionBusy",
     "SessionExited",
@@ -367,6 +369,14 @@ class IsolationMissing(SandboxError):
     """A sandbox cannot be had here as it is required: nothing was started, and nothing weaker is taken instead."""
 
     code = "isolation_missing"
+    audience = "operator"
+
+
+class SandboxesFull(SandboxError):
+    """As many sandboxes live on this machine as the profile allows; nothing was started."""
+
+    code = "sandboxes_full"
+    retry = "later"
     audience = "operator"
 
 

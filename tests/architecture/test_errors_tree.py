@@ -50,6 +50,7 @@ FROZEN = {
     "NotDelivered": "not_delivered",
     "SandboxError": "sandbox",
     "IsolationMissing": "isolation_missing",
+    "SandboxesFull": "sandboxes_full",
     "PathEscape": "path_escape",
     "WorkspaceBusy": "workspace_busy",
     "ModelError": "model",
@@ -76,6 +77,8 @@ BOUNDARIES = {
     "src/holdfast/storage/sqlite_reading.py": 1,
     "src/holdfast/tools/threads.py": 1,
     "src/holdfast/sandbox/native/launching.py": 1,  # a forked process, in which nothing may go on as the launcher
+    "src/holdfast/sandbox/programs/launching.py": 1,  # the same
+    "src/holdfast/sandbox/confining/launching.py": 1,  # the same
     "src/holdfast/sandbox/snippets/guest.py": 1,  # a snippet: whatever it raises is its answer
 }
 """How many handlers catch everything and do not raise it again."""

@@ -17,6 +17,7 @@ from holdfast.sandbox.snapshots.stores import btrfs, choosing, overlay, subvolum
 from holdfast.sandbox.snapshots.stores.btrfs import BtrfsSnapshots
 from holdfast.sandbox.snapshots.stores.overlay import OverlaySnapshots
 from holdfast.sandbox.snapshots.stores.tree import TreeSnapshots
+from holdfast.sandbox.snapshots.walking import watching
 from holdfast.sandbox.workspace import Workspace
 from holdfast.storage.blobs import BlobStore
 from holdfast.storage.stores.memory import MemoryBlobStore
@@ -76,8 +77,10 @@ def cannot(reason: str) -> None:
 
 
 @pytest.mark.requirement("sandbox:tree-snapshot-restores")
+@pytest.mark.parametrize("watched_from", [0, watching.MANY])
 @pytest.mark.parametrize("check", kit.CHECKS, ids=lambda check: check.__name__)
-async def test_tree(check: kit.Check, tmp_path: Path) -> None:
+async def test_tree(check: kit.Check, watched_from: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "MANY", watched_from)
     await check(TreeStage(tmp_path))
 
 

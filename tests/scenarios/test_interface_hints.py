@@ -27,6 +27,7 @@ CALLS = {
     "glob": ({"pattern": "*.py"}, {"ui": "file-tree", "pattern": "*.py", "path": ".", "count": 1}),
     "ls": ({}, {"ui": "file-tree", "path": ".", "entryCount": 3}),
     "bash": ({"command": "true"}, {"ui": "terminal", "command": "true", "exitCode": 0}),
+    "process": ({"action": "list"}, {"ui": "terminal", "command": "process list", "action": "list"}),
     "fetch": ({"url": "http://127.0.0.1:9/"}, {"ui": "web-fetch", "url": "http://127.0.0.1:9/"}),
     "git": ({"action": "diff"}, {"ui": "diff"}),
 }

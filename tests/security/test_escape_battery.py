@@ -11,13 +11,14 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+import msgspec
 import pytest
 from tests.security.escapes.board import ROOTLESS, Board, Row, as_ordinary_user, lured, measured
 from tests.security.escapes.catalogue import ATTEMPTS, HOST, PROXY
-from tests.security.escapes.contenders import CONTENDERS, Absent
+from tests.security.escapes.contenders import CANNOT, CONTENDERS, Absent
 from tests.security.escapes.hosting import open_place
 from tests.security.escapes.running import CONTROLS, Verdict, applicable, attack, without_sandbox
-from tests.security.escapes.table import render
+from tests.security.escapes.table import FOUND, PAGE, Found, condensed, page, render
 from tests.security.escapes.workloads import WORKLOADS, Workload, lay_out, missing, perform
 
 IS_ROOT = os.geteuid() == 0
@@ -114,10 +115,13 @@ def report(row: Row, works: Mapping[str, object]) -> None:
     got = {name for name, verdict in row.attempts.items() if verdict.worked}
     got |= {name for name, bitten in row.lures.items() if bitten}
     told = {name for name in row.posture.open if name in works or name in row.lures}
-    evidence = {name: row.attempts[name].evidence for name in got - told if name in row.attempts}
-    assert sorted(got - told) == [], f"ways out that the posture does not list: {evidence}"
+    unlisted = got - set(row.posture.open)
+    evidence = {name: row.attempts[name].evidence for name in unlisted if name in row.attempts}
+    assert sorted(unlisted) == [], f"ways out that the posture does not list: {evidence}"
     assert sorted(told - got) == [], "the posture lists as open what is closed"
-    assert row.workloads == {}
+    refused = CANNOT.get(row.posture.backend, frozenset())
+    assert {name: text for name, text in row.workloads.items() if name not in refused} == {}
+    assert refused <= row.workloads.keys(), "a backend does what it is said to refuse"
 
 
 @pytest.mark.requirement("sandbox:escapes-refused", "sandbox:escapes-utility")
@@ -162,10 +166,26 @@ def test_the_table_says_what_worked_what_did_not_and_what_says_nothing() -> None
         return Row(attempts, {}, {name: name in worked for name in HOST})
 
     board = Board({"none": row("bpf", "output_flood")}, {"native": row("bpf")}, {"gvisor": "no runsc\nhere"})
-    lines = render(board).splitlines()
+    lines = render(condensed(board)).splitlines()
     assert "|  | **attempts that worked** | 2 of 2 | 1 of 2 |" in lines
     assert "|  | **workloads that work** | 40 of 40 | 40 of 40 |" in lines
     assert "| proc | `bpf` | open | open |" in lines
     assert "| host | `output_flood` | open |  |" in lines
     assert "| proc | `iopl` | - | - |" in lines
-    assert lines[-1] == "- gvisor: no runsc"
+    assert "- gvisor: no runsc" in page(condensed(board)).splitlines()
+
+
+@pytest.mark.requirement("sandbox:escapes-table")
+def test_the_page_is_what_was_found_names_every_attempt_and_nothing_is_open_that_no_posture_lists() -> None:
+    found = msgspec.json.decode(FOUND.read_bytes(), type=Found)
+    text = PAGE.read_text("utf-8")
+    assert text == page(found), "run `python -m tests.security.escapes.table`"
+    names = [each.name for each in ATTEMPTS] + [*HOST, *PROXY]
+    assert [name for name in names if f"`{name}`" not in text] == []
+    columns = {*CONTENDERS, *(f"{name}, rootless" for name in ROOTLESS)}
+    assert columns == found.backends.keys() | found.absent.keys(), "set every backend against them: `make escapes`"
+    unlisted = {name: {*each.worked} - {*each.listed} for name, each in found.backends.items()}
+    assert {name: ways for name, ways in unlisted.items() if ways} == {}
+    assert found.backends["native"].worked == ()
+    broken = {name: {*each.broken} for name, each in found.backends.items() if each.broken}
+    assert all(ways <= CANNOT.get(name.partition(",")[0], frozenset()) for name, ways in broken.items()), broken

@@ -133,12 +133,13 @@ async def test_what_a_command_leaves_running_ends_with_it_and_its_files_in_tmp_s
 
 @pytest.mark.requirement("sandbox:native-fencing")
 async def test_a_newer_epoch_ends_the_sandboxes_of_older_ones_in_any_process(tmp_path: Path) -> None:
-    async with sandboxes(tmp_path, owner="session#1") as old, sandboxes(tmp_path, owner="session#2") as new:
+    mine = f"{tmp_path}-session"  # that an epoch is over stays written down
+    async with sandboxes(tmp_path, owner=f"{mine}#1") as old, sandboxes(tmp_path, owner=f"{mine}#2") as new:
         going = asyncio.create_task(old.run("echo begun > mark; sleep 60", seconds=60))
         await until((tmp_path / "mark").exists)
-        assert await new.backend.attach("other", 2) == 0
-        assert await new.backend.attach("session", 1) == 0
-        assert await new.backend.attach("session", 2) == 1
+        assert await new.backend.attach(f"{tmp_path}-other", 2) == 0
+        assert await new.backend.attach(mine, 1) == 0
+        assert await new.backend.attach(mine, 2) == 1
         assert (await asyncio.wait_for(going, 5)).code == 128 + signal.SIGKILL
         assert await new.says("echo fine") == "fine"
 
@@ -190,7 +191,7 @@ async def test_who_kills_a_sandbox_or_its_launcher_ends_one_command_and_no_more(
 @pytest.mark.requirement("sandbox:native-hostile-messages")
 async def test_what_a_sandbox_says_instead_of_messages_does_no_harm(tmp_path: Path) -> None:
     async with sandboxes(tmp_path) as place:
-        box = await place.backend._take((str(tmp_path), "s", 1, ""))
+        box = await place.backend.pool.take((str(tmp_path), "s", 1, ""))
         for message in (
             {"command": "x"}, {"command": 7, "status": 0}, {"status": None}, {"cleared": "many"}, {"built": True}, {},
             {"failed": 1, "error": 2}, {"command": [], "pid": {}},

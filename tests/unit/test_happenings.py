@@ -13,7 +13,7 @@ from holdfast.cli.rendering.happenings import again, exhausted, happening
 from holdfast.cli.timeline import Timeline
 from holdfast.cli.watch.rows import Row, line_of
 from holdfast.engine import events as log
-from holdfast.types import Payload, Wait
+from holdfast.types import CallId, Payload, Wait
 
 WAIT = Wait("child:c-1", "child", None, "scout: find it", subject="c-1")
 HAPPENED: list[Payload] = [
@@ -33,6 +33,9 @@ HAPPENED: list[Payload] = [
     log.BudgetExhausted("tokens of account local/ada", 5_000_000),
     log.BudgetExhausted("dollars"),
     log.FilesRestored(),
+    log.ProcessStarted("p1", "server", "python -m http.server", CallId("c-1"), 2),
+    log.ProcessEnded("p1", "server", 143),
+    log.ProcessLost("p1", "server", "whoever ran it was killed"),
 ]
 
 

@@ -32,7 +32,7 @@ from holdfast.sandbox.policy.openshell import (
     Rule,
     Selector,
 )
-from holdfast.sandbox.policy.profile import Env, Profile, Quotas, Tree
+from holdfast.sandbox.policy.profile import Env, Pooling, Profile, Quotas, Tree
 
 FOLDER = Path(__file__).with_name("policies")
 
@@ -181,6 +181,7 @@ def test_any_reader_of_yaml_finds_texts_where_we_have_texts(policy: Policy) -> N
             pids=st.none() | st.integers(1, 10**6),
         ),
         workspace=st.builds(Tree, protect=st.sampled_from([(), (".git",), Tree().protect])),
+        pool=st.builds(Pooling, reuse=st.sampled_from(["owner", "never"]), ready=st.integers(0, 64)),
         env=st.builds(Env, allow=st.sampled_from([(), ("LANG", "TERM")])),
     )
 )

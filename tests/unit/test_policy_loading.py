@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from holdfast.errors import UsageError
 from holdfast.sandbox.policy.loading import examine, load, load_profile
 from holdfast.sandbox.policy.openshell import SYSTEM, AnyOf, Binary, FilesystemPolicy, Policy
-from holdfast.sandbox.policy.profile import Profile
+from holdfast.sandbox.policy.profile import Pooling, Profile
 
 FOLDER = Path(__file__).with_name("policies")
 
@@ -104,7 +104,8 @@ require: [netns, landlock>=4]
 policy:
   version: 1
   process: { run_as_user: "1500" }
-limits: { memory: 512Mi, cpus: 1.5, wall: 120s, cpu: 1500ms, disk: 1G, file: 4096, pids: null }
+limits: { memory: 512Mi, cpus: 1.5, wall: 120s, cpu: 1500ms, disk: 1G, file: 4096, pids: null, sandboxes: 10 }
+pool: { reuse: never, ready: 4 }
 workspace: { protect: [.git/hooks, AGENTS.md] }
 env: { allow: [LANG], secrets: { API_KEY: [api.example.com] } }
 """
@@ -114,6 +115,7 @@ env: { allow: [LANG], secrets: { API_KEY: [api.example.com] } }
     limits = profile.limits
     assert (limits.memory, limits.cpus, limits.disk, limits.file) == (512 * 1024**2, 1.5, 10**9, 4096)
     assert (limits.wall, limits.cpu, limits.pids, limits.nofile) == (120.0, 1.5, None, 1024)
+    assert (limits.sandboxes, profile.pool) == (10, Pooling(reuse="never", ready=4))
     assert profile.workspace.protect == (".git/hooks", "AGENTS.md")
     assert profile.env.secrets == {"API_KEY": ("api.example.com",)}
     assert profile.require == ("netns", "landlock>=4")

@@ -45,7 +45,8 @@ _INSTRUCTIONS = (
     "little as does the job, run what proves that it works, and say at the end what you did and what you saw. "
     "Paths are relative to the folder."
 )
-_TOOLS = ("read", "write", "edit", "grep", "glob", "ls", "bash", "fetch", "git")
+_TOOLS = ("read", "write", "edit", "grep", "glob", "ls", "bash", "process", "fetch", "git")
+_CONFINED = "! sandbox process, without namespaces: holdfast sandbox probe says what it leaves open"
 _UNISOLATED = "! no sandbox: commands run as you, with your files and the network in reach"
 _REFUSED = "! no sandbox works here, so commands are refused: holdfast doctor says why, --sandbox none does without"
 _INTERRUPTED = 130
@@ -175,7 +176,7 @@ def isolation_note(posture: Posture) -> str:
     """Returns what a person is told of the sandbox before anything runs."""
     if posture.isolated:
         return f"sandbox {posture.backend}: commands reach this folder alone, and no network"
-    return _REFUSED if posture.backend == "refused" else _UNISOLATED
+    return {"refused": _REFUSED, "process": _CONFINED}.get(posture.backend, _UNISOLATED)
 
 
 def _job(prompt: str | None, workspace: Path | None) -> str:

@@ -348,6 +348,11 @@ class Attempt:
         self._scope = Interruptible(self.clock, left, self._task)
         return self._scope
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether what is under way is being left early."""
+        return self._scope.interrupted
+
     def _left(self) -> float | None:
         """Returns the seconds until the run's time is up, what unread letters give it included; None without bound."""
         if (until := self.run.until) is None:

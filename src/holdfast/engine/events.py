@@ -47,6 +47,9 @@ __all__ = (
     "Paused",
     "PhaseFailed",
     "PhaseStarted",
+    "ProcessEnded",
+    "ProcessLost",
+    "ProcessStarted",
     "Resumed",
     "ReviewRequested",
     "RunClosed",
@@ -184,6 +187,8 @@ class ToolStarted(Payload, frozen=True, gc=False, omit_defaults=True):
     """Why there is no snapshot of files that it may change; empty when there is one, or none is needed."""
     terminal: bool = False
     """Whether the run is over when it goes well."""
+    absent: tuple[str, ...] = ()
+    """Protected paths of the workspace at which there was nothing: what a command puts there does not stay."""
 
 
 class ToolFinished(Payload, frozen=True, gc=False, omit_defaults=True):
@@ -196,6 +201,8 @@ class ToolFinished(Payload, frozen=True, gc=False, omit_defaults=True):
     """µs."""
     nested: Nested | None = None
     """Set when another call made it, and not the model."""
+    rolled_back: bool = False
+    """Whether it failed, and files were put back as its snapshot has them."""
 
 
 class ToolWaiting(Payload, frozen=True, gc=False, omit_defaults=True):
@@ -236,6 +243,40 @@ class CallReopened(Payload, frozen=True, gc=False, omit_defaults=True):
     """Whether another call had made it."""
     before: SnapshotRef | None = None
     """How the whole workspace was just before its files were put back: somebody may have worked there since."""
+
+
+class ProcessStarted(Payload, frozen=True, gc=False, omit_defaults=True):
+    """A process goes on that a call started; it may outlive the run."""
+
+    type: ClassVar[str] = "process.started"
+    process: str
+    """Its id, which no other process has."""
+    name: str
+    """What the model calls it."""
+    command: str
+    call_id: CallId
+    """The call that started it."""
+    epoch: int
+    """Of the owner who had it started: whoever comes with a higher one, in another process, ends it first."""
+
+
+class ProcessEnded(Payload, frozen=True, gc=False):
+    """A process has ended, by itself or because it was stopped."""
+
+    type: ClassVar[str] = "process.ended"
+    process: str
+    name: str
+    code: int
+    """Its exit code, 128 and the signal's number for a killed one."""
+
+
+class ProcessLost(Payload, frozen=True, gc=False):
+    """A process that was running is gone, and nobody knows how it ended; the model is told."""
+
+    type: ClassVar[str] = "process.lost"
+    process: str
+    name: str
+    why: str
 
 
 class PhaseStarted(Payload, frozen=True, gc=False, omit_defaults=True):
@@ -409,6 +450,9 @@ CODEC = Codec(
         CallReopened,
         PhaseStarted,
         PhaseFailed,
+        ProcessStarted,
+        ProcessEnded,
+        ProcessLost,
         AbortRequested,
         Paused,
         Resumed,

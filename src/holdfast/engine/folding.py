@@ -30,6 +30,9 @@ from holdfast.engine.events import (
     Paused,
     PhaseFailed,
     PhaseStarted,
+    ProcessEnded,
+    ProcessLost,
+    ProcessStarted,
     Resumed,
     ReviewRequested,
     Rewound,
@@ -142,8 +145,20 @@ def _fold_session(state: State, event: Event) -> None:
             state.restoring = ()
         case RunClosed():
             state.owed = None
+        case ProcessStarted() | ProcessEnded() | ProcessLost() as data:
+            _fold_process(state, data)
         case _:
             pass
+
+
+def _fold_process(state: State, data: ProcessStarted | ProcessEnded | ProcessLost) -> None:
+    if isinstance(data, ProcessStarted):
+        state.processes[data.process] = data
+        return
+    state.processes.pop(data.process, None)
+    if isinstance(data, ProcessLost):
+        told = f"The process {data.name!r} does not run any more: {data.why}. Start it again if it is still needed."
+        state.messages.append(UserMessage((Text(told),)))
 
 
 def _fold_run(run: Run, event: Event) -> None:

@@ -51,6 +51,7 @@ from holdfast.engine.doing.acting import close_calls, perform_calls
 from holdfast.engine.doing.asking import ask_model
 from holdfast.engine.doing.children import abandon, pass_on
 from holdfast.engine.doing.intervening import intervene
+from holdfast.engine.doing.lasting import account_for
 from holdfast.engine.doing.recovering import files_left, recover
 from holdfast.engine.events import RunFinished
 from holdfast.engine.phases import PassOn, StartPhase
@@ -77,6 +78,8 @@ async def drive(attempt: Attempt, decide: Decide = decide) -> bool:
         await attempt.take_mail()
         match decide(attempt.state, attempt.clock.now()):
             case CallModel(at, last):
+                if attempt.state.processes:
+                    await account_for(attempt)
                 await ask_model(attempt, at, last=last)
             case CallTools(calls):
                 await perform_calls(attempt, calls)

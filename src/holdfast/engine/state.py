@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from holdfast.engine.events import InputReceived, RunFinished, RunStarted, ToolStarted, WaitResolved
+from holdfast.engine.events import InputReceived, ProcessStarted, RunFinished, RunStarted, ToolStarted, WaitResolved
 from holdfast.engine.letters import Status
 from holdfast.types import (
     AssistantMessage,
@@ -209,6 +209,8 @@ class State(msgspec.Struct, gc=False):
     stored: dict[Digest, tuple[Digest, ...]] = {}
     """What may be read by its digest: outputs that results named because they were too long, and files that runs were
     given; with the blobs that make up a large one."""
+    processes: dict[str, ProcessStarted] = {}
+    """Those that go on, as far as the log knows, by their ids."""
     turn: int = 0
     """Sequence number of the model's last answer: with a call's id, the call's name for ever."""
     queue: dict[int, InputReceived] = {}

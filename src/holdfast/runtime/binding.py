@@ -31,7 +31,7 @@ from holdfast.tools.binding import Tool
 from holdfast.tools.gateway import Gateway
 from holdfast.tools.permitting import Rules
 from holdfast.tools.resolving import find_tool
-from holdfast.types import AgentSpec, Digest, Price, StreamId, TenantId, ToolSpec, tenant_of
+from holdfast.types import AgentSpec, Digest, Mode, Price, StreamId, TenantId, ToolSpec, tenant_of
 
 __all__ = ("Binder",)
 
@@ -160,7 +160,7 @@ class Binder:
         tenant = tenant_of(stream)
         agent = self._lent.get(stream, {}).get(run.key) or await self.agent(tenant, setup.spec)
         spawn = Spawner(self.dispatcher, stream, run)
-        if run.workspace:
+        if run.workspace and _runs_programs(agent, setup.mode):
             await self._sandboxes.ready()
         gateway = Gateway(
             agent.tools,
@@ -245,3 +245,11 @@ class Binder:
             await asyncio.wait([self._looking])
         await self.dispatcher.close()
         await self._client.close()
+
+
+def _runs_programs(agent: BoundAgent, mode: Mode) -> bool:
+    """Whether a call may run something in a sandbox; of our own tools those that do also change files, which a run may
+    not that only looks.
+    """
+    inside = [each for each in agent.tools if each.tier == "inside" and not each.delegates]
+    return any(mode != "read-only" or not each.spec.reference.startswith("builtin:") for each in inside)

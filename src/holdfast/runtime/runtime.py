@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import final
@@ -12,6 +12,7 @@ from typing import final
 import msgspec
 
 from holdfast.engine.letters import Prompt, Setup
+from holdfast.engine.state import State
 from holdfast.errors import AuthFailed, JournalError, LeaseHeld, SessionBusy, UnknownPrice, UnknownSession, UsageError
 from holdfast.flow.clock import Clock, SystemClock
 from holdfast.flow.ids import new_key, new_session
@@ -36,6 +37,7 @@ from holdfast.runtime.run import Run
 from holdfast.runtime.sandboxes import Sandboxes, sandboxes_of
 from holdfast.runtime.speaking import Speaking, refused, said
 from holdfast.runtime.working import Worker
+from holdfast.sandbox.longrunning.process import Process
 from holdfast.sandbox.policy.profile import BackendName, Profile
 from holdfast.sandbox.port import Posture
 from holdfast.types import (
@@ -86,7 +88,7 @@ class Runtime(Archive, Delivers):
         self._branching = Branching(journal, clock, self._sandboxes)
         self._worker = Worker(journal, clock, self._bindings.bind, self._bindings.forget, self.ledger, at_once)
         self._outgoing = Outgoing(journal, clock, tenant, self._worker.claims.claim, targets, hooks)
-        self._bindings.noticed, self._worker.let_go = self._outgoing.driven, self._outgoing.let_go
+        self._bindings.noticed, self._worker.let_go = self._outgoing.driven, self._let_go
         self._watch = None if critic is None else Watch.over(critic, journal, clock, self._bindings, self._worker)
         self._outgoing.open()
         super().__init__(
@@ -271,6 +273,26 @@ class Runtime(Archive, Delivers):
         await self._branching.fork(parent, at, stream, workspace, self._worker.claims.claim, self._worker.adopt)
         return child
 
+    async def branches(
+        self, session: str, n: int, *, at: int | None = None, name: str | None = None
+    ) -> tuple[SessionId, ...]:
+        """Returns `n` new sessions that share the log of another one up to event `at`: all of them, or none.
+
+        Each is as `fork` makes it, in a folder of its own in the data folder, and all are live at once: give each a
+        prompt. They are called `name-1` and so on, or anyhow. `release` takes them away again.
+
+        Raises:
+            UnknownSession, UsageError: there is no such session or event, or a name is taken; or `n` is below 1.
+            SandboxError: the files of that moment are not known, or no longer kept.
+        """
+        if n < 1:
+            raise UsageError(f"{n} branches cannot be made: ask for 1 or more")
+        children = tuple(SessionId(f"{name}-{each}" if name else new_session()) for each in range(1, n + 1))
+        streams = [stream_id(self._tenant, child) for child in children]
+        claims, parent = self._worker.claims.claim, await self._known(session)
+        await self._branching.fork_all(parent, at, streams, claims, self._worker.adopt, self._forget)
+        return children
+
     def stats(self) -> Load:
         """Returns how many sessions are driven here, and how many wait for a place."""
         return self._worker.work()
@@ -292,6 +314,14 @@ class Runtime(Archive, Delivers):
     async def waiting(self, session: str | None = None) -> list[Waiting]:
         """Returns what people are asked in a session, or in all: approvals, questions and reviews, oldest first."""
         return await waiting_in(self.journal, self._tenant, session)
+
+    def processes(self, session: str) -> Collection[Process]:
+        """Returns the processes that a session keeps running here, and those that ended within ten minutes.
+
+        What one prints can be read, and `await process.forward(8000)` leads a port of this machine's loopback to the
+        one it listens on.
+        """
+        return self._sandboxes.processes(stream_id(self._tenant, session))
 
     def session(self, session: str) -> Speaking:
         """Returns a session to speak to, wherever it is driven, whatever it does."""
@@ -387,6 +417,12 @@ class Runtime(Archive, Delivers):
             await self._bindings.remember(self._tenant, agent)
         posted, _ = await self._post(agent, stream, letter, if_idle=False)
         return posted
+
+    def _let_go(self, stream: StreamId, state: State) -> None:
+        """Is told of each session that is driven no longer."""
+        self._outgoing.let_go(stream, state)
+        if state.ended and state.processes:
+            self._sandboxes.end_processes_soon(stream)
 
     def _run(self, stream: StreamId, key: str, after: int) -> Run:
         return Run(self.journal, stream, key, after, self._worker.tail, self._user)

@@ -7,7 +7,7 @@ import fcntl
 import os
 import secrets
 import tempfile
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import final
@@ -17,7 +17,11 @@ from holdfast.errors import SandboxError, UsageError
 from holdfast.flow.ids import new_key
 from holdfast.runtime.opening import files_of, store_name, workspaces_of
 from holdfast.sandbox.backends.choosing import LazyBackend
+from holdfast.sandbox.fencing import kill_below
 from holdfast.sandbox.locking import let_go
+from holdfast.sandbox.longrunning.process import Process
+from holdfast.sandbox.native.slots import folder as places
+from holdfast.sandbox.native.slots import kill_owners, unseal
 from holdfast.sandbox.policy.profile import Profile
 from holdfast.sandbox.port import Posture
 from holdfast.sandbox.sandbox import Sandbox
@@ -25,7 +29,7 @@ from holdfast.sandbox.snapshots.port import SnapshotStore
 from holdfast.sandbox.snapshots.storing import in_thread
 from holdfast.sandbox.workspace import Workspace
 from holdfast.storage.blobs import BlobStore
-from holdfast.types import SessionId, SnapshotRef, TenantId
+from holdfast.types import SessionId, SnapshotRef, StreamId, TenantId
 
 __all__ = ("WITHOUT", "Sandboxes", "fill", "sandboxes_of")
 
@@ -33,6 +37,8 @@ WITHOUT = Profile(backend="none")
 """Commands run as whoever runs us."""
 
 _SCRATCH = ".compare-"
+_LAST = 1 << 62
+"""Above every epoch."""
 
 
 @final
@@ -56,7 +62,12 @@ class Sandboxes:
         self._folder = folder or Path(tempfile.gettempdir()).resolve() / f"holdfast-{secrets.token_hex(8)}"
         self._own = tuple({path.resolve(): None for path in (*own, *((self._folder,) if self._passing else ()))})
         self._backend = LazyBackend(profile)
+        self._rollback = profile.workspace.rollback == "failed"
+        self._confined = profile.backend != "none"
+        self.protected = profile.workspace.protect if self._confined else ()
+        """Paths in a workspace that nothing of a run writes; where commands run as we do, they could all the same."""
         self._trees: dict[TenantId, SnapshotStore] = {}
+        self._ending: set[asyncio.Task[None]] = set()
 
     def at(self, tenant: TenantId, folder: str | Path) -> Sandbox:
         """Returns the sandbox of a folder.
@@ -64,8 +75,16 @@ class Sandboxes:
         Raises:
             SandboxError: it is no folder.
         """
-        workspace = Workspace(Path(folder), apart=self._own)
-        return Sandbox(workspace, self._backend, self._snapshots(tenant), self._store, tenant)
+        workspace = Workspace(Path(folder), apart=self._own, protected=self.protected)
+        return Sandbox(
+            workspace,
+            self._backend,
+            self._snapshots(tenant),
+            self._store,
+            tenant,
+            rollback=self._rollback,
+            confined=self._confined,
+        )
 
     async def ready(self) -> Posture:
         """Returns what isolates commands here, once it was tried."""
@@ -97,6 +116,10 @@ class Sandboxes:
 
     def _folder_of(self, tenant: TenantId, session: SessionId) -> Path:
         return self._folder / _name_of(tenant) / f"session-{quote(session, safe='')}"
+
+    async def discard(self, tenant: TenantId, session: SessionId) -> None:
+        """Removes the folder in the data folder that is of this session alone, if there is one."""
+        await in_thread(_remove, self._folder_of(tenant, session))
 
     def place(self, tenant: TenantId, session: SessionId, wanted: str | Path | None, parent: str = "") -> Path:
         """Returns an empty folder for a forked session: the one that is wanted, or one in the data folder.
@@ -140,8 +163,27 @@ class Sandboxes:
         finally:
             await in_thread(_clear, scratch, mark)
 
+    def processes(self, stream: StreamId) -> Collection[Process]:
+        """Returns those a session has here: what runs, and what ended within ten minutes."""
+        return self._backend.processes.of(f"{self._store}{stream}")
+
+    async def end_processes(self, stream: StreamId) -> None:
+        """Ends the processes of a session that is over or deleted, whichever runtime keeps them."""
+        owner = f"{self._store}{stream}"
+        await self._backend.processes.end(owner)
+        await asyncio.to_thread(kill_owners, places(), owner, _LAST)
+        await asyncio.to_thread(unseal, places(), owner)
+        await asyncio.to_thread(kill_below, owner, _LAST)
+
+    def end_processes_soon(self, stream: StreamId) -> None:
+        """Does the same without being waited for; `close` waits."""
+        task = asyncio.create_task(self.end_processes(stream))
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
     async def close(self) -> None:
         """Removes the folders that are of no use without the log in memory, and the files of locks nobody has."""
+        await asyncio.gather(*self._ending, return_exceptions=True)
         await self._backend.close()
         let_go()
         if self._passing and self._folder.exists():
@@ -214,12 +256,6 @@ def _clear(scratch: Path, mark: int) -> None:
 
 def _remove(folder: Path) -> None:
     """Removes a folder with all it holds, whatever rights its folders have; what cannot be removed stays."""
-    from holdfast.sandbox.snapshots.applying import remove
-    from holdfast.sandbox.snapshots.walking.scanning import open_folder
+    from holdfast.sandbox.snapshots.applying import remove_folder
 
-    with suppress(OSError):
-        above = open_folder(str(folder.parent))
-        try:
-            remove(above, folder.name)
-        finally:
-            os.close(above)
+    remove_folder(folder)

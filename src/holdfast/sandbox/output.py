@@ -6,8 +6,9 @@ import asyncio
 import codecs
 import os
 from collections.abc import Generator
+from typing import Protocol
 
-__all__ = ("Intake", "Output")
+__all__ = ("Fed", "Intake", "Output")
 
 _PICTURES = {
     # Characters that steer a terminal are shown as their pictures; tab and newline stay.
@@ -20,6 +21,14 @@ _AT_ONCE = 1 << 16
 _BURST = 1 << 20
 """Bytes read before everything else in this process gets a rest of `_REST` seconds."""
 _REST = 0.002
+
+
+class Fed(Protocol):
+    """What takes output in."""
+
+    def feed(self, data: bytes) -> None:
+        """Takes more of it."""
+        ...
 
 
 class Output:
@@ -92,7 +101,7 @@ class Intake:
     The writing end goes to who prints; `started` lets go of ours, `begin` reads from then on.
     """
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: Fed) -> None:
         self._output = output
         self._loop = asyncio.get_running_loop()
         self.silent: asyncio.Future[None] = self._loop.create_future()

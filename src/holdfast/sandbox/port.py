@@ -14,14 +14,16 @@ from typing import Final, Protocol
 
 import msgspec
 
-from holdfast.errors import UsageError
+from holdfast.errors import SandboxError, UsageError
+from holdfast.sandbox.longrunning.keeping import Kept
+from holdfast.sandbox.longrunning.process import Process
 from holdfast.sandbox.processes import Ended
 from holdfast.types import Digest, digest_of
 
-__all__ = ("LAYERS", "Backend", "Missing", "Posture", "unmet")
+__all__ = ("ABILITIES", "LAYERS", "Backend", "Missing", "Posture", "unmet")
 
 LAYERS: Final = {
-    "own-kernel": "system calls are answered by a kernel of its own (gVisor)",
+    "own-kernel": "system calls are answered by a kernel of its own (gVisor), or there are none (wasm)",
     "own-uid": "its processes belong to a user nobody else is",
     "userns": "capabilities mean nothing outside",
     "pidns": "other processes cannot be seen, and all of its end together",
@@ -44,6 +46,18 @@ LAYERS: Final = {
     "egress-proxy": "the only way out is a proxy that judges each connection",
 }
 """What can stand between a command and the rest of the machine, by its name in a posture."""
+
+ABILITIES: Final = {
+    "processes": "keeps processes running after the call that started them",
+    "terminals": "runs a program on a terminal",
+    "layers": "keeps changes apart until a command has ended; workspace: apply",
+    "network": "lets out what a policy allows; policy: network_policies",
+    "secrets": "gives programs placeholders for secrets; env: secrets",
+    "landlock": "refuses to start without Landlock; policy: landlock: hard_requirement",
+    "ready": "makes sandboxes before they are asked for; pool: ready",
+    "counted": "bounds how many sandboxes live on the machine; limits: sandboxes",
+}
+"""What can be done with a sandbox beyond running commands, by name; not every backend can all of it."""
 
 
 class Missing(msgspec.Struct, frozen=True):
@@ -102,6 +116,13 @@ class Backend(Protocol):
         """Which layers are not on, and why."""
         ...
 
+    @property
+    def guarded(self) -> tuple[str, ...]:
+        """Paths of a workspace that are looked after where nothing is at them: what a command puts there is taken away
+        when it has ended; by `recover` where whoever would have done it was killed.
+        """
+        return ()
+
     async def run(
         self,
         command: str | Sequence[str],
@@ -122,6 +143,32 @@ class Backend(Protocol):
             ValueError: it cannot be passed on: it holds NUL, or is too long.
         """
         ...
+
+    @property
+    def can(self) -> frozenset[str]:
+        """What it can do beyond running commands, by names of `ABILITIES`."""
+        return frozenset()
+
+    @property
+    def processes(self) -> Kept:
+        """The processes it keeps running, and those that ended lately."""
+        return Kept()
+
+    async def start(self, command: str, *, name: str, folder: Path, env: Mapping[str, str], call: str = "") -> Process:
+        """Starts a line for bash that goes on until it ends or is stopped, and returns it as soon as it runs.
+
+        It is the owner's whom `env` names, who has none other of that name running. What commands of that owner in
+        that folder reach on their own loopback is what it listens on. It ends with this backend at the latest, or when
+        `attach` is called with a higher epoch.
+
+        Raises:
+            SandboxError: it cannot be started, the owner has as many as there may be, or this backend keeps none.
+            ValueError: it cannot be passed on: it holds NUL, or is too long.
+        """
+        raise SandboxError(
+            f"the sandbox {self.posture.backend!r} keeps no processes running: take the sandbox native, or run it "
+            "within one command"
+        )
 
     async def attach(self, owner: str, epoch: int) -> int:
         """Kills what commands of this owner's lower epochs left running, and returns how many processes that were.

@@ -33,9 +33,9 @@ import msgspec
 from holdfast.errors import SandboxError
 from holdfast.sandbox import fencing, leash
 from holdfast.sandbox.environment import CALL
-from holdfast.sandbox.output import Intake, Output
+from holdfast.sandbox.output import Fed, Intake, Output
 
-__all__ = ("Breach", "Ended", "run_command")
+__all__ = ("Breach", "Ended", "Group", "run_command")
 
 Breach = Literal["memory", "cpu", "wall", "pids", "disk", "inodes", "file", "nofile", "output"]
 
@@ -88,7 +88,8 @@ async def run_command(
         ValueError: the command cannot be passed on: it holds NUL, or is too long.
     """
     started = time.monotonic()
-    group = _Group(_arguments(command, errors=errors), folder, env, Output(keep))
+    output = Output(keep)
+    group = Group(command, folder, env, output, errors=errors)
     try:
         group.begin()
         in_time = await group.ends_within(timeout)
@@ -104,7 +105,7 @@ async def run_command(
         group.close()
     return Ended(
         code=group.code if in_time else 124,
-        output=group.output,
+        output=output,
         seconds=time.monotonic() - started,
         timed_out=not in_time,
         held=held,
@@ -119,16 +120,34 @@ def _arguments(command: str | Sequence[str], *, errors: bool) -> list[str]:
     return [_PROGRAM_GATE if errors else _QUIET_GATE, *command]
 
 
-class _Group:
-    def __init__(self, arguments: list[str], folder: Path, env: Mapping[str, str], output: Output) -> None:
-        self.output = output
+class Group:
+    """A command that was started and waits to be let go, and everything that stays in its process group."""
+
+    def __init__(
+        self,
+        command: str | Sequence[str],
+        folder: Path,
+        env: Mapping[str, str],
+        output: Fed,
+        *,
+        errors: bool = True,
+    ) -> None:
+        """Starts it; what it prints goes to the output.
+
+        Raises:
+            SandboxError, ValueError: as `run_command` does.
+        """
         self.code = 0
+        """Its exit code as a shell gives it, once this is closed."""
         self.strays = 0
+        """How many processes were left outside the group, once this is closed."""
         self._mark = secrets.token_hex(8)
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = self._loop.create_future()
+        """Done when the leader has ended."""
         self._shell = _find_shell(env)
         self._intake = Intake(output)
+        arguments = _arguments(command, errors=errors)
         try:
             self._process = _start(self._shell, arguments, folder, {**env, CALL: self._mark}, self._intake.writing)
         except BaseException:
@@ -137,6 +156,7 @@ class _Group:
         finally:
             self._intake.started()
         self.silent = self._intake.silent
+        """Done when nobody holds its output any more."""
         self._pid = self._process.pid
         self._pidfd = -1
 
@@ -175,20 +195,23 @@ class _Group:
             self.ended.set_result(None)
 
     async def ends_within(self, seconds: float) -> bool:
+        """Waits for the leader's end, and returns whether it came in time."""
         return bool((await asyncio.wait((self.ended,), timeout=seconds))[0])
 
     async def falls_silent_within(self, seconds: float) -> None:
+        """Waits until nobody holds the output any more."""
         await asyncio.wait((self.silent,), timeout=seconds)
 
     async def stop(self) -> None:
-        self._signal(signal.SIGTERM)
+        """Ends the group: politely, and after a short grace for certain."""
+        self.signal(signal.SIGTERM)
         await asyncio.wait((self.ended, self.silent), timeout=_GRACE)
-        self._signal(signal.SIGKILL)
+        self.signal(signal.SIGKILL)
         await asyncio.wait((self.ended, self.silent), timeout=_GRACE)
 
     def close(self) -> None:
         """Kills what is left and lets go of everything; never waits."""
-        self._signal(signal.SIGKILL)
+        self.signal(signal.SIGKILL)
         with suppress(OSError):
             self.strays = fencing.kill_left(self._mark, self._pid)
         with suppress(OSError):
@@ -206,7 +229,8 @@ class _Group:
         else:
             self.code = code if code >= 0 else 128 - code
 
-    def _signal(self, number: signal.Signals) -> None:
+    def signal(self, number: signal.Signals) -> None:
+        """Sends a signal to the group."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._pid, number)
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import posixpath
 import secrets
 import stat
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -54,8 +55,17 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 class Workspace:
     """A folder that no path leads out of."""
 
-    def __init__(self, root: Path | str, *, env: Mapping[str, str] | None = None, apart: Sequence[Path] = ()) -> None:
-        """`apart` are resolved paths of what is neither changed nor kept here, such as our own database."""
+    def __init__(
+        self,
+        root: Path | str,
+        *,
+        env: Mapping[str, str] | None = None,
+        apart: Sequence[Path] = (),
+        protected: Sequence[str] = (),
+    ) -> None:
+        """`apart` are resolved paths of what is neither changed nor kept here, such as our own database. What is
+        `protected`, by paths in the folder, is kept and not written, because programs outside the sandbox obey it.
+        """
         self.root = Path(root).expanduser().resolve()
         if not self.root.is_dir():
             raise SandboxError(f"the workspace {str(self.root)!r} is not a folder: create it, or name another one")
@@ -66,8 +76,13 @@ class Workspace:
             path.relative_to(self.root).as_posix() for path in apart if path.is_relative_to(self.root)
         )
         """What is apart, relative to the folder; it may be read."""
+        self.protected = tuple(protected)
         self.guard: Callable[[], None] | None = None
         """Asked, in the thread that does it, before a file is changed; raises when this process must not any more."""
+
+    def elsewhere(self, root: Path) -> Workspace:
+        """Returns another folder as a workspace of the same kind: its commands' environment, and what is protected."""
+        return Workspace(root, env=self.env, protected=self.protected)
 
     def ask_guard(self) -> None:
         """Raises what the guard raises, if there is one and it objects."""
@@ -81,6 +96,29 @@ class Workspace:
             SandboxError: it is.
         """
         keep_out(self.apart, path, path)
+
+    def refuse_protected(self, path: str) -> None:
+        """Refuses to write a path at or below, or in the place of a folder above, one that is protected; through links,
+        in any letter case.
+
+        Raises:
+            SandboxError: it is one.
+            PathEscape, OSError: the path leads out, or nowhere.
+        """
+        if not self.protected:
+            return
+        with walk(self._root, path, follow=True, missing=True) as place:
+            self._refuse_protected(place.path, path)
+        self._refuse_protected(posixpath.normpath(path), path)
+
+    def _refuse_protected(self, found: str, path: str) -> None:
+        found = f"{found.casefold()}/"
+        for each in self.protected:
+            if found.startswith(f"{each.casefold()}/") or f"{each.casefold()}/".startswith(found):
+                raise SandboxError(
+                    f"{path!r} is not written: programs outside the sandbox obey {each!r}, which its profile protects "
+                    "(workspace: protect). Say what it should hold, and let the person write it"
+                )
 
     @contextmanager
     def reading(self, path: str) -> Generator[IO[bytes], None, None]:
@@ -139,14 +177,16 @@ class Workspace:
 
         Raises:
             PathEscape: the path leads out.
-            SandboxError: it is a device, FIFO or socket, or another file than `seen`, or it is apart.
+            SandboxError: it is a device, FIFO or socket, or another file than `seen`, or it is apart or protected.
             OSError: it is a folder, write-protected, or the disk is full.
         """
         check(self._root, path)
         self.ask_guard()
         if path.endswith("/"):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        self.refuse_protected(path)
         with walk(self._root, path, make=True, apart=self.apart) as place:
+            self._refuse_protected(place.path, path)  # a link may have been put there meanwhile
             status = place.status()
             _refuse_special(status, path)
             if place.name == "." or (status is not None and stat.S_ISDIR(status.st_mode)):

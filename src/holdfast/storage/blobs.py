@@ -16,7 +16,7 @@ from typing import Protocol, final
 
 import msgspec
 
-from holdfast.types import Digest, TenantId
+from holdfast.types import Digest, FaultClass, TenantId
 
 __all__ = ("REFRESH", "BlobStore", "Marks", "Stored", "Swept")
 
@@ -69,6 +69,11 @@ class Marks:
 
 class BlobStore(Protocol):
     """Bytes by digest, per tenant."""
+
+    @property
+    def survives(self) -> FaultClass:
+        """What a blob survives once its put has returned."""
+        ...
 
     async def put(self, tenant: TenantId, data: bytes) -> Digest:
         """Returns the digest under which the bytes can be read from now on.

@@ -12,6 +12,7 @@ from holdfast.errors import UsageError
 from holdfast.flow.clock import SystemClock
 from holdfast.sandbox.port import Backend, Posture
 from holdfast.sandbox.workspace import Workspace
+from holdfast.tools.tiers import Tier
 from holdfast.types import Attachment, CallId, Digest, Effect, StreamId, ToolResult, ToolSpec, Wait
 
 __all__ = ("Order", "Output", "Suspended", "Tool", "ToolContext", "ToolFailure")
@@ -64,7 +65,9 @@ class ToolContext(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     workspace: Workspace | None = None
     """The folder the call may act in; None when the run was given none."""
     backend: Backend | None = None
-    """What commands run in; None when the run was given no folder."""
+    """What commands run in; None when the run was given no folder, or the tool says that it starts none."""
+    confined: bool = False
+    """Whether commands of the run are kept in a sandbox, so that no other program may look at its workspace either."""
     stored: Callable[[Digest], Awaitable[bytes]] | None = None
     """Reads what an earlier call gave back and was too long for the model, by the name the model was told."""
     nest: Callable[[str, str], Awaitable[ToolResult]] | None = None
@@ -142,5 +145,7 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     it did not happen; raises when that cannot be told."""
     touches: Callable[[Any], tuple[str, ...]] | None = None
     """The workspace paths one call may change; None when that cannot be told beforehand."""
+    tier: Tier = "inside"
+    """Where it acts, which decides what its calls are given to act through; see `tools/tiers.py`."""
     delegates: bool = False
     """Whether it only gives a job to another agent: what that one does is asked about itself."""

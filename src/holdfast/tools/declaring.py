@@ -27,6 +27,7 @@ from holdfast.tools.binding import Tool, ToolContext
 from holdfast.tools.schema.describing import Described, describe
 from holdfast.tools.schema.docstrings import split_docstring
 from holdfast.tools.threads import in_thread
+from holdfast.tools.tiers import Tier
 from holdfast.types import Effect, Outside, ToolSpec
 
 __all__ = ("FunctionTool", "tool")
@@ -81,6 +82,7 @@ def tool(
     timeout: float | None = None,
     max_output: int | None = None,
     terminal: bool = False,
+    tier: Tier = "inside",
     reference: str | None = None,
 ) -> Callable[[Callable[P, R]], FunctionTool[P, R]]: ...
 
@@ -98,6 +100,7 @@ def tool(  # noqa: PLR0913 - what an author may say of a tool, by name
     timeout: float | None = None,
     max_output: int | None = None,
     terminal: bool = False,
+    tier: Tier = "inside",
     reference: str | None = None,
 ) -> Any:
     """Makes a tool of a function, as `@tool` or `@tool(...)`.
@@ -118,6 +121,8 @@ def tool(  # noqa: PLR0913 - what an author may say of a tool, by name
         timeout: seconds a call may take.
         max_output: characters of a result the model gets to read.
         terminal: whether the run is over when a call goes well, with what it came to as the output.
+        tier: where it acts: commands that it runs through its context are in the sandbox (`inside`), as also where
+            nothing is said; `direct` runs none, and is given nothing to run them in; `outside` runs them without one.
         reference: where it is found again, if not at `module:function`.
 
     Raises:
@@ -138,7 +143,7 @@ def tool(  # noqa: PLR0913 - what an author may say of a tool, by name
 
     def declare(function: Callable[..., Any]) -> FunctionTool[..., Any]:
         made = _declare(function, name or _name_of(function), names, touches, options)
-        return _with_check(msgspec.structs.replace(made, effect=judge), check, names)
+        return _with_check(msgspec.structs.replace(made, effect=judge, tier=tier), check, names)
 
     return declare if function is None else declare(function)
 

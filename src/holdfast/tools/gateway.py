@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Container, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Container, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from typing import Any, final
@@ -24,10 +24,14 @@ import msgspec
 from holdfast.errors import HoldfastError, PathEscape, SandboxError, UsageError
 from holdfast.flow.clock import Clock, SystemClock
 from holdfast.journal.owning import Pen
+from holdfast.sandbox.backends.none import NoIsolation
 from holdfast.sandbox.environment import OWNER
-from holdfast.sandbox.port import Posture
+from holdfast.sandbox.longrunning.process import Process
+from holdfast.sandbox.native.guarding import absent, put_away
+from holdfast.sandbox.port import Backend, Posture
 from holdfast.sandbox.sandbox import Sandbox
 from holdfast.sandbox.snapshots.differences import unified
+from holdfast.sandbox.snapshots.storing import in_thread
 from holdfast.storage.blobs import BlobStore
 from holdfast.storage.chunks import get_chunked
 from holdfast.tools import authored
@@ -81,6 +85,8 @@ class Admitted(msgspec.Struct, frozen=True):
     snapshot: SnapshotRef | None = None
     unsaved: str = ""
     """Why there is no snapshot of files that it may change."""
+    absent: tuple[str, ...] = ()
+    """Protected paths of the workspace at which there is nothing yet."""
 
 
 @final
@@ -145,6 +151,11 @@ class Gateway:
     @property
     def _owner(self) -> str:
         return f"{self._sandbox.store}{self._stream}" if self._sandbox else self._stream
+
+    @property
+    def processes(self) -> Collection[Process]:
+        """Those of this session that go on in this process, and those that ended lately."""
+        return () if self._sandbox is None else self._sandbox.backend.processes.of(self._owner)
 
     @property
     def specs(self) -> tuple[ToolSpec, ...]:
@@ -249,6 +260,9 @@ class Gateway:
         if isinstance(paths, Refused):
             return paths
         if paths is None:
+            if guarded := sandbox.backend.guarded:
+                none = await asyncio.to_thread(absent, sandbox.workspace.root, guarded)
+                admitted = msgspec.structs.replace(admitted, absent=tuple(sorted(none)))
             try:
                 return msgspec.structs.replace(admitted, snapshot=await sandbox.snapshots.capture(sandbox.workspace))
             except (HoldfastError, OSError) as error:
@@ -292,6 +306,34 @@ class Gateway:
         if self._sandbox is not None:
             await self._sandbox.snapshots.restore(self._sandbox.workspace, snapshot)
 
+    @property
+    def rolls_back(self) -> bool:
+        """Whether files are put back after a call that failed."""
+        return self._sandbox is not None and self._sandbox.rollback
+
+    async def roll_back(self, admitted: Admitted) -> bool:
+        """Puts the files back after a call that failed or was stopped, where that is wanted and there is a snapshot;
+        returns whether there was anything to put back.
+
+        Raises:
+            Fenced: the session has another owner, who puts them back.
+            SandboxError: it cannot be done; what was put back by then stays.
+        """
+        sandbox, snapshot = self._sandbox, admitted.snapshot
+        if sandbox is None or not sandbox.rollback or snapshot is None:
+            return False
+        if self._pen is not None:
+            await self._pen.hold()
+        try:
+            if not await sandbox.snapshots.changes(sandbox.workspace, snapshot):
+                return False
+            await sandbox.snapshots.restore(sandbox.workspace, snapshot)
+        except (SandboxError, OSError) as error:
+            raise SandboxError(
+                f"what {admitted.call.name!r} did to files before it failed cannot be undone: {error}"
+            ) from error
+        return True
+
     async def changed(self, snapshot: SnapshotRef) -> str:
         """Returns what is different from a snapshot now, in words the model reads; empty when that cannot be told."""
         if self._sandbox is None:
@@ -303,6 +345,24 @@ class Gateway:
         except (HoldfastError, OSError):
             return ""
         return f"Files that changed since it began:\n{text}" if text else "No file changed since it began."
+
+    async def appeared(self, paths: Sequence[str]) -> bool:
+        """Returns whether there is something at one of the paths of the workspace."""
+        if self._sandbox is None or not paths:
+            return False
+        return len(await asyncio.to_thread(absent, self._sandbox.workspace.root, paths)) < len(paths)
+
+    async def put_away(self, paths: Sequence[str]) -> tuple[str, ...]:
+        """Removes what is at protected paths where nothing was before a call, and returns what that was: programs
+        outside obey it, and whoever would have removed it was killed.
+
+        Raises:
+            OSError: it cannot be done.
+        """
+        if self._sandbox is None or not paths:
+            return ()
+        folder = self._sandbox.workspace.root
+        return await in_thread(lambda: put_away(folder, paths))
 
     # ---- perform ------------------------------------------------------------------------------------------
 
@@ -343,7 +403,8 @@ class Gateway:
             stream=self._stream,
             key=admitted.key,
             workspace=None if sandbox is None else sandbox.workspace,
-            backend=None if sandbox is None else sandbox.backend,
+            backend=None if sandbox is None else _backend_of(admitted.tool, sandbox),
+            confined=sandbox is not None and sandbox.confined,
             stored=self._stored,
             keep=self._keep,
             nest=nest,
@@ -397,6 +458,13 @@ class Gateway:
         if not content.isascii():
             content = content.encode("utf-8", "replace").decode()  # a lone surrogate cannot be written down
         return raw if content is raw.content else msgspec.structs.replace(raw, content=content, stored=stored)
+
+
+def _backend_of(tool: Tool, sandbox: Sandbox) -> Backend | None:
+    """Returns what a tool's calls may run commands in: by its tier, and where it says nothing only the sandbox."""
+    if tool.tier == "direct":
+        return None
+    return NoIsolation() if tool.tier == "outside" else sandbox.backend
 
 
 def _read_only(call: ToolCall) -> Refused:

@@ -19,6 +19,7 @@ __all__ = (
     "nobody_there",
     "not_free",
     "refusal",
+    "rolled_back",
     "shaped",
     "shown",
     "skipped",
@@ -59,6 +60,12 @@ def concluded() -> ToolResult:
     """Returns the result of a call that was not made, or not waited for, because another one had ended the run."""
     text = "Skipped: another call of this turn ended the run before this one was made or answered."
     return ToolResult(text, ToolError("canceled", "tool_skipped"))
+
+
+def rolled_back(result: ToolResult) -> ToolResult:
+    """Returns the result of a call that failed, with a word on its files, which were put back."""
+    note = "[the call failed, so the files are back as they were before it]"
+    return msgspec.structs.replace(result, content=f"{result.content}\n{note}")
 
 
 def nobody_there(name: str) -> ToolResult:

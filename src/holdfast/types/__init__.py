@@ -45,7 +45,7 @@ from holdfast.types.messages import (
     UserPart,
 )
 from holdfast.types.permissions import MODES, Mode
-from holdfast.types.snapshots import Change, Changes, FileState, SnapshotRef, shown
+from holdfast.types.snapshots import Change, Changes, FaultClass, FileState, SnapshotRef, shown
 from holdfast.types.specs import AgentSpec, Effect, Outside, PhaseSpec, ToolSpec, digest_of
 from holdfast.types.usage import Nanodollars, Price, Usage, dollars, from_dollars
 from holdfast.types.waits import NO_CONTROL, TOKEN_LIMIT, Control, Option, Question, QueueMode, Wait, WaitKind
@@ -74,6 +74,7 @@ __all__ = (
     "Effect",
     "Event",
     "EventId",
+    "FaultClass",
     "FileState",
     "Image",
     "ImageType",

@@ -8,7 +8,11 @@ import msgspec
 
 from holdfast.types.ids import Digest
 
-__all__ = ("Change", "ChangeKind", "Changes", "FileState", "NodeKind", "SnapshotRef", "shown")
+__all__ = ("Change", "ChangeKind", "Changes", "FaultClass", "FileState", "NodeKind", "SnapshotRef", "shown")
+
+FaultClass = Literal["nothing", "process", "host", "power"]
+"""What something that is kept survives: `process`, that ours is killed; `power`, that the machine loses its power, too,
+since it was synced; `host`, that the machine is lost, since it is elsewhere as well."""
 
 NodeKind = Literal["file", "link", "folder", "special"]
 """What a name stands for; `special` is a FIFO, a socket or a device."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import mmap
 import os
+import pickle
 import signal
 import sqlite3
+import sys
 import threading
 import traceback
 from collections.abc import Callable
@@ -22,21 +24,28 @@ from typing import Literal, final
 
 import msgspec
 from tests.durability.campaign.boundaries import Boundaries, Boundary
+from tests.durability.campaign.boxed.watching import watch_boxes
 from tests.durability.campaign.job import FOLLOW_UP, PROMPT, TOOLS
 
 from holdfast import Agent, Runtime
 from holdfast.errors import HoldfastError
 from holdfast.flow.clock import Clock, SystemClock, Timer
+from holdfast.runtime.sandboxes import WITHOUT
+from holdfast.sandbox.policy.profile import Profile
 from holdfast.tools.resolving import find_tool
 from holdfast.types import Outside, stream_id
 
 __all__ = ("KEY", "PATIENCE", "SESSION", "Order", "Outcome", "Shift", "perform")
 
-PATIENCE = 20.0
+PATIENCE = 40.0
 """Seconds after which a process that neither ended nor was killed counts as hung."""
 
 SESSION = "job"
 KEY = "the-prompt"
+_AGAIN = (
+    "import pathlib, pickle, sys; from tests.durability.campaign.program import perform; "
+    "perform(pickle.loads(pathlib.Path(sys.argv[1]).read_bytes()))"
+)
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +76,12 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """`module:function` that opens the store and does it all in place of what is done here."""
     shifted: bool = False
     """Whether its time is ahead by what the trial's file says."""
+    sandbox: Profile = WITHOUT
+    """What its commands run in."""
+    user: int = 0
+    """Whom it becomes first, where that is not root."""
+    python: str = sys.executable
+    """An interpreter that this user may run."""
 
     @property
     def workspace(self) -> Path:
@@ -135,10 +150,15 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 def perform(order: Order, together: Barrier | None = None) -> None:
     """Does it; with a barrier, the session is touched when everybody else is about to."""
+    if os.geteuid() != order.user and order.user:
+        _become(order)
     os.environ["OPENAI_BASE_URL"] = order.server
     os.environ["OPENAI_API_KEY"] = "scripted"
     os.environ.update(order.environment)
-    Boundaries(order.record, order.at, partial(_freeze, order.store) if order.freeze else None).install()
+    boundaries = Boundaries(order.record, order.at, partial(_freeze, order.store) if order.freeze else None)
+    boundaries.install()
+    if order.sandbox.backend == "native":
+        watch_boxes(boundaries.reach)
     try:
         outcome = asyncio.run(_run(order, together))
     except HoldfastError as error:
@@ -146,6 +166,22 @@ def perform(order: Order, together: Barrier | None = None) -> None:
     except Exception:  # noqa: BLE001  the boundary of a process: its parent shall know
         outcome = Outcome(how="broken", text=traceback.format_exc())
     order.outcome.write_bytes(msgspec.json.encode(outcome))
+
+
+def _become(order: Order) -> None:
+    """Goes on as an ordinary user, who can read little of what root can: in an interpreter that starts anew."""
+    note = order.folder / f"order-{order.number}"
+    note.write_bytes(pickle.dumps(order))
+    user = ("setpriv", f"--reuid={order.user}", f"--regid={order.user}", "--clear-groups", "--bounding-set=-all")
+    libraries = next(each for each in sys.path if each.endswith("site-packages"))
+    root = Path(__file__).parents[3]
+    environment = {
+        "PATH": os.defpath,
+        "PYTHONPATH": f"{root}:{root / 'src'}:{libraries}",
+        "HOME": str(order.folder),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    os.execvpe("setpriv", [*user, "--no-new-privs", order.python, "-c", _AGAIN, str(note)], environment)
 
 
 def _freeze(store: Path) -> None:
@@ -163,7 +199,7 @@ async def _run(order: Order, together: Barrier | None) -> Outcome:
     if order.shifted:
         clock = Shift(order.time)
         clock.drive(asyncio.get_running_loop())
-    async with Runtime.open(f"sqlite:///{order.store}", clock=clock, sandbox="none") as runtime:
+    async with Runtime.open(f"sqlite:///{order.store}", clock=clock, sandbox=order.sandbox) as runtime:
         if together is not None:
             together.wait(PATIENCE)
         if order.retry or await runtime.journal.head(stream_id("local", SESSION)) is None:

@@ -172,6 +172,10 @@ class Trial:
         """How its processes ended, in order."""
         self._more: dict[str, Any] = {"folder": self.folder, "server": stage.server.base_url, "model": model, **more}
 
+    def set(self, **more: Any) -> None:
+        """Gives its processes other orders from now on."""
+        self._more |= more
+
     @property
     def requests(self) -> Sequence[Exchange]:
         """What the model was asked."""

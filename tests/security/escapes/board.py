@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -31,8 +33,9 @@ __all__ = ("ROOTLESS", "Board", "Row", "as_ordinary_user", "lured", "measured", 
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 RESULTS: Final = ROOT / "campaign-results" / "escapes.json"
-ROOTLESS: Final = ("native", "bubblewrap")
+ROOTLESS: Final = ("native", "bubblewrap", "process")
 """Those that an ordinary user can start, too."""
+PROGRAMS: Final = ("bwrap", "crun", "runc", "runsc")
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -52,6 +55,8 @@ class Board(msgspec.Struct, frozen=True):
     backends: dict[str, Row]
     absent: dict[str, str]
     """Why a backend is not here."""
+    machine: dict[str, str] = {}
+    """The versions of the kernel, of the programs, and of their like."""
 
 
 async def worked_on(run: Runner) -> dict[str, str]:
@@ -127,6 +132,17 @@ def as_ordinary_user(name: str) -> Row:
     return board.backends[name]
 
 
+def versions() -> dict[str, str]:
+    """Returns the versions of what the backends are made of."""
+    found = {"Linux": os.uname().release.split("-")[0], "Python": platform.python_version()}
+    for program in PROGRAMS:
+        if (path := shutil.which(program, path=f"{os.defpath}:/usr/sbin")) is not None:
+            said = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=30, check=False).stdout
+            words = said.split("\n", 1)[0].split()
+            found[program] = words[-1] if words else "?"
+    return found
+
+
 async def _board(only: Sequence[str]) -> Board:
     controls: dict[str, Row] = {}
     backends: dict[str, Row] = {}
@@ -145,7 +161,7 @@ async def _board(only: Sequence[str]) -> Board:
             backends[f"{name}, rootless"] = await asyncio.to_thread(as_ordinary_user, name)
         except Absent as error:
             absent[f"{name}, rootless"] = str(error)
-    return Board(controls, backends, absent)
+    return Board(controls, backends, absent, versions())
 
 
 def main() -> None:

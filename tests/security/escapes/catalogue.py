@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from tests.security.escapes.hosting import House
+from tests.security.escapes.watching import GUEST
 
 __all__ = ("ATTEMPTS", "HOST", "PROXY", "Attempt", "Effect", "Said")
 
@@ -107,11 +108,14 @@ def _setuid(house: House, _: Said) -> bool:
 
 
 def _is_root(house: House, said: Said) -> bool:
-    seen = house.eyes.users.get("u")
-    if seen is not None:
-        return 0 in seen
-    owned = house.work / f"owner-{house.nonce}"  # its processes are in a kernel of their own
-    return said.ok is True and owned.exists() and owned.stat().st_uid == 0
+    # Not by whose its files are: those belong to the owner of the workspace, whoever wrote them.
+    seen = house.eyes.users
+    return said.ok is True and 0 in seen.get("u", seen.get(GUEST, {0}))
+
+
+def _is_urgent(house: House, said: Said) -> bool:
+    seen = house.eyes.urgency
+    return said.ok is True and seen.get("n", seen.get(GUEST, -1)) < 0
 
 
 def _lives(house: House, _: Said) -> bool:
@@ -215,13 +219,13 @@ ATTEMPTS: Final = (
                 "init_module",
                 "reboot_bad_magic",
                 "iopl",
-                "raise_priority",
                 "dmesg",
                 "memfd_exec",
                 "raise_rlimit",
             ),
             _says,
-        ),
+        )
+        | {"raise_priority": _is_urgent},
     ),
     *_all(
         "net",

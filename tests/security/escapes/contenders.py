@@ -10,17 +10,30 @@ import msgspec
 
 from holdfast.errors import IsolationMissing
 from holdfast.sandbox.backends.choosing import NAMES, open_backend
+from holdfast.sandbox.backends.container import Container
 from holdfast.sandbox.policy.profile import Profile, Quotas, Tree
 from holdfast.sandbox.port import Backend
 
-__all__ = ("CONTENDERS", "LIMITED", "STARVED", "Absent", "opened")
+__all__ = ("CANNOT", "CONTENDERS", "LIMITED", "STARVED", "Absent", "opened")
 
 _MB = 1 << 20
 LIMITED: Final = Profile(limits=Quotas(memory=512 * _MB, pids=128, disk=256 * _MB, inodes=8000, nofile=1024))
 """What the attempts are made under: each asks for more of something than this."""
 STARVED: Final = msgspec.structs.replace(LIMITED, limits=msgspec.structs.replace(LIMITED.limits, cpus=0.2, cpu=1))
 """The same with little of the processors."""
-CONTENDERS: Final = tuple(name for name in NAMES if name != "none")
+RUNC: Final = "container, runc"
+"""The backend `container` takes the first of its two runtimes; this is the other one."""
+CONTENDERS: Final = (*(name for name in NAMES if name not in ("none", "wasm")), RUNC)
+"""Not among them is what runs no programs: attempts are programs (`tests/security/test_wasm_sandbox.py`)."""
+CANNOT: Final = {
+    "gvisor": frozenset(("hard-links", "scripts")),
+    "process": frozenset(
+        ("dev-shm", "files-survive", "python-asyncio-server", "python-multiprocessing", "unix-socket")
+    ),
+}
+"""Workloads that a backend refuses, and says so: sockets, and what writes to `/tmp` or `/dev/shm` by that very path. A
+gVisor of 2022 knows nothing of a flag that `stat` and `ls -l` of today set.
+"""
 
 
 class Absent(Exception):
@@ -37,7 +50,10 @@ async def opened(name: str, profile: Profile) -> AsyncGenerator[Backend]:
     if profile.limits.disk is not None and name == "native":  # which bounds what is added in a layer
         profile = msgspec.structs.replace(profile, workspace=Tree(apply="when-ended"))
     try:
-        backend = await open_backend(msgspec.structs.replace(profile, backend=name))
+        if name == RUNC:
+            backend = await Container.open(profile, "runc")
+        else:
+            backend = await open_backend(msgspec.structs.replace(profile, backend=name))
     except IsolationMissing as error:
         raise Absent(str(error)) from error
     try:

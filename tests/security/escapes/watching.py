@@ -14,8 +14,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-__all__ = ("Ears", "Eyes")
+__all__ = ("GUEST", "Ears", "Eyes")
 
+GUEST = "guest"
+_STUB = "exe"
+"""The name of the processes in which gVisor lets commands run, and by which the host knows nothing else of them."""
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -118,7 +121,9 @@ class Eyes(_Thread):
         self.bytes: dict[str, int] = {}
         """The most memory they held together."""
         self.users: dict[str, set[int]] = {}
-        """Whom they belonged to."""
+        """Whom they belonged to; those of a command whose kernel is a process are under `GUEST`."""
+        self.urgency: dict[str, int] = {}
+        """The least of their niceness."""
 
     def once(self) -> None:
         """Looks at all processes."""
@@ -127,9 +132,11 @@ class Eyes(_Thread):
         for folder in _processes():
             with suppress(OSError, IndexError):
                 name = (folder / "comm").read_text().strip()
-                if name[1:] != self._nonce:
+                letter = name[0] if name[1:] == self._nonce else GUEST if name == _STUB and _is_traced(folder) else ""
+                if not letter:
                     continue
-                letter = name[0]
+                nice = os.getpriority(os.PRIO_PROCESS, int(folder.name))
+                self.urgency[letter] = min(nice, self.urgency.get(letter, nice))
                 counts[letter] = counts.get(letter, 0) + 1
                 self.users.setdefault(letter, set()).add(_user_of(folder))
                 if letter in "mp":
@@ -169,6 +176,10 @@ def _user_of(folder: Path) -> int:
     # Not the folder's owner: that is root for a process that cannot be traced.
     (line,) = [line for line in (folder / "status").read_text().splitlines() if line.startswith("Uid:")]
     return int(line.split()[2])
+
+
+def _is_traced(folder: Path) -> bool:
+    return "\nTracerPid:\t0\n" not in (folder / "status").read_text()
 
 
 def _within(seconds: float, true: Callable[[], bool]) -> bool:

@@ -15,6 +15,7 @@ from rich.text import Text
 from holdfast.cli.doctor.findings import Finding
 from holdfast.cli.doctor.isolation import isolation
 from holdfast.cli.doctor.looking import keys, machine, programs, terminal
+from holdfast.cli.doctor.storing import storage
 from holdfast.cli.settings.defaults import profile, settings
 from holdfast.cli.terminal import open_console
 from holdfast.cli.words import printable
@@ -40,6 +41,7 @@ def doctor(output: str) -> None:
     console = open_console(plain=_plain())
     found = [
         *machine(os.environ),
+        *storage(os.environ),
         *keys(os.environ),
         *programs(),
         *terminal(
@@ -70,6 +72,9 @@ def _sandbox() -> Finding:
         return Finding("isolation", "commands", "warning", f"REFUSED: {error}", "see holdfast sandbox probe")
     except UsageError as error:
         return Finding("isolation", "commands", "broken", str(error), "set the sandbox to auto")
+    if posture.backend == "process":
+        hint = "allow namespaces, or see holdfast sandbox probe for what is open"
+        return Finding("isolation", "commands", "warning", f"run in process: {', '.join(posture.layers)}", hint)
     if not posture.isolated:
         hint = "use a folder and an account you can spare, or set the sandbox to auto"
         return Finding("isolation", "commands", "warning", "RUN UNISOLATED: bash runs as you, and reaches all", hint)

@@ -22,7 +22,7 @@ from holdfast.runtime.history.differing import Difference
 from holdfast.runtime.opening import store_exists
 from holdfast.types import Change, SessionId, StreamId, shown, stream_id
 
-__all__ = ("COMMANDS", "known_session", "there")
+__all__ = ("COMMANDS", "go_back", "known_session", "show_changes", "there")
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _STORE = click.option("--store", help="Where the log is kept.  [default: your data folder]")
@@ -63,28 +63,47 @@ def _event(head: Head, number: int, session: str, url: str) -> None:
 @click.option("--at", type=click.IntRange(0), help="The last event that is shared.  [default: the last there is]")
 @click.option("--as", "name", help="Name of the new session.  [default: a new one]")
 @click.option("-w", "--workspace", type=click.Path(path_type=Path), help="Folder for the files as they were then.")
+@click.option("--n", "many", type=click.IntRange(1), help="Make so many at once, or none: `--as x` names x-1, x-2 …")
 @_STORE
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def fork(
-    session: str, at: int | None, name: str | None, workspace: Path | None, store: str | None, output: str
+    session: str,
+    at: int | None,
+    name: str | None,
+    workspace: Path | None,
+    many: int | None,
+    store: str | None,
+    output: str,
 ) -> None:
     """Make a new session that shares SESSION's log up to event N, with the files as they were at that event.
 
-    The session it comes from, its log and its folder stay as they are.
+    The session it comes from, its log and its folder stay as they are. With --n several are made from the one state,
+    each in a folder of its own.
     """
     url = store_url(store)
+    if many is not None and workspace is not None:
+        raise UsageError("several forks have a folder each: leave out --workspace, or --n")
 
-    async def go() -> tuple[SessionId, str]:
+    async def go() -> list[tuple[SessionId, str]]:
         async with open_runtime(there(url)) as runtime:
             _, head = await known_session(runtime.journal, session, url)
             _event(head, at or 0, session, url)
-            child = await runtime.fork(session, at=at, name=name, workspace=workspace)
-            return child, (await runtime.workspace(child)) or ""
+            if many is None:
+                made = (await runtime.fork(session, at=at, name=name, workspace=workspace),)
+            else:
+                made = await runtime.branches(session, many, at=at, name=name)
+            return [(child, (await runtime.workspace(child)) or "") for child in made]
 
-    child, folder = asyncio.run(go())
+    made = asyncio.run(go())
     if output == "json":
-        click.echo(msgspec.json.encode({"session": child, "parent": session, "at": at, "workspace": folder}))
+        shown_ones = [{"session": child, "parent": session, "at": at, "workspace": folder} for child, folder in made]
+        click.echo(msgspec.json.encode(shown_ones if many is not None else shown_ones[0]))
         return
+    for child, folder in made:
+        _print_fork(session, at, child, folder, url)
+
+
+def _print_fork(session: str, at: int | None, child: SessionId, folder: str, url: str) -> None:
     console = open_console(plain=settings().plain)
     where = "its end" if at is None else f"event {at}"
     console.print(Text.assemble(("⑂ ", "green"), (child, "bold"), f"  from {session} at {where}"), soft_wrap=True)
@@ -98,10 +117,20 @@ def fork(
 @_SESSION
 @click.option("--at", type=click.IntRange(0), required=True, help="The last event that stays in the conversation.")
 @_STORE
-def rewind(session: str, at: int, store: str | None) -> None:
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def rewind(session: str, at: int, store: str | None, output: str) -> None:
     """Take what came after event N out of SESSION's conversation, and put its files back as they were then.
 
     The log keeps what happened, and the files as they were: what is printed takes it back.
+    """
+    go_back(session, at, store, output)
+
+
+def go_back(session: str, at: int, store: str | None, output: str) -> None:
+    """Takes a session and its files back to an event, and says how that is undone.
+
+    Raises:
+        UnknownSession, UsageError: there is no such session or event.
     """
     url = store_url(store)
 
@@ -112,6 +141,9 @@ def rewind(session: str, at: int, store: str | None) -> None:
             return await runtime.rewind(session, to=at)
 
     back = asyncio.run(go())
+    if output == "json":
+        click.echo(msgspec.json.encode({"session": session, "at": at, "undo": back}))
+        return
     console = open_console(plain=settings().plain)
     console.print(Text.assemble(("↺ ", "green"), (session, "bold"), f"  is back at event {at}"), soft_wrap=True)
     again = f'holdfast run --session {session}{store_option(url)} "…"'
@@ -133,6 +165,17 @@ def diff(
     """Show what SESSION changed in its folder between two events, of all files or of PATHS.
 
     What is printed to a file or a pipe can be given to `patch -p1`.
+    """
+    show_changes(session, paths, since, until, store, output)
+
+
+def show_changes(
+    session: str, paths: tuple[str, ...], since: int | None, until: int | None, store: str | None, output: str
+) -> None:
+    """Shows what a session changed between two events, of all files or of these paths.
+
+    Raises:
+        UnknownSession, UsageError: there is no such session or event, or it has no folder.
     """
     url = store_url(store)
 

@@ -21,6 +21,9 @@ from holdfast.engine.events import (
     Paused,
     PhaseFailed,
     PhaseStarted,
+    ProcessEnded,
+    ProcessLost,
+    ProcessStarted,
     Resumed,
     ReviewRequested,
     RunClosed,
@@ -116,5 +119,19 @@ def _going_on(payload: Payload) -> tuple[str, str, Text] | None:
             return "↶", "magenta", Text("files are as they were", "dim")
         case FilesKept():
             return "◇", "dim", Text("how the files are now is kept", "dim")
+        case _:
+            return _beside(payload)
+
+
+def _beside(payload: Payload) -> tuple[str, str, Text] | None:
+    match payload:
+        case ProcessStarted():
+            named = (f"process {one_line(payload.name, _LONG)} runs  ", "bold")
+            return "▷", "cyan", Text.assemble(named, one_line(payload.command, _LONG))
+        case ProcessEnded():
+            return "·", "dim", Text(f"process {one_line(payload.name, _LONG)} ended with code {payload.code}", "dim")
+        case ProcessLost():
+            named = (f"process {one_line(payload.name, _LONG)} is gone  ", "yellow")
+            return "✗", "bold yellow", Text.assemble(named, one_line(payload.why, _LONG))
         case _:
             return None

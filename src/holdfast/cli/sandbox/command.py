@@ -1,4 +1,4 @@
-"""`holdfast sandbox probe|run|explain|lint|diff|export`."""
+"""`holdfast sandbox`: probing, running one command, and where its other commands are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ import msgspec
 from rich.table import Table
 from rich.text import Text
 
-from holdfast.cli.sandbox.policies import diff, explain, export, lint
+from holdfast.cli.history.committing import commit
+from holdfast.cli.sandbox.benching import bench
+from holdfast.cli.sandbox.files import diff, rollback, snapshots
+from holdfast.cli.sandbox.policies import explain, export, lint
+from holdfast.cli.sandbox.shell import shell
 from holdfast.cli.settings.defaults import profile, settings
 from holdfast.cli.terminal import open_console
 from holdfast.errors import IsolationMissing, UsageError
@@ -42,14 +46,14 @@ class Probe(msgspec.Struct, frozen=True):
 
 @click.group(context_settings=_SETTINGS)
 def sandbox() -> None:
-    """Try the sandboxes of this machine, run a command in one, and look into policies.
+    """Try the sandboxes of this machine, work in one, see and take back what a session did there, look into policies.
 
     A sandbox is named by its backend, or by the file of a profile, which says what to require, what may be reached, and
     how much may be used.
     """
 
 
-for _each in (explain, lint, diff, export):
+for _each in (bench, shell, snapshots, diff, rollback, commit, explain, lint, export):
     sandbox.add_command(_each)
 
 

@@ -16,7 +16,7 @@ from holdfast.sandbox.policy.exporting import export as exported
 from holdfast.sandbox.policy.linting import lint as findings_of
 from holdfast.sandbox.policy.loading import Document, examine, load
 
-__all__ = ("diff", "explain", "export", "lint")
+__all__ = ("compare_policies", "explain", "export", "lint")
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _OUTPUT = click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
@@ -76,21 +76,19 @@ def lint(file: Path, output: str) -> None:
     sys.exit(1 if findings else 0)
 
 
-@click.command(context_settings=_SETTINGS)
-@click.argument("before", type=_FILE)
-@click.argument("after", type=_FILE)
-@_OUTPUT
-def diff(before: Path, after: Path, output: str) -> None:
-    """Say what the second policy newly lets through, and what it no longer does.
+def compare_policies(before: Path, after: Path, output: str) -> bool:
+    """Says what the second policy newly lets through, and what it no longer does; returns whether something became
+    reachable.
 
-    Exit code 1 when something became reachable.
+    Raises:
+        UsageError: one of them cannot be read, or is no policy.
     """
     comparison = compare(_document(before).policy, _document(after).policy)
     if output == "json":
         click.echo(msgspec.json.format(msgspec.json.encode(comparison)))
     else:
         click.echo(described(comparison))
-    sys.exit(1 if comparison.opened else 0)
+    return bool(comparison.opened)
 
 
 @click.command(context_settings=_SETTINGS)

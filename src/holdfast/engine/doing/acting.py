@@ -7,17 +7,19 @@ from collections.abc import Container, Iterator, Sequence
 
 from holdfast.engine.attempt import Attempt
 from holdfast.engine.doing.children import forsake_begun
+from holdfast.engine.doing.lasting import note_processes
 from holdfast.engine.doing.nesting import Door
 from holdfast.engine.events import ToolFinished, ToolStarted, ToolWaiting
 from holdfast.engine.state import name_of
 from holdfast.engine.turns import used_up
 from holdfast.errors import Fenced, WorkspaceBusy
 from holdfast.tools.gateway import Admitted, Gateway
-from holdfast.tools.results import Refused, canceled, not_free, token_too_long, token_used
+from holdfast.tools.results import Refused, canceled, not_free, rolled_back, token_too_long, token_used
 from holdfast.types import TOKEN_LIMIT, ToolCall, ToolResult, Wait
 
 __all__ = ("AT_ONCE", "close_calls", "perform_calls")
 
+_STOPPED = "the run was stopped"
 AT_ONCE = 32
 """Calls of a turn that overlap: enough to wait for many slow answers together, and few enough that a turn of thousands
 does not open thousands of connections, files and threads. The others wait their turn."""
@@ -143,10 +145,17 @@ async def _change_files(attempt: Attempt, gateway: Gateway, admitted: Admitted) 
             gateway.posture.digest,
             unsaved=protected.unsaved,
             terminal=protected.tool.spec.terminal,
+            absent=protected.absent,
         )
     )
     await attempt.pen.sync()  # barrier: from here on files may differ from their snapshot
-    await _one(attempt, gateway, protected)
+    try:
+        await _one(attempt, gateway, protected)
+    except asyncio.CancelledError:
+        # While nobody else may change files; whoever closes the calls of the turn comes later.
+        if await gateway.roll_back(protected) and attempt.interrupted:
+            attempt.write(ToolFinished(admitted.call.id, rolled_back(canceled(_STOPPED)), rolled_back=True))
+        raise
 
 
 async def _one(attempt: Attempt, gateway: Gateway, admitted: Admitted) -> None:
@@ -162,7 +171,12 @@ async def _one(attempt: Attempt, gateway: Gateway, admitted: Admitted) -> None:
         _wait(attempt, admitted.call, outcome)
         return
     duration = int((attempt.clock.monotonic() - began) * 1e6)
-    attempt.write(ToolFinished(admitted.call.id, await gateway.finish(admitted, outcome), duration))
+    if admitted.effect.workspace:
+        note_processes(attempt, gateway)
+    result = await gateway.finish(admitted, outcome)
+    undone = result.error is not None and admitted.snapshot is not None and await gateway.roll_back(admitted)
+    result = rolled_back(result) if undone else result
+    attempt.write(ToolFinished(admitted.call.id, result, duration, rolled_back=undone))
     attempt.pen.flush()  # no barrier, but the sooner this is durable the less a crash leaves unknown
 
 

@@ -13,12 +13,13 @@ from contextlib import AsyncExitStack
 from typing import final
 
 from holdfast.engine.attempt import Attempt
+from holdfast.engine.doing.lasting import note_processes
 from holdfast.engine.events import Nested, ToolFinished, ToolStarted
 from holdfast.engine.state import name_of
 from holdfast.errors import UsageError, WorkspaceBusy
 from holdfast.tools.binding import Suspended
 from holdfast.tools.gateway import Admitted, Gateway
-from holdfast.tools.results import Refused, canceled, not_free, refusal, unknown_outcome
+from holdfast.tools.results import Refused, canceled, not_free, refusal, rolled_back, unknown_outcome
 from holdfast.types import CallId, Digest, Effect, ToolCall, ToolResult, Wait
 
 __all__ = ("Door", "Nesting")
@@ -149,8 +150,9 @@ class Nesting:
             self._quiet = self._quiet or asyncio.Event()
             await self._quiet.wait()
 
-    def _ends(self, call: ToolCall, result: ToolResult, nested: Nested) -> ToolResult:
-        self._attempt.write(ToolFinished(call.id, result, nested=nested))
+    def _ends(self, call: ToolCall, result: ToolResult, nested: Nested, *, undone: bool = False) -> ToolResult:
+        result = rolled_back(result) if undone else result
+        self._attempt.write(ToolFinished(call.id, result, nested=nested, rolled_back=undone))
         return result
 
     def _admit(self, call: ToolCall) -> Admitted | Refused | Wait:
@@ -182,22 +184,30 @@ class Nesting:
             if isinstance(ready, Refused):
                 return self._ends(call, ready.result, nested)
             posture = gateway.posture.digest if admitted.effect.workspace else Digest("")
-            attempt.write(ToolStarted(call.id, ready.effect, ready.snapshot, posture, nested, ready.unsaved))
+            attempt.write(
+                ToolStarted(call.id, ready.effect, ready.snapshot, posture, nested, ready.unsaved, absent=ready.absent)
+            )
             if not ready.effect.repeatable:
                 await attempt.pen.sync()  # barrier, as for any call
             nest = Nesting(attempt, gateway, ready, self._depth + 1, self._parted)
             try:
                 outcome = await gateway.perform(ready, nest)
             except asyncio.CancelledError:
+                undone = await gateway.roll_back(ready)
                 if not _repeats(ready.effect):  # otherwise it can simply be made again when its caller comes back
-                    why = "the call that made it was left; what it did until then stays done"
-                    self._ends(call, canceled(why), nested)
+                    why = "the call that made it was left"
+                    why += "" if undone else "; what it did until then stays done"
+                    self._ends(call, canceled(why), nested, undone=undone)
                 raise
             finally:
                 await nest.end()
             if isinstance(outcome, Wait):
                 return outcome if outcome.kind == "approval" else self._ends(call, _cannot_wait(call), nested)
-            result = self._ends(call, await gateway.finish(ready, outcome), nested)
+            if ready.effect.workspace:
+                note_processes(attempt, gateway)
+            raw = await gateway.finish(ready, outcome)
+            undone = raw.error is not None and await gateway.roll_back(ready)
+            result = self._ends(call, raw, nested, undone=undone)
             attempt.pen.flush()  # no barrier, but the sooner it is durable the less is done again
             return result
 

@@ -12,11 +12,12 @@ from contextlib import AsyncExitStack
 import msgspec
 
 from holdfast.engine.attempt import Attempt
-from holdfast.engine.events import CallReopened, ModelFailed, ToolFinished
+from holdfast.engine.doing.lasting import lost
+from holdfast.engine.events import CallReopened, FilesKept, ModelFailed, ToolFinished
 from holdfast.engine.state import Call, name_of
 from holdfast.errors import SandboxError, UsageError
 from holdfast.tools.gateway import Admitted, Gateway
-from holdfast.tools.results import unknown_outcome
+from holdfast.tools.results import rolled_back, unknown_outcome
 from holdfast.types import Effect, SnapshotRef, ToolResult
 
 __all__ = ("files_left", "recover")
@@ -28,7 +29,7 @@ async def recover(attempt: Attempt) -> None:
     Raises:
         UsageError: this process has not got what the run acts through; unless somebody wants its end, which needs none
             of it, and gives calls that were under way their results.
-        SandboxError, OSError: the same, of the run's folder.
+        SandboxError, OSError: the same, of the run's folder; or something in it that has to go cannot be removed.
     """
     state = attempt.state
     if state.run is None:
@@ -37,7 +38,7 @@ async def recover(attempt: Attempt) -> None:
         attempt.write(ModelFailed("lost", "the process died during the call"))
     calls = [state.calls[call_id] for call_id in state.ready]  # thousands of others may wait, and one has been answered
     begun = [call for call in (*reversed(state.nested.values()), *calls) if _under_way(call)]
-    if not begun:
+    if not begun and not state.processes:
         return
     try:
         gateway = (await attempt.bindings()).tools
@@ -45,7 +46,8 @@ async def recover(attempt: Attempt) -> None:
         if any(mail.kind in ("abort", "exit") for mail in attempt.pen.first_mail):
             return
         raise
-    await gateway.fence()
+    if begun or lost(attempt, gateway):
+        await gateway.fence()
     for call in begun:
         await _settle(attempt, gateway, call)
 
@@ -66,8 +68,12 @@ async def _settle(attempt: Attempt, gateway: Gateway, call: Call) -> None:
             pass
         else:
             if result is not None:
-                result = await _with_files(gateway, result, effect, snapshot)
-                attempt.write(ToolFinished(call.call.id, result, nested=nested))
+                if undone := result.error is not None and await _roll_back(attempt, gateway, snapshot):
+                    result = rolled_back(result)
+                else:
+                    await _put_away(attempt, gateway, call)
+                    result = await _with_files(gateway, result, effect, snapshot)
+                attempt.write(ToolFinished(call.call.id, result, nested=nested, rolled_back=undone))
                 return
             repeatable = True
     if repeatable and (snapshot is not None or not effect.workspace):
@@ -75,8 +81,47 @@ async def _settle(attempt: Attempt, gateway: Gateway, call: Call) -> None:
         if await _put_back(attempt, gateway, snapshot):
             attempt.write(CallReopened(call.call.id, nested is not None, before))
             return
+    await _leave_unknown(attempt, gateway, call)
+
+
+async def _leave_unknown(attempt: Attempt, gateway: Gateway, call: Call) -> None:
+    """Gives a call the result that nobody knows what it came to."""
+    assert call.started is not None
+    snapshot, nested = call.started.snapshot, call.started.nested
     files = await gateway.changed(snapshot) if snapshot is not None else ""
+    if await _roll_back(attempt, gateway, snapshot):
+        result = rolled_back(unknown_outcome(call.call.name, files))
+        attempt.write(ToolFinished(call.call.id, result, nested=nested, rolled_back=True))
+        return
+    if taken := await _put_away(attempt, gateway, call):  # the diff showed it, too
+        files = f"{files}\nRemoved, because programs outside the sandbox obey it: {', '.join(taken)}.".lstrip()
     attempt.write(ToolFinished(call.call.id, unknown_outcome(call.call.name, files), nested=nested))
+
+
+async def _roll_back(attempt: Attempt, gateway: Gateway, snapshot: SnapshotRef | None) -> bool:
+    """Puts files back after a call that failed or was killed, where that is wanted; somebody may have worked there
+    since, so they are kept before, as far as they can be.
+    """
+    if snapshot is None or not gateway.rolls_back:
+        return False
+    if snapshot.whole and (kept := await gateway.capture()) is not None:
+        attempt.write(FilesKept(kept))
+        await attempt.pen.sync()  # barrier: from here on they are there no more
+    return await _put_back(attempt, gateway, snapshot)
+
+
+async def _put_away(attempt: Attempt, gateway: Gateway, call: Call) -> tuple[str, ...]:
+    """Removes what a call left at protected paths, whose process died before it could; its files are kept before, as
+    far as they can be: somebody may have put it there since.
+    """
+    assert call.started is not None
+    absent = call.started.absent
+    if not await gateway.appeared(absent):
+        return ()
+    if (kept := await gateway.capture()) is not None:
+        attempt.write(FilesKept(kept))
+        await attempt.pen.sync()  # barrier: from here on they are there no more
+    return await gateway.put_away(absent)
 
 
 async def _asked(attempt: Attempt, gateway: Gateway, call: Call) -> ToolResult | None:

@@ -20,13 +20,13 @@ from holdfast.journal.reading import read_events
 from holdfast.runtime.history.branching import Branching
 from holdfast.runtime.history.collecting import GRACE, Collected, Progress, Retention, collect
 from holdfast.runtime.history.committing import bring_back
-from holdfast.runtime.history.differing import Difference, difference
-from holdfast.runtime.history.erasing import Deleted, Erasing, ScrubReport
+from holdfast.runtime.history.differing import Difference, Snapshot, difference, snapshots
+from holdfast.runtime.history.erasing import Deleted, Erasing, ScrubReport, total
 from holdfast.runtime.history.exporting import export_lines
 from holdfast.runtime.history.importing import Imported, Importing
 from holdfast.runtime.history.importing import Progress as Reading
 from holdfast.runtime.sandboxes import Sandboxes
-from holdfast.types import Changes, SnapshotRef, StreamId, TenantId
+from holdfast.types import Changes, SessionId, SnapshotRef, StreamId, TenantId, session_of
 
 __all__ = ("Archive",)
 
@@ -55,7 +55,7 @@ class Archive:
         self.__claim = claim
         self.__adopt = adopt
         self.__find = find
-        self.__erasing = Erasing(journal, sandboxes.keepers, clock, claim)
+        self.__erasing = Erasing(journal, sandboxes.keepers, clock, claim, sandboxes.end_processes)
 
     async def rewind(self, session: str, *, to: int) -> int:
         """Takes everything after event `to` out of an idle session's conversation, and puts its files back.
@@ -89,6 +89,14 @@ class Archive:
             SandboxError: the files of one of the moments are not known, or no longer kept.
         """
         return await difference(self.__journal, self.__sandboxes, await self.__find(session), since, until)
+
+    async def snapshots(self, session: str, *, last: int = 50) -> list[Snapshot]:
+        """Returns the newest snapshots of a session's files, oldest first: each can be gone back to with `rewind`.
+
+        Raises:
+            UnknownSession: there is no such session.
+        """
+        return await snapshots(self.__journal, self.__sandboxes, await self.__find(session), last)
 
     async def commit(
         self, session: str, paths: Sequence[str] = (), *, into: str | Path | None = None, dry_run: bool = False
@@ -159,6 +167,26 @@ class Archive:
             LeaseHeld: it is being driven.
         """
         return await self.__erasing.delete([await self.__find(session) for session in dict.fromkeys(sessions)])
+
+    async def release(self, *sessions: str) -> Deleted:
+        """Deletes sessions that were forked, and the folders that were made for them in the data folder.
+
+        Raises:
+            UnknownSession, UsageError, LeaseHeld: as `delete`; the folders of those that are deleted are gone.
+        """
+        done = Deleted()
+        for session in dict.fromkeys(sessions):
+            stream = await self.__find(session)
+            done = total(done, await self.__erasing.delete([stream]))
+            await self.__sandboxes.discard(self.__tenant, SessionId(session))
+        return done
+
+    async def _forget(self, streams: Sequence[StreamId]) -> None:
+        """Takes away what there is of sessions that were not all made."""
+        for stream in streams:
+            if await self.__journal.head(stream) is not None:
+                await self.__erasing.delete([stream])
+            await self.__sandboxes.discard(self.__tenant, session_of(stream))
 
     async def scrub(self, session: str, *, at: Sequence[int] = (), match: str | None = None) -> ScrubReport:
         """Takes what was said out of the log and out of the store's files: all of the events `at`, or the words `match`

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import final
 
+import msgspec
+
 from holdfast.engine.attempt import receive
 from holdfast.engine.events import CODEC, FilesKept, FilesRestored, Forked, Rewound
 from holdfast.engine.folding import replay
@@ -41,6 +43,15 @@ async def layers_at(journal: Journal, stream: StreamId, at: int) -> Layers:
     return files_at([event async for event in read_events(journal, stream, CODEC)], at)
 
 
+class _Origin(msgspec.Struct, frozen=True):
+    """A state that sessions branch off from."""
+
+    parent: StreamId
+    at: int
+    workspace: str
+    snapshots: tuple[SnapshotRef, ...]
+
+
 @final
 class Branching:
     """Forks and rewinds the sessions of one store."""
@@ -66,17 +77,67 @@ class Branching:
             UsageError: the parent has no event `at`, or `child` exists, or `folder` is not empty.
             SandboxError: the files of that moment are not known, or no longer kept.
         """
+        await self._branch(await self._origin(parent, at), child, folder, claim, adopt)
+
+    async def fork_all(
+        self,
+        parent: StreamId,
+        at: int | None,
+        children: Sequence[StreamId],
+        claim: Callable[[StreamId], Awaitable[Claim]],
+        adopt: Callable[[StreamId], None],
+        undo: Callable[[Sequence[StreamId]], Awaitable[None]],
+    ) -> None:
+        """Creates all `children` from one state, each as `fork` does in a folder of the data folder; or none of them:
+        where one cannot be made, `undo` takes away what there is of any. Whoever is killed leaves those that were made.
+
+        Raises:
+            UsageError, SandboxError: as `fork`; nothing is left of any.
+        """
+        origin = await self._origin(parent, at)
+        for child in children:
+            if await self._journal.head(child) is not None:
+                raise UsageError(f"there is a session {session_of(child)!r} already: choose another name")
+        begun: list[StreamId] = []
+        try:
+            for child in children:
+                if origin.workspace:  # a folder that holds something is nobody's to take away
+                    self._sandboxes.place(tenant_of(child), session_of(child), None, parent=origin.workspace)
+                begun.append(child)
+                await self._branch(origin, child, None, claim, adopt)
+        except BaseException:  # a cancelled caller's, too
+            await asyncio.shield(undo(begun))
+            raise
+
+    async def _origin(self, parent: StreamId, at: int | None) -> _Origin:
+        """Returns the state that is branched off.
+
+        Raises:
+            UsageError: the parent has no event `at`.
+            SandboxError: the files of that moment are not known, or no longer kept.
+        """
         head = await self._journal.head(parent)
         end = head.seq if head else 0
         at = end if at is None else at
         if not 1 <= at <= end:
             raise UsageError(f"session {session_of(parent)!r} has no event {at}: name one from 1 to {end}")
         layers, snapshots = await self.files(parent, at)
-        place = ""
         if layers.workspace:
-            folder_of_it = self._sandboxes.place(tenant_of(child), session_of(child), folder, parent=layers.workspace)
             await self.secure(snapshots, tenant_of(parent))
-            place = str(folder_of_it)
+        return _Origin(parent, at, layers.workspace, snapshots)
+
+    async def _branch(
+        self,
+        origin: _Origin,
+        child: StreamId,
+        folder: str | Path | None,
+        claim: Callable[[StreamId], Awaitable[Claim]],
+        adopt: Callable[[StreamId], None],
+    ) -> None:
+        parent, at, snapshots = origin.parent, origin.at, origin.snapshots
+        place = ""
+        if origin.workspace:
+            place = str(self._sandboxes.place(tenant_of(child), session_of(child), folder, parent=origin.workspace))
         elif folder is not None:
             raise UsageError(f"session {session_of(parent)!r} has no workspace at event {at}: leave the folder out")
         batch = new_batch()

@@ -10,7 +10,7 @@ from holdfast.errors import SandboxError, UsageError
 from holdfast.journal.port import Journal
 from holdfast.journal.reading import read_events
 from holdfast.runtime.sandboxes import Sandboxes
-from holdfast.sandbox.snapshots.committing import commit, review
+from holdfast.sandbox.snapshots.committing import PROTECTED, commit, review
 from holdfast.tools.gateway import owner_of
 from holdfast.types import Changes, SnapshotRef, StreamId, session_of, tenant_of
 
@@ -54,11 +54,12 @@ async def bring_back(
     tenant = tenant_of(stream)
     source, to = sandboxes.at(tenant, folder), sandboxes.at(tenant, target)
     changed = await source.snapshots.changes(source.workspace, base)
+    guarded = tuple(dict.fromkeys((*PROTECTED, *sandboxes.protected)))
     chosen = list(paths) or [change.path for change in changed]
     if not dry_run:
         async with to.exclusive(owner_of(stream), _PATIENCE):
-            return await commit(source.snapshots, source.workspace, to.workspace, base, chosen)
-    wanted, refused = await review(source.snapshots, source.workspace, to.workspace, base, chosen)
+            return await commit(source.snapshots, source.workspace, to.workspace, base, chosen, guarded)
+    wanted, refused = await review(source.snapshots, source.workspace, to.workspace, base, chosen, guarded)
     if refused:
         lines = "".join(f"\n  {refusal.path}: {refusal.why}" for refusal in refused)
         raise SandboxError(f"nothing would be committed, because of {len(refused)} of the paths:{lines}")

@@ -1,22 +1,25 @@
-"""What became of a session's files between two of its events."""
+"""What became of a session's files between two of its events, and which snapshots of them there are."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import msgspec
 
-from holdfast.errors import UsageError
+from holdfast.engine.events import CODEC
+from holdfast.engine.keeping.layers import folder_of
+from holdfast.engine.keeping.snapshots import Kept, Occasion, snapshots_in
+from holdfast.errors import SandboxError, UsageError
 from holdfast.journal.port import Journal
+from holdfast.journal.reading import read_events
 from holdfast.runtime.history.branching import layers_at
 from holdfast.runtime.sandboxes import Sandboxes
 from holdfast.sandbox.sandbox import Sandbox
 from holdfast.sandbox.snapshots.differences import unified
-from holdfast.types import Change, Changes, SnapshotRef, StreamId, session_of, tenant_of
+from holdfast.types import Change, Changes, FaultClass, SnapshotRef, StreamId, session_of, tenant_of
 
-__all__ = ("Difference", "difference")
-
+__all__ = ("Difference", "Snapshot", "difference", "snapshots")
 
 _LIMIT = 200_000
 """Characters of a diff."""
@@ -29,6 +32,69 @@ class Difference(msgspec.Struct, frozen=True):
     """Path by path, sorted."""
     text: str
     """The same as a unified diff, cut where it is very long."""
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a session's files were, as far as it was kept."""
+
+    event: int
+    """Going back to this event puts these files back."""
+    turn: int
+    """How many answers of the model the conversation held by then."""
+    at: int
+    """µs UTC."""
+    occasion: Occasion
+    tool: str = ""
+    """Whose call it was taken before."""
+    store: str
+    survives: FaultClass | None = None
+    """What it survives; None when its store is not here."""
+    paths: tuple[str, ...] = ()
+    """What it covers, unless that is the whole folder."""
+    changed: int | None = None
+    """How many paths are not as in the snapshot of the whole folder before it; None when there is none, or one of the
+    two is no longer kept, or this is not of the whole folder."""
+
+
+async def snapshots(journal: Journal, sandboxes: Sandboxes, stream: StreamId, last: int) -> list[Snapshot]:
+    """Returns the newest snapshots of a session's files that its log names, oldest first."""
+    events = [event async for event in read_events(journal, stream, CODEC)]
+    keepers, folder = sandboxes.keepers(tenant_of(stream)), folder_of(events)
+    sandbox = None
+    if folder:
+        with suppress(SandboxError):  # the folder is gone; its snapshots are not
+            sandbox = sandboxes.at(tenant_of(stream), folder)
+    named = snapshots_in(events)
+    before: SnapshotRef | None = next((each.snapshot for each in reversed(named[:-last]) if each.snapshot.whole), None)
+    found: list[Snapshot] = []
+    for kept in named[-last:]:
+        keeper = keepers.get(kept.snapshot.store)
+        found.append(
+            Snapshot(
+                event=kept.event,
+                turn=kept.turn,
+                at=kept.at,
+                occasion=kept.occasion,
+                tool=kept.tool,
+                store=kept.snapshot.store,
+                survives=None if keeper is None else keeper.survives,
+                paths=kept.snapshot.paths,
+                changed=await _changed(sandbox, before, kept),
+            )
+        )
+        before = kept.snapshot if kept.snapshot.whole else before
+    return found
+
+
+async def _changed(sandbox: Sandbox | None, before: SnapshotRef | None, kept: Kept) -> int | None:
+    if sandbox is None or before is None or not kept.snapshot.whole:
+        return None
+    if before == kept.snapshot:
+        return 0
+    try:
+        return len(await sandbox.snapshots.changes(sandbox.workspace, before, kept.snapshot))
+    except SandboxError:
+        return None
 
 
 async def difference(

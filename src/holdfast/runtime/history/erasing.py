@@ -18,7 +18,7 @@ from typing import final
 
 import msgspec
 
-from holdfast.engine.events import CODEC, InputReceived, RunStarted
+from holdfast.engine.events import CODEC, InputReceived, ProcessStarted, RunStarted
 from holdfast.engine.keeping.references import references
 from holdfast.errors import Corrupt, LeaseHeld, SandboxError, UnknownSession, UsageError
 from holdfast.flow.clock import Clock
@@ -29,7 +29,7 @@ from holdfast.runtime.history.collecting import Keepers, Survey
 from holdfast.runtime.history.scrubbing import Scrub, spellings
 from holdfast.types import Digest, Event, SessionId, SnapshotRef, StreamId, TenantId, session_of, tenant_of
 
-__all__ = ("Deleted", "Erasing", "ScrubReport")
+__all__ = ("Deleted", "Erasing", "ScrubReport", "total")
 
 _PAGE = 1000
 _DAY = 86_400e6
@@ -73,6 +73,8 @@ class _Named:
         self.digests: set[Digest] = set()
         self.specs: set[Digest] = set()
         self.snapshots: dict[SnapshotRef, None] = {}
+        self.starts = False
+        """Whether a process was started."""
 
     def add(self, record: Record, event: Event) -> None:
         """Takes in what an event names."""
@@ -83,6 +85,7 @@ class _Named:
         self.snapshots.update(dict.fromkeys(found.snapshots))
         if isinstance(event.data, InputReceived | RunStarted) and event.data.setup is not None:
             self.specs.add(event.data.setup.spec)
+        self.starts = self.starts or isinstance(event.data, ProcessStarted)
 
 
 @final
@@ -90,12 +93,19 @@ class Erasing:
     """Erases in the sessions of one store."""
 
     def __init__(
-        self, journal: Journal, keepers: Keepers, clock: Clock, claim: Callable[[StreamId], Awaitable[Claim]]
+        self,
+        journal: Journal,
+        keepers: Keepers,
+        clock: Clock,
+        claim: Callable[[StreamId], Awaitable[Claim]],
+        end_processes: Callable[[StreamId], Awaitable[None]],
     ) -> None:
+        """`end_processes` is asked to end what a session that is deleted has started."""
         self._journal = journal
         self._keepers = keepers
         self._clock = clock
         self._claim = claim
+        self._end_processes = end_processes
 
     async def delete(self, streams: Sequence[StreamId]) -> Deleted:
         """Deletes sessions: all of them, or those up to the first that is refused.
@@ -107,7 +117,7 @@ class Erasing:
         named, done = _Named(), Deleted()
         try:
             for stream in streams:
-                done = _sum(done, await self._delete(stream, named, None))
+                done = total(done, await self._delete(stream, named, None))
         finally:
             if done.sessions:
                 done = _with(done, *await asyncio.shield(self._let_go(tenant_of(streams[0]), named)))
@@ -124,7 +134,7 @@ class Erasing:
         named, done = _Named(), Deleted()
         for head in heads:
             with suppress(LeaseHeld, UsageError):  # something happens in it now
-                done = _sum(done, await self._delete(head.stream, named, head))
+                done = total(done, await self._delete(head.stream, named, head))
         return _with(done, *await self._let_go(tenant, named)) if done.sessions else done
 
     async def _idle(self, tenant: TenantId, before: int) -> list[Head]:
@@ -148,6 +158,9 @@ class Erasing:
             if seen is not None and (head.seq, head.inbox_seq) != (seen.seq, seen.inbox_seq):
                 raise UsageError(f"session {session_of(stream)!r} is in use")
             await self._read(stream, head, named.add)
+            if named.starts:
+                named.starts = False
+                await self._end_processes(stream)
             shared = await self._journal.delete(stream, head.epoch)
         except BaseException:  # a cancelled caller's, too
             await asyncio.shield(self._journal.release(stream, head.epoch))
@@ -314,5 +327,6 @@ def _with(done: Deleted, removed: Collection[Digest], left: Collection[Digest]) 
     return msgspec.structs.replace(done, blobs=len(removed), left=len(left))
 
 
-def _sum(one: Deleted, two: Deleted) -> Deleted:
+def total(one: Deleted, two: Deleted) -> Deleted:
+    """Returns what two deletions did together."""
     return Deleted(one.sessions + two.sessions, one.events + two.events, one.shared + two.shared)

@@ -5,13 +5,12 @@ Started by the machine's root it would let a command write what the kernel obeys
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, final
 
 from holdfast.errors import IsolationMissing
 from holdfast.sandbox.backends.installed import InstalledProgram
 from holdfast.sandbox.backends.observing import REASONS, Observed, find, seen, unbounded
-from holdfast.sandbox.backends.starting import PLACE
+from holdfast.sandbox.programs.keeping import PLACE
 
 __all__ = ("Bubblewrap",)
 
@@ -31,21 +30,19 @@ class Bubblewrap(InstalledProgram):
             raise IsolationMissing("there is no 'bwrap' on the PATH: install the package bubblewrap")
         return found
 
-    def order(self, env: Mapping[str, str], plan: dict[str, Any], command: list[str]) -> dict[str, Any]:
+    def program_of(self, plan: dict[str, Any]) -> dict[str, Any]:
         """Returns how to start it; what it is given goes through a descriptor, where nobody else can read it."""
         uid = str(plan["uid"])
         arguments = [
             *("--bind", PLACE, "/", "--proc", "/proc", "--dev", "/dev"),
             *("--perms", "1777", "--size", str(_SHARED_MEMORY), "--tmpfs", "/dev/shm"),
-            *("--remount-ro", "/dev", "--chdir", plan["cwd"], "--hostname", "sandbox"),
+            *("--remount-ro", "/dev", "--hostname", "sandbox"),
             *(f"--unshare-{each}" for each in _UNSHARED),
             *("--unshare-cgroup-try", "--disable-userns", "--uid", uid, "--gid", uid, "--cap-drop", "ALL"),
             *("--die-with-parent", "--new-session", "--clearenv"),
         ]
-        for name, value in env.items():
-            arguments += ("--setenv", name, value)
         words = [self.program, "--args", "@arguments", "--seccomp", "@filter", "--json-status-fd", "@status", "--"]
-        return {"words": words + command, "arguments": arguments}
+        return {"words": [*words, "@command"], "arguments": arguments, "rlimits": plan["rlimits"]}
 
     def judge(self, observed: Observed) -> tuple[dict[str, str], tuple[str, ...]]:
         """Returns what was seen to be on; nothing bounds what is added to the workspace."""

@@ -1,7 +1,8 @@
 """The bundle that OCI runtimes read: what a container is, as their specification lays it down.
 
-The root is put together before a runtime starts (`starting.py`), so a bundle needs no image and no mounts of files;
-what it adds is file systems of the kernel's. Numbers of users are written `"@user"` and `"@root"`, and filled in there.
+The root is put together before a runtime starts (`programs/keeping.py`), so a bundle needs no image and no mounts of
+files; what it adds is file systems of the kernel's. Numbers of users are written `"@user"` and `"@root"`, and filled in
+there, as are the words and the variables of each command.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import msgspec
 
 from holdfast.sandbox.backends.filters import filter_of
-from holdfast.sandbox.backends.starting import PLACE
+from holdfast.sandbox.programs.keeping import PLACE
 
 __all__ = ("bundle",)
 
@@ -26,16 +27,14 @@ _FIRST = ("/bin/bash", "-c", 'exec 3>&1 2>/dev/null; "$@" 2>&3 3>&-; exit $?', "
 _NAMESPACES = ("pid", "mount", "ipc", "uts", "network")
 
 
-def bundle(plan: Mapping[str, Any], env: Mapping[str, str], command: Sequence[str], *, own_user: bool) -> str:
+def bundle(plan: Mapping[str, Any], *, own_user: bool) -> str:
     """Returns a `config.json`.
 
     Args:
         plan: The sandbox's plan (`native/planning.py`).
-        env: What the command finds in its environment.
-        command: Its words.
         own_user: Whether it gets a user namespace, in which its user stands for one that nobody else is.
     """
-    uid = plan["uid"] if own_user else 0
+    uid = plan["uid"]
     limits = [{"type": f"RLIMIT_{name.upper()}", **_both(name, most)} for name, most in plan["rlimits"].items()]
     linux: dict[str, Any] = {
         "namespaces": [{"type": each} for each in (*_NAMESPACES, *(("user",) if own_user else ()))],
@@ -49,9 +48,7 @@ def bundle(plan: Mapping[str, Any], env: Mapping[str, str], command: Sequence[st
     process: dict[str, Any] = {
         "terminal": False,
         "user": {"uid": uid, "gid": uid},
-        "args": [*_FIRST, *command],
-        "env": [f"{name}={value}" for name, value in env.items()],
-        "cwd": plan["cwd"],
+        "args": [*_FIRST],
         "capabilities": {each: [] for each in ("bounding", "effective", "inheritable", "permitted", "ambient")},
         "rlimits": limits,
         "noNewPrivileges": True,
@@ -61,7 +58,7 @@ def bundle(plan: Mapping[str, Any], env: Mapping[str, str], command: Sequence[st
         "process": process,
         "root": {"path": PLACE, "readonly": own_user},
         "hostname": "sandbox",
-        "mounts": _mounts(),
+        "mounts": [*_mounts(), *(() if own_user else _scratch(plan["mounts"]))],
         "linux": linux,
     }
     return msgspec.json.encode(config).decode()
@@ -85,4 +82,13 @@ def _mounts() -> list[dict[str, Any]]:
             "options": [*safe, "newinstance", "ptmxmode=0666", "mode=0620"],
         },
         {"destination": "/dev/shm", "type": "tmpfs", "source": "memory", "options": memory},
+    ]
+
+
+def _scratch(mounts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Returns what lies in memory in the root, once more by name: gVisor puts something of its own over `/tmp` else."""
+    found = [each["path"] for each in mounts if each["kind"] == "memory"]
+    return [
+        {"destination": path, "type": "bind", "source": f"{PLACE}{path}", "options": ["rbind", "rw", "nosuid", "nodev"]}
+        for path in found
     ]

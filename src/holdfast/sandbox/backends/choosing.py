@@ -15,6 +15,9 @@ from typing import final
 
 from holdfast.errors import HoldfastError, IsolationMissing
 from holdfast.sandbox.backends.none import NoIsolation
+from holdfast.sandbox.capacity.abilities import refuse_more
+from holdfast.sandbox.longrunning.keeping import Kept
+from holdfast.sandbox.longrunning.process import Process
 from holdfast.sandbox.policy.profile import Profile
 from holdfast.sandbox.port import LAYERS, Backend, Missing, Posture, unmet
 from holdfast.sandbox.processes import Ended
@@ -46,6 +49,18 @@ async def _open_gvisor(profile: Profile) -> Backend:
     return await GVisor.open(profile)
 
 
+async def _open_process(profile: Profile) -> Backend:
+    from holdfast.sandbox.backends.process import ProcessSandboxes
+
+    return await ProcessSandboxes.open(profile)
+
+
+async def _open_wasm(profile: Profile) -> Backend:
+    from holdfast.sandbox.snippets.backend import WasmSnippets
+
+    return await WasmSnippets.open(profile)
+
+
 async def _open_none(profile: Profile) -> Backend:
     backend = NoIsolation()
     if lacking := unmet(backend.posture, profile.require):
@@ -58,12 +73,14 @@ _OPENERS: dict[str, Callable[[Profile], Awaitable[Backend]]] = {
     "bubblewrap": _open_bubblewrap,
     "container": _open_container,
     "gvisor": _open_gvisor,
+    "process": _open_process,
+    "wasm": _open_wasm,
     "none": _open_none,
 }
 NAMES = tuple(_OPENERS)
 """Every backend."""
-AUTO = ("native", "bubblewrap", "container", "gvisor")
-"""What `auto` tries, strongest first."""
+AUTO = ("native", "bubblewrap", "container", "gvisor", "process")
+"""What `auto` tries, strongest first; never `wasm`, which runs no programs."""
 
 
 async def open_backend(profile: Profile) -> Backend:
@@ -80,13 +97,23 @@ async def open_backend(profile: Profile) -> Backend:
         try:
             if opener is None:
                 raise IsolationMissing("this version has no such backend")
-            return await opener(profile)
+            return await _able(name, await opener(profile), profile)
         except IsolationMissing as error:
             tried.append(f"{name}: {error}")
     raise IsolationMissing(
         f"no sandbox works here ({'; '.join(tried)}); `holdfast doctor` says what is missing, and the sandbox `none` "
         "runs commands without one, as you"
     )
+
+
+async def _able(name: str, backend: Backend, profile: Profile) -> Backend:
+    """Returns a backend that can do what the profile asks for; any other is closed and refused."""
+    try:
+        refuse_more(name, backend.can, profile)
+    except IsolationMissing:
+        await backend.close()
+        raise
+    return backend
 
 
 def passed_on(profile: Profile) -> dict[str, str]:
@@ -134,6 +161,11 @@ class LazyBackend(Backend):
             return tuple(Missing(layer, self._refused or "nothing was started yet") for layer in LAYERS)
         return self._backend.missing
 
+    @property
+    def guarded(self) -> tuple[str, ...]:
+        """Those of what was opened, as the port says."""
+        return self._backend.guarded
+
     async def run(
         self,
         command: str | Sequence[str],
@@ -154,6 +186,28 @@ class LazyBackend(Backend):
             raise IsolationMissing(self._refused)
         env = {**passed_on(self._profile), **env}
         return await self._backend.run(command, folder=folder, env=env, timeout=timeout, keep=keep, errors=errors)
+
+    @property
+    def can(self) -> frozenset[str]:
+        """What that can do which was opened."""
+        return frozenset() if self._refused else self._backend.can
+
+    @property
+    def processes(self) -> Kept:
+        """Those that are kept in what was opened."""
+        return self._backend.processes
+
+    async def start(self, command: str, *, name: str, folder: Path, env: Mapping[str, str], call: str = "") -> Process:
+        """Starts a process that goes on in what was opened, as the port says.
+
+        Raises:
+            IsolationMissing: nothing works here that keeps the profile.
+        """
+        await self.ready()
+        if self._refused:
+            raise IsolationMissing(self._refused)
+        env = {**passed_on(self._profile), **env}
+        return await self._backend.start(command, name=name, folder=folder, env=env, call=call)
 
     async def attach(self, owner: str, epoch: int) -> int:
         """Kills what lower epochs left, in a sandbox or without one, as the port says."""

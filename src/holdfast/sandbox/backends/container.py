@@ -6,9 +6,7 @@ is installed its runtime is, too, and is used directly.
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -16,8 +14,8 @@ from holdfast.errors import IsolationMissing
 from holdfast.sandbox.backends.bundles import bundle
 from holdfast.sandbox.backends.installed import InstalledProgram
 from holdfast.sandbox.backends.observing import REASONS, Observed, find, seen, unbounded
-from holdfast.sandbox.backends.starting import BUNDLE, RECORDS
 from holdfast.sandbox.policy.profile import Profile
+from holdfast.sandbox.programs.keeping import BUNDLE, RECORDS
 
 __all__ = ("Container", "Runtime")
 
@@ -46,7 +44,7 @@ class Container(InstalledProgram):
             IsolationMissing: it is not installed, does not work here, or lacks a layer that is required.
         """
         made = cls(profile, runtime)
-        await asyncio.to_thread(made.begin)
+        await made.begin()
         return made
 
     def find(self) -> str:
@@ -61,12 +59,11 @@ class Container(InstalledProgram):
         wanted = self.runtime or "crun' or 'runc"
         raise IsolationMissing(f"there is no '{wanted}' on the PATH{besides}: install the package crun, or runc")
 
-    def order(self, env: Mapping[str, str], plan: dict[str, Any], command: list[str]) -> dict[str, Any]:
+    def program_of(self, plan: dict[str, Any]) -> dict[str, Any]:
         """Returns how to start it."""
-        config = bundle(plan, env, command, own_user=True)
         before = ["--root", RECORDS, *_BEFORE[Path(self.program).name]]
         words = [self.program, *before, "run", "--bundle", BUNDLE, "--pid-file", f"{BUNDLE}/pid", "@name"]
-        return {"config": config, "words": words, "rlimits": {}}
+        return {"config": bundle(plan, own_user=True), "words": words}
 
     def judge(self, observed: Observed) -> tuple[dict[str, str], tuple[str, ...]]:
         """Returns what was seen to be on; nothing bounds what is added to the workspace."""

@@ -1,6 +1,6 @@
 """The seccomp filter as OCI runtimes read it: the same refusals as `kernel/seccomp.py`, by the names of system calls.
 
-What is newer than the names that runtimes know, `starting.py` refuses before.
+What is newer than the names that runtimes know, `programs/keeping.py` refuses before.
 """
 
 from __future__ import annotations

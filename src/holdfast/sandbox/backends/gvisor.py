@@ -7,7 +7,6 @@ because it has to give files their owner; what commands can reach is what was pu
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
 
@@ -15,12 +14,12 @@ from holdfast.errors import IsolationMissing
 from holdfast.sandbox.backends.bundles import bundle
 from holdfast.sandbox.backends.installed import InstalledProgram
 from holdfast.sandbox.backends.observing import REASONS, Observed, find, seen, unbounded
-from holdfast.sandbox.backends.starting import BUNDLE, RECORDS
+from holdfast.sandbox.programs.keeping import BUNDLE, RECORDS
 
 __all__ = ("GVisor",)
 
-_OPEN = ("cpu_unlimited", "raise_priority", "runs_as_host_uid0", "setuid0", "tmp_and_pipe_buffers_fill")
-"""Ways that are open under its own kernel: commands are its superuser there, without a right."""
+_OPEN = ("cpu_unlimited",)
+"""Ways that are open under its own kernel, by what commands are told there of the time they took."""
 _SETTINGS = (
     *("alternatives", "ca-certificates.conf", "group", "host.conf", "hosts", "ld.so.cache", "ld.so.conf"),
     *("ld.so.conf.d", "localtime", "mime.types", "nsswitch.conf", "passwd", "protocols", "services", "ssl/certs"),
@@ -49,17 +48,17 @@ class GVisor(InstalledProgram):
             raise IsolationMissing("there is no 'runsc' on the PATH: install gVisor (the package runsc)")
         return found
 
-    def order(self, env: Mapping[str, str], plan: dict[str, Any], command: list[str]) -> dict[str, Any]:
+    def program_of(self, plan: dict[str, Any]) -> dict[str, Any]:
         """Returns how to start it."""
         plan["mounts"] = [one for each in plan["mounts"] for one in _harmless(each)]
-        config = bundle(plan, env, command, own_user=False)
+        config = bundle(plan, own_user=False)
         before = [f"--root={RECORDS}", f"--platform={_PLATFORM}", *_OURS_TO_LIMIT]
         if (pids := plan["group"]["pids"]) is not None:
             plan["group"]["pids"] = pids + _THREADS
         # What is limited by its own kernel is in the bundle; that one does not limit CPU.
-        plan["rlimits"] = {name: most for name, most in plan["rlimits"].items() if name == "cpu"}
+        rlimits = {name: most for name, most in plan["rlimits"].items() if name == "cpu"}
         words = [self.program, *before, "run", f"-bundle={BUNDLE}", f"-pid-file={BUNDLE}/pid", "@name"]
-        return {**plan, "config": config, "words": words}
+        return {"config": config, "words": words, "rlimits": rlimits}
 
     def judge(self, observed: Observed) -> tuple[dict[str, str], tuple[str, ...]]:
         """Returns what was seen to be on; whoever is asked inside is a kernel of gVisor's."""

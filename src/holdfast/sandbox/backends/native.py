@@ -4,9 +4,9 @@ Needs Linux and nothing installed. Started by root it takes a user nobody else i
 groups; started by anybody else it is the same without those two, if the machine lets ordinary users have user
 namespaces.
 
-Commands of one owner in one workspace share a sandbox, one after another, and with it `/tmp` and the home folder;
-what a command leaves running is killed when it ends. Several at once have a sandbox each. One that nobody used for a
-while ends.
+Commands of one owner in one workspace share a sandbox, one after another, and with it `/tmp` and the home folder,
+unless the profile says otherwise; what a command leaves running is killed when it ends. Several at once have a sandbox
+each.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import final
+from typing import Any, Self
 
 import msgspec
 
@@ -27,38 +27,55 @@ from holdfast.errors import IsolationMissing, SandboxError
 from holdfast.sandbox.egress.credentials import Credential
 from holdfast.sandbox.environment import CALL
 from holdfast.sandbox.kernel import landlock
+from holdfast.sandbox.longrunning.keeping import Kept
+from holdfast.sandbox.longrunning.process import Process, asked_by
 from holdfast.sandbox.native.bringing import bring
 from holdfast.sandbox.native.client import Box, Command, Launcher
 from holdfast.sandbox.native.guarding import absent, take_away
+from holdfast.sandbox.native.lasting.boxed import KeptBoxes
 from holdfast.sandbox.native.outlet import Outlet, environment
 from holdfast.sandbox.native.planning import SCRATCH, owner_of, plan_of
-from holdfast.sandbox.native.slots import FIRST_UID, kill_owners
+from holdfast.sandbox.native.pooling import Key, Pool
+from holdfast.sandbox.native.slots import fence
 from holdfast.sandbox.native.slots import folder as places
 from holdfast.sandbox.output import Intake, Output
-from holdfast.sandbox.policy.profile import Profile
-from holdfast.sandbox.port import Backend, Missing, Posture, unmet
+from holdfast.sandbox.policy.profile import Profile, Quotas
+from holdfast.sandbox.port import ABILITIES, Backend, Missing, Posture, unmet
 from holdfast.sandbox.processes import Breach, Ended
 from holdfast.sandbox.snapshots.storing import in_thread
 
-__all__ = ("NativeSandboxes",)
+__all__ = ("GROUPED", "NativeSandboxes", "Running", "Talk", "ungrouped")
 
 _GRACE = 1.0
 """Seconds between the polite signal and the other one."""
 _LINGER = 0.25
 """Seconds the output may stay open after the command has ended."""
-_IDLE = 60.0
-"""Seconds after which a sandbox that nobody uses ends."""
-_GROUPED = {"memory": ("memory_1500MB", "memory_many_processes"), "cpu": ("cpu_unlimited",), "pids": ()}
+GROUPED = {"memory": ("memory_1500MB", "memory_many_processes"), "cpu": ("cpu_unlimited",), "pids": ()}
 """What control groups bound, and the attempts that work without each."""
+Talk = Callable[[int, "asyncio.Future[int]"], Awaitable[None]]
+"""What is done with the outer side of a terminal while a program runs on the inner one."""
 _NAMESPACES = ("userns", "pidns", "mountns", "netns", "ipcns", "utsns")
 
-_Key = tuple[str, str, int, str]
-"""A workspace, an owner, its epoch, and the home folder."""
+
+_TRY = "holdfast-try-"
+_LEFT = 60.0
+"""Seconds after which a folder in which sandboxes were tried is of one that was killed meanwhile."""
 
 
-@final
+def _tidy() -> None:
+    """Removes the folders of those that were killed as they tried; they are empty, or not ours to remove."""
+    with os.scandir(tempfile.gettempdir()) as found:
+        for each in found:
+            with contextlib.suppress(OSError):
+                if each.name.startswith(_TRY) and time.time() - each.stat(follow_symlinks=False).st_mtime > _LEFT:
+                    Path(each.path).rmdir()
+
+
 class NativeSandboxes(Backend):
     """Makes sandboxes by one profile."""
+
+    launching = "holdfast.sandbox.native.launching"
+    """The module whose `main` is the launcher."""
 
     def __init__(self, profile: Profile, launcher: Launcher) -> None:
         self._profile = profile
@@ -66,17 +83,21 @@ class NativeSandboxes(Backend):
         self._rootless = os.geteuid() != 0
         self._watched = (*profile.workspace.protect, ".git") if profile.workspace.protect else ()
         self._starting = asyncio.Lock()
-        self._idle: dict[_Key, list[tuple[Box, asyncio.TimerHandle]]] = {}
-        self._posture, self._missing = _posture(profile, launcher, rootless=self._rootless)
+        layered = profile.workspace.apply != "at-once"
+        self.pool = Pool(profile.pool, self._make, self._watched, layered=layered)
+        """The sandboxes that no command runs in."""
+        self._processes = Kept()
+        self._keeping = KeptBoxes(self.pool)
+        self._posture, self._missing = self._look()
 
     @classmethod
-    async def open(cls, profile: Profile) -> NativeSandboxes:
+    async def open(cls, profile: Profile) -> Self:
         """Starts what makes them, and tries one.
 
         Raises:
             IsolationMissing: it does not work here, or a layer that is required is missing.
         """
-        launcher = await Launcher.start()
+        launcher = await Launcher.start(cls.launching)
         try:
             backend = cls(profile, launcher)
             backend._judge()
@@ -101,7 +122,8 @@ class NativeSandboxes(Backend):
                 raise IsolationMissing("the policy requires Landlock, and the kernel has none")
 
     async def _try(self) -> None:
-        with tempfile.TemporaryDirectory(prefix="holdfast-try-") as folder:
+        await asyncio.to_thread(_tidy)
+        with tempfile.TemporaryDirectory(prefix=_TRY) as folder:
             box = await self._make((os.path.realpath(folder), "", 0, ""))  # noqa: ASYNC240 - a folder we made
             box.end()
             await box.gone
@@ -116,6 +138,11 @@ class NativeSandboxes(Backend):
         """What is not, and why."""
         return self._missing
 
+    @property
+    def guarded(self) -> tuple[str, ...]:
+        """Paths that are looked after where nothing is at them, as the port says."""
+        return self._watched if self._profile.workspace.apply == "at-once" else ()  # a layer is brought in without them
+
     async def run(
         self,
         command: str | Sequence[str],
@@ -129,22 +156,60 @@ class NativeSandboxes(Backend):
         """Runs a command to its end, as the port says."""
         limits = self._profile.limits
         wall = limits.wall is not None and limits.wall < timeout
-        owner, epoch = owner_of(env)
-        key = (str(folder), owner, epoch, env.get("HOME", ""))
         argv = ["bash", "-c", command] if isinstance(command, str) else list(command)
         output = Output(keep if limits.output is None else min(keep, limits.output))
-        box = await self._take(key)
+
+        async def act(box: Box, given: Mapping[str, str]) -> tuple[Ended, bool]:
+            run = Running(box, output)
+            ended = await run.through(argv, given, folder, min(timeout, limits.wall or timeout), errors=errors)
+            return ended, run.killed
+
+        return await self._within(folder, env, act, wall=wall)
+
+    async def interact(self, argv: Sequence[str], *, folder: Path, env: Mapping[str, str], talk: Talk) -> Ended:
+        """Runs a program on a terminal of its own, of which `talk` has the outer side until the program has ended.
+
+        `talk` is given a descriptor and a future of the exit code; it returns before the future is done to end the
+        program. Nothing of the output is kept, and what is left of it in the terminal may be read after the end.
+
+        Raises:
+            SandboxError: it cannot be started.
+            FileNotFoundError: there is no such program in the sandbox.
+        """
+        limits = self._profile.limits
+
+        async def act(box: Box, given: Mapping[str, str]) -> tuple[Ended, bool]:
+            command = await box.start(argv, {**given, CALL: "sandbox"}, str(folder), ())
+            return await _interact(box, command, talk, limits)
+
+        return await self._within(folder, env, act, wall=limits.wall is not None)
+
+    async def _within(
+        self,
+        folder: Path,
+        env: Mapping[str, str],
+        act: Callable[[Box, Mapping[str, str]], Awaitable[tuple[Ended, bool]]],
+        *,
+        wall: bool,
+    ) -> Ended:
+        """Does something in a sandbox, which returns how it ended and whether by a signal, and sees to what it left."""
+        owner, epoch = owner_of(env)
+        key = self._keeping.key((str(folder), owner, epoch, env.get("HOME", "")))
+        box = await self.pool.take(key)
         before: frozenset[str] | None = None
         taken: tuple[str, ...] = ()
         try:
-            before = await asyncio.to_thread(absent, folder, self._watched)
-            given = {**env, **({} if box.outlet is None else {**environment(), **box.outlet.placeholders})}
-            run = _Run(box, output)
-            ended = await run.through(argv, given, folder, min(timeout, limits.wall or timeout), errors=errors)
+            before = absent(folder, self._watched)
+            given = {
+                **env,
+                **box.variables,
+                **({} if box.outlet is None else {**environment(), **box.outlet.placeholders}),
+            }
+            ended, killed = await act(box, given)
             breach = await self._breach(box, ended, wall=wall)
             if box.changes < 0:
                 taken = await self._guard(folder, before)
-            elif self._counts(ended, breach, killed=run.killed):
+            elif self._counts(ended, breach, killed=killed):
                 await self._bring(box, folder)
         except BaseException:
             if box.open:
@@ -153,7 +218,7 @@ class NativeSandboxes(Backend):
                 await asyncio.shield(self._guard(folder, before))
             raise
         finally:
-            self._give_back(key, box)
+            self.pool.give_back(key, box)
         out = () if box.outlet is None else box.outlet.take()
         decided = tuple(msgspec.structs.asdict(each) for each in out)
         return msgspec.structs.replace(ended, breach=breach, out=decided, taken=taken)
@@ -165,7 +230,7 @@ class NativeSandboxes(Backend):
         most = profile.limits.disk or SCRATCH
         try:
             protected = profile.workspace.protect
-            await in_thread(lambda: bring(layer, folder, protected, mark, most, lambda: box.open))
+            await in_thread(lambda: bring(layer, folder, protected, mark, most, lambda: box.alive))
         except OSError as error:
             raise SandboxError(f"what it changed was not all done in the folder: {error}") from error
         finally:
@@ -173,7 +238,7 @@ class NativeSandboxes(Backend):
 
     async def _guard(self, folder: Path, before: frozenset[str]) -> tuple[str, ...]:
         """Takes away what was put where something protected was not yet, and returns what that was."""
-        if not before - await asyncio.to_thread(absent, folder, before):
+        if not before - absent(folder, before):
             return ()
         return await in_thread(lambda: take_away(folder, before - {".git"}, new_repository=".git" in before))
 
@@ -198,49 +263,72 @@ class NativeSandboxes(Backend):
                     return name
         return None
 
+    @property
+    def can(self) -> frozenset[str]:
+        """Everything; but it keeps processes only where they change the folder itself."""
+        return frozenset(ABILITIES) - ({"processes"} if self._profile.workspace.apply != "at-once" else set())
+
+    @property
+    def processes(self) -> Kept:
+        """Those it keeps."""
+        return self._processes
+
+    async def start(self, command: str, *, name: str, folder: Path, env: Mapping[str, str], call: str = "") -> Process:
+        """Starts a process that goes on, as the port says; the profile's `wall` and `output` do not bound it."""
+        if "processes" not in self.can:
+            raise SandboxError(
+                "no process goes on where changes come in after a command (workspace: apply): set it to at-once"
+            )
+        asked = asked_by(env, name, command, call)
+        key = (str(folder), asked.owner, asked.epoch, env.get("HOME", ""))
+
+        async def guarding() -> Callable[[], Awaitable[tuple[str, ...]]]:
+            before = absent(folder, self._watched)
+            return lambda: self._guard(folder, before)
+
+        return await self._processes.start(asked, lambda process: self._keeping.launch(key, process, env, guarding))
+
     async def attach(self, owner: str, epoch: int) -> int:
         """Ends the sandboxes of lower epochs, whichever process made them, as the port says."""
-        for key in [key for key in self._idle if key[1] == owner and key[2] < epoch]:
-            for _, timer in self._idle.pop(key):
-                timer.cancel()
-        return await asyncio.to_thread(kill_owners, places(), owner, epoch)
+        self._keeping.forget(owner, epoch)
+        self.pool.forget(owner, epoch)
+        return await asyncio.to_thread(fence, places(), owner, epoch)
 
     async def close(self) -> None:
-        """Ends every sandbox, and what makes them."""
-        for boxes in self._idle.values():
-            for _, timer in boxes:
-                timer.cancel()
-        self._idle.clear()
+        """Ends every sandbox, and what makes them; what goes on in them is asked first."""
+        await self._processes.end()
+        await self.pool.close()
         await self._launcher.end()
 
-    async def _take(self, key: _Key) -> Box:
-        where = await asyncio.to_thread(_identity, key[0], self._watched)
-        while boxes := self._idle.get(key):
-            box, timer = boxes.pop()
-            timer.cancel()
-            if box.open and box.where == where:
-                return box
-            box.end()  # another folder is there by now, or something that is to be protected in it
-        box = await self._make(key)
-        box.where = where
-        return box
+    def _look(self) -> tuple[Posture, tuple[Missing, ...]]:
+        """Returns what is on, and what is not."""
+        return _posture(self._profile, self._launcher, rootless=self._rootless)
 
-    async def _make(self, key: _Key) -> Box:
+    def _plan(self, folder: Path, home: str, whose: tuple[str, int], trusted: str) -> dict[str, Any]:
+        return plan_of(self._profile, folder, home, whose=whose, trusted=trusted, groups=self._launcher.groups)
+
+    async def _make(self, key: Key) -> Box:
         folder, owner, epoch, home = key
         async with self._starting:
             if not self._launcher.open:  # somebody killed it
                 await self._launcher.end()
-                self._launcher = await Launcher.start()
-                self._posture, self._missing = _posture(self._profile, self._launcher, rootless=self._rootless)
+                self._launcher = await Launcher.start(self.launching)
+                self._posture, self._missing = self._look()
                 self._judge()
-        groups = self._launcher.groups
         outlet = self._outlet()
         trusted = await asyncio.to_thread(lambda: outlet.trusted) if outlet is not None else ""
-        plan = plan_of(self._profile, Path(folder), home, whose=(owner, epoch), trusted=trusted, groups=groups)
+        try:
+            plan = self._plan(Path(folder), home, (owner, epoch), trusted)
+        except OSError as error:  # it was taken away meanwhile
+            raise SandboxError(f"the workspace {folder!r} cannot be used: {error.strerror}") from error
         box = await self._launcher.make(plan)
         if outlet is not None:
-            outlet.open(os.dup(box.listener), box.pid)
             box.outlet = outlet
+            try:
+                outlet.open(os.dup(box.listener), box.pid)
+            except OSError as error:
+                box.end()
+                raise SandboxError(f"its way out cannot be opened: {error}") from error
         return box
 
     def _outlet(self) -> Outlet | None:
@@ -252,41 +340,36 @@ class NativeSandboxes(Backend):
         held = {name: os.environ[name] for name in secrets if os.environ.get(name)}
         return Outlet(policy, [Credential(key=name, value=held[name], hosts=secrets[name]) for name in held])
 
-    def _give_back(self, key: _Key, box: Box) -> None:
-        if not box.open:
-            return
-        if box.changes >= 0:
-            box.end()  # what lies in its layer is of this command alone
-            return
-        timer = asyncio.get_running_loop().call_later(_IDLE, self._expire, key, box)
-        self._idle.setdefault(key, []).append((box, timer))
 
-    def _expire(self, key: _Key, box: Box) -> None:
-        boxes = [each for each in self._idle.get(key, []) if each[0] is not box]
-        if boxes:
-            self._idle[key] = boxes
-        else:
-            self._idle.pop(key, None)
-        box.end()
-
-
-def _identity(folder: str, watched: Sequence[str]) -> tuple[tuple[int, int], ...]:
-    """Returns what tells a folder, and each thing that is to be protected in it, from others at the same paths.
-
-    Raises:
-        SandboxError: there is no such folder.
-    """
+async def _interact(box: Box, command: Command, talk: Talk, limits: Quotas) -> tuple[Ended, bool]:
+    begun = time.monotonic()
     try:
-        found = [os.lstat(folder)]  # in a thread, for each command
-    except OSError as error:
-        raise SandboxError(f"the workspace {folder!r} cannot be used: {error.strerror}") from error
-    for path in watched:
-        with contextlib.suppress(OSError):
-            found.append(os.lstat(f"{folder}/{path}"))
-    return tuple((each.st_dev, each.st_ino) for each in found)
+        if not os.isatty(command.terminal):
+            raise SandboxError("the sandbox gave no terminal; try again")
+        talking = asyncio.ensure_future(talk(command.terminal, command.ended))
+        try:
+            await asyncio.wait((talking,), timeout=limits.wall)
+        finally:
+            timed_out = not talking.done()
+            strays = await asyncio.shield(box.clear())  # whatever it did not end ends now, and its terminal with it
+            await asyncio.wait((talking,), timeout=_GRACE)
+            talking.cancel()
+        await talking
+    finally:
+        if command.terminal >= 0:
+            os.close(command.terminal)
+    ended = Ended(
+        code=124 if timed_out else command.ended.result(),
+        output=Output(1),
+        seconds=time.monotonic() - begun,
+        timed_out=timed_out,
+        held=False,
+        strays=strays,
+    )
+    return ended, command.killed
 
 
-class _Run:
+class Running:
     """One command, from its start until nothing of it is left."""
 
     def __init__(self, box: Box, output: Output) -> None:
@@ -299,6 +382,7 @@ class _Run:
     async def through(
         self, argv: Sequence[str], env: Mapping[str, str], folder: Path, seconds: float, *, errors: bool
     ) -> Ended:
+        """Runs it in that folder, for so many seconds at most; `errors` says whether they are part of the output."""
         begun = time.monotonic()
         try:
             try:
@@ -312,7 +396,7 @@ class _Run:
             else:
                 await self._stop(command)
             held = in_time and not self._intake.silent.done()
-            strays = await self._box.clear()
+            strays = 0 if in_time and command.alone else await self._box.clear()
             await asyncio.wait((command.ended, self._intake.silent), timeout=_GRACE)
         finally:
             self._intake.close()
@@ -331,7 +415,7 @@ class _Run:
         try:
             writing = self._intake.writing
             if os.geteuid() == 0:  # so that programs may open /dev/stdout and /dev/stderr
-                os.fchown(writing, FIRST_UID + self._box.place, -1)
+                os.fchown(writing, self._box.user, -1)
             descriptors = [nothing, writing, writing if errors else nothing]
             return await self._box.start(argv, {**env, CALL: "sandbox"}, str(folder), descriptors)
         finally:
@@ -362,12 +446,12 @@ def _posture(profile: Profile, launcher: Launcher, *, rootless: bool) -> tuple[P
         ways += ["disk_fill_700MB", "inode_fill_20k"]
     else:
         layers += ["disk-quota", "inode-quota"]
-    lacking = _groups(profile, launcher)
-    layers += [f"cgroup.{kind}" for kind in _GROUPED if kind not in lacking]
+    lacking = ungrouped(profile, launcher)
+    layers += [f"cgroup.{kind}" for kind in GROUPED if kind not in lacking]
     missing += [Missing(f"cgroup.{kind}", why) for kind, why in lacking.items()]
     for kind in lacking:
         if kind != "cpu" or profile.limits.cpu is None:  # seconds of CPU bound it, too
-            ways += _GROUPED[kind]
+            ways += GROUPED[kind]
     reaches_out = bool(profile.policy.network_policies)
     if reaches_out:
         layers.append("egress-proxy")
@@ -376,7 +460,7 @@ def _posture(profile: Profile, launcher: Launcher, *, rootless: bool) -> tuple[P
     return Posture("native", tuple(layers), isolated=not reaches_out, open=tuple(ways)), tuple(missing)
 
 
-def _groups(profile: Profile, launcher: Launcher) -> dict[str, str]:
+def ungrouped(profile: Profile, launcher: Launcher) -> dict[str, str]:
     """Returns what is not bounded for all processes together, and why."""
     wanted = {"memory": profile.limits.memory, "cpu": profile.limits.cpus, "pids": profile.limits.pids}
     lacking: dict[str, str] = {}

@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import final
 
 from holdfast.sandbox.fencing import kill_below
+from holdfast.sandbox.longrunning.keeping import Kept
+from holdfast.sandbox.longrunning.plain import launch
+from holdfast.sandbox.longrunning.process import Process, asked_by
 from holdfast.sandbox.port import LAYERS, Backend, Missing, Posture
 from holdfast.sandbox.processes import Ended, run_command
 
@@ -25,6 +28,9 @@ _MISSING = tuple(Missing(layer, "nothing isolates commands here") for layer in L
 @final
 class NoIsolation(Backend):
     """Runs commands as whoever runs us."""
+
+    def __init__(self) -> None:
+        self._processes = Kept()
 
     @property
     def posture(self) -> Posture:
@@ -49,9 +55,25 @@ class NoIsolation(Backend):
         """Runs a command to its end, as the port says."""
         return await run_command(command, folder=folder, env=env, timeout=timeout, keep=keep, errors=errors)
 
+    @property
+    def can(self) -> frozenset[str]:
+        """It keeps processes."""
+        return frozenset(("processes",))
+
+    @property
+    def processes(self) -> Kept:
+        """Those it keeps."""
+        return self._processes
+
+    async def start(self, command: str, *, name: str, folder: Path, env: Mapping[str, str], call: str = "") -> Process:
+        """Starts a process that goes on, as the port says."""
+        asked = asked_by(env, name, command, call)
+        return await self._processes.start(asked, lambda process: launch(asked, process, folder, env))
+
     async def attach(self, owner: str, epoch: int) -> int:
         """Kills what lower epochs left, as the port says; only where Linux shows us other processes' environments."""
         return await asyncio.to_thread(kill_below, owner, epoch)
 
     async def close(self) -> None:
-        """Nothing is kept ready."""
+        """Ends the processes that go on; nothing else is kept ready."""
+        await self._processes.end()

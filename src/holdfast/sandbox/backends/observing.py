@@ -34,17 +34,9 @@ REASONS: Final = {
 }
 """Why layers are not on that no program here gives."""
 _NAMESPACES = {"userns": "user", "pidns": "pid", "mountns": "mnt", "netns": "net", "ipcns": "ipc", "utsns": "uts"}
-_AT_ONCE = (
-    "disk_fill_700MB",
-    "inode_fill_20k",
-    "gitattributes_filter_or_fsmonitor",
-    "write_agent_config",
-    "write_git_hook",
-)
-"""Ways that are open because the workspace is the folder itself: it has no bound, and what is not there yet, such as an
-`.envrc`, cannot be protected.
-"""
-_UNBOUNDED = (("memory_many_processes", "memory"), ("cpu_unlimited", "cpu"))
+_AT_ONCE = ("disk_fill_700MB", "inode_fill_20k")
+"""Ways that are open because the workspace is the folder itself, which has no bound."""
+_UNBOUNDED = (("memory_1500MB", "memory"), ("memory_many_processes", "memory"), ("cpu_unlimited", "cpu"))
 _BESIDES = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
@@ -96,7 +88,7 @@ def seen(observed: Observed, limits: Quotas) -> dict[str, str]:
 def breach_of(ended: Ended, told: Mapping[str, Any], limits: Quotas, kept_less: bool, sooner: bool) -> Breach | None:
     """Returns the quota a command ran into, as far as that can be told.
 
-    `told` is what `starting.py` told; `kept_less` and `sooner` say whether a quota, not the caller, bounded the output
+    `told` is what the keeper told; `kept_less` and `sooner` say whether a quota, not the caller, bounded the output
     and the time.
     """
     counts: Mapping[str, int] = told.get("breaches", {})

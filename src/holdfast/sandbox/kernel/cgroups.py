@@ -72,26 +72,32 @@ class Group:
     """One group of processes."""
 
     def __init__(self, places: dict[str, str], *, unified: bool) -> None:
-        self._places = places
-        self._unified = unified
+        self.kinds = places
+        """Its folder for each kind of limit."""
+        self.unified = unified
+        """Whether that is one and the same, in a single tree."""
+        self._limits: tuple[float | None, ...] = ()
 
     @property
     def places(self) -> list[str]:
         """The folders it is."""
-        return list(dict.fromkeys(self._places.values()))
+        return list(dict.fromkeys(self.kinds.values()))
 
     def limit(self, *, memory: int | None = None, cpus: float | None = None, pids: int | None = None) -> None:
         """Sets what all its processes may use together: bytes, processors, processes and threads; None for no bound."""
+        if self._limits == (wanted := (memory, cpus, pids)):
+            return
         for kind, set_limit, most in (
             ("memory", self._limit_memory, memory),
             ("cpu", self._limit_cpu, cpus),
             ("pids", self._limit_pids, pids),
         ):
-            if kind in self._places:
-                set_limit(self._places[kind], most)
+            if kind in self.kinds:
+                set_limit(self.kinds[kind], most)
+        self._limits = wanted
 
     def _limit_memory(self, place: str, most: float | None) -> None:
-        if self._unified:
+        if self.unified:
             _write(f"{place}/memory.max", "max" if most is None else str(int(most)))
             with suppress(OSError):
                 _write(f"{place}/memory.swap.max", "max" if most is None else "0")
@@ -104,7 +110,7 @@ class Group:
                 _write(f"{place}/memory.memsw.limit_in_bytes", str(int(most)))
 
     def _limit_cpu(self, place: str, most: float | None) -> None:
-        if self._unified:
+        if self.unified:
             _write(f"{place}/cpu.max", f"{'max' if most is None else int(most * _PERIOD)} {_PERIOD}")
         else:
             _write(f"{place}/cpu.cfs_quota_us", "-1" if most is None else str(int(most * _PERIOD)))
@@ -120,9 +126,9 @@ class Group:
     def breaches(self) -> dict[str, int]:
         """Returns how often a limit was hit, by `memory` (somebody was killed) and `pids` (a fork was refused)."""
         counts: dict[str, int] = {}
-        if (place := self._places.get("memory")) is not None:
-            counts["memory"] = _count(f"{place}/memory.{'events' if self._unified else 'oom_control'}", "oom_kill")
-        if (place := self._places.get("pids")) is not None:
+        if (place := self.kinds.get("memory")) is not None:
+            counts["memory"] = _count(f"{place}/memory.{'events' if self.unified else 'oom_control'}", "oom_kill")
+        if (place := self.kinds.get("pids")) is not None:
             counts["pids"] = _count(f"{place}/pids.events", "max")
         return counts
 

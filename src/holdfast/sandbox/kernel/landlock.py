@@ -26,6 +26,8 @@ _KNOWN = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1
 _ALL = (1 << 16) - 1
 _SCOPES = 3
 """Abstract sockets and signals reach only what is restricted in the same way."""
+_TCP = 3
+"""Listening on ports, and connecting to them."""
 
 
 class _Ruleset(ctypes.Structure):
@@ -45,15 +47,17 @@ def abi() -> int:
         return 0
 
 
-def build(rules: Sequence[tuple[str, int]], *, strict: bool = False) -> int:
+def build(rules: Sequence[tuple[str, int]], *, strict: bool = False, offline: bool = False) -> int:
     """Returns a descriptor of the rules: paths, and what may be done beneath them; all else is refused.
+
+    Who is `offline` neither connects by TCP nor listens, where the kernel knows such rules.
 
     Raises:
         OSError: there is no Landlock; or, where it is `strict`, a path is missing.
     """
     version = abi()
     handled = _KNOWN.get(version, _ALL)
-    given = _Ruleset(handled, 0, _SCOPES if version >= 6 else 0)
+    given = _Ruleset(handled, _TCP if offline and version >= 4 else 0, _SCOPES if version >= 6 else 0)
     size = 24 if version >= 6 else 16 if version >= 4 else 8
     number = syscalls.NUMBERS["landlock_create_ruleset"]
     ruleset = syscalls.syscall(number, ctypes.byref(given), size, 0, name="landlock_create_ruleset")

@@ -19,7 +19,7 @@ from holdfast.sandbox.kernel import syscalls
 
 __all__ = ("NOT_THERE", "REFUSED", "install", "program")
 
-_LOAD, _JUMP_EQUAL, _JUMP_GREATER, _JUMP_ANY, _RETURN = 0x20, 0x15, 0x25, 0x45, 0x06
+_LOAD, _JUMP_EQUAL, _JUMP_GREATER, _JUMP_ANY, _AND, _RETURN = 0x20, 0x15, 0x25, 0x45, 0x54, 0x06
 _ALLOW, _KILL = 0x7FFF0000, 0x80000000
 _REFUSE, _UNKNOWN = 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS
 _NUMBER, _MACHINE = 0, 4
@@ -84,6 +84,27 @@ _IOCTL = {"x86_64": 16, "aarch64": 29}
 _TYPED_INPUT = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
 _PRCTL = {"x86_64": 157, "aarch64": 167}
 _REFUSED_PRCTL = (syscalls.PR_SET_SECCOMP,)
+_SHARED = {
+    "x86_64": {
+        "shmget": 29, "shmat": 30, "shmctl": 31, "semget": 64, "semop": 65, "semctl": 66, "semtimedop": 220,
+        "msgget": 68, "msgsnd": 69, "msgrcv": 70, "msgctl": 71, "mq_open": 240, "mq_unlink": 241, "socket": 41,
+    },
+    "aarch64": {
+        "shmget": 194, "shmat": 196, "shmctl": 195, "semget": 190, "semop": 193, "semctl": 191, "semtimedop": 192,
+        "msgget": 186, "msgsnd": 189, "msgrcv": 188, "msgctl": 187, "mq_open": 180, "mq_unlink": 181, "socket": 198,
+    },
+}  # fmt: skip
+"""What reaches others where there are no namespaces: all of it is refused, and of sockets only pairs are left."""
+_OTHERS = {
+    "x86_64": ((302, 0), (203, 0), (144, 0), (142, 0), (314, 0), (141, 1), (251, 1)),
+    "aarch64": ((261, 0), (122, 0), (119, 0), (118, 0), (274, 0), (140, 1), (30, 1)),
+}
+"""prlimit64, sched_setaffinity, -scheduler, -param, -attr, setpriority and ioprio_set, and which argument says whose: 0
+is the process itself.
+"""
+_USERS = {"x86_64": ((141, 2), (251, 3)), "aarch64": ((140, 2), (30, 3))}
+"""The last two, and the value of their first argument with which 0 is everything of the user."""
+_KINDS = (1, 5)  # SOCK_STREAM, SOCK_SEQPACKET; datagrams could be sent elsewhere than to the other end
 
 
 def _argument(index: int) -> int:
@@ -102,7 +123,7 @@ class _Writer:
     def load(self, offset: int) -> None:
         self.add(_LOAD, offset)
 
-    def refuse_numbers(self, numbers: Sequence[int], verdict: int) -> None:
+    def answer_numbers(self, numbers: Sequence[int], verdict: int) -> None:
         for number in numbers:
             self.add(_JUMP_EQUAL, number, 0, 1)
             self.add(_RETURN, verdict)
@@ -117,8 +138,11 @@ class _Writer:
         self.add(_RETURN, verdict)
 
 
-def program(machine: str = "") -> bytes:
+def program(machine: str = "", *, alone: bool = True) -> bytes:
     """Returns the filter for this machine, or another one.
+
+    Who is not `alone` in namespaces of its own gets no way to other processes either: no shared memory, no socket but
+    pairs, and no say over the limits and the priority of others.
 
     Raises:
         OSError: nobody has looked at the system calls of such a machine.
@@ -136,8 +160,10 @@ def program(machine: str = "") -> bytes:
         writer.end(_KILL)
     writer.add(_JUMP_GREATER, _LOOKED_AT, 0, 1)
     writer.end(_UNKNOWN)
-    writer.refuse_numbers(tuple(NOT_THERE.values()), _UNKNOWN)
-    writer.refuse_numbers(tuple(REFUSED[machine].values()), _REFUSE)
+    writer.answer_numbers(tuple(NOT_THERE.values()), _UNKNOWN)
+    writer.answer_numbers(tuple(REFUSED[machine].values()), _REFUSE)
+    if not alone:
+        _keep_to_itself(writer, machine)
     for number, argument in _MODES[machine]:
         writer.look_into((number,), _any_bit(argument, _SET_ID))
     for number, argument in _OPENS[machine]:
@@ -154,6 +180,28 @@ def program(machine: str = "") -> bytes:
     writer.look_into((_PRCTL[machine],), _by_value(0, _REFUSED_PRCTL, listed=_REFUSE, others=_ALLOW))
     writer.end(_ALLOW)
     return b"".join(writer.code)
+
+
+def _keep_to_itself(writer: _Writer, machine: str) -> None:
+    writer.answer_numbers(tuple(_SHARED[machine].values()), _REFUSE)
+    for number, argument in _OTHERS[machine]:
+        body = _Writer()
+        for same, users in _USERS[machine]:
+            if same == number:
+                body.load(_argument(0))
+                body.answer_numbers((users,), _REFUSE)
+        body.code += _by_value(argument, (0,), listed=_ALLOW, others=_REFUSE).code
+        writer.look_into((number,), body)
+    pair = _Writer()
+    pair.load(_argument(0))
+    pair.add(_JUMP_EQUAL, _FAMILIES[0], 1, 0)
+    pair.end(_REFUSE)
+    pair.load(_argument(1))
+    pair.add(_AND, 0xF)
+    for kind in _KINDS:
+        pair.answer_numbers((kind,), _ALLOW)
+    pair.end(_REFUSE)
+    writer.look_into(_SOCKETS[machine][1:], pair)
 
 
 def _any_bit(argument: int, bits: int) -> _Writer:
@@ -175,12 +223,12 @@ def _by_value(argument: int, values: Sequence[int], *, listed: int, others: int)
     return body
 
 
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+
+
 def install(code: bytes) -> None:
     """Puts this process, and all it starts, under a filter; it must have given up gaining rights before."""
     buffer = ctypes.create_string_buffer(code, len(code))
-
-    class Program(ctypes.Structure):
-        _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
-
-    given = Program(len(code) // 8, ctypes.cast(buffer, ctypes.c_void_p))
+    given = _Program(len(code) // 8, ctypes.addressof(buffer))
     syscalls.prctl(syscalls.PR_SET_SECCOMP, 2, ctypes.addressof(given))

@@ -68,6 +68,7 @@ _BENEATH = 0x08 | 0x04 | 0x02  # within the folder, no links, no links of /proc
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP = 1, 4, 24
 PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 22, 38
+PR_SET_CHILD_SUBREAPER = 36
 CAP_LAST: Final = 63
 """No capability has a higher number; the kernel refuses those it does not know."""
 
@@ -90,6 +91,8 @@ _CLONE, _PIVOT_ROOT, _CAPSET = _OWN.get(platform.machine(), (-1, -1, -1))
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform != "win32" else None
 # Keeps the interpreter's lock through the call: what runs in a process that was just cloned must have it.
 _held = ctypes.PyDLL(None, use_errno=True) if sys.platform != "win32" else None
+if sys.platform == "linux":
+    _libc.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
 
 
 def syscall(number: int, *args: object, name: str = "") -> int:
@@ -208,8 +211,7 @@ def mount_attributes(where: int | str, attributes: int, *, recursive: bool = Fal
 def prctl(option: int, first: int = 0, second: int = 0) -> None:
     """Changes something of this process."""
     assert _libc is not None
-    rest = [ctypes.c_ulong(each) for each in (first, second, 0, 0)]
-    if _libc.prctl(option, *rest) != 0:
+    if _libc.prctl(option, first, second, 0, 0) != 0:
         _fail(f"prctl {option}")
 
 

@@ -27,7 +27,7 @@ from typing import Any
 from holdfast.sandbox.kernel import landlock, seccomp, syscalls
 from holdfast.sandbox.kernel.cgroups import Group
 
-__all__ = ("PLACE", "Step", "build", "namespaces", "place_mounts")
+__all__ = ("PLACE", "Step", "build", "limit", "map_ids", "namespaces", "place_mounts")
 
 Step = list[str]
 """Says how far the building came, for whoever reads why it failed."""
@@ -66,7 +66,7 @@ def build(plan: dict[str, Any], group: Group | None, owners: int, filter: bytes,
         group.join()
     if rootless:
         step[:] = ["user namespace"]
-        _map_ids(plan["uid"], plan["gid"], plan["kuid"], plan["kgid"])
+        map_ids(plan["uid"], plan["gid"], plan["kuid"], plan["kgid"])
     step[:] = ["mounts"]
     _make_root(plan["mounts"], owners)
     step[:] = ["network"]
@@ -76,9 +76,9 @@ def build(plan: dict[str, Any], group: Group | None, owners: int, filter: bytes,
     if not rootless:
         _become(plan["kuid"])
         syscalls.unshare(syscalls.NEWUSER)
-        _map_ids(plan["uid"], plan["gid"], plan["kuid"], plan["kgid"])
+        map_ids(plan["uid"], plan["gid"], plan["kuid"], plan["kgid"])
     step[:] = ["limits"]
-    _limit(plan["rlimits"])
+    limit(plan["rlimits"])
     step[:] = ["rights"]
     syscalls.drop_capabilities()
     syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
@@ -96,7 +96,8 @@ def build(plan: dict[str, Any], group: Group | None, owners: int, filter: bytes,
     return listener
 
 
-def _map_ids(uid: int, gid: int, real_uid: int, real_gid: int) -> None:
+def map_ids(uid: int, gid: int, real_uid: int, real_gid: int) -> None:
+    """Says who this process is in the user namespace that it is in since a moment."""
     for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {real_uid} 1"), ("gid_map", f"{gid} {real_gid} 1")):
         descriptor = os.open(f"/proc/self/{name}", os.O_WRONLY | os.O_CLOEXEC)
         try:
@@ -143,7 +144,7 @@ def _make_root(mounts: list[dict[str, Any]], owners: int) -> None:
 
 def _copy(each: dict[str, Any], owners: int) -> tuple[int, bool]:
     """Returns a copy of a mount with its attributes, and whether it is a folder."""
-    source = each["path"] if each.get("owned") else os.path.realpath(each.get("source", each["path"]))
+    source = each["path"] if each.get("owned") else each.get("source", each["path"])
     tree = _open_owned(source) if each.get("owned") else syscalls.open_tree(source, recursive=each["kind"] != "dev")
     attributes = syscalls.ATTR_NOSUID
     if each["kind"] != "dev":
@@ -157,7 +158,7 @@ def _copy(each: dict[str, Any], owners: int) -> tuple[int, bool]:
         except OSError as error:
             why = "its file system does not let files be shown as another user's: keep it on ext4, xfs, btrfs or tmpfs"
             raise OSError(error.errno, f"{source}: {why}") from error
-    return tree, os.path.isdir(source)
+    return tree, stat.S_ISDIR(os.fstat(tree).st_mode)
 
 
 def _open_owned(path: str) -> int:
@@ -308,7 +309,8 @@ def _network(port: int) -> socket.socket | None:
     return listener
 
 
-def _limit(limits: dict[str, int]) -> None:
+def limit(limits: dict[str, int]) -> None:
+    """Limits this process, and all it starts, by the names of limits in lower case."""
     for name, wanted in limits.items():
         number = getattr(resource, f"RLIMIT_{name.upper()}")
         _, hard = resource.getrlimit(number)

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import itertools
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -15,8 +16,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, final
 
-from holdfast.errors import IsolationMissing, SandboxError
+from holdfast.errors import IsolationMissing, SandboxError, SandboxesFull
+from holdfast.sandbox.kernel.cgroups import Group
+from holdfast.sandbox.longrunning.reaching import Reaching
 from holdfast.sandbox.native.outlet import Outlet
+from holdfast.sandbox.native.slots import FIRST_UID
 from holdfast.sandbox.native.wire import receive, send
 
 __all__ = ("Box", "Command", "Launcher")
@@ -25,7 +29,8 @@ _PATIENCE = 20.0
 """Seconds after which a launcher or a sandbox that does not answer is given up."""
 _SENDING = 1 << 20
 _SOURCE = str(Path(__file__).resolve().parents[3])
-_CODE = "import sys; sys.path.insert(0, sys.argv[2]); from holdfast.sandbox.native.launching import main; main()"
+_CODE = "import importlib, sys; sys.path.insert(0, sys.argv[2]); importlib.import_module(sys.argv[3]).main()"
+_LAUNCHING = "holdfast.sandbox.native.launching"
 
 
 class _Channel:
@@ -83,7 +88,6 @@ class Launcher(_Channel):
         self._numbers = itertools.count(1)
         self._boxes: dict[int, Box] = {}
         self._made: dict[int, asyncio.Future[dict[str, Any]]] = {}
-        self._looks: dict[int, asyncio.Future[dict[str, int]]] = {}
         self._ready: asyncio.Future[dict[str, Any]] = self._loop.create_future()
         self.groups: tuple[str, ...] = ()
         """What control groups limit here."""
@@ -91,14 +95,14 @@ class Launcher(_Channel):
         """What they do not, and why."""
 
     @classmethod
-    async def start(cls) -> Launcher:
-        """Starts one.
+    async def start(cls, module: str = _LAUNCHING) -> Launcher:
+        """Starts one; `module` is the one whose `main` it runs.
 
         Raises:
             IsolationMissing: it cannot work here.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        arguments = [sys.executable, "-I", "-S", "-c", _CODE, str(theirs.fileno()), _SOURCE]
+        arguments = [sys.executable, "-I", "-S", "-c", _CODE, str(theirs.fileno()), _SOURCE, module]
         environment = {name: os.environ[name] for name in ("XDG_RUNTIME_DIR",) if name in os.environ}
         try:
             process = subprocess.Popen(  # noqa: ASYNC220 - a moment, once
@@ -126,6 +130,7 @@ class Launcher(_Channel):
 
         Raises:
             IsolationMissing: the kernel refuses a step; the message names it.
+            SandboxesFull: there are as many as the plan allows.
             SandboxError: the launcher is gone.
         """
         number = next(self._numbers)
@@ -135,11 +140,20 @@ class Launcher(_Channel):
         try:
             self.say({"do": "make", "sandbox": number, "plan": plan}, [theirs.fileno()])
             theirs.close()
-            answer = await asyncio.wait_for(made, _PATIENCE)
+            async with asyncio.timeout(_PATIENCE):  # `wait_for` of Python 3.11 may lose a cancellation
+                answer = await made
             if "error" in answer:
+                self._boxes.pop(number, None)  # there is none whose end will be told
+                if answer.get("full"):
+                    raise SandboxesFull(f"{answer['error']} (limits: sandboxes): try again when one has ended")
                 raise IsolationMissing(f"no sandbox can be made: {answer['error']}")
             box.pid, box.place = int(answer["pid"]), int(answer["place"])
-            await asyncio.wait_for(box.built, _PATIENCE)
+            box.group = None if answer["group"] is None else Group(answer["group"], unified=answer["unified"])
+            box.hits_before = box.hits()
+            box.user = int(answer.get("user", FIRST_UID + box.place))
+            box.variables = dict(answer.get("variables", {}))
+            async with asyncio.timeout(_PATIENCE):
+                await box.built
         except (OSError, TimeoutError) as error:
             box.end()
             raise SandboxError(f"the launcher of sandboxes does not answer ({error}); try again") from error
@@ -155,9 +169,7 @@ class Launcher(_Channel):
         """Returns how often limits of its control group were hit."""
         if not box.open:
             return await asyncio.wait_for(asyncio.shield(box.gone), _PATIENCE)
-        answer = self._looks.setdefault(box.number, self._loop.create_future())
-        self.say({"do": "look", "sandbox": box.number})
-        return await asyncio.wait_for(asyncio.shield(answer), _PATIENCE)
+        return box.hits()
 
     def kill(self, number: int) -> None:
         """Ends a sandbox from outside, whatever it does."""
@@ -172,18 +184,13 @@ class Launcher(_Channel):
         elif message.get("ended"):
             if (box := self._boxes.pop(number, None)) is not None:
                 box.buried(message["breaches"])
-            if (look := self._looks.pop(number, None)) is not None and not look.done():
-                look.set_result(message["breaches"])
-        elif "breaches" in message:
-            if (look := self._looks.pop(number, None)) is not None and not look.done():
-                look.set_result(message["breaches"])
         elif (made := self._made.get(number)) is not None and not made.done():
             made.set_result(message)
 
     def lost(self) -> None:
         """Ends everything that waits for it."""
         gone = SandboxError("the launcher of sandboxes is gone; try again")
-        for each in (self._ready, *self._made.values(), *self._looks.values()):
+        for each in (self._ready, *self._made.values()):
             if not each.done():
                 each.set_exception(gone)
                 each.exception()
@@ -228,6 +235,11 @@ class Command:
         """Its exit code, as a shell gives it."""
         self.killed = False
         """Whether a signal ended it."""
+        self.alone = False
+        """Whether nothing but the first process was left in the sandbox when it ended: there is nothing to clear."""
+        self.asked_terminal = False
+        self.terminal = -1
+        """A descriptor of the outer side of its terminal, where it asked for one; whoever started it closes it."""
 
     def signal(self, what: signal.Signals) -> None:
         """Sends a signal to its process group."""
@@ -248,7 +260,19 @@ class Box(_Channel):
         """Its first process, as we count."""
         self.place = 0
         """Which of the machine's places it has."""
-        self.where: tuple[tuple[int, int], ...] = ()
+        self.group: Group | None = None
+        """Its control group, where there are any."""
+        self.hits_before: dict[str, int] = {}
+        """How often the group's limits were hit before: others had it then."""
+        self.user = 0
+        """Whose its processes are, where root started them."""
+        self.variables: dict[str, str] = {}
+        """What its programs find in their environment, whatever they are given."""
+        self.told: Mapping[str, Any] = {}
+        """What was said of the last command that ended."""
+        self.kept = 0
+        """Processes in it that outlive the command that started them: while there are any, it does not idle out."""
+        self.where: tuple[tuple[int, ...], ...] = ()
         """What tells its workspace from another folder at that path."""
         self._closing: set[asyncio.Task[None]] = set()
         self.outlet: Outlet | None = None
@@ -257,6 +281,8 @@ class Box(_Channel):
         self._count = itertools.count(1)
         self._commands: dict[int, Command] = {}
         self._cleared: list[asyncio.Future[int]] = []
+        self.reaching = Reaching(self.say)
+        """Connects to ports in there."""
         self.listener = -1
         """A descriptor of the socket that listens in there for what wants out; -1 for none."""
         self.changes = -1
@@ -267,10 +293,27 @@ class Box(_Channel):
         self.gone: asyncio.Future[dict[str, int]] = self._loop.create_future()
         """Done when nothing of it is left; how often its limits were hit."""
 
+    @property
+    def alive(self) -> bool:
+        """Whether it lives at this very moment; that `open` says so, too, takes a turn of the event loop."""
+        poll = select.poll()
+        try:
+            poll.register(self._end, 0)
+        except ValueError:  # it was closed
+            return False
+        return not poll.poll(0)
+
     async def start(
-        self, argv: Sequence[str], env: Mapping[str, str], folder: str, descriptors: Sequence[int]
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        folder: str,
+        descriptors: Sequence[int],
+        *,
+        keep: bool = False,
     ) -> Command:
-        """Starts a command with those descriptors as its standard input, output and error.
+        """Starts a command with those descriptors as its standard input, output and error; without any, on a terminal
+        of its own. One to `keep` is spared by `clear`.
 
         Raises:
             FileNotFoundError: there is no such program, or no such folder, in the sandbox.
@@ -282,6 +325,10 @@ class Box(_Channel):
         command = Command(self, next(self._count))
         self._commands[command.number] = command
         asked = {"do": "start", "command": command.number, "argv": list(argv), "env": dict(env), "cwd": folder}
+        if not descriptors:
+            command.asked_terminal = asked["terminal"] = True
+        if keep:
+            asked["keep"] = True
         try:
             self.say(asked, descriptors)
         except OSError as error:
@@ -289,8 +336,14 @@ class Box(_Channel):
         await command.started
         return command
 
+    def hits(self) -> dict[str, int]:
+        """Returns how often limits of its control group were hit; from the kernel's files, which takes no time."""
+        if self.group is None:
+            return {}
+        return {name: count - self.hits_before.get(name, 0) for name, count in self.group.breaches().items()}
+
     async def clear(self) -> int:
-        """Kills every process in it but the first, and returns how many there were."""
+        """Kills every process in it but the first and those to keep, and returns how many there were."""
         cleared: asyncio.Future[int] = self._loop.create_future()
         self._cleared.append(cleared)
         try:
@@ -298,7 +351,8 @@ class Box(_Channel):
         except OSError:
             return 0
         try:
-            return await asyncio.wait_for(cleared, _PATIENCE)
+            async with asyncio.timeout(_PATIENCE):
+                return await cleared
         except TimeoutError:
             self.end()
             return 0
@@ -317,6 +371,10 @@ class Box(_Channel):
             if descriptors:
                 self.listener = descriptors.pop(0)
             self.built.set_result(None)
+        started = self._commands.get(_number(message.get("command")))
+        if descriptors and started is not None and started.asked_terminal:
+            started.asked_terminal, started.terminal = False, descriptors.pop(0)
+        self.reaching.heard(message, descriptors)
         for extra in descriptors:
             os.close(extra)
         if "failed" in message and not self.built.done():
@@ -343,8 +401,10 @@ class Box(_Channel):
             command.started.set_result(_number(message["pid"]))
         elif "status" in message and not command.ended.done():
             del self._commands[command.number]
+            self.told = message
             status = _number(message["status"]) & 0xFFFF
             command.killed = bool(status & 0x7F)
+            command.alone = message.get("alone") is True
             command.ended.set_result(128 + (status & 0x7F) if status & 0x7F else status >> 8)
 
     def lost(self) -> None:
@@ -364,6 +424,7 @@ class Box(_Channel):
             if not waiting.done():
                 waiting.set_result(0)
         self._cleared.clear()
+        self.reaching.lost()
         if self.outlet is not None:
             closing = self._loop.create_task(self.outlet.close())
             self._closing.add(closing)

@@ -14,7 +14,7 @@ from pathlib import Path
 from holdfast.sandbox.kernel.syscalls import open_beneath
 from holdfast.sandbox.snapshots.applying import remove
 
-__all__ = ("absent", "take_away")
+__all__ = ("absent", "put_away", "take_away")
 
 _KEPT = frozenset({".git/config"})
 """What a new repository cannot do without."""
@@ -23,8 +23,19 @@ _WORK = frozenset({".git/modules", ".git/worktrees"})
 
 
 def absent(folder: Path, protected: Collection[str]) -> frozenset[str]:
-    """Returns which of the paths there is nothing at."""
-    return frozenset(each for each in protected if not os.path.lexists(folder / each))
+    """Returns which of the paths there is nothing at: some looks at names the kernel knows, each of some µs."""
+    return frozenset(each for each in protected if not os.path.lexists(f"{folder}/{each}"))
+
+
+def put_away(folder: Path, before: Collection[str]) -> tuple[str, ...]:
+    """Removes what appeared at paths of which there was none before a command, and returns which they were.
+
+    Raises:
+        OSError: there is no such folder.
+    """
+    if not set(before) - absent(folder, before):
+        return ()
+    return take_away(folder, set(before) - {".git"}, new_repository=".git" in before)
 
 
 def take_away(folder: Path, before: Collection[str], *, new_repository: bool) -> tuple[str, ...]:
@@ -32,7 +43,7 @@ def take_away(folder: Path, before: Collection[str], *, new_repository: bool) ->
     taken: list[str] = []
     root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        for path in before:
+        for path in sorted(before):  # what is told of it does not depend on anything else
             if path in _WORK or (new_repository and path in _KEPT):
                 continue
             above, _, name = path.rpartition("/")

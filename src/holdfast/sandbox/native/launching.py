@@ -7,6 +7,7 @@ kernel's calls and its neighbours, and nothing else: `python -I -S`.
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import select
@@ -20,15 +21,20 @@ from holdfast.sandbox.kernel import seccomp, syscalls
 from holdfast.sandbox.kernel.cgroups import Group, Groups
 from holdfast.sandbox.native.building import Step, build, namespaces
 from holdfast.sandbox.native.serving import serve
-from holdfast.sandbox.native.slots import FIRST_UID, Slots, folder, start_of
+from holdfast.sandbox.native.slots import FIRST_UID, PLACES, Slots, folder, start_of
 from holdfast.sandbox.native.wire import receive, send
 
-__all__ = ("main", "user_namespace")
+__all__ = ("SandboxLauncher", "main", "user_namespace")
+
+_TIDIED = 64
+"""Files of places that are looked at when a launcher starts: a few each time, so that none starts slowly."""
 
 
 class _Sandbox:
-    def __init__(self, place: int, pid: int, descriptor: int, group: Group | None) -> None:
+    def __init__(self, place: int, pid: int, descriptor: int, group: Group | None, admitted: int) -> None:
         self.place = place
+        self.admitted = admitted
+        """What it counts by where the number of sandboxes is limited; -1 elsewhere."""
         self.pid = pid
         self.descriptor = descriptor
         self.group = group
@@ -41,7 +47,9 @@ class _Sandbox:
         return {name: count - self._before.get(name, 0) for name, count in self.group.breaches().items()}
 
 
-class _Launcher:
+class SandboxLauncher:
+    """Makes sandboxes in namespaces; one without differs in what it overrides."""
+
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
         self._rootless = os.geteuid() != 0
@@ -59,8 +67,9 @@ class _Launcher:
         self._sweep()
 
     def run(self) -> None:
-        send(self._channel, {"ready": os.getpid(), "cgroups": self._groups.kinds, "without": self._groups.missing})
+        """Does what comes over the channel until that ends, then ends every sandbox."""
         try:
+            send(self._channel, {"ready": os.getpid(), "cgroups": self._groups.kinds, "without": self._groups.missing})
             while True:
                 for descriptor, _ in self._poll.poll():
                     if descriptor == self._channel.fileno():
@@ -75,9 +84,9 @@ class _Launcher:
                     signal.pidfd_send_signal(each.descriptor, signal.SIGKILL)
             for number in list(self._sandboxes):
                 self._bury(number)
-            for group in self._spare.values():
-                if group is not None:
-                    group.clear()
+            for place, group in self._spare.items():
+                if group is None or group.clear():
+                    self._slots.give_back(place)
 
     def _sweep(self) -> None:
         """Removes groups whose places nobody holds: somebody was killed."""
@@ -85,6 +94,7 @@ class _Launcher:
             if name.isdigit() and self._slots.try_take(int(name)):
                 self._groups.of(name).clear()
                 self._slots.give_back(int(name))
+        self._slots.tidy(_TIDIED)
 
     def _hear(self) -> None:
         message, descriptors = receive(self._channel)
@@ -92,8 +102,6 @@ class _Launcher:
         try:
             if message["do"] == "make":
                 self._make(number, message["plan"], descriptors)
-            elif message["do"] == "look" and (found := self._sandboxes.get(number)) is not None:
-                send(self._channel, {"sandbox": number, "breaches": found.breaches()})
             elif message["do"] == "end" and (found := self._sandboxes.get(number)) is not None:
                 signal.pidfd_send_signal(found.descriptor, signal.SIGKILL)
         finally:
@@ -101,29 +109,49 @@ class _Launcher:
                 os.close(each)
 
     def _make(self, number: int, plan: dict[str, Any], descriptors: list[int]) -> None:
-        place, group = -1, None
+        place, group, admitted, pid, descriptor = -1, None, -1, 0, -1
         try:
+            if plan.get("most"):
+                admitted = self._slots.admit(plan["most"])
             place, group = self._spare.popitem() if self._spare else (self._slots.take(), None)
-            own = (os.getuid(), os.getgid()) if self._rootless else (FIRST_UID + place, FIRST_UID + place)
-            plan |= {"rootless": self._rootless, "kuid": own[0], "kgid": own[1]}
             if self._groups.kinds:
                 group = group or self._groups.of(str(place))
                 group.limit(**plan["group"])
-            owners = 0 if self._rootless else self._map(plan["kuid"], *plan["owner"])
-            for each in plan["mounts"]:
-                if each.get("uid") == "own":  # in a user namespace, by its name in there
-                    each["uid"] = plan["uid"] if self._rootless else plan["kuid"]
-                each["userxattr"] = self._rootless
+            owners = self._settle(plan, place)
             pid, descriptor = self._fork(plan, group, owners, descriptors[0])
+            self._slots.describe(place, {**plan["whose"], "pid": pid, "start": start_of(pid)})
         except (OSError, IndexError) as error:  # no descriptor came with it: there are too many
-            if place >= 0:
-                self._spare[place] = group
-            send(self._channel, {"sandbox": number, "error": str(error)})
+            self._take_back(place, group, admitted, pid, descriptor)
+            full = isinstance(error, OSError) and error.errno == errno.EDQUOT and admitted < 0
+            send(self._channel, {"sandbox": number, "error": str(error), "full": full})
             return
-        self._sandboxes[number] = _Sandbox(place, pid, descriptor, group)
+        self._sandboxes[number] = _Sandbox(place, pid, descriptor, group, admitted)
         self._poll.register(descriptor, select.POLLIN)
-        self._slots.describe(place, {**plan["whose"], "pid": pid, "start": start_of(pid)})
-        send(self._channel, {"sandbox": number, "pid": pid, "place": place})
+        grouped = {"group": None} if group is None else {"group": group.kinds, "unified": group.unified}
+        send(self._channel, {"sandbox": number, "pid": pid, "place": place, **grouped, **plan.get("told", {})})
+
+    def _settle(self, plan: dict[str, Any], place: int) -> int:
+        """Completes a plan with what its place gives, and returns the user namespace of its owner's files, if any."""
+        own = (os.getuid(), os.getgid()) if self._rootless else (FIRST_UID + place, FIRST_UID + place)
+        plan |= {"rootless": self._rootless, "kuid": own[0], "kgid": own[1]}
+        for each in plan["mounts"]:
+            if each.get("uid") == "own":  # in a user namespace, by its name in there
+                each["uid"] = plan["uid"] if self._rootless else plan["kuid"]
+            each["userxattr"] = self._rootless
+        return 0 if self._rootless else self._map(plan["kuid"], *plan["owner"])
+
+    def _take_back(self, place: int, group: Group | None, admitted: int, pid: int, descriptor: int) -> None:
+        """Leaves nothing of a sandbox whose making failed half-way."""
+        if pid:
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            os.close(descriptor)
+        if place >= 0:
+            self._clean(place)
+            with suppress(OSError):
+                self._slots.blank(place)
+            self._spare[place] = group
+        self._slots.dismiss(admitted)
 
     def _fork(self, plan: dict[str, Any], group: Group | None, owners: int, channel: int) -> tuple[int, int]:
         pid, descriptor = syscalls.fork_into(namespaces(rootless=self._rootless))
@@ -137,7 +165,8 @@ class _Launcher:
         if key not in self._owners:
             if len(self._owners) >= 256:
                 os.close(self._owners.pop(next(iter(self._owners))))
-            self._owners[key] = user_namespace(kuid, uid, gid)
+            # Who is not of a place has its files made by our root, which serves them to it.
+            self._owners[key] = user_namespace(kuid, uid, gid, as_root=kuid < FIRST_UID)
         return self._owners[key]
 
     def _ended(self, descriptor: int) -> None:
@@ -150,13 +179,18 @@ class _Launcher:
         found = self._sandboxes.pop(number)
         with suppress(ChildProcessError):
             os.waitpid(found.pid, 0)
+        self._clean(found.place)
         self._poll.unregister(found.descriptor)
         os.close(found.descriptor)
         breaches = found.breaches()
+        self._slots.dismiss(found.admitted)
         self._slots.blank(found.place)
         self._spare[found.place] = found.group
         with suppress(OSError):
             send(self._channel, {"sandbox": number, "ended": True, "breaches": breaches})
+
+    def _clean(self, place: int) -> None:
+        """Sees to what is left of a sandbox whose first process is gone: nothing, in namespaces."""
 
 
 def _become_first(plan: dict[str, Any], group: Group | None, owners: int, filter: bytes, descriptor: int) -> None:
@@ -189,8 +223,10 @@ def _become_first(plan: dict[str, Any], group: Group | None, owners: int, filter
         os._exit(code)
 
 
-def user_namespace(kuid: int, uid: int, gid: int) -> int:
+def user_namespace(kuid: int, uid: int, gid: int, *, as_root: bool = False) -> int:
     """Returns a descriptor of a user namespace that maps the owner of files on the disk to another user.
+
+    With `as_root` our root may make files there, too, which belong to nobody until it gives them to that user.
 
     Raises:
         OSError: we are not root, or there are too many user namespaces.
@@ -202,7 +238,8 @@ def user_namespace(kuid: int, uid: int, gid: int) -> int:
         signal.pause()
         os._exit(0)
     try:
-        for name, text in (("uid_map", f"{uid} {kuid} 1"), ("gid_map", f"{gid} {kuid} 1")):
+        besides = f"\n{FIRST_UID + PLACES} 0 1" if as_root else ""
+        for name, text in (("uid_map", f"{uid} {kuid} 1{besides}"), ("gid_map", f"{gid} {kuid} 1{besides}")):
             with open(f"/proc/{pid}/{name}", "w", encoding="ascii") as file:
                 file.write(text)
         return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
@@ -212,7 +249,7 @@ def user_namespace(kuid: int, uid: int, gid: int) -> int:
         os.close(descriptor)
 
 
-def main() -> None:
+def main(kind: type[SandboxLauncher] = SandboxLauncher) -> None:
     """Runs on the socket whose number is the only argument."""
     os.umask(0o022)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -220,7 +257,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     channel = socket.socket(fileno=int(sys.argv[1]))
     try:
-        launcher = _Launcher(channel)
+        launcher = kind(channel)
     except OSError as error:
         send(channel, {"error": str(error)})
         return

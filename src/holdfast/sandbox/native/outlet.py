@@ -49,10 +49,15 @@ class Outlet:
 
     def open(self, listener: int, init: int) -> None:
         """Answers from now on; `listener` is taken over, `init` is the sandbox's first process as we count."""
-        identity = Identity(lambda: _family(init), init=init)
-        authority, credentials = self._certificates, self._credentials
-        proxy = Proxy(self._policy, self._note, identity=identity, certificates=authority, credentials=credentials)
-        proxy.start(socket.socket(fileno=listener))
+        taken = socket.socket(fileno=listener)
+        try:
+            identity = Identity(lambda: _family(init), init=init)
+            authority, credentials = self._certificates, self._credentials
+            proxy = Proxy(self._policy, self._note, identity=identity, certificates=authority, credentials=credentials)
+            proxy.start(taken)
+        except BaseException:
+            taken.close()
+            raise
         self._proxy = proxy
 
     @property

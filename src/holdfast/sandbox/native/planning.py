@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,7 @@ def plan_of(
         "landlock": _rules(mounts),
         "group": {"memory": limits.memory, "cpus": limits.cpus, "pids": limits.pids},
         "rlimits": _rlimits(limits, groups),
+        "most": limits.sandboxes or 0,
         "listen": PROXY_PORT if trusted else 0,
         "cwd": str(folder),
     }
@@ -139,6 +141,7 @@ def _add_as_it_is(add: Callable[..., None], path: str, kind: str, **more: object
         add(path, kind, **more)
 
 
+@cache
 def _interpreter() -> list[str]:
     """Returns the folders of the Python that runs us, where they are not the system's."""
     folders = {os.path.realpath(each) for each in (sys.base_prefix, sys.prefix)}

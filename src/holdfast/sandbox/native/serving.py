@@ -8,20 +8,39 @@ Loaded by the launcher: the standard library only.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
 import socket
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
+from holdfast.sandbox.longrunning.dialling import begin_dialling
+from holdfast.sandbox.native.lasting.sparing import clear_around, end_session
 from holdfast.sandbox.native.wire import receive, send
 
-__all__ = ("serve",)
+__all__ = ("Children", "serve")
 
 
-def serve(channel: socket.socket) -> None:
-    """Does what comes over the channel until that ends."""
+class Children(Protocol):
+    """What ends all that a process started, where no namespace does (`sandbox/confining/ending.py`)."""
+
+    def kill(self) -> object:
+        """Kills every child; they are still to be collected."""
+        ...
+
+    def end(self) -> None:
+        """Kills and collects every child, and what comes to this process by that, to the last."""
+        ...
+
+
+def serve(channel: socket.socket, children: Children | None = None) -> None:
+    """Does what comes over the channel until that ends.
+
+    With `children` nobody else ends what commands started when this process ends, so it does that first; also where it
+    is asked to end by SIGTERM.
+    """
     reading, writing = os.pipe()
     for each in (reading, writing):
         os.set_blocking(each, False)
@@ -30,7 +49,7 @@ def serve(channel: socket.socket) -> None:
     poll = select.poll()
     poll.register(channel, select.POLLIN)
     poll.register(reading, select.POLLIN)
-    server = _Server(channel)
+    server = _Server(channel, children)
     with suppress(EOFError, ConnectionError):
         while True:
             for descriptor, _ in poll.poll():
@@ -40,6 +59,8 @@ def serve(channel: socket.socket) -> None:
                     server.collect()
                 else:
                     server.hear()
+    if children is not None:
+        children.end()
 
 
 def _ignore(_number: int, _frame: object) -> None:
@@ -47,10 +68,13 @@ def _ignore(_number: int, _frame: object) -> None:
 
 
 class _Server:
-    def __init__(self, channel: socket.socket) -> None:
+    def __init__(self, channel: socket.socket, children: Children | None) -> None:
         self._channel = channel
+        self._children = children
         self._commands: dict[int, int] = {}
         """Numbers of commands by their leaders."""
+        self._kept: set[int] = set()
+        """Those among them that outlive the end of others."""
 
     def hear(self) -> None:
         message, descriptors = receive(self._channel)
@@ -62,6 +86,8 @@ class _Server:
                     self._signal(message["command"], message["signal"])
                 case "clear":
                     send(self._channel, {"cleared": self._clear()})
+                case "connect":
+                    self._connect(message["connection"], message["port"])
                 case _:
                     pass
         finally:
@@ -71,19 +97,30 @@ class _Server:
     def _start(self, message: dict[str, Any], descriptors: list[int]) -> None:
         number = message["command"]
         try:
+            if self._children is not None and message.get("keep"):
+                raise OSError(errno.ENOTSUP, "only the sandbox `native` keeps processes that outlive a command")
             os.chdir(message["cwd"])
-            actions = [(os.POSIX_SPAWN_DUP2, each, place) for place, each in enumerate(descriptors[:3])]
+            if message.get("terminal"):
+                descriptors.extend(os.openpty())
+                name = os.ttyname(descriptors[-1])  # opened by the leader of a session, it becomes its terminal
+                actions = [(os.POSIX_SPAWN_OPEN, 0, name, os.O_RDWR, 0), *((os.POSIX_SPAWN_DUP2, 0, n) for n in (1, 2))]
+            else:
+                actions = [(os.POSIX_SPAWN_DUP2, each, place) for place, each in enumerate(descriptors[:3])]
             argv, environment = message["argv"], message["env"]
             program = _find(argv[0], environment.get("PATH", ""))
             defaults = [signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT]
             pid = os.posix_spawn(program, argv, environment, file_actions=actions, setsid=True, setsigdef=defaults)
+            if self._children is not None:  # whoever waits here must not keep what is mounted there
+                os.chdir("/")
         except (OSError, ValueError) as error:
             number_of = getattr(error, "errno", None) or 0
             reason = (getattr(error, "strerror", None) or str(error))[:1000]
             send(self._channel, {"command": number, "error": reason, "errno": number_of})
             return
         self._commands[pid] = number
-        send(self._channel, {"command": number, "pid": pid})
+        if message.get("keep"):
+            self._kept.add(pid)
+        send(self._channel, {"command": number, "pid": pid}, descriptors[:1] if message.get("terminal") else ())
 
     def _signal(self, number: int, what: int) -> None:
         for pid, command in self._commands.items():
@@ -93,22 +130,49 @@ class _Server:
 
     def collect(self) -> None:
         """Collects every process that has ended, and tells of commands among them."""
-        while True:
+        ended: list[tuple[int, int]] = []
+        alone = False
+        while not ended or ended[-1][0]:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                ended.append(os.waitpid(-1, os.WNOHANG))
             except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            if (number := self._commands.pop(pid, None)) is not None:
-                send(self._channel, {"command": number, "status": status})
+                alone = self._children is None  # what loses its parent in here becomes a child of this process
+                break
+        for pid, status in ended:
+            self._tell(pid, status, alone=alone)
+
+    def _tell(self, pid: int, status: int, *, alone: bool = False) -> None:
+        """Tells that a process has ended, if it was a command, and whether this one is `alone` now; nothing is left of
+        one that was kept.
+        """
+        if (number := self._commands.pop(pid, None)) is None:
+            return
+        if pid in self._kept:
+            self._kept.remove(pid)
+            if self._commands.keys() <= self._kept or end_session(pid, self.collect) < 0:
+                self._clear()
+        send(self._channel, {"command": number, "status": status, "alone": alone})
+
+    def _connect(self, number: int, port: int) -> None:
+        """Hands out a connection to a port in here."""
+        try:
+            with begin_dialling(port) as end:
+                send(self._channel, {"connected": number}, [end.fileno()])
+        except (OSError, OverflowError) as error:
+            send(self._channel, {"connected": number, "error": str(error)[:200]})
 
     def _clear(self) -> int:
-        """Kills everything but this process, and returns how many processes there were."""
+        """Kills everything but this process and what is kept, and returns how many processes there were."""
+        if self._kept and (spared := clear_around(self._kept, self.collect)) >= 0:
+            return spared
+        self._kept.clear()  # what multiplied was quicker: nobody is spared
         killed = 0
         while True:
-            with suppress(ProcessLookupError):
-                os.kill(-1, signal.SIGKILL)
+            if self._children is not None:  # -1 would be everything of the user
+                self._children.kill()
+            else:
+                with suppress(ProcessLookupError):
+                    os.kill(-1, signal.SIGKILL)
             try:
                 pid, status = os.waitpid(-1, 0)
             except ChildProcessError:

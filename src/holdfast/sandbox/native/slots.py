@@ -9,6 +9,7 @@ Loaded by the launcher: the standard library only.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -16,14 +17,18 @@ import random
 import select
 import signal
 import stat
+import time
+from binascii import crc32
 from contextlib import suppress
 from typing import Any
 
-__all__ = ("FIRST_UID", "PLACES", "Slots", "folder", "kill_owners")
+__all__ = ("FIRST_UID", "PLACES", "Slots", "fence", "folder", "kill_owners", "unseal")
 
 FIRST_UID = 1_879_048_192
 """The user of the first place; far above what administrators and containers give out (`subuid` ranges end below)."""
 PLACES = 4096
+_SEALED = 7 * 86_400.0
+"""Seconds after which a seal is removed; no worker that lost its session lives so long without hearing of it."""
 
 
 def folder() -> str:
@@ -46,6 +51,8 @@ class Slots:
             if held.st_uid != os.geteuid() or held.st_mode & 0o022 or not stat.S_ISDIR(held.st_mode):
                 raise PermissionError(f"{each} belongs to somebody else, or others may write to it: remove it")
         self._where = where
+        self._since = int(start_of(os.getppid()) or 0)
+        """When the runtime started that this works for."""
         self._held: dict[int, int] = {}
 
     def take(self) -> int:
@@ -69,23 +76,119 @@ class Slots:
         except OSError:
             os.close(descriptor)
             return False
+        if os.fstat(descriptor).st_nlink == 0:  # it was given back between opening and locking: ask for the new one
+            os.close(descriptor)
+            return self.try_take(place)
         os.ftruncate(descriptor, 0)
         self._held[place] = descriptor
         return True
 
+    def admit(self, most: int) -> int:
+        """Returns a descriptor that stands for one sandbox, of `most` on this machine, until `dismiss`.
+
+        Raises:
+            OSError: there are that many; `errno` is EDQUOT.
+        """
+        where = f"{os.path.dirname(self._where)}/admitted"
+        os.makedirs(where, mode=0o700, exist_ok=True)
+        for number in range(most):
+            descriptor = os.open(f"{where}/{number}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return descriptor
+            os.close(descriptor)
+        raise OSError(errno.EDQUOT, f"{most} sandboxes live on this machine, which is the most")
+
+    def dismiss(self, admitted: int) -> None:
+        """Makes room for another sandbox, though a process that is just being forked may hold the descriptor, too."""
+        if admitted >= 0:
+            fcntl.flock(admitted, fcntl.LOCK_UN)
+            os.close(admitted)
+
     def describe(self, place: int, what: dict[str, Any]) -> None:
-        """Writes down whose sandbox it is."""
+        """Writes down whose sandbox it is.
+
+        Raises:
+            OSError: an owner with a higher epoch has sealed it off; `errno` is ESTALE.
+        """
         os.pwrite(self._held[place], json.dumps(what).encode(), 0)
+        # Only now: whoever seals it off later finds what was written, and kills it.
+        if what["epoch"] < _sealed(self._where, what["owner"], self._since):
+            raise OSError(errno.ESTALE, f"{what['owner']!r} has another worker by now: this one is to stop")
 
     def blank(self, place: int) -> None:
         """Writes down that it is nobody's; it stays ours."""
         os.ftruncate(self._held[place], 0)
 
     def give_back(self, place: int) -> None:
-        """Lets others have it."""
+        """Lets others have it; whoever looks for sandboxes reads its file no more."""
         descriptor = self._held.pop(place)
-        os.ftruncate(descriptor, 0)
+        os.unlink(f"{self._where}/{place}")
         os.close(descriptor)
+
+    def tidy(self, most: int) -> None:
+        """Removes the files of free places, as far as there are any among that many: killed processes leave theirs."""
+        for name in os.listdir(self._where)[:most]:
+            if name.isdigit() and int(name) not in self._held and self.try_take(int(name)):
+                self.give_back(int(name))
+        with suppress(FileNotFoundError):
+            for name in os.listdir(seals := _seals(self._where))[:most]:
+                with suppress(FileNotFoundError):
+                    if time.time() - os.stat(f"{seals}/{name}").st_mtime > _SEALED:
+                        os.unlink(f"{seals}/{name}")
+
+
+def _seals(where: str) -> str:
+    return f"{os.path.dirname(where)}/sealed"
+
+
+def _sealed(where: str, owner: str, since: int) -> int:
+    """Returns the epoch below which an owner gets no sandbox any more in a runtime that started then.
+
+    One that started later is no worker that lost its session: it has another session of that name, with epochs of its
+    own.
+    """
+    with suppress(FileNotFoundError), open(f"{_seals(where)}/{crc32(owner.encode())}", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        epoch, at = json.loads(file.read() or "{}").get(owner, (0, 0))
+        return int(epoch) if since <= at <= _now() else 0  # a later one is of the time before the machine started
+    return 0
+
+
+def _now() -> int:
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
+
+
+def unseal(where: str, owner: str) -> None:
+    """Lets an owner that is deleted begin anew."""
+    with suppress(FileNotFoundError):
+        _note_seal(where, owner, None)
+
+
+def _note_seal(where: str, owner: str, epoch: int | None) -> None:
+    path = f"{_seals(where)}/{crc32(owner.encode())}"  # several may have it, and stand in it together
+    create = 0 if epoch is None else os.O_CREAT
+    descriptor = os.open(path, os.O_RDWR | create | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with open(descriptor, "r+", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        seals: dict[str, list[int]] = json.loads(file.read() or "{}")
+        known = seals.pop(owner, [0, 0])
+        if epoch is not None:
+            seals[owner] = [max(epoch, known[0]), _now()]
+        file.seek(0)
+        file.truncate()
+        file.write(json.dumps(seals))
+
+
+def fence(where: str, owner: str, epoch: int) -> int:
+    """Kills every sandbox of an owner with a lower epoch, and lets none be made any more; returns how many there were.
+
+    Raises:
+        OSError: that cannot be written down.
+    """
+    os.makedirs(_seals(where), mode=0o700, exist_ok=True)
+    _note_seal(where, owner, epoch)
+    return kill_owners(where, owner, epoch)
 
 
 def kill_owners(where: str, owner: str, epoch: int) -> int:
@@ -94,10 +197,14 @@ def kill_owners(where: str, owner: str, epoch: int) -> int:
     with suppress(OSError):
         for name in os.listdir(where):
             with suppress(OSError, ValueError, KeyError, TypeError):
-                with open(f"{where}/{name}", encoding="utf-8") as file:
+                path = f"{where}/{name}"
+                if not os.stat(path, follow_symlinks=False).st_size:
+                    continue
+                with open(path, encoding="utf-8") as file:
                     what = json.load(file)
                 if what["owner"] == owner and int(what["epoch"]) < epoch:
-                    killed += _kill(int(what["pid"]), str(what["start"]))
+                    number = signal.SIGTERM if what.get("asked") else signal.SIGKILL
+                    killed += _kill(int(what["pid"]), str(what["start"]), number)
     poll = select.poll()
     for each in killed:
         poll.register(each, select.POLLIN)
@@ -106,6 +213,9 @@ def kill_owners(where: str, owner: str, epoch: int) -> int:
         for descriptor, _ in ended:
             poll.unregister(descriptor)
             left.discard(descriptor)
+    for each in left:  # it was asked, and does not answer
+        with suppress(OSError):
+            signal.pidfd_send_signal(each, signal.SIGKILL)
     for each in killed:
         os.close(each)
     return len(killed)
@@ -118,10 +228,10 @@ def start_of(pid: int) -> str:
     return ""
 
 
-def _kill(pid: int, start: str) -> list[int]:
+def _kill(pid: int, start: str, number: signal.Signals) -> list[int]:
     descriptor = os.pidfd_open(pid)
     if start_of(pid) != start:
         os.close(descriptor)
         return []
-    signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    signal.pidfd_send_signal(descriptor, number)
     return [descriptor]

@@ -213,6 +213,9 @@ def _in_profile(profile: Profile) -> Iterator[_Found]:
         if _SECRET.search(name):
             text = f"{name!r} sounds like a secret, which everything inside could read; list it under `secrets` instead"
             yield ("env", "allow", number), "secret-in-environment", "high", text
+    if profile.limits.sandboxes is not None and profile.pool.ready >= profile.limits.sandboxes:
+        text = f"{profile.limits.sandboxes} sandboxes may live in all, so commands end what was made ready; allow more"
+        yield ("pool", "ready"), "ready-over-limit", "warning", text
     for name in ("memory", "pids"):
         if getattr(profile.limits, name) is None:
             yield (

@@ -12,9 +12,9 @@ import msgspec
 
 from holdfast.sandbox.policy.openshell import Policy
 
-__all__ = ("PROTECTED", "BackendName", "Env", "Profile", "Quotas", "Tree")
+__all__ = ("PROTECTED", "BackendName", "Env", "Pooling", "Profile", "Quotas", "Tree")
 
-BackendName = Literal["auto", "native", "bubblewrap", "container", "gvisor", "none"]
+BackendName = Literal["auto", "native", "bubblewrap", "container", "gvisor", "process", "wasm", "none"]
 
 PROTECTED = (
     ".git/hooks",
@@ -56,6 +56,10 @@ class Quotas(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Bytes of one file."""
     output: int | None = None
     """Bytes of output of one command that are kept."""
+    sandboxes: int | None = None
+    """Sandboxes alive at once on this machine, also those that idle or are ready, of all runtimes of this user whose
+    profiles set such a limit. More are refused.
+    """
 
 
 class Tree(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -67,6 +71,23 @@ class Tree(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """When what a command does to files is done to the folder: at once; or as a whole when the command has ended by
     itself, or only when it has with exit code 0. Until then it lies in a layer that `disk` and `inodes` bound, and one
     that was killed leaves no trace.
+    """
+    rollback: Literal["never", "failed"] = "never"
+    """Whether files are put back after a call of any tool that failed, took too long, was stopped or was killed, before
+    the next one begins: as the snapshot before it has them, where there is one.
+    """
+
+
+class Pooling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What happens to a sandbox before and after its command."""
+
+    reuse: Literal["owner", "never"] = "owner"
+    """Whether it serves the next command of the same owner in the same workspace, with what lies in its `/tmp` and home
+    folder, where the backend keeps any; with `never` it ends with its command.
+    """
+    ready: int = 0
+    """Sandboxes that are kept made for each owner in a workspace, from the first command on, so that none waits for the
+    making. They are made again while commands run, and end when nobody took one for a minute.
     """
 
 
@@ -92,3 +113,4 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     limits: Quotas = Quotas()
     workspace: Tree = Tree()
     env: Env = Env()
+    pool: Pooling = Pooling()

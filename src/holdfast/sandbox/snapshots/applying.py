@@ -14,6 +14,7 @@ import secrets
 import stat
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
@@ -21,7 +22,7 @@ from holdfast.sandbox.snapshots.entries import Entry
 from holdfast.sandbox.snapshots.walking.scanning import open_folder
 from holdfast.sandbox.snapshots.walking.surveying import GIVEN, Step
 
-__all__ = ("Draft", "Site", "put_link", "remove", "temporary_name")
+__all__ = ("Draft", "Site", "put_link", "remove", "remove_folder", "temporary_name")
 
 T = TypeVar("T")
 
@@ -204,6 +205,16 @@ def remove(folder: int, name: str) -> None:
     todo = [name]
     while todo:
         _remove(folder, folder, todo.pop(), 0, todo)
+
+
+def remove_folder(folder: Path) -> None:
+    """Removes a folder with all it holds, whatever rights its folders have; what cannot be removed stays."""
+    with suppress(OSError):
+        above = open_folder(str(folder.parent))
+        try:
+            remove(above, folder.name)
+        finally:
+            os.close(above)
 
 
 def _remove(top: int, folder: int, name: str, depth: int, todo: list[str]) -> None:

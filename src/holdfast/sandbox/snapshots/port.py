@@ -17,7 +17,7 @@ from typing import Protocol
 import msgspec
 
 from holdfast.sandbox.workspace import Workspace
-from holdfast.types import Changes, Digest, SnapshotRef
+from holdfast.types import Changes, Digest, FaultClass, SnapshotRef
 
 __all__ = ("BOUNDS", "Bounds", "SnapshotStore")
 
@@ -42,6 +42,11 @@ class SnapshotStore(Protocol):
 
     name: str
     """What its references call it: `tree`, `overlay` or `btrfs`."""
+
+    @property
+    def survives(self) -> FaultClass:
+        """What a whole snapshot survives once its capture has returned."""
+        ...
 
     async def capture(self, workspace: Workspace, paths: Sequence[str] | None = None) -> SnapshotRef:
         """Keeps the whole tree, or only what is at the paths, and returns where it is found again.
@@ -97,6 +102,15 @@ class SnapshotStore(Protocol):
 
         Raises:
             SandboxError: the snapshot is of another store, or lost.
+        """
+        ...
+
+    async def release(self, workspace: Workspace) -> None:
+        """Takes away what the store put in the place of a folder, such as a mount, so that the folder can be removed;
+        what is in it then is not promised.
+
+        Raises:
+            SandboxError: something still uses it.
         """
         ...
 

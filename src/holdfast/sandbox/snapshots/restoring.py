@@ -6,7 +6,9 @@ where a restore was cut off: the next one finds what is left.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
 
 from holdfast.errors import SandboxError
 from holdfast.sandbox.snapshots.applying import Site
@@ -98,16 +100,38 @@ def _check_only_adds(root: str, steps: Sequence[Step]) -> None:
 
 async def _apply(workspace: Workspace, steps: Sequence[Step], blobs: Blobs) -> OSError | None:
     """Does the steps in order, files in batches; returns why one was passed over, if one was."""
-    with Site(str(workspace.root), workspace.ask_guard) as site:
+    async with aclosing(_with_contents(steps, blobs)) as batches:
+        with Site(str(workspace.root), workspace.ask_guard) as site:
+            async for batch, contents in batches:
+                if batch[0].do != "file":
+                    await in_thread(_do_all, site, batch)
+                elif (entry := batch[0].entry) is not None and entry.pieces:
+                    await _write_pieces(site, batch[0], entry, blobs)
+                else:
+                    await in_thread(_write_all, site, batch, contents)
+            return site.moved
+
+
+async def _with_contents(steps: Sequence[Step], blobs: Blobs) -> AsyncGenerator[tuple[list[Step], list[bytes]], None]:
+    """Gives batches of steps, each with the contents of its files; those of the next are read meanwhile."""
+    ready: tuple[list[Step], asyncio.Task[list[bytes]]] | None = None
+    try:
         for batch in _batches(steps):
-            if batch[0].do != "file":
-                await in_thread(_do_all, site, batch)
-            elif (entry := batch[0].entry) is not None and entry.pieces:
-                await _write_pieces(site, batch[0], entry, blobs)
-            else:
-                contents = await blobs.get_many([step.entry.digest for step in batch if step.entry is not None])
-                await in_thread(_write_all, site, batch, contents)
-        return site.moved
+            last, ready = ready, (batch, asyncio.create_task(blobs.get_many(_whole(batch))))
+            if last is not None:
+                yield last[0], await last[1]
+        if ready is not None:
+            yield ready[0], await ready[1]
+    finally:
+        if ready is not None:
+            ready[1].cancel()
+            await asyncio.gather(ready[1], return_exceptions=True)
+
+
+def _whole(batch: Sequence[Step]) -> list[Digest]:
+    """The blobs of files that are written at once."""
+    entries = [step.entry for step in batch if step.do == "file" and step.entry is not None]
+    return [entry.digest for entry in entries if not entry.pieces]
 
 
 def _batches(steps: Sequence[Step]) -> Iterator[list[Step]]:

@@ -10,7 +10,7 @@ from typing import ParamSpec, TypeVar
 from holdfast.errors import SandboxError
 from holdfast.sandbox.snapshots.entries import Entry, decode_chunks, decode_folder
 from holdfast.storage.blobs import BlobStore
-from holdfast.types import Digest, TenantId
+from holdfast.types import Digest, FaultClass, TenantId
 
 __all__ = ("Batch", "Blobs", "in_thread")
 
@@ -52,6 +52,11 @@ class Blobs:
     def __init__(self, store: BlobStore, tenant: TenantId) -> None:
         self._store = store
         self._tenant = tenant
+
+    @property
+    def survives(self) -> FaultClass:
+        """What a blob survives once it was put."""
+        return self._store.survives
 
     async def put(self, data: bytes) -> Digest:
         """Returns the digest of what is durable once this returns."""
@@ -123,11 +128,14 @@ class Blobs:
             yield await self.get(digest)
 
     async def store(self, reading: Generator[list[bytes], None, T]) -> T:
-        """Runs a walk in a thread and stores what it gives, a batch while it reads the next; returns its result."""
+        """Runs a walk in a thread and stores what it gives, a batch while it reads the next; returns its result.
+
+        When this is cancelled, the walk has stopped once it ends.
+        """
         writing: asyncio.Task[list[Digest]] | None = None
         try:
             while True:
-                batch, result = await asyncio.to_thread(_step, reading)
+                batch, result = await in_thread(_step, reading)
                 if writing is not None:
                     await writing
                     writing = None

@@ -41,10 +41,15 @@ class Job:
     """One snippet on its way; this is all of us that it reaches."""
 
     def __init__(
-        self, request: str, limits: SnippetLimits, calls: Calls | None, loop: asyncio.AbstractEventLoop
+        self,
+        request: str,
+        limits: SnippetLimits,
+        calls: Calls | None,
+        loop: asyncio.AbstractEventLoop,
+        output: Output | None = None,
     ) -> None:
         self._request, self._limits, self._calls, self._loop = request, limits, calls, loop
-        self._output = Output(limits.output)
+        self._output = Output(limits.output) if output is None else output
         self._lock = threading.Lock()
         """Held while it begins, ends, or is stopped: what comes too late must not stop the next one."""
         self.used: Engine | None = None

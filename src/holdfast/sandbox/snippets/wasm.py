@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, final
 import msgspec
 
 from holdfast.errors import IsolationMissing, SandboxError, UsageError
+from holdfast.sandbox.output import Output
 from holdfast.sandbox.snippets.building import INSTALL, Progress, compiled
 from holdfast.sandbox.snippets.job import Job
 from holdfast.sandbox.snippets.port import USUAL, Calls, Interpreter, SnippetLimits, SnippetResult
@@ -66,15 +67,16 @@ class WasmInterpreter(Interpreter):
         inputs: Any = None,
         limits: SnippetLimits = USUAL,
         calls: Calls | None = None,
+        output: Output | None = None,
     ) -> SnippetResult:
-        """Runs a snippet to its end, as the port says.
+        """Runs a snippet to its end, as the port says; `output` takes what it prints, to the byte.
 
         Raises:
             IsolationMissing: componentize-py is needed and not installed.
             SandboxError: the interpreter could not be built.
             UsageError: the inputs are no JSON value.
         """
-        job = Job(_request(code, inputs), limits, calls, asyncio.get_running_loop())
+        job = Job(_request(code, inputs), limits, calls, asyncio.get_running_loop(), output)
         work = self._threads.submit(self._work, job)
         result = asyncio.wrap_future(work)
         here = threading.get_ident()

@@ -9,7 +9,7 @@ from typing import final
 from holdfast.flow.clock import Clock, SystemClock
 from holdfast.storage.blobs import REFRESH, BlobStore, Marks, Stored, Swept
 from holdfast.storage.stores.sweeping import check_before
-from holdfast.types import Digest, TenantId, digest_of
+from holdfast.types import Digest, FaultClass, TenantId, digest_of
 
 __all__ = ("MemoryBlobStore",)
 
@@ -32,6 +32,11 @@ class MemoryBlobStore(BlobStore):
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
         self._blobs: dict[TenantId, dict[Digest, _Blob]] = {}
+
+    @property
+    def survives(self) -> FaultClass:
+        """Nothing: it ends with the process."""
+        return "nothing"
 
     async def put(self, tenant: TenantId, data: bytes) -> Digest:
         """Returns the digest under which the bytes can be read from now on."""

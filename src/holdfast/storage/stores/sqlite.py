@@ -23,7 +23,7 @@ from holdfast.storage.blobs import REFRESH, BlobStore, Marks, Stored, Swept
 from holdfast.storage.migrating import Schema
 from holdfast.storage.sqlite import Connection, Database
 from holdfast.storage.stores.sweeping import check_before, portions
-from holdfast.types import Digest, TenantId, digest_of
+from holdfast.types import Digest, FaultClass, TenantId, digest_of
 
 __all__ = ("BLOBS", "SqliteBlobStore", "insert_blob", "remove_blobs")
 
@@ -67,6 +67,11 @@ class SqliteBlobStore(BlobStore):
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+
+    @property
+    def survives(self) -> FaultClass:
+        """A power cut, unless the database was opened to sync less."""
+        return "power" if self._database.synchronous == "full" else "process"
 
     async def put(self, tenant: TenantId, data: bytes) -> Digest:
         """Returns the digest under which the bytes can be read from now on, once they are durable."""

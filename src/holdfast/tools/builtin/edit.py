@@ -41,6 +41,7 @@ class Edit(msgspec.Struct, frozen=True, gc=False, rename="camel", forbid_unknown
 @tool(
     effect=Effect(workspace=True, outside="none"),
     touches=lambda arguments: (arguments.path,),
+    tier="direct",
     reference="builtin:edit",
 )
 async def edit(path: str, edits: Annotated[list[Edit], msgspec.Meta(min_length=1)], context: ToolContext) -> ToolResult:

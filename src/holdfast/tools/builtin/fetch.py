@@ -53,7 +53,7 @@ def fetch_tool(policy: AddressPolicy = PUBLIC, *, resolve: Resolve | None = None
     `resolve` looks names up instead of the system.
     """
 
-    @tool(effect=Effect(outside="none", sends=True), name="fetch", reference="builtin:fetch")
+    @tool(effect=Effect(outside="none", sends=True), name="fetch", tier="direct", reference="builtin:fetch")
     async def fetch(
         url: Annotated[str, msgspec.Meta(min_length=1, max_length=8192)],
         raw: bool = False,

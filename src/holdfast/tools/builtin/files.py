@@ -64,7 +64,9 @@ def refuse_kept(workspace: Workspace, path: str, metadata: dict[str, Any]) -> No
     """Ends quietly when a tool may write there: not in `.git` or `.holdfast` in any letter case, through links or not,
     nor in what git takes for a repository, nor so that it becomes one.
 
-    Links that change between this and the write give nothing away: whoever can change them writes there without us.
+    What the profile of the sandbox protects is refused by the workspace, too, whoever asks; here so that the model is
+    told in time. Links that change between this and the write give nothing away: whoever can change them writes there
+    without us.
 
     Raises:
         ToolFailure: it may not; the code is `permission_denied`.
@@ -77,6 +79,12 @@ def refuse_kept(workspace: Workspace, path: str, metadata: dict[str, Any]) -> No
         if name in _KEPT:
             reason = f"{path!r} is not written: it lies in {name}, and {_KEPT[name]}."
             raise ToolFailure(reason, code="permission_denied", metadata=metadata)
+    try:
+        workspace.refuse_protected(path)
+    except PathEscape:
+        raise
+    except SandboxError as error:
+        raise ToolFailure(f"{error}.", code="permission_denied", metadata=metadata) from error
     for depth, part in enumerate(parts):
         if _is_repository(workspace, "/".join(parts[:depth]), _folded(part)):
             reason = f"{path!r} is not written: that folder is, or would be, a git repository, and {_KEPT['.git']}."

@@ -67,7 +67,7 @@ def git_tool(remotes: Iterable[str | Path] = ()) -> FunctionTool[..., Any]:
     async def check(context: ToolContext, folder: str, remote: str, branch: str) -> ToolResult | None:
         return await _check(Asked(remote=remote, branch=branch), folder, context, allowed)
 
-    @tool(effect=_effect, check=check, settles=5.0, description=_TOLD, reference="builtin:git")
+    @tool(effect=_effect, check=check, settles=5.0, description=_TOLD, tier="outside", reference="builtin:git")
     async def git(  # noqa: PLR0913 - each is an argument of the model's
         action: _Name,
         context: ToolContext,

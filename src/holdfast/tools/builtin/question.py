@@ -14,7 +14,7 @@ _LONGEST = 2_000
 """Characters of a question, or of an option."""
 
 
-@tool(effect="none", reference="builtin:question")
+@tool(effect="none", tier="direct", reference="builtin:question")
 async def question(context: ToolContext, questions: tuple[Question, ...], minutes: float = 10) -> Wait:
     """Ask the person you work for something you cannot find out yourself, and wait for the answers. Ask all you want
     to know at once. The result is a JSON list with the list of answers to each question.

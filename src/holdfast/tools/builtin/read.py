@@ -24,7 +24,7 @@ from holdfast.types import ToolResult
 __all__ = ("read",)
 
 
-@tool(effect="none", reference="builtin:read")
+@tool(effect="none", tier="direct", reference="builtin:read")
 async def read(
     path: str,
     context: ToolContext,

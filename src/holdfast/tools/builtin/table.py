@@ -18,6 +18,7 @@ _HOME: Final = {
     "glob": "searching.glob",
     "ls": "searching.ls",
     "bash": "bash",
+    "process": "process",
     "fetch": "fetch",
     "git": "git",
     "question": "question",

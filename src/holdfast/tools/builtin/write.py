@@ -18,6 +18,7 @@ __all__ = ("write",)
 @tool(
     effect=Effect(workspace=True, outside="none"),
     touches=lambda arguments: (arguments.path,),
+    tier="direct",
     reference="builtin:write",
 )
 async def write(path: str, content: str, context: ToolContext) -> ToolResult:

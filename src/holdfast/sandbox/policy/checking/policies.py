@@ -20,6 +20,7 @@ _MOST_PATHS: Final = 256
 _LONGEST_PATH: Final = 4096
 _MOST_MIDDLEWARES: Final = 10
 _MOST_PATTERNS: Final = 32
+_MOST_READY: Final = 64
 _LARGEST_ID: Final = 4_294_967_294
 _LAYER: Final = re.compile(r"[a-z]+(?:[.-][a-z]+)*(?:>=\d{1,4})?")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
@@ -47,6 +48,8 @@ def profile_faults(profile: Profile) -> Iterator[Fault]:
     for name, value in msgspec.structs.asdict(profile.limits).items():
         if value is not None and value <= 0:
             yield ("limits", name), f"a limit of {value} lets nothing run; write more, or null for no limit"
+    if not 0 <= profile.pool.ready <= _MOST_READY:
+        yield ("pool", "ready"), f"{profile.pool.ready} cannot be kept ready; write a number from 0 to {_MOST_READY}"
 
 
 def _environment(env: Env) -> Iterator[Fault]:

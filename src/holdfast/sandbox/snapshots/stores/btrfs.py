@@ -35,7 +35,7 @@ from holdfast.sandbox.snapshots.walking.reading import read_beginning
 from holdfast.sandbox.snapshots.walking.scanning import is_leftover
 from holdfast.sandbox.workspace import Workspace
 from holdfast.storage.blobs import BlobStore
-from holdfast.types import Changes, Digest, SnapshotRef, TenantId
+from holdfast.types import Changes, Digest, FaultClass, SnapshotRef, TenantId
 
 __all__ = ("BtrfsSnapshots", "probe")
 
@@ -93,6 +93,11 @@ class BtrfsSnapshots(SnapshotStore):
         self._tree = TreeSnapshots(blobs, tenant, bounds)
         self._lock = asyncio.Lock()
 
+    @property
+    def survives(self) -> FaultClass:
+        """No more than that a process is killed: what files hold is not synced."""
+        return "nothing" if self._blobs.survives == "nothing" else "process"
+
     async def capture(self, workspace: Workspace, paths: Sequence[str] | None = None) -> SnapshotRef:
         """Makes a snapshot, or keeps what is at the paths; see the port."""
         if paths is not None:
@@ -147,6 +152,9 @@ class BtrfsSnapshots(SnapshotStore):
             return
         await self._name(ref)
         yield ref.manifest
+
+    async def release(self, workspace: Workspace) -> None:
+        """Does nothing: the folder is as any other; see the port."""
 
     async def drop(self, ref: SnapshotRef) -> None:
         """Removes the subvolume; see the port."""

@@ -32,7 +32,7 @@ from holdfast.sandbox.snapshots.storing import Blobs, in_thread
 from holdfast.sandbox.snapshots.walking.reading import read_beginning
 from holdfast.sandbox.workspace import Workspace
 from holdfast.storage.blobs import BlobStore
-from holdfast.types import Changes, Digest, SnapshotRef, TenantId
+from holdfast.types import Changes, Digest, FaultClass, SnapshotRef, TenantId
 
 __all__ = ("OverlaySnapshots", "probe")
 
@@ -56,6 +56,11 @@ class OverlaySnapshots(SnapshotStore):
         self._blobs = Blobs(blobs, tenant)
         self._bounds = bounds
         self._tree = TreeSnapshots(blobs, tenant, bounds)
+
+    @property
+    def survives(self) -> FaultClass:
+        """No more than that a process is killed: nothing waits for the disk."""
+        return "nothing" if self._blobs.survives == "nothing" else "process"
 
     async def capture(self, workspace: Workspace, paths: Sequence[str] | None = None) -> SnapshotRef:
         """Freezes what changed, or keeps what is at the paths; see the port."""

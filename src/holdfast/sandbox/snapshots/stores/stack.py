@@ -182,7 +182,8 @@ class Stack:
             unmount(str(self._own_base(root)))
             self._own_base(root).rmdir()
         self._state(root).unlink(missing_ok=True)
-        self._collect()
+        self._discard(state.upper)  # what is being written to is nobody else's
+        self._let_go({*state.names})
 
     def _frozen(self, state: _State) -> _State:
         """The state with its upper layer frozen, and a fresh one."""
@@ -232,10 +233,11 @@ class Stack:
 
     def _base(self, root: str, base: str) -> str:
         """Where the base can be seen though the workspace's mount hides it."""
-        own = self._own_base(root)
-        if mounted(str(own)) is None:
+        own, other = self._own_base(root), self._own_base(base)
+        if not own.is_dir() or mounted(str(own)) is None:
+            if other != own and other.is_dir() and mounted(str(other)) is not None:
+                return str(other)  # a mount over it outlives this view of it
             own.mkdir(exist_ok=True)
-            other = self._own_base(base)
             hidden = (mounted(base) or "").startswith(_MARK)
             if hidden and mounted(str(other)) is None:
                 raise SandboxError(f"the files below the mount of {base!r} cannot be reached: unmount it and try again")
@@ -243,7 +245,7 @@ class Stack:
         return str(own)
 
     def _unmount(self, root: str) -> None:
-        while (mounted(root) or "").startswith(_MARK):
+        while os.path.ismount(root) and (mounted(root) or "").startswith(_MARK):
             try:
                 unmount(root)
             except OSError as error:
@@ -257,6 +259,16 @@ class Stack:
         for name in layers.names:
             if not self._layer(name).is_dir():
                 raise SandboxError(f"the snapshot's layer {name!r} is not in the store: it cannot be restored")
+
+    def _let_go(self, names: set[str]) -> None:
+        """Removes those of the layers that neither a workspace nor a snapshot is made of; branches are of the same."""
+        for folder, kind in (("states", _State), ("refs", Layers)):
+            for file in (self._folder / folder).glob("*.json") if names else ():
+                names -= {*msgspec.json.decode(file.read_bytes(), type=kind).names}
+                if not names:
+                    return
+        for name in names:
+            self._discard(name)
 
     def _collect(self) -> None:
         """Removes the layers that neither a workspace nor a snapshot is made of."""

@@ -1,9 +1,10 @@
 """The portable store: everything in blobs, so it needs no rights and no special disk, and travels with the log.
 
 An unchanged folder costs nothing to keep and an unchanged file is not read: the tree of the last capture of each
-workspace stays in memory, and a walk compares with it (see `walking/scanning.py`). What is in memory was stored, and is
-touched now and then so that no collection takes it before a reference is written down; should it be gone all the same,
-it is stored again. After a restart the first capture reads every file once more.
+workspace stays in memory, and a walk compares with it (see `walking/scanning.py`); of a large one the kernel tells what
+was touched, and only that is looked at. What is in memory was stored, and is touched now and then so that no collection
+takes it before a reference is written down; should it be gone all the same, it is stored again. After a restart the
+first capture reads every file once more.
 """
 
 from __future__ import annotations
@@ -27,12 +28,13 @@ from holdfast.sandbox.snapshots.entries import (
 )
 from holdfast.sandbox.snapshots.port import BOUNDS, Bounds, SnapshotStore
 from holdfast.sandbox.snapshots.restoring import restore_tree
-from holdfast.sandbox.snapshots.storing import Batch, Blobs
+from holdfast.sandbox.snapshots.storing import Batch, Blobs, in_thread
 from holdfast.sandbox.snapshots.walking.reading import drained, read_beginning
 from holdfast.sandbox.snapshots.walking.scanning import Folder, Scan
+from holdfast.sandbox.snapshots.walking.watching import Watch
 from holdfast.sandbox.workspace import Workspace
 from holdfast.storage.blobs import REFRESH, BlobStore
-from holdfast.types import Change, Changes, Digest, SnapshotRef, TenantId, shown
+from holdfast.types import Change, Changes, Digest, FaultClass, SnapshotRef, TenantId, shown
 
 __all__ = ("TreeSnapshots",)
 
@@ -46,6 +48,7 @@ class _Seen:
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
         self.tree: Folder | None = None
+        self.watch = Watch()
         self.manifest = Digest("")
         self.touched_at = 0
         """When all of it was last put or touched, µs by the blobs' clock."""
@@ -65,6 +68,11 @@ class TreeSnapshots(SnapshotStore):
         self._seen: OrderedDict[str, _Seen] = OrderedDict()
         self._opened = Opened()
 
+    @property
+    def survives(self) -> FaultClass:
+        """What its blobs do: all of it is there."""
+        return self._blobs.survives
+
     async def capture(self, workspace: Workspace, paths: Sequence[str] | None = None) -> SnapshotRef:
         """Keeps the whole tree, or only what is at the paths; see the port."""
         self._opened.clear()
@@ -78,6 +86,7 @@ class TreeSnapshots(SnapshotStore):
                 manifest = Manifest(root=tree.digest, mode=tree.mode, files=tree.files, size=tree.size)
                 seen.manifest = await self._blobs.put(encode_manifest(manifest))
                 seen.tree = tree
+            seen.watch.settle({folder.watch for folder in tree.below()})
             return SnapshotRef(self.name, seen.manifest, whole=True)
 
     async def restore(self, workspace: Workspace, ref: SnapshotRef) -> None:
@@ -143,6 +152,9 @@ class TreeSnapshots(SnapshotStore):
                     if entry.pieces:
                         for digest in decode_chunks(await self._blobs.get(entry.digest)):
                             yield digest
+
+    async def release(self, workspace: Workspace) -> None:
+        """Does nothing: the folder is as any other; see the port."""
 
     async def drop(self, ref: SnapshotRef) -> None:
         """Does nothing: everything is in blobs."""
@@ -210,7 +222,7 @@ class TreeSnapshots(SnapshotStore):
         """The files as they are, which nothing is stored of."""
         seen = self._of(workspace)
         async with seen.lock:
-            tree = await asyncio.to_thread(drained, self._scan(workspace, seen, keep=False).run())
+            tree = await in_thread(drained, self._scan(workspace, seen, keep=False).run())
         folders = {folder.digest: folder for folder in tree.below()}
 
         async def listing(digest: Digest) -> Iterable[Entry]:
@@ -219,7 +231,7 @@ class TreeSnapshots(SnapshotStore):
         return Entry(b"", "folder", tree.mode, digest=tree.digest), listing
 
     def _scan(self, workspace: Workspace, seen: _Seen, *, keep: bool) -> Scan:
-        return Scan(str(workspace.root), seen.tree, self._bounds, self._apart_in(workspace), keep=keep)
+        return Scan(str(workspace.root), seen.tree, seen.watch, self._bounds, self._apart_in(workspace), keep=keep)
 
     def _apart_in(self, workspace: Workspace) -> frozenset[str]:
         inside = [path for path in self._apart if path.is_relative_to(workspace.root)]

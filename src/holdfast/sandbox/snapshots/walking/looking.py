@@ -17,12 +17,12 @@ from typing import Final
 
 from holdfast.sandbox.snapshots.walking.reading import Row, holds
 
-__all__ = ("Looker", "Picture")
+__all__ = ("Looker", "Picture", "still")
 
 _SIZE: Final = 256
 """Bytes that `statx` fills in of each file, the same on every machine."""
-_FIELDS: Final = struct.Struct("=28xH2xQQ48xqI4xqI132x")
-"""Of those: mode, inode, size, ctime and mtime, each time as seconds and ns."""
+_FIELDS: Final = struct.Struct("=16xI8xH2xQQ48xqI4xqI132x")
+"""Of those: number of names, mode, inode, size, ctime and mtime, each time as seconds and ns."""
 _NO_FOLLOW: Final = ctypes.c_int(0x100 | 0x800)  # nor mount what would be mounted at a look
 _BASIC: Final = ctypes.c_uint(0x7FF)
 _SECOND: Final = 1_000_000_000
@@ -58,7 +58,7 @@ class Looker:
     def differing(self, folder: int, rows: list[Row], picture: Picture | None) -> tuple[list[str], Picture | None]:
         """Returns the names of the rows that do not hold any more, and the picture to come back with."""
         if _statx is None:
-            return [row[0] for row in rows if not _still(folder, row)], None
+            return [row[0] for row in rows if not still(folder, row)], None
         if picture is None:
             picture = Picture([os.fsencode(row[0]) for row in rows], b"")
         count = len(rows)
@@ -72,10 +72,10 @@ class Looker:
             return [], picture
         dirty: list[str] = []
         for row, answer, now in zip(rows, seen, _FIELDS.iter_unpack(data), strict=True):
-            mode, inode, size, seconds, ns, modified_seconds, modified_ns = now
+            links, mode, inode, size, seconds, ns, modified_seconds, modified_ns = now
             changed, modified = seconds * _SECOND + ns, modified_seconds * _SECOND + modified_ns
             # Where the call is forbidden (it is younger than some filters of calls) the plain one is not.
-            same = _still(folder, row) if answer else row[1:] == (changed, modified, inode, size, mode)
+            same = still(folder, row) if answer else row[1:] == (changed, modified, inode, size, mode, links)
             if not same:
                 dirty.append(row[0])
         if not dirty and not failed:
@@ -89,7 +89,8 @@ class Looker:
             self._places = [ctypes.c_void_p(first + number * _SIZE) for number in range(count)]
 
 
-def _still(folder: int, row: Row) -> bool:
+def still(folder: int, row: Row) -> bool:
+    """Returns whether what the row tells of was not touched since."""
     try:
         return holds(row, os.stat(row[0], dir_fd=folder, follow_symlinks=False))
     except OSError:

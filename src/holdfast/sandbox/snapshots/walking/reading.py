@@ -34,8 +34,8 @@ _GONE = (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.ENODEV)
 
 Keep = Callable[[bytes], Generator[list[bytes], None, None]]
 """Takes content that is to be stored, and gives it on in batches."""
-Row = tuple[str, int, int, int, int, int]
-"""A name with what tells that it was not touched since: ctime, mtime, inode, size, mode."""
+Row = tuple[str, int, int, int, int, int, int]
+"""A name with what tells that it was not touched since: ctime, mtime, inode, size, mode, and how many names it has."""
 
 
 def keep_nothing(_: bytes) -> Generator[list[bytes], None, None]:
@@ -55,12 +55,12 @@ def drained(reading: Generator[list[bytes], None, T]) -> T:
 def row_of(name: str, status: os.stat_result, now: int) -> Row:
     """Returns the row of what was looked at at `now`; one that never matches when it could change unseen."""
     changed = status.st_ctime_ns if settled(status, now) else -1
-    return name, changed, status.st_mtime_ns, status.st_ino, status.st_size, status.st_mode
+    return name, changed, status.st_mtime_ns, status.st_ino, status.st_size, status.st_mode, status.st_nlink
 
 
 def holds(row: Row, now: os.stat_result) -> bool:
     """Returns whether what the row tells of was not touched since."""
-    return row[1:] == (now.st_ctime_ns, now.st_mtime_ns, now.st_ino, now.st_size, now.st_mode)
+    return row[1:] == (now.st_ctime_ns, now.st_mtime_ns, now.st_ino, now.st_size, now.st_mode, now.st_nlink)
 
 
 def settled(status: os.stat_result, now: int) -> bool:

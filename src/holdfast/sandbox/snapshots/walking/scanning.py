@@ -11,6 +11,13 @@ change again within the same tick gets a row that matches nothing, and is read t
 process that writes through a mapping of the file it made before the walk, and a disk that does not keep times; a
 call that runs must have ended.
 
+In a workspace of many names the kernel tells of each folder what in it was touched (see `watching.py`). Of a folder
+that has the same times only that is looked at; it is opened all the same. What the kernel does not tell before the
+file is let go of: what a process writes through a mapping, and what the kernel itself writes for a loop device. What
+it does not tell at all: what is written through a name outside the workspace that a file here was given since it was
+looked at, through a name that the file has no more, or by a handle without a name, as a server of NFS does; what is
+written in a folder here that is the upper one of an overlay; and a mount over a single file.
+
 A walk that finds something new first goes through everything without reading a file, so a tree that is over a bound is
 refused at the cost of looking at it, and nothing of it is stored. Then it goes again to where something is new.
 
@@ -25,15 +32,16 @@ import os
 import re
 import stat
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Set
 from contextlib import suppress
 
 from holdfast.errors import SandboxError
 from holdfast.sandbox.snapshots.entries import Entry, encode_folder
 from holdfast.sandbox.snapshots.port import Bounds
 from holdfast.sandbox.snapshots.storing import Batch
-from holdfast.sandbox.snapshots.walking.looking import Looker, Picture
+from holdfast.sandbox.snapshots.walking.looking import Looker, Picture, still
 from holdfast.sandbox.snapshots.walking.reading import Keep, Row, holds, keep_nothing, read_entry, settled
+from holdfast.sandbox.snapshots.walking.watching import Watch
 from holdfast.types import Digest, digest_of, shown
 
 __all__ = ("Folder", "Scan", "is_leftover", "open_folder", "signature_of")
@@ -72,8 +80,10 @@ class Folder:
         "own",
         "picture",
         "rows",
+        "shared",
         "signature",
         "size",
+        "watch",
     )
 
     def __init__(
@@ -91,6 +101,10 @@ class Folder:
         self.folders: dict[str, Folder] = {}
         self.leftovers: list[str] = []
         """Names of writes that were killed, or are going on."""
+        self.watch = 0
+        """By which it is told that nobody touched it; 0 when it is not."""
+        self.shared = False
+        """Whether something in it may have a name elsewhere, too, through which it is changed."""
         self.digest = Digest("")
         self.own: tuple[int, int] = (0, 0)
         """How many names are in it, and bytes in its files; not what is below."""
@@ -115,16 +129,20 @@ class Scan:
     """One walk; `run` it once."""
 
     def __init__(
-        self, root: str, seen: Folder | None, bounds: Bounds, apart: frozenset[str] = frozenset(), *, keep: bool
+        self, root: str, seen: Folder | None, watch: Watch, bounds: Bounds, apart: frozenset[str], *, keep: bool
     ) -> None:
+        """`seen` is what the last walk that was kept found, and `watch` was there then."""
         self._root = root
         self._seen = seen
+        self._watch = watch
         self._bounds = bounds
         self._apart = apart
         self._batch = Batch()
         self._keep: Keep = self._batch.keep if keep else keep_nothing
         self._looker = Looker()
         self._weighing = False
+        self._linked = False
+        """Whether a name came that is one of several of its file."""
         self._files = 0
         self._size = 0
 
@@ -139,10 +157,16 @@ class Scan:
     def _run(self) -> Generator[list[bytes], None, Folder]:
         root = open_folder(self._root)
         try:
+            self._watch.begin(root, self._seen.files if self._seen else 0)
             self._weighing = True
             weighed = yield from self._walk(root, self._seen, None, "", 0)
+            if self._linked and self._watch.doubt():
+                self._files, self._size = 0, 0
+                weighed = yield from self._walk(root, self._seen, None, "", 0)
             if weighed is self._seen:
                 return weighed
+            if self._seen is None:
+                self._watch.begin(root, self._files)
             self._weighing, self._files, self._size = False, 0, 0
             return (yield from self._walk(root, self._seen, weighed, "", 0))
         finally:
@@ -158,12 +182,7 @@ class Scan:
         status = os.fstat(folder)
         signature = signature_of(status)
         old = seen or _EMPTY
-        if seen is not None and seen.signature == signature:
-            rows, dirty = self._differing(folder, seen)
-            names: Iterable[str] = seen.folders
-            leftovers = seen.leftovers
-        else:
-            rows, dirty, names, leftovers = _listing(folder, old, path, self._apart)
+        watch, rows, dirty, names, leftovers = self._look(folder, seen, status, path)
         folders: dict[str, Folder] = {}
         for name in names:
             known, new = old.folders.get(name), weighed.folders.get(name) if weighed else None
@@ -178,6 +197,7 @@ class Scan:
                 folders[name] = child
         if seen is not None and seen.signature == signature and not dirty and _same(folders, seen.folders):
             self._count(*seen.own)
+            seen.watch = watch
             return seen
         found = Folder(
             signature if settled(status, now) else None,
@@ -185,7 +205,7 @@ class Scan:
             rows,
             {row[0]: old.entries[row[0]] for row in rows},
         )
-        found.folders, found.leftovers = folders, leftovers
+        found.folders, found.leftovers, found.watch = folders, leftovers, watch
         found.own = (len(rows) + len(folders), sum(entry.size for entry in found.entries.values()))
         self._count(*found.own)
         if self._weighing:
@@ -196,8 +216,27 @@ class Scan:
         yield from self._close(found, old.digest)
         return found
 
-    def _differing(self, folder: int, seen: Folder) -> tuple[list[Row], list[str]]:
-        dirty, seen.picture = self._looker.differing(folder, seen.rows, seen.picture)
+    def _look(
+        self, folder: int, seen: Folder | None, status: os.stat_result, path: str
+    ) -> tuple[int, list[Row], list[str], Iterable[str], list[str]]:
+        """Returns the watch, the rows that still hold, the names to be read, the names of folders, and leftovers."""
+        if seen is not None and seen.signature == signature_of(status):
+            touched = None if seen.shared else self._watch.touched(seen.watch)
+            if touched and not touched <= {*(row[0] for row in seen.rows), *seen.folders}:
+                touched = None  # it may be the same name in other letters, where the disk makes no difference
+            watch = self._watch.add(folder, status.st_dev) if touched is None else seen.watch
+            rows, dirty = self._differing(folder, seen, touched)
+            return watch, rows, dirty, seen.folders, seen.leftovers
+        watch = self._watch.add(folder, status.st_dev)
+        rows, dirty, names, leftovers = _listing(folder, seen or _EMPTY, path, self._apart)
+        self._linked |= bool(leftovers)
+        return watch, rows, dirty, names, leftovers
+
+    def _differing(self, folder: int, seen: Folder, touched: Set[str] | None) -> tuple[list[Row], list[str]]:
+        if touched is None:
+            dirty, seen.picture = self._looker.differing(folder, seen.rows, seen.picture)
+        else:
+            dirty = [row[0] for row in seen.rows if row[0] in touched and not still(folder, row)] if touched else []
         if not dirty:
             return seen.rows, dirty
         gone = set(dirty)
@@ -226,6 +265,7 @@ class Scan:
             with suppress(OSError):
                 status = os.stat(name, dir_fd=folder, follow_symlinks=False)
                 self._count(1, status.st_size if stat.S_ISREG(status.st_mode) else 0)
+                self._linked |= status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode)
 
     def _read(self, folder: int, name: str, old: Folder, found: Folder, path: str) -> Batches:
         room = self._bounds.size - self._size
@@ -243,6 +283,7 @@ class Scan:
     def _close(self, found: Folder, old: Digest) -> Batches:
         data = encode_folder(found.listed())
         found.digest = digest_of(data)
+        found.shared = bool(found.leftovers) or any(row[-1] > 1 for row in found.rows)
         found.files = found.own[0] + sum(child.files for child in found.folders.values())
         found.size = found.own[1] + sum(child.size for child in found.folders.values())
         if found.digest != old:

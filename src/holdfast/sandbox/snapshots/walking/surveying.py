@@ -68,8 +68,9 @@ def survey(
         walk.compare(folder, (), top.digest, seen)
     finally:
         os.close(folder)
-    # A folder gets its mode when everything in it is done: it may be one that nobody can write in.
-    return [*walk.steps, *reversed(walk.modes)]
+    # Files come after the folders they are in, and all together: so many are read at once. A folder gets its mode when
+    # everything in it is done: it may be one that nobody can write in.
+    return [*sorted(walk.steps, key=lambda step: step.do == "file"), *reversed(walk.modes)]
 
 
 class _Survey:

@@ -42,7 +42,7 @@ _PATIENCE = 30.0
 _SOON = 10.0
 """Seconds within which what was killed is gone."""
 _ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
-_ADDED = {"PWD", "OLDPWD", "SHLVL", "_", "HOME", "HOLDFAST_CALL"}
+_ADDED = {"PWD", "OLDPWD", "SHLVL", "_", "HOME", "TMPDIR", "HOLDFAST_CALL"}
 """What shells and container runtimes set where it is missing, and our mark of one command."""
 
 

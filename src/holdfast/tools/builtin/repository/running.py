@@ -1,4 +1,4 @@
-"""Runs git: as a program with arguments, in the backend of the run, with a configuration that was tamed before."""
+"""Runs git: as a program with arguments, outside of any sandbox, with a configuration that was tamed before."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ async def open_git(context: ToolContext, folder: str, remotes: tuple[Path, ...] 
         PathEscape: the repository leads out of the workspace.
     """
     workspace = workspace_of(context)
-    backend = NoIsolation()  # it does what this tool says, not what a model writes, and remotes are outside
+    backend = context.backend or NoIsolation()  # a run gives it none that confines: see `tools/tiers.py`
     repository = await asyncio.to_thread(find_repository, workspace.root, folder)
     base = base_environment(repository, workspace.env)
     program = shutil.which("git", path=base["PATH"])

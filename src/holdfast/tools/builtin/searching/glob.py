@@ -29,7 +29,7 @@ _ROOM = 48_000
 _SECONDS = 20.0
 
 
-@tool(effect="none", reference="builtin:glob")
+@tool(effect="none", tier="direct", reference="builtin:glob")
 async def glob(
     pattern: Annotated[str, msgspec.Meta(min_length=1)], context: ToolContext, path: str = "."
 ) -> ToolResult:

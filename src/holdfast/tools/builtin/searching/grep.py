@@ -30,7 +30,7 @@ _ROOM = 48_000
 """Characters that are shown altogether: with the notes less than what the model gets to read of a result."""
 
 
-@tool(effect="none", reference="builtin:grep")
+@tool(effect="none", tier="direct", reference="builtin:grep")
 async def grep(  # noqa: PLR0913 - what a search can be narrowed by
     pattern: Annotated[str, msgspec.Meta(min_length=1)],
     context: ToolContext,
@@ -69,7 +69,8 @@ async def grep(  # noqa: PLR0913 - what a search can be narrowed by
         raise ToolFailure(f"Nothing was searched: {error}.", code="invalid_input", metadata=metadata) from None
     request = Request(node=node, include=include, exclude=exclude, limit=max_results, near=context_lines, room=_ROOM)
     with reporting(workspace, path, metadata):
-        found = await finishing(lambda stop: _search(workspace, path, request, stop, metadata))
+        ripgrep = None if context.confined else find_ripgrep()  # it would read what is hostile outside the sandbox
+        found = await finishing(lambda stop: _search(workspace, path, request, stop, metadata, ripgrep))
     metadata["matchCount"] = found.count
     return ToolResult(content=_told(found), metadata=metadata)
 
@@ -83,13 +84,18 @@ def _told(found: Lines) -> str:
 
 
 def _search(
-    workspace: Workspace, path: str, request: Request, stop: threading.Event, metadata: dict[str, Any]
+    workspace: Workspace,
+    path: str,
+    request: Request,
+    stop: threading.Event,
+    metadata: dict[str, Any],
+    ripgrep: str | None,
 ) -> Lines:
     single = workspace.status(path)
     if single is None or stat.S_ISDIR(single.st_mode):
         with workspace.folder(path) as (folder, shown):
             request = msgspec.structs.replace(request, prefix=shown)
-            return _found(folder, request, stop, metadata)
+            return _found(folder, request, stop, metadata, ripgrep)
     with workspace.reading(path) as file:
         size = file.seek(0, 2)
     if size > LARGEST:
@@ -101,15 +107,17 @@ def _search(
         above, _, _ = place.path.rpartition("/")
         with workspace.folder(above or ".") as (folder, shown):
             request = msgspec.structs.replace(request, prefix=shown, single=place.name, include="", exclude="")
-            found = _found(folder, request, stop, metadata)
+            found = _found(folder, request, stop, metadata, ripgrep)
     if found.binary:
         raise ToolFailure(f"{path!r} is a binary file and is not searched. Use `grep -a` in bash.", metadata=metadata)
     return found
 
 
-def _found(folder: int, request: Request, stop: threading.Event, metadata: dict[str, Any]) -> Lines:
+def _found(
+    folder: int, request: Request, stop: threading.Event, metadata: dict[str, Any], ripgrep: str | None
+) -> Lines:
     try:
-        found = find_lines(folder, request, ripgrep=find_ripgrep(), seconds=_SECONDS, stop=stop)
+        found = find_lines(folder, request, ripgrep=ripgrep, seconds=_SECONDS, stop=stop)
     except TimeoutError:
         raise ToolFailure(
             f"The search took longer than {_SECONDS:g} seconds and was stopped. Search a smaller folder, or use a "

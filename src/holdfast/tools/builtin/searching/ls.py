@@ -25,7 +25,7 @@ _ROOM = 48_000
 """Characters that are shown altogether."""
 
 
-@tool(effect="none", reference="builtin:ls")
+@tool(effect="none", tier="direct", reference="builtin:ls")
 async def ls(context: ToolContext, path: str = ".") -> ToolResult:
     """List what a folder holds, hidden names too, by name: mode, size in bytes, name. Folders end in `/`, links
     show where they point. At most 1000 entries are shown.

@@ -1,0 +1,211 @@
+"""Sandboxes between commands: those that idle until their owner's next one, and those that are made before they are
+asked for.
+
+    take ── one that idles, one that is ready, or a new one ──> a command ──> give back: it idles, or ends
+
+What a sandbox mounts and whose it is cannot be changed once it is made. So each has one key for its life, and is given
+to that key alone: a workspace, an owner, its epoch, and the home folder. One that nobody uses for a while ends.
+
+Not here: how a sandbox is made, and what runs in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from typing import final
+
+from holdfast.errors import SandboxError, SandboxesFull
+from holdfast.sandbox.native.client import Box
+from holdfast.sandbox.policy.profile import Pooling
+
+__all__ = ("IDLE", "MOST_READY", "Key", "Pool")
+
+Key = tuple[str, str, int, str]
+"""A workspace, an owner, its epoch, and the home folder."""
+IDLE = 60.0
+"""Seconds after which a sandbox that nobody uses ends."""
+MOST_READY = 64
+"""Sandboxes that are ready at once, for all keys together; above that, the oldest end."""
+_PATIENCE = 20.0
+
+
+@final
+class Pool:
+    """Hands out sandboxes for commands and takes them back."""
+
+    def __init__(
+        self, pooling: Pooling, make: Callable[[Key], Awaitable[Box]], watched: Sequence[str], *, layered: bool
+    ) -> None:
+        """`make` makes a new one; `watched` are paths in the workspace that are mounted, so that one made before they
+        were replaced is of no use any more; `layered` says that the workspace in there is a layer over the folder.
+        """
+        self._pooling = pooling
+        self._make = make
+        self._layered = layered
+        self._watched = _with_parents(watched) if layered else tuple(watched)
+        self._idle = _Shelf()
+        self._ready = _Shelf()
+        self._filling: dict[Key, asyncio.Task[None]] = {}
+        self._owed: dict[Key, int] = {}
+        """How many are still to be made: what ends by itself meanwhile is not made again."""
+
+    async def take(self, key: Key) -> Box:
+        """Returns a sandbox for a command, which nobody else has until it is given back.
+
+        Raises:
+            SandboxesFull: there are as many as there may be, and none of ours that only waits.
+            SandboxError: there is no such folder, or none can be made.
+        """
+        where = self._identity(key[0])
+        box = self._idle.take(key, where) if self._pooling.reuse == "owner" else None
+        box = box or self._ready.take(key, where) or await self._new(key, where)
+        if self._pooling.ready:
+            self._owed[key] = self._pooling.ready - self._ready.count(key)
+            if key not in self._filling:
+                self._filling[key] = asyncio.create_task(self._fill(key))
+        return box
+
+    def give_back(self, key: Key, box: Box) -> None:
+        """Lets it idle, or ends it where it is of no use to the next command.
+
+        One that keeps processes (`Box.kept`) stays until `rest`.
+        """
+        if not box.open:
+            return
+        if box.kept or (self._pooling.reuse == "owner" and box.changes < 0):  # what lies in a layer is of one command
+            self._idle.put(key, box)
+        else:
+            box.end()
+
+    def rest(self, box: Box) -> None:
+        """Is told that a sandbox keeps no process any more: where it lies unused it idles from now on, or ends."""
+        if (key := self._idle.key_of(box)) is not None:
+            self._idle.remove(box)
+            self.give_back(key, box)
+
+    def forget(self, owner: str, epoch: int) -> None:
+        """Hands out no sandbox of the owner's lower epochs any more; whoever calls this kills them."""
+
+        def older(key: Key) -> bool:
+            return key[1] == owner and key[2] < epoch
+
+        for key in [each for each in self._filling if older(each)]:
+            self._filling.pop(key).cancel()
+        for shelf in (self._idle, self._ready):
+            shelf.forget(older)
+
+    async def close(self) -> None:
+        """Forgets all of them, and makes no more; they end with what made them."""
+        filling = list(self._filling.values())
+        for each in filling:
+            each.cancel()
+        await asyncio.gather(*filling, return_exceptions=True)
+        for shelf in (self._idle, self._ready):
+            shelf.forget(lambda _: True)
+
+    async def _new(self, key: Key, where: tuple[tuple[int, ...], ...]) -> Box:
+        while True:
+            try:
+                box = await self._make(key)
+            except SandboxesFull:
+                shelf = self._ready if self._ready.oldest() is not None else self._idle
+                if (waiting := shelf.oldest()) is None:
+                    raise
+                shelf.end(waiting)  # a command that is asked for goes before one that may come
+                await asyncio.wait((waiting.gone,), timeout=_PATIENCE)
+            else:
+                box.where = where
+                return box
+
+    async def _fill(self, key: Key) -> None:
+        """Makes what is to be ready; where that is not possible, whoever takes the next one is told why."""
+        try:
+            while self._ready.count(key) < self._pooling.ready and self._owed[key] > 0:
+                self._owed[key] -= 1
+                where = self._identity(key[0])
+                box = await self._make(key)
+                box.where = where
+                self._ready.put(key, box)
+                if len(self._ready) > MOST_READY and (oldest := self._ready.oldest()) is not None:
+                    self._ready.end(oldest)
+        except (SandboxError, OSError):
+            pass
+        finally:
+            self._filling.pop(key, None)
+            self._owed.pop(key, None)
+
+    def _identity(self, folder: str) -> tuple[tuple[int, ...], ...]:
+        """Returns what tells a folder, and each thing that is to be protected in it, from others at the same paths."""
+        try:
+            whole = os.lstat(folder)
+        except OSError as error:
+            raise SandboxError(f"the workspace {folder!r} cannot be used: {error.strerror}") from error
+        found = [whole]
+        for path in self._watched:
+            with contextlib.suppress(OSError):
+                found.append(os.lstat(f"{folder}/{path}"))
+        rights = (whole.st_mode,) if self._layered else ()  # the layer has those of when it was made
+        return (rights, *((each.st_dev, each.st_ino) for each in found))
+
+
+class _Shelf:
+    """Sandboxes that nobody uses. Each ends after a while, unless it keeps processes."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[Key, list[Box]] = {}
+        self._lying: dict[Box, tuple[Key, asyncio.TimerHandle | None]] = {}
+        """In the order in which they were put here."""
+
+    def __len__(self) -> int:
+        return len(self._lying)
+
+    def count(self, key: Key) -> int:
+        return len(self._by_key.get(key, ()))
+
+    def key_of(self, box: Box) -> Key | None:
+        found = self._lying.get(box)
+        return None if found is None else found[0]
+
+    def oldest(self) -> Box | None:
+        return next((each for each in self._lying if not each.kept), None)
+
+    def put(self, key: Key, box: Box) -> None:
+        timer = None if box.kept else asyncio.get_running_loop().call_later(IDLE, self.end, box)
+        self._lying[box] = key, timer
+        self._by_key.setdefault(key, []).append(box)
+
+    def take(self, key: Key, where: tuple[tuple[int, ...], ...]) -> Box | None:
+        """Returns one of a key, first of all one that keeps processes; ends those that are of no use any more."""
+        newest_first = reversed(self._by_key.get(key, ()))
+        for box in sorted(newest_first, key=lambda each: not each.kept):
+            if box.open and box.where == where:
+                self.remove(box)
+                return box
+            if not box.open or not box.kept:
+                self.end(box)  # another folder is there by now, or something that is to be protected in it
+        return None
+
+    def remove(self, box: Box) -> None:
+        key, timer = self._lying.pop(box)
+        if timer is not None:
+            timer.cancel()
+        self._by_key[key].remove(box)
+        if not self._by_key[key]:
+            del self._by_key[key]
+
+    def end(self, box: Box) -> None:
+        self.remove(box)
+        box.end()
+
+    def forget(self, which: Callable[[Key], bool]) -> None:
+        for box in [each for each, (key, _) in self._lying.items() if which(key)]:
+            self.remove(box)
+
+
+def _with_parents(paths: Sequence[str]) -> tuple[str, ...]:
+    """Returns the paths and every folder above them: a layer remembers what was not there when it was made."""
+    parts = (each.split("/") for each in paths)
+    return tuple(sorted({"/".join(each[: depth + 1]) for each in parts for depth in range(len(each))}))

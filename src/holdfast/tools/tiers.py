@@ -1,0 +1,40 @@
+"""Where what a tool does takes place: in our process, in the run's sandbox, or in a program outside of it.
+
+A tool says which it is where it is declared, and the gateway gives each call only what its tier has to act through.
+What says nothing is inside: whatever program it starts with what it is given, the sandbox holds. Read-only work is
+direct, so that looking at files starts no sandbox; it is safe because nothing of a workspace is ever run or followed
+on the way: each path is walked from an open folder (`sandbox/walking.py`), and what is found is only read.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+__all__ = ("REASONS", "TIERS", "Tier")
+
+Tier = Literal["direct", "inside", "outside"]
+
+TIERS: Final[dict[Tier, str]] = {
+    "direct": "acts in our process, by safe walking, and starts no program that reads the workspace as it likes",
+    "inside": "what it starts runs in the sandbox of the run, whatever it is",
+    "outside": "starts a program as we are, which it keeps from obeying the workspace by itself",
+}
+"""What each means. A call that is direct is given nothing to run commands in; one that is outside, no sandbox."""
+
+REASONS: Final = {
+    "read": "reads one file through an open folder",
+    "grep": "matches in our own scanner; ripgrep parses what is hostile, so it helps only where nothing is confined",
+    "glob": "lists names through open folders",
+    "ls": "lists names through an open folder",
+    "write": "replaces one file through an open folder, and refuses what the profile protects",
+    "edit": "replaces one file through an open folder, and refuses what the profile protects",
+    "fetch": "speaks with a host through our own client and its address guard, and touches no file",
+    "question": "asks a person",
+    "bash": "runs what a model writes",
+    "process": "runs what a model writes, for as long as it likes",
+    "git": (
+        "changes .git, which the sandbox protects, and speaks with remotes; no program, hook, filter or setting of the "
+        "repository is obeyed (`builtin/repository/taming.py`)"
+    ),
+}
+"""Why each built-in tool is where it is."""

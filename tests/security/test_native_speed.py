@@ -1,0 +1,86 @@
+"""What keeps native sandboxes fast: nothing is asked that is known already, and nothing is left that others search."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from tests.sandboxing import sandboxes
+
+from holdfast.sandbox.native.client import Box
+from holdfast.sandbox.native.slots import Slots, folder
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sandboxes are Linux's")
+
+
+@pytest.mark.requirement("sandbox:warm-command-is-one-exchange")
+async def test_only_a_sandbox_in_which_something_is_left_is_cleared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cleared: list[int] = []
+    clear = Box.clear
+
+    async def noted(box: Box) -> int:
+        cleared.append(killed := await clear(box))
+        return killed
+
+    monkeypatch.setattr(Box, "clear", noted)
+    async with sandboxes(tmp_path) as place:
+        assert (await place.run("true")).strays == 0
+        assert (await place.run("sleep 0.01 & wait")).strays == 0
+        assert cleared == []
+        ended = await place.run("(setsid sleep 60 >/dev/null 2>&1 &)")
+        assert (ended.strays, cleared) == (1, [1])
+
+
+def _described(owner: str) -> str:
+    for each in Path(folder()).iterdir():
+        with suppress(OSError, ValueError):
+            if json.loads(each.read_text())["owner"] == owner:
+                return each.name
+    return ""
+
+
+@pytest.mark.requirement("sandbox:places-are-given-back")
+async def test_no_file_of_a_place_is_left_where_a_runtime_has_ended(tmp_path: Path) -> None:
+    async with sandboxes(tmp_path, owner=f"{tmp_path}#1") as place:
+        await place.says("true")
+        name = _described(str(tmp_path))
+        assert name
+    assert not (Path(folder()) / name).exists()
+
+
+@pytest.mark.requirement("sandbox:places-are-given-back")
+def test_a_place_that_is_given_back_while_another_takes_it_is_taken_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = str(tmp_path / "holdfast" / "places")
+    first, second, third = Slots(where), Slots(where), Slots(where)
+    assert first.try_take(7)
+    opened = os.open
+
+    def open_then_give_back(path: str, *args: int) -> int:
+        descriptor = opened(path, *args)
+        monkeypatch.undo()
+        first.give_back(7)
+        assert third.try_take(7)
+        return descriptor
+
+    monkeypatch.setattr(os, "open", open_then_give_back)
+    assert not second.try_take(7)
+
+
+@pytest.mark.requirement("sandbox:places-are-given-back")
+def test_files_that_killed_runtimes_left_are_tidied_and_held_ones_stay(tmp_path: Path) -> None:
+    where = str(tmp_path / "holdfast" / "places")
+    killed, living, tidying = Slots(where), Slots(where), Slots(where)
+    assert killed.try_take(1)
+    assert living.try_take(2)
+    for descriptor in list(killed._held.values()):  # pyright: ignore[reportPrivateUsage] - as the kernel does
+        os.close(descriptor)
+    tidying.tidy(10)
+    assert [each.name for each in Path(where).iterdir()] == ["2"]
