@@ -8,10 +8,11 @@ from pathlib import Path
 
 from holdfast.sandbox.backends.native import NativeSandboxes
 from holdfast.sandbox.environment import OWNER
+from holdfast.sandbox.native.blanks import FIRST
 from holdfast.sandbox.policy.profile import Profile
 from holdfast.sandbox.processes import Ended
 
-__all__ = ("Place", "children", "names", "of", "sandboxes")
+__all__ = ("Place", "children", "first_processes", "name_of", "names", "of", "sandboxes")
 
 
 class Place:
@@ -52,6 +53,18 @@ def of(owner: str) -> set[int]:
 
 def children(pid: int) -> list[int]:
     return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def first_processes(launcher: int) -> list[int]:
+    """Returns the first processes of a launcher's sandboxes that were made, and not the one that waits for one."""
+    return [each for each in children(launcher) if name_of(each) == FIRST]
+
+
+def name_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text("ascii").strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def names(folder: Path) -> list[str]:

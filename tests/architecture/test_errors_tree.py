@@ -76,9 +76,11 @@ BOUNDARIES = {
     "src/holdfast/storage/sqlite.py": 2,  # these hand it, as it is, to the one who waits for the answer
     "src/holdfast/storage/sqlite_reading.py": 1,
     "src/holdfast/tools/threads.py": 1,
+    "src/holdfast/sandbox/native/blanks.py": 1,  # the same as below
     "src/holdfast/sandbox/native/launching.py": 1,  # a forked process, in which nothing may go on as the launcher
     "src/holdfast/sandbox/programs/launching.py": 1,  # the same
     "src/holdfast/sandbox/confining/launching.py": 1,  # the same
+    "src/holdfast/sandbox/confining/starting.py": 1,  # the same
     "src/holdfast/sandbox/snippets/guest.py": 1,  # a snippet: whatever it raises is its answer
 }
 """How many handlers catch everything and do not raise it again."""

@@ -246,6 +246,28 @@ async def test_what_a_command_leaves_in_tmp_and_home_is_there_for_the_next_of_it
     assert await said(backend, look, tmp_path, **later) == ""
 
 
+@pytest.mark.requirement("sandbox:quota-names-the-breach")
+@pytest.mark.parametrize("name", [*INSTALLED, "native"])
+async def test_a_limit_of_cpu_warns_at_the_quota_and_kills_a_second_later(name: str, tmp_path: Path) -> None:
+    backend = await opened(name, Profile(limits=Quotas(cpu=7)))
+    assert await said(backend, "ulimit -St; ulimit -Ht", tmp_path) == "7\n8\n"
+
+
+@pytest.mark.requirement("sandbox:start-cleans-up")
+@pytest.mark.parametrize("name", INSTALLED)
+async def test_what_a_runtime_left_that_was_killed_as_it_opened_is_removed_by_the_next_one(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left, ours = tmp_path / "holdfast-look-left", tmp_path / "holdfast-look-now"
+    for each in (left, ours):
+        (each / "workspace").mkdir(parents=True)
+        (each / "canary").touch()
+    os.utime(left, (0, 0))
+    await opened(name, Profile(limits=Quotas(nofile=900 + secrets.randbelow(100))))  # as it never was opened before
+    assert (left.exists(), ours.exists()) == (False, True)
+
+
 def below(folder: Path) -> set[str]:
     return {str(each.relative_to(folder)) for each in folder.rglob("*")}
 
@@ -327,7 +349,7 @@ async def test_a_killed_runtime_leaves_nothing_once_the_next_one_began(name: str
 @pytest.mark.parametrize("name", INSTALLED)
 async def test_a_layer_that_is_required_and_missing_stops_it(name: str) -> None:
     await opened(name, Profile(require=("netns", "seccomp", "private-root")))
-    with pytest.raises(IsolationMissing, match="requires: landlock>=4: paths are bounded by mounts alone"):
+    with pytest.raises(IsolationMissing, match="no landlock>=4: paths are bounded by mounts alone"):
         await BACKENDS[name](Profile(require=("netns", "landlock>=4")))
     with pytest.raises(IsolationMissing, match="'landlock'"):
         await BACKENDS[name](Profile(policy=Policy(landlock=Landlock(compatibility="hard_requirement"))))

@@ -60,3 +60,21 @@ async def test_the_record_of_one_that_ended_is_kept_for_ten_minutes_and_no_longe
     assert await process.wait() == 7
     assert backend.processes.find("", "it") is process
     await until(lambda: backend.processes.find("", "it") is None, "it is forgotten")
+
+
+async def test_one_that_a_log_calls_running_is_known_until_the_log_knows_that_it_ended(tmp_path: Path) -> None:
+    backend = await opened("none", Profile())
+    environment = {"PATH": "/usr/bin:/bin"}
+    first = await backend.start("exit 7", name="it", folder=tmp_path, env=environment)
+    first.noted = True
+    assert await first.wait() == 7
+    second = await backend.start("exit 8", name="it", folder=tmp_path, env=environment)
+    assert await second.wait() == 8
+    assert list(backend.processes.of("")) == [first, second]
+    assert backend.processes.find("", "it") is second
+    first.settled = True
+    backend.processes._expire(first)
+    third = await backend.start("exit 9", name="it", folder=tmp_path, env=environment)
+    assert await third.wait() == 9
+    assert list(backend.processes.of("")) == [third], "nobody waits to hear of the others"
+    await backend.close()

@@ -15,7 +15,7 @@ import pytest
 from tests.running import MODEL, Scene, asked, of, scene, soon, until
 
 from holdfast import Agent
-from holdfast.engine.events import ProcessEnded, ProcessLost, ProcessStarted, ToolFinished, ToolStarted
+from holdfast.engine.events import FilesKept, ProcessEnded, ProcessLost, ProcessStarted, ToolFinished, ToolStarted
 from holdfast.errors import UnknownSession
 from holdfast.runtime.run import RunResult
 from holdfast.runtime.runtime import Runtime
@@ -187,6 +187,72 @@ async def test_after_a_kill_of_the_runtime_nothing_pretends_to_run(sandbox: str,
     [begun], [lost] = of(ProcessStarted, events), of(ProcessLost, events)
     assert lost.process == begun.process
     assert listed.content == "There are no processes."
+
+
+PLANTER = CHILD.replace(
+    "async def main", "from holdfast.sandbox.native.lasting import boxed\nboxed._LOOK = 600\n\nasync def main"
+)
+
+
+@pytest.mark.requirement("sandbox:kept-processes-guarded")
+@pytest.mark.parametrize("during", [True, False], ids=["during a run", "between runs"])
+async def test_after_a_kill_of_the_runtime_what_a_process_planted_for_programs_outside_is_removed(
+    during: bool, tmp_path: Path
+) -> None:
+    root, url = tmp_path / "work", f"sqlite:///{tmp_path}/s.db"
+    (root / ".git").mkdir(parents=True)
+    (root / ".git/config").write_text("[core]\n")
+    hook = root / ".git/hooks/pre-commit"
+    script = [
+        process(action="start", name="web", command="mkdir .git/hooks; echo evil >.git/hooks/pre-commit; sleep 60"),
+        *([bash("touch there; sleep 4")] if during else []),
+        Turn(text="done"),
+        Turn(text="done"),
+    ]
+    async with scene(script, url=url, seconds=60) as s:
+        child = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-c", PLANTER, url, str(root), "native"),
+            env={**os.environ, "OPENAI_BASE_URL": s.server.base_url},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert child.stdout is not None
+        if during:
+            await until((root / "there").exists, seconds=20)
+        else:
+            assert await soon(child.stdout.readline(), 20) == b"idle\n"
+        assert hook.exists()
+        child.send_signal(signal.SIGKILL)
+        await child.wait()
+        assert hook.exists()
+        if during:
+            await soon((await s.runtime.resume("s", AGENT)).result(), 20)
+        else:
+            await go(s, root)
+        events = await s.log()
+    assert not hook.exists()
+    [begun], [lost], kept = of(ProcessStarted, events), of(ProcessLost, events), of(FilesKept, events)
+    assert ".git/hooks" in begun.absent
+    assert kept
+    assert during or "removed, because programs outside obey it: .git/hooks" in lost.why
+
+
+@pytest.mark.requirement("sandbox:kept-processes-guarded")
+async def test_what_a_person_puts_there_after_the_runtime_has_ended_its_processes_stays(tmp_path: Path) -> None:
+    root, url = tmp_path / "work", f"sqlite:///{tmp_path}/s.db"
+    (root / ".git").mkdir(parents=True)
+    hook = root / ".git/hooks/pre-commit"
+    script = [process(action="start", name="web", command="sleep 60"), Turn(text="done"), Turn(text="done")]
+    async with sandboxed(script, url, "native") as s:
+        async with Runtime.open(url, sandbox="native", clock=s.clock) as first:
+            run = await first.start(AGENT, "go", session="s", workspace=root)
+            assert (await soon(run.result(), 20)).status == "completed"
+        hook.parent.mkdir()
+        hook.write_text("mine")
+        await go(s, root)
+        [begun], [_] = of(ProcessStarted, await s.log()), of(ProcessLost, await s.log())
+    assert ".git/hooks" in begun.absent
+    assert hook.read_text() == "mine"
 
 
 async def test_a_fork_has_none_of_its_parents_processes_and_is_told_so(tmp_path: Path) -> None:

@@ -9,8 +9,10 @@ import pytest
 from tests.running import MODEL, Scene, of, scene, seen, soon, until
 
 from holdfast import Agent, ToolContext, tool
-from holdfast.engine.events import ToolFinished
+from holdfast.engine.events import FilesKept, ToolFinished
 from holdfast.errors import SandboxError
+from holdfast.sandbox import locking
+from holdfast.sandbox.locking import Exclusive
 from holdfast.sandbox.policy.profile import Profile, Tree
 from holdfast.sandbox.snapshots.stores.tree import TreeSnapshots
 from holdfast.testing import Call, Turn
@@ -149,3 +151,40 @@ async def test_where_files_cannot_be_put_back_nothing_goes_on_before_they_are(
     assert undone
     assert content.startswith("Outcome unknown")
     assert files(folder) == WHOLE
+
+
+async def killed_midway(s: Scene, folder: Path) -> None:
+    """A run whose process goes while a command of it runs, and a person who works on."""
+    async with s.other() as first:
+        await first.start(AGENT, "go", session="s", workspace=folder)
+        await until((folder / "begun").exists)
+    (folder / "of-a-person").write_text("hours")
+
+
+HANGING = [Turn(calls=[Call("bash", {"command": "touch begun; sleep 30"})]), DONE]
+
+
+@pytest.mark.requirement("sandbox:rollback-after-failed-tool", "sandbox:rollback-finished-after-a-crash")
+async def test_what_somebody_did_between_a_crash_and_the_recovery_can_be_had_back(folder: Path, tmp_path: Path) -> None:
+    async with scene(HANGING, url=f"sqlite:///{tmp_path}/s.db", seconds=40, sandbox=UNDOING) as s:
+        await killed_midway(s, folder)
+        await soon((await s.runtime.resume("s", AGENT)).result(), 20)
+        assert files(folder) == WHOLE
+        [kept] = [event.seq for event in await s.log() if isinstance(event.data, FilesKept)]
+        await s.runtime.rewind("s", to=kept)
+    assert files(folder) == {**WHOLE, "of-a-person": "hours"}
+
+
+@pytest.mark.requirement("sandbox:rollback-finished-after-a-crash")
+async def test_a_recovery_keeps_files_only_when_nobody_else_changes_them(folder: Path, tmp_path: Path) -> None:
+    root = str(folder)
+    async with scene(HANGING, url=f"sqlite:///{tmp_path}/s.db", seconds=40, sandbox=UNDOING) as s:
+        await killed_midway(s, folder)
+        async with Exclusive(root, "", "session 'other'", 0):
+            run = await s.runtime.resume("s", AGENT)
+            await until(lambda: bool(locking._FOLDERS[root].line), "it does not wait")
+            (folder / "late").write_text("of another session")
+        await soon(run.result(), 20)
+        [kept] = [event.seq for event in await s.log() if isinstance(event.data, FilesKept)]
+        await s.runtime.rewind("s", to=kept)
+    assert files(folder)["late"] == "of another session"

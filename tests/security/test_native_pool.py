@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.running import until
-from tests.sandboxing import Place, children, names, sandboxes
+from tests.sandboxing import Place, first_processes, names, sandboxes
 
 from holdfast.errors import SandboxError, SandboxesFull
 from holdfast.sandbox.native import pooling
@@ -29,7 +29,7 @@ WAIT = "while [ -e wait ]; do sleep 0.05; done"
 
 def alive(place: Place) -> set[int]:
     """Returns the first processes of the sandboxes that live."""
-    return set(children(place.backend._launcher._process.pid))
+    return set(first_processes(place.backend._launcher._process.pid))
 
 
 async def ready(place: Place, number: int, besides: int = 0) -> set[int]:
@@ -48,7 +48,7 @@ async def test_a_one_shot_sandbox_ends_with_its_command_and_nothing_of_it_is_the
     async with sandboxes(tmp_path) as place:
         first = await place.says(TELL)
         assert await place.says(TELL) == first
-        assert len(alive(place)) == 1
+        await until(lambda: len(alive(place)) == 1)
 
 
 @pytest.mark.requirement("sandbox:pool-ready")
@@ -230,7 +230,7 @@ async def test_of_a_hundred_sandboxes_ten_are_made_and_ninety_refused_in_whateve
         await until(lambda: sum(each.done() for each in going) == 90, seconds=30)
         refused = [each.exception() for each in going if each.done()]
         assert all(isinstance(each, SandboxesFull) for each in refused)
-        assert "10 sandboxes live on this machine" in str(refused[0])
+        assert "there are 10 sandboxes on this machine" in str(refused[0])
         assert "limits: sandboxes" in str(refused[0])
         await until(lambda: len(list(tmp_path.glob("begun-*"))) == 10)
         assert len(alive(one)) + len(alive(two)) == 10

@@ -210,6 +210,8 @@ def test_the_launcher_loads_the_standard_library_and_its_neighbours_alone() -> N
     assert not loaded & {"asyncio", "msgspec", "pathlib", "subprocess", "yaml", "typing_extensions", "threading"}
     assert {each for each in loaded if each.startswith("holdfast.")} <= {
         "holdfast.sandbox",
+        *(f"holdfast.sandbox.longrunning{each}" for each in ("", ".dialling")),
+        *(f"holdfast.sandbox.native{each}" for each in (".blanks", ".lasting", ".lasting.sparing")),
         *(f"holdfast.sandbox.kernel{each}" for each in ("", ".syscalls", ".landlock", ".seccomp", ".cgroups")),
         *(f"holdfast.sandbox.native{each}" for each in ("", ".launching", ".building", ".serving", ".slots", ".wire")),
     }

@@ -8,7 +8,9 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from holdfast.sandbox.policy.profile import Profile, Quotas, Tree
 from holdfast.sandbox.port import Backend
 from holdfast.sandbox.processes import Ended
 from holdfast.sandbox.snippets.backend import WasmSnippets
+from holdfast.sandbox.snippets.commands import snippet_of
 from holdfast.testing.conformance.backends import isolating
 from holdfast.testing.conformance.backends import running as kit
 
@@ -127,6 +130,15 @@ async def test_a_line_that_needs_no_shell_runs(line: str, printed: str, stage: S
     (stage.folder / "p.py").write_text("import sys; print(sys.argv[1])")
     ended = await stage.backend.run(line, folder=stage.folder, env={}, timeout=20, keep=100)
     assert (ended.code, ended.output.text()) == (0, printed)
+
+
+@pytest.mark.requirement("sandbox:wasm-runs-snippets")
+@pytest.mark.parametrize("line", ["python -c 1{};", "python -c '{}x'", "python -c '{}"], ids=["blanks", "long", "open"])
+def test_how_long_it_takes_to_read_a_line_grows_as_the_line_does(line: str) -> None:
+    begun = time.process_time()
+    with suppress(SandboxError):
+        snippet_of(line.format(" " * 1_000_000))
+    assert time.process_time() - begun < 3  # what is tried twice takes minutes
 
 
 @pytest.mark.requirement("sandbox:wasm-runs-snippets")

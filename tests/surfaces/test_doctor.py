@@ -63,6 +63,18 @@ def test_a_store_or_a_setting_that_is_broken_ends_it_with_one(tmp_path: Path) ->
 
 
 @pytest.mark.requirement("cli:doctor")
+def test_of_storage_it_looks_only_at_what_a_store_has_on_a_disk_here(tmp_path: Path) -> None:
+    for store, kept in (
+        ("memory:", {"sandboxes"}),
+        ("postgres://host/db", {"snapshots", "sandboxes"}),
+        (f"sqlite:///{tmp_path}/a.db", {"log", "snapshots", "sandboxes"}),
+    ):
+        done = Shell(tmp_path).run("doctor", "-o", "json", HOLDFAST_STORE=store)
+        findings = json.loads(done.stdout)["findings"]
+        assert {each["name"] for each in findings if each["group"] == "storage"} == kept, store
+
+
+@pytest.mark.requirement("cli:doctor")
 def test_a_token_is_as_good_as_a_key(tmp_path: Path) -> None:
     done = Shell(tmp_path).run("doctor", ANTHROPIC_AUTH_TOKEN="very-secret")
     assert "ANTHROPIC_AUTH_TOKEN is set" in done.stdout

@@ -77,6 +77,41 @@ def test_a_policy_is_explained_linted_compared_and_exported(tmp_path: Path) -> N
     assert (wrong.returncode, "wrong.yaml:2" in wrong.stderr, "wrong.yaml:3" in wrong.stderr) == (2, True, True)
 
 
+@pytest.mark.requirement("cli:sandbox-lint-notes")
+def test_notes_alone_are_no_failure_and_a_list_that_replaces_the_default_says_so(tmp_path: Path) -> None:
+    sh = Shell(tmp_path)
+    (tmp_path / "p.yaml").write_text("kind: SandboxProfile\n")
+    done = sh.run("sandbox", "lint", "p.yaml")
+    assert (done.returncode, ": note: " in done.stdout) == (0, True)
+    (tmp_path / "p.yaml").write_text("kind: SandboxProfile\nworkspace: { protect: [.git/hooks] }\n")
+    done = sh.run("sandbox", "lint", "p.yaml")
+    assert (done.returncode, "replaces the default" in done.stdout) == (1, True)
+
+
+@pytest.mark.requirement("cli:sandbox-questions")
+def test_a_question_that_is_none_says_which_word_is_wrong(tmp_path: Path) -> None:
+    sh = Shell(tmp_path)
+    (tmp_path / "p.yaml").write_text(POLICY)
+    assert "'eat' is neither read" in sh.run("sandbox", "explain", "p.yaml", "eat", "cake").stderr
+    assert "`https://` is missing" in sh.run("sandbox", "explain", "p.yaml", "GET", "api.example.com").stderr
+    (tmp_path / "p.yaml").write_text("kind: SandboxProfile\nbackend: native\nrequire: [disk-qouta]\n")
+    done = sh.run("sandbox", "run", "--sandbox", "p.yaml", "true")
+    assert (done.returncode, "did you mean 'disk-quota'?" in done.stderr) == (2, True)
+
+
+@pytest.mark.requirement("cli:sandbox-setting")
+def test_a_sandbox_is_looked_at_when_it_is_set_and_its_file_holds_in_every_folder(tmp_path: Path) -> None:
+    sh = Shell(tmp_path)
+    done = sh.run("config", "set", "sandbox", "nativ")
+    assert (done.returncode, "did you mean 'native'?" in done.stderr) == (2, True)
+    (tmp_path / "p.yaml").write_text("kind: SandboxProfile\n")
+    assert sh.run("config", "set", "sandbox", "p.yaml").returncode == 0
+    assert sh.run("config", "show", "sandbox", HOLDFAST_SANDBOX="").stdout == f"{tmp_path / 'p.yaml'}\n"
+    assert sh.run("config", "set", "sandbox", "native").returncode == 0
+    assert sh.run("config", "show", "sandbox", HOLDFAST_SANDBOX="").stdout == "native\n"
+    assert sh.run("sandbox", "run", "--sandbox", "", "true").returncode == 2
+
+
 @pytest.mark.requirement("cli:sandbox-is-the-default")
 async def test_commands_of_a_run_are_in_a_sandbox_unless_somebody_says_otherwise(tmp_path: Path) -> None:
     outside = tmp_path.parent / f"{tmp_path.name}.outside"

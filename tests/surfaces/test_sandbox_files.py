@@ -77,7 +77,7 @@ def test_going_back_restores_files_and_turn_and_says_how_it_is_undone(tmp_path: 
 
 @pytest.mark.requirement("cli:sandbox-diff-of-a-session")
 def test_one_command_compares_a_sessions_files_or_two_policies(tmp_path: Path) -> None:
-    with worked(tmp_path) as (sh, _):
+    with worked(tmp_path) as (sh, folder):
         whole = json.loads(sh.run("sandbox", "diff", "s", "-o", "json").stdout)
         assert [each["path"] for each in whole] == ["a", "b", "c"]
         second = listed(sh)[1]["event"]
@@ -88,6 +88,10 @@ def test_one_command_compares_a_sessions_files_or_two_policies(tmp_path: Path) -
             True,
             False,
         )
+        (folder / "config.yaml").write_text("port: 1\n")
+        (folder / "other").write_text("other\n")
+        one = sh.run("sandbox", "diff", "s", "config.yaml")
+        assert (one.returncode, "+port: 1" in one.stdout, "other" in one.stdout) == (0, True, False), one.stderr
         lost = sh.run("sandbox", "diff", "before.yaml", "after.yaml")
         assert (lost.returncode, "cannot be read" in lost.stderr) == (2, True)
         (tmp_path / "p").write_text("version: 1\n")

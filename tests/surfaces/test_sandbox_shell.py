@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import select
 import signal
 import struct
 import subprocess
@@ -63,28 +64,50 @@ def test_a_person_works_on_a_terminal_in_there_and_its_exit_code_is_passed_on(tm
         person.types("exit 7\r")
         assert person.is_out() == 7
         assert termios.tcgetattr(ours)[3] & termios.ECHO
+        person.screen.feed("outside")
+        assert person.screen.text.endswith("exit\noutside")
+        assert "\x1b[?1049l" not in person.raw
     assert ((tmp_path / "made").read_text(), outside.exists()) == ("in-here\n", False)
 
 
 @pytest.mark.requirement("cli:sandbox-shell-jobs")
 def test_ctrl_c_ends_the_command_and_ctrl_d_the_shell_and_jobs_stop_and_go_on(tmp_path: Path) -> None:
     with working(tmp_path) as (person, _):
-        person.types("sleep 1000; echo after-$?\r")
-        person.sees("sleep 1000; echo")
-        person.types("\r")
+        # What it prints is not in the line, so that it runs once that is seen.
+        person.types("sh -c 'printf u%s p; exec sleep 1000'; echo after-$?\r")
+        person.sees(r"\bup\b")
         person.types(CTRL_C)
         person.sees(r"\^C")
         person.types("echo code-$?\r")
         person.sees("code-130")
-        person.types("sleep 1000\r")
-        person.sees(r"\$ sleep 1000\s*$")
+        person.types("sh -c 'printf d%s own; exec sleep 1000'\r")
+        person.sees(r"\bdown\b")
         person.types("\x1a")
-        person.sees(r"\[1\]\+\s+Stopped\s+sleep 1000")
+        person.sees(r"\[1\]\+\s+Stopped\s+sh -c")
         person.types("bg; jobs\r")
-        person.sees(r"Running\s+sleep 1000")
+        person.sees(r"Running\s+sh -c")
         person.types("true\r")
         person.types(CTRL_D)
         assert person.is_out() == 0
+
+
+@pytest.mark.requirement("cli:sandbox-shell")
+def test_what_is_pasted_while_nobody_reads_is_all_there_when_somebody_does(tmp_path: Path) -> None:
+    data = b"".join(b"%07d\n" % number for number in range(50_000))
+    with working(tmp_path) as (person, ours):
+        person.types(f"stty raw -echo; echo re''ady; until [ -e go ]; do sleep 0.05; done; head -c {len(data)} >got\r")
+        person.sees("ready")
+        os.set_blocking(ours, False)
+        at = 0
+        while at < len(data) and select.select([], [ours], [], 0.5)[1]:  # until nothing more is taken
+            at += os.write(ours, data[at : at + 1000])
+        (tmp_path / "go").touch()
+        os.set_blocking(ours, True)
+        while at < len(data):
+            at += os.write(ours, data[at : at + 1000])
+        person.types("stty sane; echo d''one\r")
+        person.sees("done")
+    assert (tmp_path / "got").read_bytes() == data
 
 
 @pytest.mark.requirement("cli:sandbox-shell-needs-a-terminal")
@@ -93,20 +116,21 @@ def test_without_a_terminal_or_a_sandbox_it_says_what_to_do(tmp_path: Path) -> N
     done = sh.run("sandbox", "shell", "--sandbox", "native")
     assert (done.returncode, "needs a terminal" in done.stderr) == (2, True)
     (tmp_path / "p.yaml").write_text("kind: SandboxProfile\nbackend: native\nrequire: [own-kernel]\n")
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        [sys.executable, "-m", "holdfast", "sandbox", "shell", "--sandbox", "p.yaml"],
-        cwd=tmp_path,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=subprocess.PIPE,
-        env=sh.environment,
-        text=True,
-    ) as process:
-        _, said = process.communicate(timeout=BOUND)
-    os.close(ours)
-    os.close(theirs)
-    assert (process.returncode, "own-kernel" in said) == (125, True)
+    for named, code, why in (("p.yaml", 125, "own-kernel"), ("process", 125, "has no terminal to give")):
+        ours, theirs = pty.openpty()
+        with subprocess.Popen(
+            [sys.executable, "-m", "holdfast", "sandbox", "shell", "--sandbox", named],
+            cwd=tmp_path,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=subprocess.PIPE,
+            env=sh.environment,
+            text=True,
+        ) as process:
+            _, said = process.communicate(timeout=BOUND)
+        os.close(ours)
+        os.close(theirs)
+        assert (process.returncode, why in said, "layers hold" in said) == (code, True, False), said
 
 
 @pytest.mark.requirement("cli:sandbox-shell-hostile-output")

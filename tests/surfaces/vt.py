@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable
 
 _CONTROL = re.compile(
-    r"\x1b\[([?>=]?)([0-9;]*)([@-~])|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[()][A-Z0-9]|\x1b[^\[\]()]"
+    r"\x1b\[([?>=]?)([0-9;]*)([@-~])|\x1b\[[0-9]*[ !][@-~]"
+    r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[()][A-Z0-9]|\x1b[^\[\]()]"
 )
-_BEGUN = re.compile(r"\x1b(?:\[[?>=]?[0-9;]*|\][^\x07]*|[()])?$")
+_BEGUN = re.compile(r"\x1b(?:\[[?>=]?[0-9;]*[ !]?|\][^\x07]*|[()])?$")
 
 
 class Vt:
@@ -21,6 +22,7 @@ class Vt:
         self._columns = columns
         self._rows = rows
         self._x = self._y = 0
+        self._saved = (0, 0)
         self._cells: list[list[str]] = [[] for _ in range(rows)]
         self._held = ""
         self._moves: dict[str, Callable[[int], None]] = {
@@ -56,7 +58,11 @@ class Vt:
 
     def _control(self, control: re.Match[str]) -> None:
         private, given, final = control[1], control[2], control[3]
-        if final is None or private or final in "mhlnr":
+        if control[0] == "\x1b7":
+            self._saved = (self._x, self._y)
+        elif control[0] == "\x1b8":
+            self._go(*self._saved)
+        if final is None or private or final in "mhln":
             return
         numbers = [int(each or 0) for each in given.split(";")] if given else []
         first = numbers[0] if numbers else 0
@@ -64,6 +70,8 @@ class Vt:
             self._moves[final](first or 1)
         elif final in "Hf":
             self._go((numbers[1] if len(numbers) > 1 else 1) - 1, (first or 1) - 1)
+        elif final == "r":  # whoever sets margins goes to the corner
+            self._go(0, 0)
         elif final == "J":
             self._erase_screen(first)
         elif final == "K":

@@ -20,9 +20,10 @@ ACTING = (
     b"\x1bZ", b"\x05", b"\x1b]0;title\x07", b"\x1b]52;c;cm0=\x1b\\", b"\x1b]10;?\x07", b"\x1b]8;;http://x\x1b\\",
     b"\x1bPq#0\x1b\\", b"\x1bP$qm\x1b\\", b"\x1bP+q544e\x1b\\", b"\x1b_Gi=1\x1b\\", b"\x1b^x\x1b\\", b"\x1bXx\x1b\\",
     b"\xc2\x9b6n", b"\xc2\x9d0;t\xc2\x9c", b"\x1b%@", b"\x1b[99999b", b"\x1b[1;2;3;4;5T", b"\xe2\x80\xae",
+    b"\x1b[2h", b"\x1b[20h", b"\x1b[12l", b"\x1b[3g", b"\x1b[g", b"\x1bH",
     b"\x1b[\x1b[6n", b"\x1b]0;\x1b[6n", b"\x1b[?6\x18n\x1b[6n",
 )  # fmt: skip
-"""Ways to have a terminal answer, or to reach past the screen."""
+"""Ways to have a terminal answer, to reach past the screen, or to leave it in a way that is not taken back."""
 TELLING = (b"\x1b[6n", b"\x1b]", b"\x1bP", b"\x1b_", b"\x1b^", b"\x1bX", b"\x1bZ", b"\x05", b"\xc2\x9b", b"\xc2\x9d")
 
 
@@ -44,6 +45,7 @@ def test_what_makes_a_terminal_answer_or_reaches_past_the_screen_does_not(data: 
 
 def test_of_several_modes_the_known_ones_are_set() -> None:
     assert Screen().let_through(b"\x1b[?25;2048;1000h") == b"\x1b[?25;1000h"
+    assert Screen().let_through(b"\x1b[2;4;20h") == b"\x1b[4h"
 
 
 @pytest.mark.requirement("cli:sandbox-shell-screening")
@@ -66,6 +68,28 @@ def test_nothing_comes_through_twice_that_was_stopped_once(parts: list[bytes]) -
 
 def test_what_takes_modes_back_is_let_through_itself() -> None:
     assert Screen().let_through(RESET.encode()) == RESET.encode()
+
+
+@pytest.mark.requirement("cli:sandbox-shell-screening")
+@pytest.mark.parametrize(
+    ("written", "back"),
+    [
+        (b"plain", b""),
+        (b"\x1b[?1049h", b"\x1b[?1049l"),
+        (b"\x1b[?25;1047h", b"\x1b[?1047l"),
+        (b"\x1b[?47h\x1b[?1049h", b"\x1b[?1049l"),
+        (b"\x1b[?1049hedited\x1b[?1049l", b""),
+        (b"\x1b[?1049h\x1bc", b""),
+        (b"\x1b[?1049\x18h", b""),
+    ],
+)
+def test_only_a_screen_that_was_taken_is_given_back_since_that_moves_the_cursor(written: bytes, back: bytes) -> None:
+    screen = Screen()
+    for at in range(len(written)):
+        screen.let_through(written[at : at + 1])
+    assert screen.reset == back + RESET.encode()
+    assert "\x1b7\x1b[r\x1b8" in RESET
+    assert RESET.count("\x1b[r") == 1
 
 
 def test_a_sequence_without_an_end_holds_nothing_up_for_ever() -> None:

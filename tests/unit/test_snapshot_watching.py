@@ -327,6 +327,47 @@ async def test_when_the_kernel_forgot_what_it_noted_everything_is_looked_at(
     assert looks == []
 
 
+async def test_many_new_folders_are_as_one_to_those_that_are_watched(
+    space: Workspace, store: TreeSnapshots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await store.capture(space)
+    for number in range(50):
+        (space.root / f"new-{number}").mkdir()
+    doubts, real = list[bool](), watching.Watch.doubt
+
+    def counted(self: watching.Watch) -> bool:
+        doubts.append(True)
+        return real(self)
+
+    monkeypatch.setattr(watching.Watch, "doubt", counted)
+    assert (await store.capture(space)).manifest == await fresh(space) != first.manifest
+    assert len(doubts) == 1
+
+
+async def test_who_writes_as_fast_as_is_heard_does_not_hold_a_capture_up(
+    space: Workspace, store: TreeSnapshots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await store.capture(space)
+    monkeypatch.setattr(watching, "ENOUGH", 1000)
+    written_in_place(space.root, "a/b/one", "")
+    real, times = os.read, 0
+
+    def read(descriptor: int, size: int) -> bytes:
+        nonlocal times
+        if size == watching._ROOM:
+            times += 1
+            assert times <= 1000
+            os.utime(space.root / "c" / ("one" if times % 2 else "two"))
+        return real(descriptor, size)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "read", read)
+        now = await store.capture(space)
+    assert now.manifest == await fresh(space) != first.manifest
+    written_in_place(space.root, "d/one", "")
+    assert (await store.capture(space)).manifest == await fresh(space) != now.manifest
+
+
 @pytest.mark.parametrize("call", ["start", "add", "kind_of_disk"])
 async def test_where_there_are_no_more_watches_everything_is_looked_at_as_before(
     space: Workspace, store: TreeSnapshots, call: str, monkeypatch: pytest.MonkeyPatch

@@ -12,9 +12,10 @@ from typing import Any, cast
 from rich.text import Text
 
 from holdfast.cli.words import one_line, printable
+from holdfast.engine.events import ToolFinished
 from holdfast.types import ToolCall, ToolResult
 
-__all__ = ("MARKS", "about", "argument", "arguments_of", "closing", "diff_of", "gist", "mark_of")
+__all__ = ("MARKS", "about", "argument", "arguments_of", "closing", "diff_of", "gist", "mark_of", "undone")
 
 MARKS = {"completed": ("✓", "green"), "limited": ("■", "yellow"), "aborted": ("■", "yellow"), "failed": ("✗", "red")}
 """How a run ended, as a sign and its colour."""
@@ -59,6 +60,11 @@ def mark_of(result: ToolResult) -> tuple[str, str]:
     if result.error.reason == "outcome_unknown":
         return "?", "magenta"
     return ("⊘", "yellow") if result.error.status == "denied" else ("✗", "red")
+
+
+def undone(finished: ToolFinished) -> str:
+    """Returns what is said beside the time a call took whose files were put back; otherwise nothing."""
+    return " · rolled back" if finished.rolled_back else ""
 
 
 def diff_of(result: ToolResult) -> str:

@@ -88,7 +88,7 @@ _EPILOG = (
 @click.option(
     "--attach", "attached", type=click.Path(path_type=Path), multiple=True, help="A file it may read. Repeatable."
 )
-@click.option("--sandbox", help="What commands run in: auto, native, none, or a profile's file.  [default: auto]")
+@click.option("--sandbox", help="What commands run in: a sandbox's name, or a profile's file.  [default: auto]")
 @click.option("--yes", is_flag=True, help="Allow every call without a question.")
 @click.option("--ask", is_flag=True, help="Ask before every change, also of files.")
 @click.option("--read-only", is_flag=True, help="Allow nothing that changes anything.")

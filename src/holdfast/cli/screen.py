@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from holdfast.cli.asking.approving import Approver
-from holdfast.cli.outcomes import about, closing, mark_of
+from holdfast.cli.outcomes import about, closing, mark_of, undone
 from holdfast.cli.rendering.answer import Answer
 from holdfast.cli.rendering.cards import card
 from holdfast.cli.rendering.figures import Figures, percent
@@ -243,7 +243,7 @@ class Screen:
     def _finished(self, data: ToolFinished) -> None:
         since = self._running.pop(data.call_id, None)
         amount = data.duration / 1e6 or (time.monotonic() - since if since is not None else None)
-        mark, took = mark_of(data.result), "" if amount is None else seconds(amount)
+        mark, took = mark_of(data.result), ("" if amount is None else seconds(amount)) + undone(data)
         name = self._title(data.call_id)
         room = min(self.console.width, _WIDTH) - len(took) - 6
         name.truncate(room, overflow="ellipsis", pad=self.console.is_terminal)

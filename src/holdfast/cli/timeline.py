@@ -9,7 +9,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from holdfast.cli.outcomes import about, gist, mark_of
+from holdfast.cli.outcomes import about, gist, mark_of, undone
 from holdfast.cli.rendering.happenings import happening, reply
 from holdfast.cli.rendering.takeovers import Takeovers
 from holdfast.cli.words import clock_time, count, money, one_line, seconds
@@ -145,7 +145,9 @@ class Timeline:
         name = one_line(call.name, 60) if call else "?"
         words = gist(data.result)
         return Text.assemble(
-            mark_of(data.result), (f" {name}", "bold"), (f"  {seconds(data.duration / 1e6)}  {words}", "dim")
+            mark_of(data.result),
+            (f" {name}", "bold"),
+            (f"  {seconds(data.duration / 1e6)}{undone(data)}  {words}", "dim"),
         )
 
     def _call(self, call_id: str) -> Text:

@@ -258,6 +258,8 @@ class ProcessStarted(Payload, frozen=True, gc=False, omit_defaults=True):
     """The call that started it."""
     epoch: int
     """Of the owner who had it started: whoever comes with a higher one, in another process, ends it first."""
+    absent: tuple[str, ...] = ()
+    """Protected paths of the workspace at which there was nothing before it: what it put there is taken away."""
 
 
 class ProcessEnded(Payload, frozen=True, gc=False):

@@ -12,7 +12,8 @@ What it keeps, whatever happens:
   reach the model in the order of its calls, whichever ended first.
 - **Every call gets exactly one result**: from the tool, from a refusal, or `canceled`, or `outcome unknown`.
 - **Nothing is decided on news half-way.** Mail is read between decisions. An abort, or time running out, only
-  interrupts what is under way: each call that was begun ends as `canceled`, and what it did until then stays done.
+  interrupts what is under way: each call that was begun ends as `canceled`, and what it did until then stays done;
+  its files are put back where the profile says so.
   A steer or a pause only keeps the calls of a turn that have not begun from beginning. What to do about it is the
   next decision: after a steer they are skipped, after a pause they wait until it is over.
 - **Parking is refused while there is unread mail**, in the same transaction, so that no message is lost between
@@ -24,8 +25,10 @@ Resuming is no other path: a state that was folded from the log is driven like o
 dealt with what was under way. What the previous owner's commands left running is killed. Then each call that began and
 has no result is judged by its effect, outside first: `none` and `keyed` run again (with the same key), a `checkable`
 one is asked about, and has its result if it happened. Before a call runs again the files it may have changed are put
-back. What is `unsafe`, or cannot be asked about or put back, ends as `outcome unknown`, its files as they are, and the
-model reads what changed and decides. A model call that was lost stays charged at its reservation.
+back. What is `unsafe`, or cannot be asked about or put back, ends as `outcome unknown`, and the model reads what
+changed and decides: its files stay as they are, but for what it left at protected paths, which goes, and where the
+profile has files put back after a failed call (`rollback: failed`). A model call that was lost stays charged at its
+reservation.
 """
 
 from __future__ import annotations

@@ -117,9 +117,12 @@ class Sandboxes:
     def _folder_of(self, tenant: TenantId, session: SessionId) -> Path:
         return self._folder / _name_of(tenant) / f"session-{quote(session, safe='')}"
 
-    async def discard(self, tenant: TenantId, session: SessionId) -> None:
-        """Removes the folder in the data folder that is of this session alone, if there is one."""
-        await in_thread(_remove, self._folder_of(tenant, session))
+    async def discard(self, tenant: TenantId, session: SessionId) -> bool:
+        """Removes the folder in the data folder that is of this session alone; returns whether there was one."""
+        folder = self._folder_of(tenant, session)
+        there = await asyncio.to_thread(os.path.lexists, folder)
+        await in_thread(_remove, folder)
+        return there
 
     def place(self, tenant: TenantId, session: SessionId, wanted: str | Path | None, parent: str = "") -> Path:
         """Returns an empty folder for a forked session: the one that is wanted, or one in the data folder.

@@ -97,7 +97,7 @@ _ALL = (
     Key("model", "The model of a run, as provider/name. Not in a project's file.", _model, "openai/gpt-5-mini"),
     Key("store", "Where the log is kept. Not in a project's file.", _words),
     Key("mode", f"What runs without a question: {', '.join(MODES)}.", _one_of(*MODES), "accept-edits"),
-    Key("sandbox", "What commands run in: auto, native, none, or a profile. Not in a project's file.", _words, "auto"),
+    Key("sandbox", "What commands run in: a sandbox's name or a profile's file. Not in a project's.", _words, "auto"),
     Key("max_steps", "Model calls of a run.", _whole, Limits().steps),
     Key("max_tokens", "Tokens of a run, in and out together.", _whole),
     Key("max_dollars", "What the model may cost in a run.", _amount),

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from typing import Final
 
-__all__ = ("CALL", "OWNER", "clean_environment")
+__all__ = ("CALL", "OWNER", "clean_environment", "owner_of")
 
 OWNER: Final = "HOLDFAST_OWNER"
 """Names the owner of a command as `<stream>#<epoch>`; whoever gives a workspace to an owner puts it in its `env`."""
@@ -18,6 +18,12 @@ CALL: Final = "HOLDFAST_CALL"
 """Names one single command; `processes.run_command` sets it."""
 
 _DEFAULTS = {"PATH": os.defpath, "HOME": "/", "LANG": "C.UTF-8", "TMPDIR": "/tmp", "USER": "user"}
+
+
+def owner_of(env: Mapping[str, str]) -> tuple[str, int]:
+    """Returns whose a command is and the epoch, by the mark in its environment."""
+    owner, _, epoch = env.get(OWNER, "").rpartition("#")
+    return (owner, int(epoch)) if epoch.isdigit() else ("", 0)
 
 
 def clean_environment(extra: Mapping[str, str]) -> dict[str, str]:

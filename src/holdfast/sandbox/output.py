@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 import codecs
 import os
-from collections.abc import Generator
-from typing import Protocol
+from collections.abc import Callable, Generator
+from typing import Protocol, final
 
-__all__ = ("Fed", "Intake", "Output")
+__all__ = ("Fed", "Intake", "Output", "Plain", "Watch")
+
+Watch = Callable[[bytes], None]
+"""Is given each piece of output as it comes, one after another, in the thread that reads; while it does not return,
+nothing more is read. It raises nothing.
+"""
 
 _PICTURES = {
     # Characters that steer a terminal are shown as their pictures; tab and newline stay.
@@ -34,9 +39,10 @@ class Fed(Protocol):
 class Output:
     """Keeps the first and the last half of `keep` bytes of whatever it is fed."""
 
-    def __init__(self, keep: int) -> None:
+    def __init__(self, keep: int, watch: Watch | None = None) -> None:
         self.total = 0
         """Bytes fed so far."""
+        self._watch = watch
         self._half = keep // 2
         self._head = bytearray()
         self._tail = bytearray()
@@ -44,6 +50,8 @@ class Output:
     def feed(self, data: bytes) -> None:
         """Takes more output."""
         self.total += len(data)
+        if self._watch is not None:
+            self._watch(data)
         room = self._half - len(self._head)
         if room > 0:
             self._head += data[:room]
@@ -76,14 +84,25 @@ class Output:
 
 def _shown(data: bytearray, *, whole: bool = True) -> Generator[str, None, None]:
     """Yields the text piece by piece; without `whole`, a character that is cut off at the end is left out."""
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    held = ""
+    plain = Plain()
     for at in range(0, len(data), _AT_ONCE):
-        last = at + _AT_ONCE >= len(data)
-        text = held + decoder.decode(data[at : at + _AT_ONCE], final=last and whole)
+        yield plain.text(data[at : at + _AT_ONCE], last=at + _AT_ONCE >= len(data), whole=whole)
+
+
+@final
+class Plain:
+    """Makes text of output that is safe to show, as `Output.text` does, wherever it is cut into pieces."""
+
+    def __init__(self) -> None:
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._held = ""
+
+    def text(self, data: bytes | bytearray, *, last: bool = False, whole: bool = True) -> str:
+        """Returns what the next piece adds; of the last one, without `whole`, no character that is cut off."""
+        text = self._held + self._decode(data, final=last and whole)
         # A carriage return may have its new line in the next piece.
-        held = "\r" if text.endswith("\r") and not last else ""
-        yield _without_controls(text[: len(text) - len(held)])
+        self._held = "\r" if text.endswith("\r") and not last else ""
+        return _without_controls(text[: len(text) - len(self._held)])
 
 
 def _without_controls(text: str) -> str:

@@ -8,6 +8,7 @@ profile requires a layer that is missing nothing is started at all.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Final, Protocol
@@ -17,10 +18,11 @@ import msgspec
 from holdfast.errors import SandboxError, UsageError
 from holdfast.sandbox.longrunning.keeping import Kept
 from holdfast.sandbox.longrunning.process import Process
+from holdfast.sandbox.output import Watch
 from holdfast.sandbox.processes import Ended
 from holdfast.types import Digest, digest_of
 
-__all__ = ("ABILITIES", "LAYERS", "Backend", "Missing", "Posture", "unmet")
+__all__ = ("ABILITIES", "LAYERS", "Backend", "Missing", "Posture", "lacks", "unmet")
 
 LAYERS: Final = {
     "own-kernel": "system calls are answered by a kernel of its own (gVisor), or there are none (wasm)",
@@ -97,10 +99,21 @@ def unmet(posture: Posture, require: Sequence[str]) -> tuple[str, ...]:
     for each in require:
         name, _, least = each.partition(">=")
         if name not in LAYERS or not (least or "0").isdigit():
-            raise UsageError(f"{each!r} is no layer of a sandbox: these are {', '.join(LAYERS)}")
+            near = get_close_matches(name, LAYERS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near and near[0] != name else f"these are {', '.join(LAYERS)}"
+            raise UsageError(f"{each!r} is no layer of a sandbox: {hint}")
         if name not in on or on[name] < int(least or 0):
             missing.append(each)
     return tuple(missing)
+
+
+def lacks(required: Sequence[str], missing: Sequence[Missing]) -> str:
+    """Says which requirements are not met, and why; those with one reason stand together."""
+    reasons = {each.layer: each.reason for each in missing}
+    told: dict[str, list[str]] = {}
+    for each in required:
+        told.setdefault(reasons.get(each.partition(">=")[0], "what is here is older"), []).append(each)
+    return "; ".join(f"no {', '.join(names)}: {reason}" for reason, names in told.items())
 
 
 class Backend(Protocol):
@@ -132,11 +145,13 @@ class Backend(Protocol):
         timeout: float,  # noqa: ASYNC109 - the command has to be ended, not only the waiting
         keep: int,
         errors: bool = True,
+        watch: Watch | None = None,
     ) -> Ended:
         """Runs a command to its end; `keep` bounds the bytes of output that are kept, `timeout` its seconds.
 
         A text is a line for bash; a sequence is a program and its arguments, which no shell reads, and `errors` says
         whether its standard error is part of the output or dropped. Cancelling ends everything the command started.
+        `watch` gets each piece of the output when it comes, also what is not kept.
 
         Raises:
             SandboxError: it cannot be started.

@@ -33,9 +33,9 @@ import msgspec
 from holdfast.errors import SandboxError
 from holdfast.sandbox import fencing, leash
 from holdfast.sandbox.environment import CALL
-from holdfast.sandbox.output import Fed, Intake, Output
+from holdfast.sandbox.output import Fed, Intake, Output, Watch
 
-__all__ = ("Breach", "Ended", "Group", "run_command")
+__all__ = ("LINGER", "Breach", "Ended", "Group", "run_command")
 
 Breach = Literal["memory", "cpu", "wall", "pids", "disk", "inodes", "file", "nofile", "output"]
 
@@ -44,7 +44,7 @@ _PROGRAM_GATE = 'read -r _ && exec "$@" </dev/null'
 _QUIET_GATE = 'read -r _ && exec "$@" </dev/null 2>/dev/null'
 _GRACE = 1.0
 """Seconds between the polite signal and the other one."""
-_LINGER = 0.25
+LINGER = 0.25
 """Seconds the output may stay open after the command has ended."""
 
 
@@ -64,6 +64,8 @@ class Ended(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The quota it ran into, as far as that can be told."""
     taken: tuple[str, ...] = ()
     """Paths of the workspace at which it, or somebody meanwhile, put what programs outside obey; that was removed."""
+    elsewhere: tuple[str, ...] = ()
+    """Names of its owner's processes in this folder that go on in another sandbox: it did not reach their ports."""
     out: tuple[dict[str, object], ...] = ()
     """What was decided about each connection it wanted, where it runs in a sandbox with a way out."""
 
@@ -76,25 +78,26 @@ async def run_command(
     timeout: float,  # noqa: ASYNC109 - the group has to be ended, not only the waiting
     keep: int,
     errors: bool = True,
+    watch: Watch | None = None,
 ) -> Ended:
     """Runs a command in the folder and returns how it ended; `keep` bounds the output's bytes.
 
     A text is run as `bash -c text`; a sequence is a program and its arguments, which no shell reads, and `errors`
     says whether its standard error is part of the output or dropped. Cancelling ends the group: politely, and after
-    a short grace for certain.
+    a short grace for certain. `watch` gets each piece of the output when it comes.
 
     Raises:
         SandboxError: there is no bash, or it cannot be started in this folder.
         ValueError: the command cannot be passed on: it holds NUL, or is too long.
     """
     started = time.monotonic()
-    output = Output(keep)
+    output = Output(keep, watch)
     group = Group(command, folder, env, output, errors=errors)
     try:
         group.begin()
         in_time = await group.ends_within(timeout)
         if in_time:
-            await group.falls_silent_within(_LINGER)
+            await group.falls_silent_within(LINGER)
         else:
             await group.stop()
         held = in_time and not group.silent.done()

@@ -31,6 +31,7 @@ from holdfast.sandbox.native.guarding import absent, put_away
 from holdfast.sandbox.port import Backend, Posture
 from holdfast.sandbox.sandbox import Sandbox
 from holdfast.sandbox.snapshots.differences import unified
+from holdfast.sandbox.snapshots.port import SnapshotStore
 from holdfast.sandbox.snapshots.storing import in_thread
 from holdfast.storage.blobs import BlobStore
 from holdfast.storage.chunks import get_chunked
@@ -264,7 +265,9 @@ class Gateway:
                 none = await asyncio.to_thread(absent, sandbox.workspace.root, guarded)
                 admitted = msgspec.structs.replace(admitted, absent=tuple(sorted(none)))
             try:
-                return msgspec.structs.replace(admitted, snapshot=await sandbox.snapshots.capture(sandbox.workspace))
+                return msgspec.structs.replace(
+                    admitted, snapshot=await self._looking(sandbox).capture(sandbox.workspace)
+                )
             except (HoldfastError, OSError) as error:
                 return msgspec.structs.replace(admitted, unsaved=str(error))
         try:
@@ -288,12 +291,17 @@ class Gateway:
 
     # ---- files --------------------------------------------------------------------------------------------
 
+    def _looking(self, sandbox: Sandbox) -> SnapshotStore:
+        """Returns the store of snapshots, which now knows whether processes go on that may write to any file."""
+        sandbox.snapshots.doubt(sandbox.workspace, lasting=any(each.code is None for each in self.processes))
+        return sandbox.snapshots
+
     async def capture(self) -> SnapshotRef | None:
         """Returns how the whole workspace is; None when there is none, or it cannot be kept."""
         if self._sandbox is None:
             return None
         try:
-            return await self._sandbox.snapshots.capture(self._sandbox.workspace)
+            return await self._looking(self._sandbox).capture(self._sandbox.workspace)
         except (HoldfastError, OSError):
             return None
 
@@ -325,7 +333,7 @@ class Gateway:
         if self._pen is not None:
             await self._pen.hold()
         try:
-            if not await sandbox.snapshots.changes(sandbox.workspace, snapshot):
+            if not await self._looking(sandbox).changes(sandbox.workspace, snapshot):
                 return False
             await sandbox.snapshots.restore(sandbox.workspace, snapshot)
         except (SandboxError, OSError) as error:
@@ -338,7 +346,7 @@ class Gateway:
         """Returns what is different from a snapshot now, in words the model reads; empty when that cannot be told."""
         if self._sandbox is None:
             return ""
-        store, workspace = self._sandbox.snapshots, self._sandbox.workspace
+        store, workspace = self._looking(self._sandbox), self._sandbox.workspace
         try:
             changes = await store.changes(workspace, snapshot)
             text = await unified(store, workspace, changes, snapshot, limit=_DIFF)

@@ -45,7 +45,7 @@ _COMPLETED = 2000
 @click.option(
     "-w", "--workspace", type=click.Path(path_type=Path), help="Folder.  [default: the session's, or this one]"
 )
-@click.option("--sandbox", help="What commands run in: auto, native, none, or a profile's file.  [default: auto]")
+@click.option("--sandbox", help="What commands run in: a sandbox's name, or a profile's file.  [default: auto]")
 @click.option("--yes", "mode", flag_value="auto", help="Allow every call without a question.")
 @click.option("--ask", "mode", flag_value="ask", help="Ask before every change, also of files.")
 @click.option("--read-only", "mode", flag_value="read-only", help="Allow nothing that changes anything.")

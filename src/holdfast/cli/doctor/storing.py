@@ -7,26 +7,23 @@ from pathlib import Path
 
 from holdfast.cli.doctor.findings import Finding, Level
 from holdfast.errors import HoldfastError
-from holdfast.runtime.opening import data_folder, data_url, files_of
+from holdfast.runtime.opening import data_url, files_of, workspaces_of
 from holdfast.runtime.settings import load_settings
 from holdfast.sandbox.capacity.storage import DEGRADED, UNHEALTHY, storage_at
-from holdfast.sandbox.native.slots import folder as places
+from holdfast.sandbox.native.slots import folder as slots
 
 __all__ = ("storage",)
 
 
 def storage(env: Mapping[str, str]) -> list[Finding]:
-    """Returns how each of them is."""
+    """Returns how each of them is that is on a disk here."""
     try:
         url = load_settings(Path(), env).store or data_url("holdfast.db")
     except HoldfastError:  # it is among the findings
         url = data_url("holdfast.db")
-    workspaces, *database = (*files_of(url), data_folder())
-    return [
-        _finding("log", database[0]),
-        _finding("snapshots", workspaces),
-        _finding("sandboxes", Path(places())),
-    ]
+    database = files_of(url)[1] if url.startswith("sqlite:") else None  # where others keep theirs is not known
+    places = (("log", database), ("snapshots", workspaces_of(url)), ("sandboxes", Path(slots())))
+    return [_finding(name, path) for name, path in places if path is not None]
 
 
 def _finding(name: str, path: Path) -> Finding:

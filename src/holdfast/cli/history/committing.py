@@ -25,7 +25,7 @@ _SIGNS = {"added": "+", "removed": "-", "modified": "~", "mode": "~", "type": "~
 @click.command(
     "commit",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    short_help="Bring what the fork SESSION changed back into the folder it came from.",
+    short_help="Bring what a fork changed back into its folder.",
 )
 @click.argument("session", shell_complete=session_names)
 @click.argument("paths", nargs=-1)

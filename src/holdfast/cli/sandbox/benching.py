@@ -42,7 +42,7 @@ class Timed(msgspec.Struct, frozen=True):
     """Why there are no figures."""
 
 
-@click.command(context_settings=_SETTINGS)
+@click.command(context_settings=_SETTINGS, short_help="Measure how long a command takes in each.")
 @click.option("--sandbox", "named", help="A backend's name, or a profile's file.  [default: each that works]")
 @click.option(
     "--rounds", type=click.IntRange(1, 1000), default=10, show_default=True, help="Of which the median counts."

@@ -126,10 +126,10 @@ def diff(given: tuple[str, ...], at: int | None, store: str | None, output: str)
     """Show what became of SESSION's files since event N, of all or of PATHS; or, of two files that hold policies, what
     the second newly lets through and what it no longer does.
 
-    Two files, or two names of which one ends in .yaml, are taken for policies. Exit code 1 when something became
+    Two names are taken for policies where both are files, or both end in .yaml. Exit code 1 when something became
     reachable by the second policy; of a session 0, changed or not, and 2 when there is none of that name.
     """
-    named = any(each.endswith((".yaml", ".yml")) for each in given[:2])
+    named = all(each.endswith((".yaml", ".yml")) for each in given[:2])
     if len(given) == 2 and (named or all(Path(each).is_file() for each in given)):
         if at is not None:
             raise UsageError("--at is for a session, and these are two files: leave it out")

@@ -37,7 +37,7 @@ def _document(path: Path) -> Document:
     return examine(data)
 
 
-@click.command(context_settings=_SETTINGS)
+@click.command(context_settings=_SETTINGS, short_help="Say whether a policy allows something, and why.")
 @click.argument("file", type=_FILE)
 @click.argument("question", nargs=-1, required=True)
 @_OUTPUT
@@ -57,13 +57,13 @@ def explain(file: Path, question: tuple[str, ...], output: str) -> None:
     sys.exit(0 if decision.allowed else 1)
 
 
-@click.command(context_settings=_SETTINGS)
+@click.command(context_settings=_SETTINGS, short_help="Say what in a policy is probably not meant.")
 @click.argument("file", type=_FILE)
 @_OUTPUT
 def lint(file: Path, output: str) -> None:
     """Say what in a policy is wrong, and what is probably not meant.
 
-    Exit code 1 when something is.
+    Exit code 1 when something is; 0 when there are notes alone, which say what is good to know.
     """
     findings = findings_of(_document(file))
     if output == "json":
@@ -73,7 +73,7 @@ def lint(file: Path, output: str) -> None:
             click.echo(f"{file}:{each}")
         if not findings:
             click.echo(f"{file}: nothing to find fault with")
-    sys.exit(1 if findings else 0)
+    sys.exit(1 if any(each.severity != "note" for each in findings) else 0)
 
 
 def compare_policies(before: Path, after: Path, output: str) -> bool:
@@ -91,7 +91,7 @@ def compare_policies(before: Path, after: Path, output: str) -> bool:
     return bool(comparison.opened)
 
 
-@click.command(context_settings=_SETTINGS)
+@click.command(context_settings=_SETTINGS, short_help="Print a profile's policy as OpenShell reads it.")
 @click.argument("file", type=_FILE)
 def export(file: Path) -> None:
     """Print the policy in a profile as a document of its own, as OpenShell reads it."""

@@ -23,25 +23,28 @@ _TOKEN: Final = re.compile(
 )
 _END: Final = re.compile(r"[\x07\x18\x1a\x1b\x9c]")
 """What ends a string that was begun; an escape is looked at again, and may begin another."""
-_FINALS: Final = frozenset("@ABCDEFGHIJKLMPSTXZ`abdefghlmrsu")
-"""Of sequences without a mark: moving, erasing, inserting, scrolling, colours, tabs, margins."""
+_FINALS: Final = frozenset("@ABCDEFGHIJKLMPSTXZ`abdefmrsu")
+"""Of sequences without a mark: moving, erasing, inserting, scrolling, colours, margins."""
 _MARKED: Final = frozenset({("?", "", "J"), ("?", "", "K"), ("", " ", "q"), ("", "!", "p")})
 """Erasing what is not protected, the cursor's form, and the soft reset."""
 _MODES: Final = frozenset(
     {1, 5, 6, 7, 12, 25, 45, 47, 66, 1000, 1002, 1003, 1004, 1005, 1006, 1007, 1015, 1047, 1048, 1049, 2004, 2026}
 )
 """Private modes that may be set: keys, cursor, wrapping, the other screen, the mouse, focus and pasting in brackets."""
-_ESCAPES: Final = re.compile(r"[78DEHMc=>]|[()*+][0AB]|#8")
+_ESCAPES: Final = re.compile(r"[78DEMc=>]|[()*+][0AB]|#8")
+_OTHER: Final = frozenset({47, 1047, 1049})
+"""Ways to take the other screen."""
 _LONGEST: Final = 256
 """Characters of one sequence."""
 _DIGITS: Final = 4
 """Of a number in one: nothing is that far away, and a million lines take a while to scroll."""
 
 RESET: Final = (
-    "\x1b[!p\x1b[?1049l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?1005l\x1b[?1006l\x1b[?1007l\x1b[?1015l"
-    "\x1b[?2004l\x1b[?2026l\x1b[?5l\x1b[?25h\x1b>\x1b(B\x0f\x1b[r\x1b[0 q\x1b[0m"
+    "\x1b[!p\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?1005l\x1b[?1006l\x1b[?1007l\x1b[?1015l\x1b[?2004l"
+    "\x1b[?2026l\x1b[?1l\x1b[?5l\x1b[?7h\x1b[?25h\x1b[4l\x1b>\x1b(B\x0f\x1b7\x1b[r\x1b8\x1b[0 q\x1b[0m"
 )
-"""Takes back every mode that a program in there may have left set."""
+"""Takes back every mode that a program in there may have left set, but for the other screen; the cursor stays where it
+is, though it goes to the corner when the margins go."""
 
 
 @final
@@ -52,6 +55,16 @@ class Screen:
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._rest = ""
         self._in_string = False
+        self._other = ""
+        """The mode that took the other screen, until the screen that was there is back."""
+
+    @property
+    def reset(self) -> bytes:
+        """What puts the terminal right when nothing more comes; a screen that was not left is not gone back to, since
+        that moves the cursor.
+        """
+        back = f"\x1b[?{self._other}l" if self._other else ""
+        return (back + RESET).encode()
 
     def let_through(self, data: bytes) -> bytes:
         """Returns what of the next piece may be written to the terminal, in UTF-8."""
@@ -78,7 +91,17 @@ class Screen:
                 self._in_string = True
             else:
                 kept.append(_judged(found))
+                self._notice(kept[-1])
         return "".join(kept).encode()
+
+    def _notice(self, written: str) -> None:
+        """Follows which of the two screens is shown."""
+        if written == "\x1bc":
+            self._other = ""
+        elif written.startswith("\x1b[?") and written[-1] in "hl":
+            for mode in written[3:-1].split(";"):
+                if int(mode) in _OTHER:
+                    self._other = mode if written[-1] == "h" else ""
 
 
 def _judged(found: re.Match[str]) -> str:
@@ -96,6 +119,8 @@ def _judged(found: re.Match[str]) -> str:
     if (private, between) == ("?", "") and final in "hl":
         modes = [part for part in parts if part.isdigit() and int(part) in _MODES]
         return f"\x1b[?{';'.join(modes)}{final}" if modes else ""
+    if (private, between) == ("", "") and final in "hl":
+        return f"\x1b[4{final}" if "4" in parts else ""  # whether letters are put in or over
     if (private, between) == ("", "") and final in _FINALS:
         return "" if final == "T" and len(parts) > 1 else found[0]  # with more numbers it follows the mouse
     return found[0] if (private, between, final) in _MARKED else ""

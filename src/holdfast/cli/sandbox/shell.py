@@ -23,10 +23,11 @@ from typing import final
 
 import click
 
-from holdfast.cli.sandbox.screening import RESET, Screen
+from holdfast.cli.sandbox.running import NOT_STARTED, workspace_of
+from holdfast.cli.sandbox.screening import Screen
 from holdfast.cli.settings.defaults import profile, settings
 from holdfast.cli.words import one_line
-from holdfast.errors import IsolationMissing, SandboxError, UsageError
+from holdfast.errors import SandboxError, UsageError
 from holdfast.sandbox.backends.choosing import open_backend, passed_on
 from holdfast.sandbox.environment import clean_environment
 from holdfast.sandbox.port import Posture
@@ -34,7 +35,6 @@ from holdfast.sandbox.processes import Ended
 
 __all__ = ("posture_line", "shell")
 
-_NOT_STARTED = 125
 _PIECE = 1 << 16
 _WAITING = 1 << 16
 """Bytes typed ahead that are kept while the program reads nothing."""
@@ -43,29 +43,36 @@ _LAST = 16
 _TERM = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]{0,40}")
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option("--sandbox", "named", help="A backend's name, or a profile's file.  [default: auto]")
+@click.command(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    short_help="Work in a sandbox yourself, on a terminal (native).",
+)
+@click.option(
+    "--sandbox",
+    "named",
+    metavar="NAME|FILE",
+    help="native, auto, or a profile's file.  [default: the setting, else auto]",
+)
 @click.option("-w", "--workspace", type=click.Path(path_type=Path), default=Path(), help="Folder.  [default: this one]")
 @click.option("--shell", "program", default="bash", show_default=True, help="Program to talk to.")
 def shell(named: str | None, workspace: Path, program: str) -> None:
     """Work in a sandbox yourself: bash on a terminal of its own, in a folder, as an agent's commands run there.
+    Only the sandbox native has terminals.
 
-    Exits with the shell's exit code, 124 when its time was over, 125 when there is no such sandbox here, and 2
-    without a terminal. Colours, cursor, mouse and the other screen work; what makes a terminal answer, the clipboard,
-    the title and links do not come through.
+    Exits with the shell's exit code, 124 when its time was over, 125 when there is no such sandbox here or it has no
+    terminals, and 2 without a terminal. Colours, cursor, mouse and the other screen work; what makes a terminal
+    answer, the clipboard, the title and links do not come through.
     """
-    folder = workspace.resolve()
-    if not folder.is_dir():
-        raise UsageError(f"the workspace {str(workspace)!r} is no folder: make it first, or name another")
+    folder = workspace_of(workspace)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("a shell needs a terminal: for one command use `holdfast sandbox run`")
     try:
-        ended = asyncio.run(_worked(named or settings().sandbox, folder, program))
+        ended = asyncio.run(_worked(named if named is not None else settings().sandbox, folder, program))
     except FileNotFoundError as error:
         raise UsageError(f"{error.strerror}: name another with --shell") from None
-    except IsolationMissing as error:
+    except SandboxError as error:
         click.echo(f"error {error}", err=True)
-        sys.exit(_NOT_STARTED)
+        sys.exit(NOT_STARTED)
     if ended.strays:
         click.echo("what was left running in the background was stopped", err=True)
     if ended.taken:
@@ -81,7 +88,7 @@ async def _worked(named: str, folder: Path, program: str) -> Ended:
     wanted = profile(named)
     backend = await open_backend(wanted)
     try:
-        if not isinstance(backend, NativeSandboxes):
+        if not isinstance(backend, NativeSandboxes) or "terminals" not in backend.can:
             raise SandboxError(
                 f"the sandbox {backend.posture.backend!r} has no terminal to give: take `--sandbox native`, or run one "
                 "command with `holdfast sandbox run`"
@@ -117,7 +124,7 @@ class _Talk:
         """Returns when the program has ended, or the person's terminal is gone."""
         loop, self._terminal = asyncio.get_running_loop(), terminal
         os.set_blocking(terminal, False)
-        with _raw(), contextlib.ExitStack() as stack:
+        with _raw(self._screen), contextlib.ExitStack() as stack:
             self._resize()
             loop.add_signal_handler(signal.SIGWINCH, self._resize)
             stack.callback(loop.remove_signal_handler, signal.SIGWINCH)
@@ -152,9 +159,10 @@ class _Talk:
         if not data:
             loop.remove_reader(sys.stdin.fileno())
             self._stop()
-        if len(self._typed) < _WAITING:
-            self._typed += data
-            loop.add_writer(self._terminal, self._pass_on)
+        self._typed += data
+        loop.add_writer(self._terminal, self._pass_on)
+        if len(self._typed) >= _WAITING:  # the rest waits where it was typed
+            loop.remove_reader(sys.stdin.fileno())
 
     def _pass_on(self) -> None:
         with suppress(BlockingIOError):
@@ -165,7 +173,10 @@ class _Talk:
                     raise
                 self._typed.clear()  # nobody is there any more
         if not self._typed:
-            asyncio.get_running_loop().remove_writer(self._terminal)
+            loop = asyncio.get_running_loop()
+            loop.remove_writer(self._terminal)
+            if not self._over.done():
+                loop.add_reader(sys.stdin.fileno(), self._hear)
 
     def _show(self) -> bool:
         """Shows what has come, and returns whether anything had."""
@@ -189,7 +200,7 @@ def _write(data: bytes) -> None:
 
 
 @contextmanager
-def _raw() -> Generator[None]:
+def _raw(screen: Screen) -> Generator[None]:
     """Has the person's terminal carry each key as it is; puts it back, and throws away what was not read."""
     typed = sys.stdin.fileno()
     before = termios.tcgetattr(typed)
@@ -197,5 +208,5 @@ def _raw() -> Generator[None]:
     try:
         yield
     finally:
-        _write(RESET.encode())
+        _write(screen.reset)
         termios.tcsetattr(typed, termios.TCSAFLUSH, before)

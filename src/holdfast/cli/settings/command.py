@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import get_args
 
 import click
 import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from holdfast.cli.settings.defaults import default_store, settings
+from holdfast.cli.settings.defaults import default_store, profile, settings
 from holdfast.cli.settings.editing import remove_key, set_key
 from holdfast.cli.terminal import open_console
 from holdfast.cli.words import one_line, printable
 from holdfast.errors import UsageError
 from holdfast.runtime.settings import KEYS, Setting, Settings, parse, project_file, user_file
+from holdfast.sandbox.policy.profile import BackendName
 
 __all__ = ("config",)
 
@@ -102,6 +104,10 @@ def set_(key: str, value: str, project: bool) -> None:
         raise UsageError("a project does not choose where logs are kept: set the store without --project")
     if project and key == "model":
         raise UsageError("a project does not choose what a run costs and who reads it: set the model without --project")
+    if key == "sandbox":
+        if project:
+            raise UsageError("a project does not choose what keeps its commands in: set the sandbox without --project")
+        read = _sandbox(read)
     path = _file(project)
     set_key(path, key, read)
     click.echo(printable(f"{key}: {_value(Setting(key, read, 'user'))}  in {path}"))
@@ -111,6 +117,16 @@ def set_(key: str, value: str, project: bool) -> None:
     holds = held.values[key]
     if holds.where.rpartition(":")[0] != str(path) and not any(f": {key} " in note for note in held.notes):
         click.echo(printable(f"note {holds.where} goes before it here: {key} is {_value(holds)}"), err=True)
+
+
+def _sandbox(named: str) -> str:
+    """Returns a sandbox's name, or the whole path of a profile's file, which holds in every folder.
+
+    Raises:
+        UsageError: there is neither, or the file holds something else.
+    """
+    profile(named)
+    return named if named in get_args(BackendName) else str(Path(named).expanduser().resolve())
 
 
 @config.command("unset", context_settings=_SETTINGS)

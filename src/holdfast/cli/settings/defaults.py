@@ -6,6 +6,7 @@ import functools
 import os
 import sys
 from contextlib import AbstractAsyncContextManager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -48,7 +49,7 @@ def open_runtime(url: str, sandbox: str | None = None, **more: Any) -> AbstractA
     Raises:
         UsageError: there is no such sandbox, and no file of that name; or it holds no profile.
     """
-    return Runtime.open(url, sandbox=profile(sandbox or settings().sandbox), **more)
+    return Runtime.open(url, sandbox=profile(settings().sandbox if sandbox is None else sandbox), **more)
 
 
 def profile(named: str) -> Profile:
@@ -62,6 +63,8 @@ def profile(named: str) -> Profile:
     path = Path(named).expanduser()
     if not path.is_file():
         names = ", ".join(get_args(BackendName))
+        if near := get_close_matches(named, get_args(BackendName), n=1):
+            raise UsageError(f"there is no sandbox {named!r}, nor a file of that name: did you mean {near[0]!r}?")
         raise UsageError(f"there is no sandbox {named!r}, nor a file of that name: one of {names}, or a profile's file")
     from holdfast.sandbox.policy.loading import load_profile
 

@@ -12,7 +12,7 @@ import msgspec
 from rich.console import RenderableType
 from rich.text import Text
 
-from holdfast.cli.outcomes import argument, arguments_of, diff_of, mark_of
+from holdfast.cli.outcomes import argument, arguments_of, diff_of, mark_of, undone
 from holdfast.cli.rendering.diffs import between, cut, diff_line, tally
 from holdfast.cli.rendering.markdown import Words
 from holdfast.cli.watch.rows import Row
@@ -185,7 +185,7 @@ def _finished(head: Text, data: ToolFinished, call: ToolCall | None) -> list[Ren
     sign, style = mark_of(result)
     name = one_line(call.name, 80) if call is not None else "?"
     size = f"{len(result.content):,} characters"
-    blocks: list[RenderableType] = [_join(head, seconds(data.duration / 1e6), size)]
+    blocks: list[RenderableType] = [_join(head, seconds(data.duration / 1e6) + undone(data), size)]
     title = Text.assemble((f"{sign} ", f"bold {style}"), (name, "bold"), "  ", *_error(result))
     blocks.append(title)
     if diff := diff_of(result):

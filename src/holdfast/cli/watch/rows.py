@@ -12,7 +12,7 @@ from typing import final
 import msgspec
 from rich.text import Text
 
-from holdfast.cli.outcomes import about, diff_of, gist, mark_of
+from holdfast.cli.outcomes import about, diff_of, gist, mark_of, undone
 from holdfast.cli.rendering.diffs import tally
 from holdfast.cli.rendering.happenings import happening, reply
 from holdfast.cli.rendering.takeovers import Takeovers
@@ -179,7 +179,7 @@ def _said(row: Row, event: Event) -> tuple[str, str, Text]:
             return "▷", "dim", _title(row)
         case ToolFinished() as data:
             sign, style = mark_of(data.result)
-            said = (f"  {came_to(data.result)}", "dim" if data.result.error is None else style)
+            said = (f"{undone(data)}  {came_to(data.result)}", "dim" if data.result.error is None else style)
             return sign, f"bold {style}", Text.assemble((one_line(_name(row), 60), "bold"), said)
         case ToolWaiting() as data:
             asks = f"{data.wait.kind}: " if data.wait.kind != "approval" else "allow? "

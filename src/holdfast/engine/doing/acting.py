@@ -163,6 +163,10 @@ async def _one(attempt: Attempt, gateway: Gateway, admitted: Admitted) -> None:
     door = Door(attempt, gateway, admitted)
     try:
         outcome = await gateway.perform(admitted, door)
+    except asyncio.CancelledError:
+        if attempt.interrupted and admitted.effect.workspace:
+            note_processes(attempt, gateway)  # what it had started goes on, and has to be found again
+        raise
     finally:
         door.close()
         if door.nesting is not None:

@@ -7,12 +7,15 @@ the case after a kill of the runtime, after another runtime has had the session,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from holdfast.engine.attempt import Attempt
-from holdfast.engine.events import ProcessEnded, ProcessLost, ProcessStarted
+from holdfast.engine.events import FilesKept, ProcessEnded, ProcessLost, ProcessStarted
+from holdfast.sandbox.native.lasting.marking import looked_after
 from holdfast.tools.gateway import Gateway
 from holdfast.types import CallId
 
-__all__ = ("account_for", "lost", "note_processes")
+__all__ = ("account_for", "lost", "note_processes", "put_away")
 
 _LOST = "it was left behind when another process took this session over, or went with the process that ran it"
 
@@ -24,16 +27,35 @@ def note_processes(attempt: Attempt, gateway: Gateway) -> None:
         asked = each.asked
         if each.id not in known and (each.code is None or not each.noted):
             call = CallId(asked.call)
-            attempt.write(ProcessStarted(each.id, asked.name, asked.command, call, asked.epoch))
+            absent = tuple(sorted(each.absent))
+            attempt.write(ProcessStarted(each.id, asked.name, asked.command, call, asked.epoch, absent))
             each.noted = True
         if each.id in known and each.code is not None:
             attempt.write(ProcessEnded(each.id, asked.name, each.code))
+        each.settled = each.code is not None
 
 
 def lost(attempt: Attempt, gateway: Gateway) -> list[ProcessStarted]:
     """Returns the processes that the log calls running and nobody here has."""
     here = {each.id for each in gateway.processes}
     return [each for each in attempt.state.processes.values() if each.process not in here]
+
+
+async def put_away(attempt: Attempt, gateway: Gateway, gone: Sequence[ProcessStarted]) -> tuple[str, ...]:
+    """Removes what is at protected paths where nothing was before processes that are lost, and returns what that was:
+    whoever looked after them died with them, as far as anybody knows. All files are kept before, as far as they can
+    be: somebody may have put it there since.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    absent = sorted({path for each in gone if not looked_after(each.process) for path in each.absent})
+    if not await gateway.appeared(absent):
+        return ()
+    if (kept := await gateway.capture()) is not None:
+        attempt.write(FilesKept(kept))
+        await attempt.pen.sync()  # barrier: from here on they are there no more
+    return await gateway.put_away(absent)
 
 
 async def account_for(attempt: Attempt) -> None:
@@ -45,5 +67,7 @@ async def account_for(attempt: Attempt) -> None:
     note_processes(attempt, gateway)
     if gone := lost(attempt, gateway):
         await gateway.fence()
+        taken = await put_away(attempt, gateway, gone)
+        why = f"{_LOST}; removed, because programs outside obey it: {', '.join(taken)}" if taken else _LOST
         for each in gone:
-            attempt.write(ProcessLost(each.process, each.name, _LOST))
+            attempt.write(ProcessLost(each.process, each.name, why))

@@ -193,6 +193,8 @@ class Nesting:
             try:
                 outcome = await gateway.perform(ready, nest)
             except asyncio.CancelledError:
+                if ready.effect.workspace:
+                    note_processes(attempt, gateway)  # what it had started goes on, and has to be found again
                 undone = await gateway.roll_back(ready)
                 if not _repeats(ready.effect):  # otherwise it can simply be made again when its caller comes back
                     why = "the call that made it was left"

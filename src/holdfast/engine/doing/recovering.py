@@ -7,12 +7,13 @@ their results when it runs again.
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
 
 from holdfast.engine.attempt import Attempt
-from holdfast.engine.doing.lasting import lost
+from holdfast.engine.doing.lasting import lost, put_away
 from holdfast.engine.events import CallReopened, FilesKept, ModelFailed, ToolFinished
 from holdfast.engine.state import Call, name_of
 from holdfast.errors import SandboxError, UsageError
@@ -46,10 +47,12 @@ async def recover(attempt: Attempt) -> None:
         if any(mail.kind in ("abort", "exit") for mail in attempt.pen.first_mail):
             return
         raise
-    if begun or lost(attempt, gateway):
+    gone = lost(attempt, gateway)
+    if begun or gone:
         await gateway.fence()
     for call in begun:
         await _settle(attempt, gateway, call)
+    await put_away(attempt, gateway, gone)  # last: what was put back may hold it, too
 
 
 def _under_way(call: Call) -> bool:
@@ -77,8 +80,8 @@ async def _settle(attempt: Attempt, gateway: Gateway, call: Call) -> None:
                 return
             repeatable = True
     if repeatable and (snapshot is not None or not effect.workspace):
-        before = await gateway.capture() if snapshot is not None and snapshot.whole else None
-        if await _put_back(attempt, gateway, snapshot):
+        done, before = await _put_back(attempt, gateway, snapshot)
+        if done:
             attempt.write(CallReopened(call.call.id, nested is not None, before))
             return
     await _leave_unknown(attempt, gateway, call)
@@ -104,10 +107,7 @@ async def _roll_back(attempt: Attempt, gateway: Gateway, snapshot: SnapshotRef |
     """
     if snapshot is None or not gateway.rolls_back:
         return False
-    if snapshot.whole and (kept := await gateway.capture()) is not None:
-        attempt.write(FilesKept(kept))
-        await attempt.pen.sync()  # barrier: from here on they are there no more
-    return await _put_back(attempt, gateway, snapshot)
+    return (await _put_back(attempt, gateway, snapshot, named=True))[0]
 
 
 async def _put_away(attempt: Attempt, gateway: Gateway, call: Call) -> tuple[str, ...]:
@@ -118,10 +118,15 @@ async def _put_away(attempt: Attempt, gateway: Gateway, call: Call) -> tuple[str
     absent = call.started.absent
     if not await gateway.appeared(absent):
         return ()
-    if (kept := await gateway.capture()) is not None:
-        attempt.write(FilesKept(kept))
+    async with _alone(attempt, gateway):
+        await _keep(attempt, await gateway.capture())
+        return await gateway.put_away(absent)
+
+
+async def _keep(attempt: Attempt, files: SnapshotRef | None) -> None:
+    if files is not None:
+        attempt.write(FilesKept(files))
         await attempt.pen.sync()  # barrier: from here on they are there no more
-    return await gateway.put_away(absent)
 
 
 async def _asked(attempt: Attempt, gateway: Gateway, call: Call) -> ToolResult | None:
@@ -146,20 +151,40 @@ async def _with_files(gateway: Gateway, result: ToolResult, effect: Effect, snap
     return msgspec.structs.replace(result, content=f"{result.content}\n\n{note} {files}".rstrip())
 
 
-async def _put_back(attempt: Attempt, gateway: Gateway, snapshot: SnapshotRef | None) -> bool:
-    """Puts files back; a run that is to end does not wait for whoever else has the folder."""
+async def _put_back(
+    attempt: Attempt, gateway: Gateway, snapshot: SnapshotRef | None, *, named: bool = False
+) -> tuple[bool, SnapshotRef | None]:
+    """Puts files back, and returns whether they are back and how all of them were just before it, as far as that can be
+    kept; `named` has an event of its own say so first.
+    """
+    before = None
     if snapshot is None:
-        return True
+        return True, None
     try:
-        async with AsyncExitStack() as held:
-            with attempt.interruptible() as scope:
-                await held.enter_async_context(gateway.exclusive(wait=not attempt.stopping))
-            if scope.interrupted:
-                return False
+        async with _alone(attempt, gateway):
+            if snapshot.whole:
+                before = await gateway.capture()
+            if named:
+                await _keep(attempt, before)
             await gateway.restore(snapshot)
     except (SandboxError, OSError):
-        return False
-    return True
+        return False, before
+    return True, before
+
+
+@asynccontextmanager
+async def _alone(attempt: Attempt, gateway: Gateway) -> AsyncGenerator[None]:
+    """Has the folder alone; a run that is to end does not wait for whoever else has it.
+
+    Raises:
+        WorkspaceBusy: somebody else has it.
+    """
+    async with AsyncExitStack() as held:
+        with attempt.interruptible() as scope:
+            await held.enter_async_context(gateway.exclusive(wait=not attempt.stopping))
+        if scope.interrupted:
+            await held.enter_async_context(gateway.exclusive(wait=False))
+        yield
 
 
 async def files_left(attempt: Attempt) -> SnapshotRef | None:

@@ -3,7 +3,7 @@
 The log holds, for each call that may change files, how they were just before it: all of them, or those it names. So
 the files at event N are, path by path, what the first call after N that names the path found there; for the other
 paths, what the first whole snapshot after N holds; and where there is none, what is there now. A call that was open at
-N counts as not begun: in a branch it never happened.
+N counts as not begun: in a branch it never happened. But where N says itself how the files were, they were that.
 
 Changes that nobody told the log of (a person's editor) are seen by whole snapshots only.
 """
@@ -108,6 +108,9 @@ class _Search:
     def see(self, event: Event) -> bool:
         """Takes one event in, and returns whether those behind it say nothing more."""
         match event.data:
+            case FilesKept(files) if event.seq == self.at:
+                self.passed = True
+                self.layers.append(files)  # also what came after the beginning of a call that is open still
             case RunFinished(files=SnapshotRef() as files) | FilesKept(files) if event.seq >= self.at:
                 self.cross()
                 if not self.full:

@@ -13,7 +13,7 @@ import msgspec
 
 from holdfast.engine.events import CODEC
 from holdfast.engine.keeping.layers import folder_of
-from holdfast.errors import SandboxError, UsageError
+from holdfast.errors import HoldfastError, SandboxError, UnknownSession, UsageError
 from holdfast.flow.clock import Clock
 from holdfast.journal.port import Claim, Journal
 from holdfast.journal.reading import read_events
@@ -169,24 +169,30 @@ class Archive:
         return await self.__erasing.delete([await self.__find(session) for session in dict.fromkeys(sessions)])
 
     async def release(self, *sessions: str) -> Deleted:
-        """Deletes sessions that were forked, and the folders that were made for them in the data folder.
+        """Deletes sessions that were forked, and the folders that were made for them in the data folder; also the
+        folder alone, where a release was killed before it.
 
         Raises:
             UnknownSession, UsageError, LeaseHeld: as `delete`; the folders of those that are deleted are gone.
         """
         done = Deleted()
         for session in dict.fromkeys(sessions):
-            stream = await self.__find(session)
-            done = total(done, await self.__erasing.delete([stream]))
-            await self.__sandboxes.discard(self.__tenant, SessionId(session))
+            try:
+                stream = await self.__find(session)
+                done = total(done, await self.__erasing.delete([stream]))
+            except UnknownSession:
+                if not await self.__sandboxes.discard(self.__tenant, SessionId(session)):
+                    raise
+            else:
+                await self.__sandboxes.discard(self.__tenant, SessionId(session))
         return done
 
     async def _forget(self, streams: Sequence[StreamId]) -> None:
-        """Takes away what there is of sessions that were not all made."""
+        """Takes away those of a number of sessions that were not all made; one in which somebody works stays."""
         for stream in streams:
-            if await self.__journal.head(stream) is not None:
+            with suppress(HoldfastError):  # why they were not all made is what is told
                 await self.__erasing.delete([stream])
-            await self.__sandboxes.discard(self.__tenant, session_of(stream))
+                await self.__sandboxes.discard(self.__tenant, session_of(stream))
 
     async def scrub(self, session: str, *, at: Sequence[int] = (), match: str | None = None) -> ScrubReport:
         """Takes what was said out of the log and out of the store's files: all of the events `at`, or the words `match`

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import final
 
@@ -21,7 +22,7 @@ from holdfast.errors import SandboxError, SessionExited, UsageError
 from holdfast.flow.clock import Clock
 from holdfast.flow.ids import new_batch
 from holdfast.journal.owning import Pen, to_record
-from holdfast.journal.port import Claim, Journal, Park
+from holdfast.journal.port import Claim, Head, Journal, Park
 from holdfast.journal.reading import read_events
 from holdfast.runtime.sandboxes import Sandboxes, fill
 from holdfast.tools.gateway import owner_of
@@ -77,7 +78,9 @@ class Branching:
             UsageError: the parent has no event `at`, or `child` exists, or `folder` is not empty.
             SandboxError: the files of that moment are not known, or no longer kept.
         """
-        await self._branch(await self._origin(parent, at), child, folder, claim, adopt)
+        origin = await self._origin(parent, at)
+        if place := await self._branch(origin, child, folder):
+            await self.furnish(child, place, origin.snapshots, claim, adopt)
 
     async def fork_all(
         self,
@@ -89,7 +92,8 @@ class Branching:
         undo: Callable[[Sequence[StreamId]], Awaitable[None]],
     ) -> None:
         """Creates all `children` from one state, each as `fork` does in a folder of the data folder; or none of them:
-        where one cannot be made, `undo` takes away what there is of any. Whoever is killed leaves those that were made.
+        where one cannot be made, `undo` takes away those that were made here, and never one that somebody else made
+        under such a name meanwhile. Whoever is killed leaves those that were made.
 
         Raises:
             UsageError, SandboxError: as `fork`; nothing is left of any.
@@ -101,10 +105,9 @@ class Branching:
         begun: list[StreamId] = []
         try:
             for child in children:
-                if origin.workspace:  # a folder that holds something is nobody's to take away
-                    self._sandboxes.place(tenant_of(child), session_of(child), None, parent=origin.workspace)
-                begun.append(child)
-                await self._branch(origin, child, None, claim, adopt)
+                place = await self._branch(origin, child, None, begun.append)
+                if place:
+                    await self.furnish(child, place, origin.snapshots, claim, adopt)
         except BaseException:  # a cancelled caller's, too
             await asyncio.shield(undo(begun))
             raise
@@ -131,9 +134,11 @@ class Branching:
         origin: _Origin,
         child: StreamId,
         folder: str | Path | None,
-        claim: Callable[[StreamId], Awaitable[Claim]],
-        adopt: Callable[[StreamId], None],
-    ) -> None:
+        made: Callable[[StreamId], None] = lambda _: None,
+    ) -> str:
+        """Creates a session whose log asks for its files, and returns the folder they are to be put into, if any; tells
+        `made` before anything else can fail or be cancelled.
+        """
         parent, at, snapshots = origin.parent, origin.at, origin.snapshots
         place = ""
         if origin.workspace:
@@ -152,9 +157,26 @@ class Branching:
             must_understand=Forked.must_understand,
             data=Forked(parent, at, place, snapshots if place else ()),
         )
-        await self._journal.fork(parent, at, child, batch, [to_record(event, CODEC)])
-        if place:
-            await self.furnish(child, place, snapshots, claim, adopt)
+        forking = asyncio.ensure_future(self._journal.fork(parent, at, child, batch, [to_record(event, CODEC)]))
+        try:
+            await asyncio.wait([forking])
+            forking.result()
+        except BaseException:
+            await asyncio.shield(self._settle(forking, child, Path(place) if place and folder is None else None, made))
+            raise
+        made(child)
+        return place
+
+    async def _settle(
+        self, forking: asyncio.Future[Head], child: StreamId, place: Path | None, made: Callable[[StreamId], None]
+    ) -> None:
+        """Sees how a fork ended whose caller was cancelled, and takes away the empty folder of one that failed."""
+        await asyncio.wait([forking])
+        if forking.exception() is None:
+            made(child)
+        elif place is not None and await self._journal.head(child) is None:  # else it is another's by now
+            with suppress(OSError):
+                await asyncio.to_thread(place.rmdir)
 
     async def files(self, stream: StreamId, at: int) -> tuple[Layers, tuple[SnapshotRef, ...]]:
         """Returns how a session's files were, and what to put back into an empty folder to have them.

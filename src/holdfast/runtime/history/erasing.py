@@ -329,4 +329,10 @@ def _with(done: Deleted, removed: Collection[Digest], left: Collection[Digest]) 
 
 def total(one: Deleted, two: Deleted) -> Deleted:
     """Returns what two deletions did together."""
-    return Deleted(one.sessions + two.sessions, one.events + two.events, one.shared + two.shared)
+    return Deleted(
+        one.sessions + two.sessions,
+        one.events + two.events,
+        one.shared + two.shared,
+        one.blobs + two.blobs,
+        one.left + two.left,
+    )

@@ -65,8 +65,7 @@ def bundle(plan: Mapping[str, Any], *, own_user: bool) -> str:
 
 
 def _both(name: str, most: int) -> dict[str, int]:
-    # At the first of two limits of CPU the signal says what happened; at the second there is only a kill.
-    return {"soft": most, "hard": most + (name == "cpu")}
+    return {"soft": most - (name == "cpu"), "hard": most}  # as `native/building.py` sets them
 
 
 def _mounts() -> list[dict[str, Any]]:

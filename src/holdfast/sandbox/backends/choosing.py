@@ -13,16 +13,19 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import final
 
-from holdfast.errors import HoldfastError, IsolationMissing
+import msgspec
+
+from holdfast.errors import HoldfastError, IsolationMissing, SandboxError
 from holdfast.sandbox.backends.none import NoIsolation
 from holdfast.sandbox.capacity.abilities import refuse_more
 from holdfast.sandbox.longrunning.keeping import Kept
 from holdfast.sandbox.longrunning.process import Process
-from holdfast.sandbox.policy.profile import Profile
+from holdfast.sandbox.output import Watch
+from holdfast.sandbox.policy.profile import BackendName, Profile
 from holdfast.sandbox.port import LAYERS, Backend, Missing, Posture, unmet
 from holdfast.sandbox.processes import Ended
 
-__all__ = ("AUTO", "NAMES", "LazyBackend", "open_backend", "passed_on")
+__all__ = ("AUTO", "NAMES", "NONE_WORKS", "LazyBackend", "open_backend", "open_named", "passed_on")
 
 
 async def _open_native(profile: Profile) -> Backend:
@@ -79,35 +82,37 @@ _OPENERS: dict[str, Callable[[Profile], Awaitable[Backend]]] = {
 }
 NAMES = tuple(_OPENERS)
 """Every backend."""
-AUTO = ("native", "bubblewrap", "container", "gvisor", "process")
+AUTO: tuple[BackendName, ...] = ("native", "bubblewrap", "container", "gvisor", "process")
 """What `auto` tries, strongest first; never `wasm`, which runs no programs."""
+NONE_WORKS = "`holdfast doctor` says what is missing, and the sandbox `none` runs commands without one, as you"
+"""What to do about it."""
 
 
 async def open_backend(profile: Profile) -> Backend:
     """Returns a backend that works here and has all that the profile requires.
 
     Raises:
-        IsolationMissing: there is none; the message says what was tried, and what each of them lacks.
+        IsolationMissing: there is none; the message says what was tried, each on a line with what it lacks.
     """
-    if sys.platform != "linux" and profile.backend not in ("auto", "none"):
-        raise IsolationMissing(f"the sandbox {profile.backend!r} works on Linux only")
     tried: list[str] = []
     for name in AUTO if profile.backend == "auto" else (profile.backend,):
-        opener = _OPENERS.get(name)
         try:
-            if opener is None:
-                raise IsolationMissing("this version has no such backend")
-            return await _able(name, await opener(profile), profile)
+            return await open_named(msgspec.structs.replace(profile, backend=name))
         except IsolationMissing as error:
-            tried.append(f"{name}: {error}")
-    raise IsolationMissing(
-        f"no sandbox works here ({'; '.join(tried)}); `holdfast doctor` says what is missing, and the sandbox `none` "
-        "runs commands without one, as you"
-    )
+            tried.append(f"  {name}: {error}")
+    raise IsolationMissing("\n".join(("no sandbox works here that keeps the profile:", *tried, NONE_WORKS)))
 
 
-async def _able(name: str, backend: Backend, profile: Profile) -> Backend:
-    """Returns a backend that can do what the profile asks for; any other is closed and refused."""
+async def open_named(profile: Profile) -> Backend:
+    """Returns the backend that a profile names, which is not `auto`, where it works here as the profile requires.
+
+    Raises:
+        IsolationMissing: it does not; the message says what it lacks, and only that.
+    """
+    name = profile.backend
+    if sys.platform != "linux" and name != "none":
+        raise IsolationMissing("it works on Linux only")
+    backend = await _OPENERS[name](profile)
     try:
         refuse_more(name, backend.can, profile)
     except IsolationMissing:
@@ -147,12 +152,12 @@ class LazyBackend(Backend):
             self._opening = None  # it may work the next time
             raise
         else:
-            self._posture = self._backend.posture
+            self._posture = self._backend.posture  # as it was opened; what it says later goes before
 
     @property
     def posture(self) -> Posture:
         """That of what was opened; `refused` where nothing works, `unopened` before anybody needed it."""
-        return self._posture
+        return self._posture if self._posture.backend in ("refused", "unopened") else self._backend.posture
 
     @property
     def missing(self) -> Sequence[Missing]:
@@ -175,6 +180,7 @@ class LazyBackend(Backend):
         timeout: float,  # noqa: ASYNC109 - see the port
         keep: int,
         errors: bool = True,
+        watch: Watch | None = None,
     ) -> Ended:
         """Runs a command in what was opened, as the port says.
 
@@ -185,7 +191,9 @@ class LazyBackend(Backend):
         if self._refused:
             raise IsolationMissing(self._refused)
         env = {**passed_on(self._profile), **env}
-        return await self._backend.run(command, folder=folder, env=env, timeout=timeout, keep=keep, errors=errors)
+        return await self._backend.run(
+            command, folder=folder, env=env, timeout=timeout, keep=keep, errors=errors, watch=watch
+        )
 
     @property
     def can(self) -> frozenset[str]:
@@ -202,10 +210,16 @@ class LazyBackend(Backend):
 
         Raises:
             IsolationMissing: nothing works here that keeps the profile.
+            SandboxError: the profile has files put back, which would take those away that it writes meanwhile.
         """
         await self.ready()
         if self._refused:
             raise IsolationMissing(self._refused)
+        if self._profile.workspace.rollback == "failed":
+            raise SandboxError(
+                "no process goes on where files are put back after a failed call (workspace: rollback), since what it "
+                "wrote meanwhile would go, too: run it within one command, or set rollback to never"
+            )
         env = {**passed_on(self._profile), **env}
         return await self._backend.start(command, name=name, folder=folder, env=env, call=call)
 

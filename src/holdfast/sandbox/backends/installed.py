@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import tempfile
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,15 +24,16 @@ from holdfast.errors import IsolationMissing, SandboxError
 from holdfast.sandbox.backends.native import Running
 from holdfast.sandbox.backends.observing import LOOK, Observed, breach_of
 from holdfast.sandbox.capacity.abilities import refuse_more
+from holdfast.sandbox.environment import owner_of
 from holdfast.sandbox.native.client import Box, Launcher
 from holdfast.sandbox.native.guarding import absent, put_away
-from holdfast.sandbox.native.planning import owner_of, plan_of
+from holdfast.sandbox.native.planning import plan_of
 from holdfast.sandbox.native.pooling import Key, Pool
 from holdfast.sandbox.native.slots import FIRST_UID, fence
 from holdfast.sandbox.native.slots import folder as places
-from holdfast.sandbox.output import Output
+from holdfast.sandbox.output import Output, Watch
 from holdfast.sandbox.policy.profile import Profile
-from holdfast.sandbox.port import LAYERS, Backend, Missing, Posture, unmet
+from holdfast.sandbox.port import LAYERS, Backend, Missing, Posture, lacks, unmet
 from holdfast.sandbox.processes import Ended
 from holdfast.sandbox.snapshots.storing import in_thread
 
@@ -43,6 +46,9 @@ _LONGEST = 131_072
 _LONGEST_TOGETHER = 1_900_000
 _PATIENCE = 30.0
 """Seconds for the one try that finds out what there is."""
+_TRY = "holdfast-look-"
+_LEFT = 20 * _PATIENCE
+"""Seconds after which the folder it had is of a runtime that was killed."""
 _SAID = 1 << 16
 _LAUNCHING = "holdfast.sandbox.programs.launching"
 
@@ -71,6 +77,8 @@ class InstalledProgram(Backend, ABC):
         self.pool = Pool(profile.pool, self._make, self._watched, layered=False)
         """The places that no command runs in."""
         self._starting = asyncio.Lock()
+        self._groups: tuple[str, ...] = ()
+        """What its launcher bounded with control groups, which another one has to, too."""
         self._launcher: Launcher | None = None
         self._posture = Posture(self.name)
         self._missing: tuple[Missing, ...] = ()
@@ -147,9 +155,7 @@ class InstalledProgram(Backend, ABC):
         )
         self._posture = Posture(self.name, layers, isolated=isolated, open=ways)
         if lacking := unmet(self._posture, self.profile.require):
-            why = {each.layer: each.reason for each in self._missing}
-            told = "; ".join(f"{each}: {why.get(each.partition('>=')[0], 'too old here')}" for each in lacking)
-            raise IsolationMissing(f"{self.name!r} does not give what the profile requires: {told}")
+            raise IsolationMissing(lacks(lacking, self._missing))
 
     async def run(
         self,
@@ -160,6 +166,7 @@ class InstalledProgram(Backend, ABC):
         timeout: float,  # noqa: ASYNC109 - see the port
         keep: int,
         errors: bool = True,
+        watch: Watch | None = None,
     ) -> Ended:
         """Runs a command to its end, as the port says."""
         words = _words(command, env, errors=errors)
@@ -172,7 +179,7 @@ class InstalledProgram(Backend, ABC):
         before: frozenset[str] = frozenset()
         try:
             before = await asyncio.to_thread(absent, place, self._watched)
-            ended = await Running(box, Output(kept)).through(words, env, place, seconds, errors=True)
+            ended = await Running(box, Output(kept, watch)).through(words, env, place, seconds, errors=True)
             if not (box.told.get("started") or ended.timed_out):
                 raise SandboxError(f"{self.name!r} cannot start a command: {_said(ended) or 'it was killed'}")
             told = {**box.told, "breaches": await self._breaches(box)}
@@ -205,7 +212,11 @@ class InstalledProgram(Backend, ABC):
                 await self._launcher.end()
                 self._launcher = None
             if self._launcher is None:
-                self._launcher = await Launcher.start(_LAUNCHING)
+                launcher = await Launcher.start(_LAUNCHING)
+                if lost := set(self._groups) - set(launcher.groups):
+                    await launcher.end()  # or the next command would be run by it
+                    raise IsolationMissing(f"these control groups are gone: {', '.join(sorted(lost))}; start anew")
+                self._launcher, self._groups = launcher, launcher.groups
             return self._launcher
 
     async def _make(self, key: Key) -> Box:
@@ -233,7 +244,8 @@ class InstalledProgram(Backend, ABC):
 
     async def _look(self) -> Observed:
         """Starts it once, and returns what was seen; raises IsolationMissing where it does not start."""
-        with tempfile.TemporaryDirectory(prefix="holdfast-") as there:
+        await asyncio.to_thread(_tidy)
+        with tempfile.TemporaryDirectory(prefix=_TRY) as there:
             place = Path(there).resolve()  # noqa: ASYNC240 - a folder we made
             guarded = place / "workspace" / next(iter(self.profile.workspace.protect), "nothing")
             guarded.parent.mkdir(parents=True)
@@ -261,6 +273,18 @@ class InstalledProgram(Backend, ABC):
             f"{self.name!r} does not work here: {reason or 'it said nothing'}; "
             "allow it what it lacks, or choose another backend"
         )
+
+
+def _tidy() -> None:
+    """Removes the folders of runtimes that were killed as they found out."""
+    with os.scandir(tempfile.gettempdir()) as found:
+        for each in found:
+            with contextlib.suppress(OSError):
+                if not each.name.startswith(_TRY):
+                    continue
+                held = each.stat(follow_symlinks=False)
+                if held.st_uid == os.geteuid() and time.time() - held.st_mtime > _LEFT:
+                    shutil.rmtree(each.path)
 
 
 def _said(ended: Ended) -> str:

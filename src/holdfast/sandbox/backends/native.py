@@ -25,31 +25,30 @@ import msgspec
 
 from holdfast.errors import IsolationMissing, SandboxError
 from holdfast.sandbox.egress.credentials import Credential
-from holdfast.sandbox.environment import CALL
+from holdfast.sandbox.environment import CALL, owner_of
 from holdfast.sandbox.kernel import landlock
 from holdfast.sandbox.longrunning.keeping import Kept
 from holdfast.sandbox.longrunning.process import Process, asked_by
 from holdfast.sandbox.native.bringing import bring
 from holdfast.sandbox.native.client import Box, Command, Launcher
-from holdfast.sandbox.native.guarding import absent, take_away
+from holdfast.sandbox.native.guarding import guard
 from holdfast.sandbox.native.lasting.boxed import KeptBoxes
-from holdfast.sandbox.native.outlet import Outlet, environment
-from holdfast.sandbox.native.planning import SCRATCH, owner_of, plan_of
+from holdfast.sandbox.native.lasting.starting import given_in, start_in
+from holdfast.sandbox.native.outlet import Outlet
+from holdfast.sandbox.native.planning import SCRATCH, plan_of
 from holdfast.sandbox.native.pooling import Key, Pool
 from holdfast.sandbox.native.slots import fence
 from holdfast.sandbox.native.slots import folder as places
-from holdfast.sandbox.output import Intake, Output
+from holdfast.sandbox.output import Intake, Output, Watch
 from holdfast.sandbox.policy.profile import Profile, Quotas
-from holdfast.sandbox.port import ABILITIES, Backend, Missing, Posture, unmet
-from holdfast.sandbox.processes import Breach, Ended
+from holdfast.sandbox.port import ABILITIES, Backend, Missing, Posture, lacks, unmet
+from holdfast.sandbox.processes import LINGER, Breach, Ended
 from holdfast.sandbox.snapshots.storing import in_thread
 
 __all__ = ("GROUPED", "NativeSandboxes", "Running", "Talk", "ungrouped")
 
 _GRACE = 1.0
 """Seconds between the polite signal and the other one."""
-_LINGER = 0.25
-"""Seconds the output may stay open after the command has ended."""
 GROUPED = {"memory": ("memory_1500MB", "memory_many_processes"), "cpu": ("cpu_unlimited",), "pids": ()}
 """What control groups bound, and the attempts that work without each."""
 Talk = Callable[[int, "asyncio.Future[int]"], Awaitable[None]]
@@ -110,8 +109,7 @@ class NativeSandboxes(Backend):
     def _judge(self) -> None:
         """Raises IsolationMissing where something that is required is not to be had."""
         if lacking := unmet(self._posture, self._profile.require):
-            why = "; ".join(f"{each.layer}: {each.reason}" for each in self._missing)
-            raise IsolationMissing(f"required and not to be had here: {', '.join(lacking)} ({why})")
+            raise IsolationMissing(lacks(lacking, self._missing))
         policy = self._profile.policy
         if policy.landlock.compatibility == "hard_requirement":
             files = policy.filesystem
@@ -152,12 +150,13 @@ class NativeSandboxes(Backend):
         timeout: float,  # noqa: ASYNC109 - see the port
         keep: int,
         errors: bool = True,
+        watch: Watch | None = None,
     ) -> Ended:
         """Runs a command to its end, as the port says."""
         limits = self._profile.limits
         wall = limits.wall is not None and limits.wall < timeout
         argv = ["bash", "-c", command] if isinstance(command, str) else list(command)
-        output = Output(keep if limits.output is None else min(keep, limits.output))
+        output = Output(keep if limits.output is None else min(keep, limits.output), watch)
 
         async def act(box: Box, given: Mapping[str, str]) -> tuple[Ended, bool]:
             run = Running(box, output)
@@ -196,32 +195,26 @@ class NativeSandboxes(Backend):
         owner, epoch = owner_of(env)
         key = self._keeping.key((str(folder), owner, epoch, env.get("HOME", "")))
         box = await self.pool.take(key)
-        before: frozenset[str] | None = None
         taken: tuple[str, ...] = ()
+        before, elsewhere = self._keeping.absent(box, key[0]), self._keeping.elsewhere(key, box)
         try:
-            before = absent(folder, self._watched)
-            given = {
-                **env,
-                **box.variables,
-                **({} if box.outlet is None else {**environment(), **box.outlet.placeholders}),
-            }
-            ended, killed = await act(box, given)
+            ended, killed = await act(box, given_in(box, env))
             breach = await self._breach(box, ended, wall=wall)
             if box.changes < 0:
-                taken = await self._guard(folder, before)
+                taken = await guard(folder, before)
             elif self._counts(ended, breach, killed=killed):
                 await self._bring(box, folder)
         except BaseException:
             if box.open:
                 await asyncio.shield(box.clear())
-            if box.changes < 0 and before is not None:
-                await asyncio.shield(self._guard(folder, before))
+            if box.changes < 0:
+                await asyncio.shield(guard(folder, before))
             raise
         finally:
             self.pool.give_back(key, box)
         out = () if box.outlet is None else box.outlet.take()
         decided = tuple(msgspec.structs.asdict(each) for each in out)
-        return msgspec.structs.replace(ended, breach=breach, out=decided, taken=taken)
+        return msgspec.structs.replace(ended, breach=breach, out=decided, taken=taken, elsewhere=elsewhere)
 
     async def _bring(self, box: Box, folder: Path) -> None:
         """Does what a layer says in the folder, as long as nobody has ended the sandbox."""
@@ -236,12 +229,6 @@ class NativeSandboxes(Backend):
         finally:
             os.close(layer)
 
-    async def _guard(self, folder: Path, before: frozenset[str]) -> tuple[str, ...]:
-        """Takes away what was put where something protected was not yet, and returns what that was."""
-        if not before - absent(folder, before):
-            return ()
-        return await in_thread(lambda: take_away(folder, before - {".git"}, new_repository=".git" in before))
-
     def _counts(self, ended: Ended, breach: Breach | None, *, killed: bool) -> bool:
         """Whether what a command did in its layer is done to the folder."""
         if ended.timed_out or breach is not None or killed:
@@ -255,11 +242,15 @@ class NativeSandboxes(Backend):
             return "cpu"
         if ended.code == 128 + signal.SIGXFSZ:
             return "file"
+        if ended.code == 0:
+            # What was hit all the same is not the next command's fault; whoever waits need not wait for that.
+            asyncio.get_running_loop().call_soon(_note_hits, box)
+            return None
         with contextlib.suppress(SandboxError, TimeoutError, OSError):
             hits = await self._launcher.look(box)
             known, box.breaches = box.breaches, hits
             for name in ("memory", "pids"):
-                if ended.code and hits.get(name, 0) > known.get(name, 0):
+                if hits.get(name, 0) > known.get(name, 0):
                     return name
         return None
 
@@ -281,12 +272,7 @@ class NativeSandboxes(Backend):
             )
         asked = asked_by(env, name, command, call)
         key = (str(folder), asked.owner, asked.epoch, env.get("HOME", ""))
-
-        async def guarding() -> Callable[[], Awaitable[tuple[str, ...]]]:
-            before = absent(folder, self._watched)
-            return lambda: self._guard(folder, before)
-
-        return await self._processes.start(asked, lambda process: self._keeping.launch(key, process, env, guarding))
+        return await self._processes.start(asked, lambda process: self._keeping.launch(key, process, env))
 
     async def attach(self, owner: str, epoch: int) -> int:
         """Ends the sandboxes of lower epochs, whichever process made them, as the port says."""
@@ -313,8 +299,12 @@ class NativeSandboxes(Backend):
             if not self._launcher.open:  # somebody killed it
                 await self._launcher.end()
                 self._launcher = await Launcher.start(self.launching)
-                self._posture, self._missing = self._look()
-                self._judge()
+                try:
+                    self._posture, self._missing = self._look()
+                    self._judge()
+                except BaseException:
+                    await self._launcher.end()  # or the next command would be run by it, unjudged
+                    raise
         outlet = self._outlet()
         trusted = await asyncio.to_thread(lambda: outlet.trusted) if outlet is not None else ""
         try:
@@ -339,6 +329,11 @@ class NativeSandboxes(Backend):
         secrets = self._profile.env.secrets
         held = {name: os.environ[name] for name in secrets if os.environ.get(name)}
         return Outlet(policy, [Credential(key=name, value=held[name], hosts=secrets[name]) for name in held])
+
+
+def _note_hits(box: Box) -> None:
+    if box.open:
+        box.breaches = box.hits()
 
 
 async def _interact(box: Box, command: Command, talk: Talk, limits: Quotas) -> tuple[Ended, bool]:
@@ -383,21 +378,22 @@ class Running:
         self, argv: Sequence[str], env: Mapping[str, str], folder: Path, seconds: float, *, errors: bool
     ) -> Ended:
         """Runs it in that folder, for so many seconds at most; `errors` says whether they are part of the output."""
-        begun = time.monotonic()
+        begun, strays = time.monotonic(), 0
         try:
             try:
-                command = await self._start(argv, env, folder, errors=errors)
+                command = await start_in(self._box, argv, env, str(folder), self._intake, errors=errors)
             except FileNotFoundError as error:  # as a shell would say it
                 self._output.feed(f"{error.strerror}\n".encode())
                 return Ended(code=127, output=self._output, seconds=0, timed_out=False, held=False)
             in_time = bool((await asyncio.wait((command.ended,), timeout=seconds))[0])
-            if in_time:
-                await asyncio.wait((self._intake.silent,), timeout=_LINGER)
-            else:
+            if not in_time:
                 await self._stop(command)
+            elif not self._intake.silent.done():
+                await asyncio.wait((self._intake.silent,), timeout=LINGER)
             held = in_time and not self._intake.silent.done()
-            strays = 0 if in_time and command.alone else await self._box.clear()
-            await asyncio.wait((command.ended, self._intake.silent), timeout=_GRACE)
+            if not in_time or held or not command.alone:
+                strays = await self._box.clear()
+                await asyncio.wait((command.ended, self._intake.silent), timeout=_GRACE)
         finally:
             self._intake.close()
         self.killed = command.killed
@@ -409,19 +405,6 @@ class Running:
             held=held,
             strays=strays if in_time else 0,
         )
-
-    async def _start(self, argv: Sequence[str], env: Mapping[str, str], folder: Path, *, errors: bool) -> Command:
-        nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            writing = self._intake.writing
-            if os.geteuid() == 0:  # so that programs may open /dev/stdout and /dev/stderr
-                os.fchown(writing, self._box.user, -1)
-            descriptors = [nothing, writing, writing if errors else nothing]
-            return await self._box.start(argv, {**env, CALL: "sandbox"}, str(folder), descriptors)
-        finally:
-            self._intake.started()
-            self._intake.begin()
-            os.close(nothing)
 
     async def _stop(self, command: Command) -> None:
         command.signal(signal.SIGTERM)

@@ -8,6 +8,7 @@ it isolates: an effect outside the workspace is possible.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any, Final, final
 from holdfast.errors import IsolationMissing, SandboxError
 from holdfast.sandbox.backends.native import GROUPED, NativeSandboxes, Talk, ungrouped
 from holdfast.sandbox.capacity.abilities import refuse_more
-from holdfast.sandbox.confining.planning import bare_plan_of
+from holdfast.sandbox.confining.planning import bare_plan_of, look_around
 from holdfast.sandbox.kernel import landlock
 from holdfast.sandbox.longrunning.process import Process
 from holdfast.sandbox.native.client import Launcher
@@ -83,6 +84,10 @@ class ProcessSandboxes(NativeSandboxes):
         missing = [Missing(each, reasons.get(each, _NO_NAMESPACES)) for each in LAYERS if each not in on]
         layers = tuple(f"{each}{on[each]}" for each in LAYERS if each in on)
         return Posture("process", layers, open=tuple(sorted(ways))), tuple(missing)
+
+    async def _try(self) -> None:
+        await asyncio.to_thread(look_around, self._profile)
+        await super()._try()
 
     def _plan(self, folder: Path, home: str, whose: tuple[str, int], trusted: str) -> dict[str, Any]:
         return bare_plan_of(self._profile, folder, whose=whose, groups=self._launcher.groups)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from holdfast.sandbox.confining.ending import Children
+from holdfast.sandbox.confining.starting import Commands
 from holdfast.sandbox.kernel import landlock, seccomp, syscalls
 from holdfast.sandbox.kernel.cgroups import Group
 from holdfast.sandbox.native.building import Step, limit
@@ -22,8 +22,8 @@ from holdfast.sandbox.native.building import Step, limit
 __all__ = ("confine",)
 
 
-def confine(plan: dict[str, Any], group: Group | None, step: Step) -> Children:
-    """Confines this process by a plan (`planning.py`), and returns what ends all that it starts.
+def confine(plan: dict[str, Any], group: Group | None, step: Step) -> Commands:
+    """Confines this process by a plan (`planning.py`), and returns what starts commands in it, and ends them.
 
     Raises:
         OSError: a step is not possible here; `step` names it.
@@ -32,7 +32,7 @@ def confine(plan: dict[str, Any], group: Group | None, step: Step) -> Children:
     if group is not None:
         group.join()
     step[:] = ["children"]
-    children = Children()
+    children = Commands()
     step[:] = ["user"]
     if not plan["rootless"]:
         os.setgroups([])
@@ -47,16 +47,33 @@ def confine(plan: dict[str, Any], group: Group | None, step: Step) -> Children:
     syscalls.drop_capabilities()
     syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
     step[:] = ["landlock"]
-    ruleset = landlock.build([(path, access) for path, access in plan["landlock"]], offline=True)
+    owned: dict[str, int] = {path: _open_owned(path) for path in plan["owned"]}
+    rules: list[tuple[str | int, int]] = [
+        (owned.get(str(path), str(path)), access) for path, access in plan["landlock"]
+    ]
+    ruleset = landlock.build(rules, offline=True)
     landlock.restrict(ruleset)
     os.close(ruleset)
     step[:] = ["workspace"]
-    os.chdir(plan["cwd"])  # whether its user comes there at all
+    os.fchdir(owned[plan["cwd"]])  # whether its user comes there at all
     os.chdir("/")
+    for each in owned.values():
+        os.close(each)
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)  # nobody in there may look into this process
     step[:] = ["seccomp"]
     seccomp.install(seccomp.program(alone=False))
     return children
+
+
+def _open_owned(path: str) -> int:
+    """Returns a descriptor of what commands may change; a link on the way, which one of them may have put there, is
+    not followed.
+    """
+    root = os.open("/", os.O_PATH | os.O_CLOEXEC)
+    try:
+        return syscalls.open_beneath(root, path.lstrip("/"), os.O_PATH)
+    finally:
+        os.close(root)
 
 
 def _threads_of(uid: int) -> int:

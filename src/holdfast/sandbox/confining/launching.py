@@ -6,6 +6,7 @@ Loaded as that one is: the standard library, the kernel's calls and its neighbou
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 from typing import Any, NoReturn
@@ -23,20 +24,38 @@ from holdfast.sandbox.native.wire import send
 __all__ = ("main",)
 
 _CHANNEL, _CHILDREN = 3, 4
+_AT_ONCE, _IN_TURN, _AT_LAST = 0.25, 0.01, 10.0
+"""Seconds for ending what outlived its first process: when that is seen, between what others ask for, and when this
+launcher ends.
+"""
 
 
 class _Launcher(launching.SandboxLauncher):
+    blanks = False
+
     def __init__(self, channel: socket.socket) -> None:
         super().__init__(channel)
         self._children = Children()
-        self._homes = Homes(self._slots)
+        self._homes = Homes()
         self._folders: dict[int, str] = {}
         """By the places of their sandboxes."""
+        self._waiting = -1
+        """What tells of the end of something that outlived its first process; -1 where nothing did."""
+        self._withheld: dict[int, Group | None] = {}
+        """Places of sandboxes of which something may be left."""
+        self._used: list[str] = []
+        """Folders that nobody uses any more once it is gone."""
 
     def run(self) -> None:
         try:
             super().run()
         finally:
+            self._children.end(self._homes.removing, _AT_LAST)
+            for place, group in self._withheld.items():
+                if group is None or group.clear():
+                    self._slots.give_back(place)
+            if self._used:
+                self._homes.remove(*self._used)
             self._homes.collect(0)
 
     def _settle(self, plan: dict[str, Any], place: int) -> int:
@@ -53,11 +72,39 @@ class _Launcher(launching.SandboxLauncher):
             _become_first(plan, group, channel)
         return pid, descriptor
 
+    def _ended(self, descriptor: int) -> None:
+        if descriptor != self._waiting:
+            super()._ended(descriptor)
+            return
+        self._poll.unregister(descriptor)
+        os.close(descriptor)
+        self._waiting = -1
+        self._end_strays(_IN_TURN)
+
+    def _bury(self, number: int) -> None:
+        place = self._sandboxes[number].place
+        super()._bury(number)
+        if self._waiting >= 0 and place in self._spare:  # the next one in its group would find no room
+            self._withheld[place] = self._spare.pop(place)
+
     def _clean(self, place: int) -> None:
-        known = {each.pid for each in self._sandboxes.values()}
-        self._children.end(known | self._homes.removing)
         if (folder := self._folders.pop(place, None)) is not None:
-            self._homes.remove(folder)
+            self._used.append(folder)
+        if self._waiting < 0:
+            self._end_strays(_AT_ONCE)
+
+    def _end_strays(self, seconds: float) -> None:
+        """Ends what outlived its first process; where that takes longer, others are heard in between."""
+        known = {each.pid for each in self._sandboxes.values()}
+        if pid := self._children.end(known | self._homes.removing, seconds):
+            self._waiting = os.pidfd_open(pid)
+            self._poll.register(self._waiting, select.POLLIN)
+            return
+        self._spare |= self._withheld
+        self._withheld.clear()
+        if self._used:
+            self._homes.remove(*self._used)
+            self._used.clear()
 
 
 def _become_first(plan: dict[str, Any], group: Group | None, descriptor: int) -> NoReturn:

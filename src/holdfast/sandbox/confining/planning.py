@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Iterator
+import sys
+from collections.abc import Collection
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,14 @@ from holdfast.sandbox.kernel import landlock
 from holdfast.sandbox.native.planning import plan_of
 from holdfast.sandbox.policy.profile import Profile
 
-__all__ = ("bare_plan_of",)
+__all__ = ("bare_plan_of", "look_around")
 
 _ABOUT_THE_MACHINE = ("cpuinfo", "meminfo", "stat", "loadavg", "uptime", "version", "filesystems", "sys")
-_SETTINGS = "/etc"
+_PROGRAMS = "/usr"
+_BROUGHT = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+"""What comes with packages, and holds no secret; as `/usr` does but for what is put into its `local` by hand, and the
+Python that runs us.
+"""
 _RIGHTS = {"ro": landlock.READ, "rw": landlock.WRITE, "dev": landlock.WRITE}
 
 
@@ -36,31 +42,52 @@ def bare_plan_of(
         path, rights = str(each["path"]), _RIGHTS.get(each["kind"])
         if rights is None:
             continue
-        if path == _SETTINGS and is_root:
-            rules += [(public, rights) for public in _public(path)[0]]
+        if each["kind"] == "ro" and is_root and not each.get("owned"):
+            rules += [(public, rights) for public in _readable(path)]
         else:
             rules.append((path, rights))
     whose_it_is = {**plan["whose"], "asked": True}  # to end: what it started would outlive it
-    return plan | {"mounts": [], "landlock": rules, "whose": whose_it_is}
+    owned = [each["path"] for each in plan["mounts"] if each.get("owned")]
+    return plan | {"mounts": [], "landlock": rules, "owned": owned, "whose": whose_it_is}
 
 
-def _public(folder: str) -> tuple[list[str], bool]:
-    """Returns what of a folder everybody may read, in as few paths as there can be, and whether that is all of it."""
+def look_around(profile: Profile) -> None:
+    """Finds out what everybody may read of what a profile gives, where plans ask for that: it takes a while, once."""
+    bare_plan_of(profile, Path("/"), whose=("", 0))
+
+
+@cache
+def _readable(path: str) -> tuple[str, ...]:
+    """Returns what of a path everybody could read when it was first asked for."""
+    if path in _BROUGHT or path in (os.path.realpath(sys.base_prefix), os.path.realpath(sys.prefix)):
+        return (path,)
+    if path != _PROGRAMS:
+        return tuple(_public(path)[0])
+    brought = [f"{path}/{name}" for name in _names(path) if name != "local"]
+    return (*brought, *_public(f"{path}/local")[0])
+
+
+def _public(path: str) -> tuple[list[str], bool]:
+    """Returns what of a path everybody may read, in as few paths as there can be, and whether that is all of it."""
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return [], True
+    if stat.S_ISLNK(mode):  # where it leads has rules of its own
+        return [], True
+    if not stat.S_ISDIR(mode) or mode & 0o005 != 0o005:
+        is_open = stat.S_ISREG(mode) and bool(mode & 0o004)
+        return [path] if is_open else [], is_open
     found: list[str] = []
     whole = True
-    for path, status in _entries(folder):
-        if stat.S_ISDIR(status.st_mode) and status.st_mode & 0o005 == 0o005:
-            below, all_of_it = _public(path)
-            found += [path] if all_of_it else below
-            whole = whole and all_of_it
-        elif stat.S_ISREG(status.st_mode) and status.st_mode & 0o004:
-            found.append(path)
-        elif not stat.S_ISLNK(status.st_mode):  # where a link leads has rules of its own
-            whole = False
-    return found, whole
+    for name in _names(path):
+        below, all_of_it = _public(f"{path}/{name}")
+        found += below
+        whole = whole and all_of_it
+    return ([path], True) if whole else (found, False)
 
 
-def _entries(folder: str) -> Iterator[tuple[str, os.stat_result]]:
-    with suppress(OSError), os.scandir(folder) as entries:
-        for each in entries:
-            yield each.path, each.stat(follow_symlinks=False)
+def _names(folder: str) -> list[str]:
+    with suppress(OSError):
+        return os.listdir(folder)
+    return []

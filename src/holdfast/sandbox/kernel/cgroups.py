@@ -164,8 +164,13 @@ def _write(path: str, text: str) -> None:
 
 
 def _count(path: str, name: str) -> int:
-    with suppress(OSError), open(path, encoding="ascii") as file:
-        for line in file:
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            lines = os.read(descriptor, 4096).decode("ascii").splitlines()
+        finally:
+            os.close(descriptor)
+        for line in lines:
             word, _, number = line.partition(" ")
             if word == name:
                 return int(number)

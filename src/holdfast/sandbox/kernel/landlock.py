@@ -13,7 +13,7 @@ from typing import Final
 
 from holdfast.sandbox.kernel import syscalls
 
-__all__ = ("READ", "WRITE", "abi", "build", "restrict")
+__all__ = ("READ", "WRITE", "abi", "build", "keep_signals", "restrict")
 
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1, 2, 4, 8
 _REFER, _TRUNCATE, _IOCTL = 1 << 13, 1 << 14, 1 << 15
@@ -26,6 +26,8 @@ _KNOWN = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1
 _ALL = (1 << 16) - 1
 _SCOPES = 3
 """Abstract sockets and signals reach only what is restricted in the same way."""
+_SIGNALS, _SIGNALS_FROM = 2, 6
+"""The second of them, and the version that brought both."""
 _TCP = 3
 """Listening on ports, and connecting to them."""
 
@@ -47,8 +49,9 @@ def abi() -> int:
         return 0
 
 
-def build(rules: Sequence[tuple[str, int]], *, strict: bool = False, offline: bool = False) -> int:
-    """Returns a descriptor of the rules: paths, and what may be done beneath them; all else is refused.
+def build(rules: Sequence[tuple[str | int, int]], *, strict: bool = False, offline: bool = False) -> int:
+    """Returns a descriptor of the rules: paths, or descriptors of them, and what may be done beneath them; all else is
+    refused.
 
     Who is `offline` neither connects by TCP nor listens, where the kernel knows such rules.
 
@@ -57,7 +60,7 @@ def build(rules: Sequence[tuple[str, int]], *, strict: bool = False, offline: bo
     """
     version = abi()
     handled = _KNOWN.get(version, _ALL)
-    given = _Ruleset(handled, _TCP if offline and version >= 4 else 0, _SCOPES if version >= 6 else 0)
+    given = _Ruleset(handled, _TCP if offline and version >= 4 else 0, _SCOPES if version >= _SIGNALS_FROM else 0)
     size = 24 if version >= 6 else 16 if version >= 4 else 8
     number = syscalls.NUMBERS["landlock_create_ruleset"]
     ruleset = syscalls.syscall(number, ctypes.byref(given), size, 0, name="landlock_create_ruleset")
@@ -70,9 +73,9 @@ def build(rules: Sequence[tuple[str, int]], *, strict: bool = False, offline: bo
     return ruleset
 
 
-def _add(ruleset: int, path: str, access: int, *, strict: bool) -> None:
+def _add(ruleset: int, path: str | int, access: int, *, strict: bool) -> None:
     try:
-        parent = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        parent = os.dup(path) if isinstance(path, int) else os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
         if strict:
             raise
@@ -90,3 +93,18 @@ def _add(ruleset: int, path: str, access: int, *, strict: bool) -> None:
 def restrict(ruleset: int) -> None:
     """Puts this process, and all it starts, under the rules; it must have given up gaining rights before."""
     syscalls.syscall(syscalls.NUMBERS["landlock_restrict_self"], ruleset, 0, name="landlock_restrict_self")
+
+
+def keep_signals() -> None:
+    """Sees to it that no signal of this process, and of all it starts, reaches anybody else from now on, where the
+    kernel knows such rules; it must have given up gaining rights before.
+    """
+    if abi() < _SIGNALS_FROM:
+        return
+    given = _Ruleset(0, 0, _SIGNALS)
+    number = syscalls.NUMBERS["landlock_create_ruleset"]
+    ruleset = syscalls.syscall(number, ctypes.byref(given), ctypes.sizeof(given), 0, name="landlock_create_ruleset")
+    try:
+        restrict(ruleset)
+    finally:
+        os.close(ruleset)

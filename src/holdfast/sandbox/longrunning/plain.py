@@ -11,12 +11,9 @@ from typing import final
 
 from holdfast.sandbox.longrunning.dialling import begin_dialling
 from holdfast.sandbox.longrunning.process import Asked, Process
-from holdfast.sandbox.processes import Group
+from holdfast.sandbox.processes import LINGER, Group
 
 __all__ = ("PlainHandle", "launch")
-
-_LINGER = 0.25
-"""Seconds the output may stay open after the process has ended."""
 
 
 @final
@@ -32,7 +29,7 @@ class PlainHandle:
     async def _watch(self) -> None:
         try:
             await self._group.ended
-            await self._group.falls_silent_within(_LINGER)
+            await self._group.falls_silent_within(LINGER)
         finally:  # also where the loop ends: nothing goes on that nobody looks after
             self._group.close()
             if not self.ended.done():

@@ -17,7 +17,7 @@ from typing import Final, Protocol, final
 import msgspec
 
 from holdfast.errors import SandboxError
-from holdfast.sandbox.environment import OWNER
+from holdfast.sandbox.environment import owner_of
 from holdfast.sandbox.longrunning.connecting import Connection, Forward
 from holdfast.sandbox.longrunning.ring import Piece, Ring
 
@@ -48,8 +48,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 def asked_by(env: Mapping[str, str], name: str, command: str, call: str) -> Asked:
     """Returns what is asked for by whom the environment names as its owner."""
-    owner, _, epoch = env.get(OWNER, "").rpartition("#")
-    return Asked(name=name, command=command, owner=owner, epoch=int(epoch) if epoch.isdigit() else 0, call=call)
+    owner, epoch = owner_of(env)
+    return Asked(name=name, command=command, owner=owner, epoch=epoch, call=call)
 
 
 class Handle(Protocol):
@@ -87,6 +87,12 @@ class Process:
         """When it ended, by the clock that `since` is of; None as long as it runs."""
         self.noted = False
         """Whether it stands in a log."""
+        self.absent: frozenset[str] = frozenset()
+        """Protected paths of the workspace at which there was nothing before it: what is there by now, it or somebody
+        meanwhile put there.
+        """
+        self.settled = False
+        """Whether whoever keeps that log knows that it ended."""
         self._handle: Handle | None = None
         self._forwards: set[Forward] = set()
 

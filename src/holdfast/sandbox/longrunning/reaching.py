@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import itertools
+import os
 from collections.abc import Callable
 from typing import Any, final
 
@@ -37,9 +38,14 @@ class Reaching:
         asked = self._asked[number] = asyncio.get_running_loop().create_future()
         try:
             self._say({"do": "connect", "connection": number, "port": port})
-            return await asyncio.wait_for(asked, _PATIENCE)
+            async with asyncio.timeout(_PATIENCE):  # `wait_for` of Python 3.11 may lose a cancellation
+                return await asked
         except (ConnectionResetError, BrokenPipeError, TimeoutError) as error:
             raise SandboxError("the sandbox is gone, or does not answer; try again") from error
+        except asyncio.CancelledError:
+            if asked.done() and not asked.cancelled() and asked.exception() is None:  # it came, and nobody takes it
+                os.close(asked.result())
+            raise
         finally:
             self._asked.pop(number, None)
 

@@ -27,14 +27,13 @@ from typing import Any
 from holdfast.sandbox.kernel import landlock, seccomp, syscalls
 from holdfast.sandbox.kernel.cgroups import Group
 
-__all__ = ("PLACE", "Step", "build", "limit", "map_ids", "namespaces", "place_mounts")
+__all__ = ("PLACE", "Step", "begin", "build", "keep_mounts", "limit", "map_ids", "namespaces", "place_mounts")
 
 Step = list[str]
 """Says how far the building came, for whoever reads why it failed."""
 
 PLACE = "/tmp"
 """Where the root of a sandbox is put together, in a mount namespace of its own."""
-"""Where a new root is put together."""
 _COPIED = ("ro", "rw", "dev", "layer")
 """Kinds of mounts that are copies of what is mounted outside."""
 _UNSAFE = syscalls.MS_NOSUID | syscalls.MS_NODEV
@@ -48,8 +47,30 @@ def namespaces(*, rootless: bool) -> int:
     return flags if rootless else flags - syscalls.NEWUSER
 
 
-def build(plan: dict[str, Any], group: Group | None, owners: int, filter: bytes, step: Step) -> socket.socket | None:
-    """Builds the sandbox around this process, by its plan (`planning.py`).
+def begin(group: Group | None, step: Step) -> None:
+    """Does what needs no plan, in a process that was born into its namespaces.
+
+    Raises:
+        OSError: as `build`.
+    """
+    step[:] = ["cgroup"]
+    if group is not None:
+        group.join()
+    step[:] = ["network"]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        ioctl(any_socket, _SIOCSIFFLAGS, _LOOPBACK_UP)
+    syscalls.set_host_name("sandbox")
+    step[:] = ["mounts"]
+    keep_mounts()
+
+
+def keep_mounts() -> None:
+    """Sees to it that what is mounted in this process's namespace is mounted nowhere else."""
+    syscalls.mount("", "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
+
+
+def build(plan: dict[str, Any], owners: int, filter: bytes, step: Step) -> socket.socket | None:
+    """Builds the sandbox around this process, which has begun, by its plan (`planning.py`).
 
     Returns the listener for what wants out, where the plan names a port. A layer in the plan is left open in it, as
     `changes`.
@@ -61,17 +82,13 @@ def build(plan: dict[str, Any], group: Group | None, owners: int, filter: bytes,
         OSError: a step is not possible here; `step` names it.
     """
     rootless = bool(plan["rootless"])
-    step[:] = ["cgroup"]
-    if group is not None:
-        group.join()
     if rootless:
         step[:] = ["user namespace"]
         map_ids(plan["uid"], plan["gid"], plan["kuid"], plan["kgid"])
     step[:] = ["mounts"]
     _make_root(plan["mounts"], owners)
     step[:] = ["network"]
-    listener = _network(plan.get("listen", 0))
-    syscalls.set_host_name("sandbox")
+    listener = _listen(port) if (port := plan.get("listen", 0)) else None
     step[:] = ["user"]
     if not rootless:
         _become(plan["kuid"])
@@ -117,8 +134,7 @@ def _become(kuid: int) -> None:
 
 
 def place_mounts(mounts: list[dict[str, Any]], owners: int) -> None:
-    """Puts a root together at `PLACE`, in a mount namespace that is this process's own."""
-    syscalls.mount("", "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
+    """Puts a root together at `PLACE`, in a mount namespace that is this process's own and keeps its mounts."""
     copies = {number: _copy(each, owners) for number, each in enumerate(mounts) if each["kind"] in _COPIED}
     syscalls.mount("sandbox", PLACE, "tmpfs", _UNSAFE, "size=1m,nr_inodes=4096,mode=755")
     for number, each in enumerate(mounts):
@@ -297,12 +313,8 @@ _MAKERS: dict[str, Callable[[str, dict[str, Any]], None]] = {
 # ---- the rest --------------------------------------------------------------------------------------------------
 
 
-def _network(port: int) -> socket.socket | None:
-    """Brings up the loopback, and listens on a port of it where something outside wants to hear."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        ioctl(any_socket, _SIOCSIFFLAGS, _LOOPBACK_UP)
-    if not port:
-        return None
+def _listen(port: int) -> socket.socket:
+    """Listens on a port of the loopback for what wants out."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", port))
     listener.listen(128)

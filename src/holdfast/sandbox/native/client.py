@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -30,6 +31,8 @@ _PATIENCE = 20.0
 _SENDING = 1 << 20
 _SOURCE = str(Path(__file__).resolve().parents[3])
 _CODE = "import importlib, sys; sys.path.insert(0, sys.argv[2]); importlib.import_module(sys.argv[3]).main()"
+_MOMENTARY = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+"""Reasons of the kernel that may be gone a moment later; where namespaces are forbidden it has others."""
 _LAUNCHING = "holdfast.sandbox.native.launching"
 
 
@@ -43,6 +46,8 @@ class _Channel:
         with suppress(OSError):
             self._end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SENDING)
         self._loop.add_reader(self._end, self._read)
+        self._owed: deque[tuple[dict[str, Any], list[int]]] = deque()
+        """What is to be said when the other side has heard what came before, with descriptors of our own."""
         self.open = True
 
     def _read(self) -> None:
@@ -67,14 +72,43 @@ class _Channel:
         raise NotImplementedError
 
     def say(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
+        """Sends a message, at once or when there is room for it; the descriptors are copied.
+
+        Raises:
+            OSError: the other side is gone.
+        """
         if not self.open:
             raise ConnectionResetError(errno.ECONNRESET, "it is gone")
-        send(self._end, message, descriptors)
+        if not self._owed:
+            with suppress(BlockingIOError):
+                send(self._end, message, descriptors)
+                return
+            self._loop.add_writer(self._end, self._catch_up)
+        self._owed.append((message, [os.dup(each) for each in descriptors]))
+
+    def _catch_up(self) -> None:
+        while self._owed:
+            message, descriptors = self._owed[0]
+            try:
+                send(self._end, message, descriptors)
+            except BlockingIOError:
+                return
+            except OSError:
+                break  # it is gone, as reading will tell
+            self._forget_first()
+        self._loop.remove_writer(self._end)
+
+    def _forget_first(self) -> None:
+        for each in self._owed.popleft()[1]:
+            os.close(each)
 
     def close(self) -> None:
         if self.open:
             self.open = False
             self._loop.remove_reader(self._end)
+            self._loop.remove_writer(self._end)
+            while self._owed:
+                self._forget_first()
             self._end.close()
 
 
@@ -145,7 +179,9 @@ class Launcher(_Channel):
             if "error" in answer:
                 self._boxes.pop(number, None)  # there is none whose end will be told
                 if answer.get("full"):
-                    raise SandboxesFull(f"{answer['error']} (limits: sandboxes): try again when one has ended")
+                    raise SandboxesFull(f"{answer['error']}: try again when one has ended")
+                if answer.get("errno") in _MOMENTARY:
+                    raise SandboxError(f"no sandbox can be made just now: {answer['error']}; try again")
                 raise IsolationMissing(f"no sandbox can be made: {answer['error']}")
             box.pid, box.place = int(answer["pid"]), int(answer["place"])
             box.group = None if answer["group"] is None else Group(answer["group"], unified=answer["unified"])
@@ -156,6 +192,8 @@ class Launcher(_Channel):
                 await box.built
         except (OSError, TimeoutError) as error:
             box.end()
+            if not self.open:
+                self._boxes.pop(number, None)
             raise SandboxError(f"the launcher of sandboxes does not answer ({error}); try again") from error
         except BaseException:
             box.end()
@@ -274,6 +312,8 @@ class Box(_Channel):
         """Processes in it that outlive the command that started them: while there are any, it does not idle out."""
         self.where: tuple[tuple[int, ...], ...] = ()
         """What tells its workspace from another folder at that path."""
+        self.absent: frozenset[str] = frozenset()
+        """Protected paths of its workspace at which there was nothing when it was taken for a command."""
         self._closing: set[asyncio.Task[None]] = set()
         self.outlet: Outlet | None = None
         """Its way out, where it has one; it is closed with it."""
@@ -333,7 +373,14 @@ class Box(_Channel):
             self.say(asked, descriptors)
         except OSError as error:
             raise SandboxError("the sandbox is gone; try again") from error
-        await command.started
+        try:
+            await command.started
+        except asyncio.CancelledError:  # it may run, and nobody will know of it
+            command.signal(signal.SIGKILL)
+            command.asked_terminal = False
+            if command.terminal >= 0:
+                os.close(command.terminal)
+            raise
         return command
 
     def hits(self) -> dict[str, int]:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from holdfast.sandbox.kernel.syscalls import open_beneath
 from holdfast.sandbox.snapshots.applying import remove
+from holdfast.sandbox.snapshots.storing import in_thread
 
-__all__ = ("absent", "put_away", "take_away")
+__all__ = ("absent", "guard", "put_away")
 
 _KEPT = frozenset({".git/config"})
 """What a new repository cannot do without."""
@@ -27,6 +28,11 @@ def absent(folder: Path, protected: Collection[str]) -> frozenset[str]:
     return frozenset(each for each in protected if not os.path.lexists(f"{folder}/{each}"))
 
 
+async def guard(folder: Path, before: frozenset[str]) -> tuple[str, ...]:
+    """Does what `put_away` does, in a thread if there is something to do."""
+    return await in_thread(lambda: put_away(folder, before)) if before - absent(folder, before) else ()
+
+
 def put_away(folder: Path, before: Collection[str]) -> tuple[str, ...]:
     """Removes what appeared at paths of which there was none before a command, and returns which they were.
 
@@ -35,10 +41,10 @@ def put_away(folder: Path, before: Collection[str]) -> tuple[str, ...]:
     """
     if not set(before) - absent(folder, before):
         return ()
-    return take_away(folder, set(before) - {".git"}, new_repository=".git" in before)
+    return _take_away(folder, set(before) - {".git"}, new_repository=".git" in before)
 
 
-def take_away(folder: Path, before: Collection[str], *, new_repository: bool) -> tuple[str, ...]:
+def _take_away(folder: Path, before: Collection[str], *, new_repository: bool) -> tuple[str, ...]:
     """Removes what appeared at those paths, and returns which they were; no link on the way is followed."""
     taken: list[str] = []
     root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

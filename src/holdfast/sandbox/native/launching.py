@@ -14,12 +14,15 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from holdfast.sandbox.kernel import seccomp, syscalls
 from holdfast.sandbox.kernel.cgroups import Group, Groups
-from holdfast.sandbox.native.building import Step, build, namespaces
+from holdfast.sandbox.native.blanks import FIRST, Blank, name_process
+from holdfast.sandbox.native.building import Step, begin, build, namespaces
 from holdfast.sandbox.native.serving import serve
 from holdfast.sandbox.native.slots import FIRST_UID, PLACES, Slots, folder, start_of
 from holdfast.sandbox.native.wire import receive, send
@@ -28,6 +31,13 @@ __all__ = ("SandboxLauncher", "main", "user_namespace")
 
 _TIDIED = 64
 """Files of places that are looked at when a launcher starts: a few each time, so that none starts slowly."""
+
+_SPARE = 64
+"""Places that were used and are kept for the next sandboxes: their groups need not be made anew."""
+_PAUSE = 10
+"""ms in which nothing is asked for, after which the next first process is forked: both would wait for the same
+locks.
+"""
 
 
 class _Sandbox:
@@ -50,6 +60,9 @@ class _Sandbox:
 class SandboxLauncher:
     """Makes sandboxes in namespaces; one without differs in what it overrides."""
 
+    blanks = True
+    """Whether the next first process is forked before it is wanted."""
+
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
         self._rootless = os.geteuid() != 0
@@ -62,6 +75,10 @@ class SandboxLauncher:
         """User namespaces that map an owner of files to a sandbox's user."""
         self._spare: dict[int, Group | None] = {}
         """Places that were used before, and stay ours with their groups: the kernel takes a while to remove one."""
+        self._blank: Blank | None = None
+        """The next first process, once there was one before."""
+        self._wanted = False
+        """Whether it is to be forked."""
         self._poll = select.poll()
         self._poll.register(channel, select.POLLIN)
         self._sweep()
@@ -71,7 +88,10 @@ class SandboxLauncher:
         try:
             send(self._channel, {"ready": os.getpid(), "cgroups": self._groups.kinds, "without": self._groups.missing})
             while True:
-                for descriptor, _ in self._poll.poll():
+                found = self._poll.poll(_PAUSE if self._wanted else None)
+                if self._wanted and not found:
+                    self._prepare()
+                for descriptor, _ in found:
                     if descriptor == self._channel.fileno():
                         self._hear()
                     else:
@@ -82,6 +102,7 @@ class SandboxLauncher:
             for each in list(self._sandboxes.values()):
                 with suppress(OSError):
                     signal.pidfd_send_signal(each.descriptor, signal.SIGKILL)
+            self._drop_blank()
             for number in list(self._sandboxes):
                 self._bury(number)
             for place, group in self._spare.items():
@@ -113,22 +134,70 @@ class SandboxLauncher:
         try:
             if plan.get("most"):
                 admitted = self._slots.admit(plan["most"])
-            place, group = self._spare.popitem() if self._spare else (self._slots.take(), None)
-            if self._groups.kinds:
-                group = group or self._groups.of(str(place))
+            place, group = self._take() if self._blank is None else (self._blank.place, self._blank.group)
+            if group is not None:
                 group.limit(**plan["group"])
             owners = self._settle(plan, place)
-            pid, descriptor = self._fork(plan, group, owners, descriptors[0])
+            pid, descriptor = self._begin(plan, owners, descriptors[0]) or self._fork(
+                plan, group, owners, descriptors[0]
+            )
             self._slots.describe(place, {**plan["whose"], "pid": pid, "start": start_of(pid)})
         except (OSError, IndexError) as error:  # no descriptor came with it: there are too many
             self._take_back(place, group, admitted, pid, descriptor)
-            full = isinstance(error, OSError) and error.errno == errno.EDQUOT and admitted < 0
-            send(self._channel, {"sandbox": number, "error": str(error), "full": full})
+            code = getattr(error, "errno", None) or 0
+            full = code == errno.EDQUOT and place < 0
+            why = error.strerror if full and isinstance(error, OSError) else str(error)
+            send(self._channel, {"sandbox": number, "error": why, "errno": code, "full": full})
             return
         self._sandboxes[number] = _Sandbox(place, pid, descriptor, group, admitted)
         self._poll.register(descriptor, select.POLLIN)
+        self._wanted = self.blanks and self._blank is None
         grouped = {"group": None} if group is None else {"group": group.kinds, "unified": group.unified}
         send(self._channel, {"sandbox": number, "pid": pid, "place": place, **grouped, **plan.get("told", {})})
+
+    def _take(self) -> tuple[int, Group | None]:
+        """Returns a place that is ours, and its group where there are any."""
+        place, group = self._spare.popitem() if self._spare else (self._slots.take(), None)
+        try:
+            return place, group or (self._groups.of(str(place)) if self._groups.kinds else None)
+        except OSError:
+            self._spare[place] = None
+            raise
+
+    def _begin(self, plan: dict[str, Any], owners: int, channel: int) -> tuple[int, int] | None:
+        """Has the process that waits become a sandbox; None where there is none, or somebody killed it."""
+        if (blank := self._blank) is None:
+            return None
+        self._blank = None
+        self._poll.unregister(blank.descriptor)
+        try:
+            blank.begin(plan, [channel, owners] if owners else [channel])
+        except OSError:
+            blank.drop()
+            return None
+        return blank.pid, blank.descriptor
+
+    def _prepare(self) -> None:
+        """Forks the next first process; where that cannot be, the next sandbox is forked when it is asked for."""
+        self._wanted = False
+        place, group = -1, None
+        try:
+            place, group = self._take()
+            ready: Callable[[], object] = partial(begin, group, [])
+            become = partial(_go_on, self._filter)
+            self._blank = Blank.fork(place, group, namespaces(rootless=self._rootless), ready, become)
+        except OSError:
+            if place >= 0:
+                self._spare[place] = group
+            return
+        self._poll.register(self._blank.descriptor, select.POLLIN)
+
+    def _drop_blank(self) -> None:
+        if (blank := self._blank) is not None:
+            self._blank = None
+            self._poll.unregister(blank.descriptor)
+            blank.drop()
+            self._spare[blank.place] = blank.group
 
     def _settle(self, plan: dict[str, Any], place: int) -> int:
         """Completes a plan with what its place gives, and returns the user namespace of its owner's files, if any."""
@@ -156,7 +225,7 @@ class SandboxLauncher:
     def _fork(self, plan: dict[str, Any], group: Group | None, owners: int, channel: int) -> tuple[int, int]:
         pid, descriptor = syscalls.fork_into(namespaces(rootless=self._rootless))
         if pid == 0:
-            _become_first(plan, group, owners, self._filter, channel)
+            _become_first(plan, owners, self._filter, channel, partial(begin, group))
         return pid, descriptor
 
     def _map(self, kuid: int, uid: int, gid: int) -> int:
@@ -170,6 +239,9 @@ class SandboxLauncher:
         return self._owners[key]
 
     def _ended(self, descriptor: int) -> None:
+        if self._blank is not None and self._blank.descriptor == descriptor:
+            self._drop_blank()
+            return
         for number, each in self._sandboxes.items():
             if each.descriptor == descriptor:
                 self._bury(number)
@@ -186,24 +258,43 @@ class SandboxLauncher:
         self._slots.dismiss(found.admitted)
         self._slots.blank(found.place)
         self._spare[found.place] = found.group
+        if len(self._spare) > _SPARE:
+            self._give_back()
         with suppress(OSError):
             send(self._channel, {"sandbox": number, "ended": True, "breaches": breaches})
+
+    def _give_back(self) -> None:
+        """Lets other launchers have a place that is spare, unless its group cannot be removed yet."""
+        place, group = next(iter(self._spare.items()))
+        if group is None or group.clear():
+            del self._spare[place]
+            self._slots.give_back(place)
 
     def _clean(self, place: int) -> None:
         """Sees to what is left of a sandbox whose first process is gone: nothing, in namespaces."""
 
 
-def _become_first(plan: dict[str, Any], group: Group | None, owners: int, filter: bytes, descriptor: int) -> None:
-    """Goes on as the first process of a sandbox; never returns."""
+def _go_on(filter: bytes, plan: dict[str, Any], descriptors: Sequence[int]) -> None:
+    """Goes on as the first process of a sandbox, where it has begun before."""
+    channel, owners = [*descriptors, 0][:2]
+    _become_first(plan, owners, filter, channel)
+
+
+def _become_first(
+    plan: dict[str, Any], owners: int, filter: bytes, descriptor: int, begin: Callable[[Step], object] = Step.clear
+) -> None:
+    """Goes on as the first process of a sandbox; never returns. `begin` is what is to be done before it is built."""
     step: Step = []
     code = 1
     try:
         nothing = os.open(os.devnull, os.O_RDWR)
         for each in (0, 1, 2):
             os.dup2(nothing, each)
+        name_process(FIRST)
         channel = socket.socket(fileno=descriptor)
         try:
-            listener = build(plan, group, owners, filter, step)
+            begin(step)
+            listener = build(plan, owners, filter, step)
         except BaseException as error:
             send(channel, {"failed": " ".join(step), "error": str(error), "errno": getattr(error, "errno", 0) or 0})
             raise

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from holdfast.sandbox.environment import OWNER
 from holdfast.sandbox.kernel import landlock
 from holdfast.sandbox.policy.openshell import SYSTEM
 from holdfast.sandbox.policy.profile import Profile, Quotas
 
-__all__ = ("CERTIFICATES", "PROXY_PORT", "SCRATCH", "UID", "owner_of", "plan_of")
+__all__ = ("CERTIFICATES", "PROXY_PORT", "SCRATCH", "UID", "plan_of")
 
 UID = 1000
 """The user that commands think they are."""
@@ -74,12 +73,6 @@ def plan_of(
         "listen": PROXY_PORT if trusted else 0,
         "cwd": str(folder),
     }
-
-
-def owner_of(env: Mapping[str, str]) -> tuple[str, int]:
-    """Returns whose a command is and the epoch, by the mark in its environment."""
-    owner, _, epoch = env.get(OWNER, "").rpartition("#")
-    return (owner, int(epoch)) if epoch.isdigit() else ("", 0)
 
 
 def _mounts(profile: Profile, folder: str, home: str, trusted: str) -> list[dict[str, Any]]:

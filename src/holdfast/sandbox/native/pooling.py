@@ -12,7 +12,6 @@ Not here: how a sandbox is made, and what runs in it.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from typing import final
@@ -25,6 +24,7 @@ __all__ = ("IDLE", "MOST_READY", "Key", "Pool")
 
 Key = tuple[str, str, int, str]
 """A workspace, an owner, its epoch, and the home folder."""
+_Where = tuple[tuple[int, ...], ...]
 IDLE = 60.0
 """Seconds after which a sandbox that nobody uses ends."""
 MOST_READY = 64
@@ -59,9 +59,13 @@ class Pool:
             SandboxesFull: there are as many as there may be, and none of ours that only waits.
             SandboxError: there is no such folder, or none can be made.
         """
-        where = self._identity(key[0])
+        where, absent = self._look(key[0])
         box = self._idle.take(key, where) if self._pooling.reuse == "owner" else None
-        box = box or self._ready.take(key, where) or await self._new(key, where)
+        box = box or self._ready.take(key, where)
+        if box is None:
+            box = await self._new(key, where)
+            _, absent = self._look(key[0])  # that took a while
+        box.absent = absent
         if self._pooling.ready:
             self._owed[key] = self._pooling.ready - self._ready.count(key)
             if key not in self._filling:
@@ -106,7 +110,7 @@ class Pool:
         for shelf in (self._idle, self._ready):
             shelf.forget(lambda _: True)
 
-    async def _new(self, key: Key, where: tuple[tuple[int, ...], ...]) -> Box:
+    async def _new(self, key: Key, where: _Where) -> Box:
         while True:
             try:
                 box = await self._make(key)
@@ -125,7 +129,7 @@ class Pool:
         try:
             while self._ready.count(key) < self._pooling.ready and self._owed[key] > 0:
                 self._owed[key] -= 1
-                where = self._identity(key[0])
+                where, _ = self._look(key[0])
                 box = await self._make(key)
                 box.where = where
                 self._ready.put(key, box)
@@ -134,21 +138,26 @@ class Pool:
         except (SandboxError, OSError):
             pass
         finally:
-            self._filling.pop(key, None)
-            self._owed.pop(key, None)
+            if self._filling.get(key) is asyncio.current_task():  # not one that began after this was cancelled
+                del self._filling[key]
+                self._owed.pop(key, None)
 
-    def _identity(self, folder: str) -> tuple[tuple[int, ...], ...]:
-        """Returns what tells a folder, and each thing that is to be protected in it, from others at the same paths."""
+    def _look(self, folder: str) -> tuple[_Where, frozenset[str]]:
+        """Returns what tells a folder, and each thing that is to be protected in it, from others at the same paths, and
+        the paths at which there is nothing.
+        """
         try:
             whole = os.lstat(folder)
         except OSError as error:
             raise SandboxError(f"the workspace {folder!r} cannot be used: {error.strerror}") from error
-        found = [whole]
+        found, absent = [whole], list[str]()
         for path in self._watched:
-            with contextlib.suppress(OSError):
+            try:
                 found.append(os.lstat(f"{folder}/{path}"))
+            except OSError:
+                absent.append(path)
         rights = (whole.st_mode,) if self._layered else ()  # the layer has those of when it was made
-        return (rights, *((each.st_dev, each.st_ino) for each in found))
+        return (rights, *((each.st_dev, each.st_ino) for each in found)), frozenset(absent)
 
 
 class _Shelf:
@@ -177,7 +186,7 @@ class _Shelf:
         self._lying[box] = key, timer
         self._by_key.setdefault(key, []).append(box)
 
-    def take(self, key: Key, where: tuple[tuple[int, ...], ...]) -> Box | None:
+    def take(self, key: Key, where: _Where) -> Box | None:
         """Returns one of a key, first of all one that keeps processes; ends those that are of no use any more."""
         newest_first = reversed(self._by_key.get(key, ()))
         for box in sorted(newest_first, key=lambda each: not each.kept):

@@ -13,6 +13,7 @@ import os
 import select
 import signal
 import socket
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -24,13 +25,19 @@ __all__ = ("Children", "serve")
 
 
 class Children(Protocol):
-    """What ends all that a process started, where no namespace does (`sandbox/confining/ending.py`)."""
+    """What starts commands and ends all that they leave, where no namespace does (`sandbox/confining/starting.py`)."""
+
+    def start(
+        self, program: str, argv: Sequence[str], environment: Mapping[str, str], descriptors: Sequence[int]
+    ) -> int:
+        """Starts a program with these for its input, output and errors, out of reach of this process."""
+        ...
 
     def kill(self) -> object:
         """Kills every child; they are still to be collected."""
         ...
 
-    def end(self) -> None:
+    def end(self) -> object:
         """Kills and collects every child, and what comes to this process by that, to the last."""
         ...
 
@@ -99,19 +106,11 @@ class _Server:
         try:
             if self._children is not None and message.get("keep"):
                 raise OSError(errno.ENOTSUP, "only the sandbox `native` keeps processes that outlive a command")
-            os.chdir(message["cwd"])
-            if message.get("terminal"):
-                descriptors.extend(os.openpty())
-                name = os.ttyname(descriptors[-1])  # opened by the leader of a session, it becomes its terminal
-                actions = [(os.POSIX_SPAWN_OPEN, 0, name, os.O_RDWR, 0), *((os.POSIX_SPAWN_DUP2, 0, n) for n in (1, 2))]
-            else:
-                actions = [(os.POSIX_SPAWN_DUP2, each, place) for place, each in enumerate(descriptors[:3])]
-            argv, environment = message["argv"], message["env"]
-            program = _find(argv[0], environment.get("PATH", ""))
-            defaults = [signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT]
-            pid = os.posix_spawn(program, argv, environment, file_actions=actions, setsid=True, setsigdef=defaults)
-            if self._children is not None:  # whoever waits here must not keep what is mounted there
-                os.chdir("/")
+            try:
+                pid = _spawn(message, descriptors, self._children)
+            finally:
+                if self._children is not None:  # whoever waits here must not keep what is mounted there
+                    os.chdir("/")
         except (OSError, ValueError) as error:
             number_of = getattr(error, "errno", None) or 0
             reason = (getattr(error, "strerror", None) or str(error))[:1000]
@@ -180,6 +179,25 @@ class _Server:
             killed += 1
             if (number := self._commands.pop(pid, None)) is not None:
                 send(self._channel, {"command": number, "status": status})
+
+
+def _spawn(message: dict[str, Any], descriptors: list[int], children: Children | None) -> int:
+    """Starts a command where it is to be started, which this process is in then, and returns its number; where it has
+    a terminal, the two ends of that come after the descriptors.
+    """
+    os.chdir(message["cwd"])
+    if message.get("terminal"):
+        descriptors.extend(os.openpty())
+        name = os.ttyname(descriptors[-1])  # opened by the leader of a session, it becomes its terminal
+        actions = [(os.POSIX_SPAWN_OPEN, 0, name, os.O_RDWR, 0), *((os.POSIX_SPAWN_DUP2, 0, n) for n in (1, 2))]
+    else:
+        actions = [(os.POSIX_SPAWN_DUP2, each, place) for place, each in enumerate(descriptors[:3])]
+    argv, environment = message["argv"], message["env"]
+    program = _find(argv[0], environment.get("PATH", ""))
+    if children is not None:
+        return children.start(program, argv, environment, descriptors[:3])
+    defaults = [signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT]
+    return os.posix_spawn(program, argv, environment, file_actions=actions, setsid=True, setsigdef=defaults)
 
 
 def _find(program: str, path: str) -> str:

@@ -19,6 +19,7 @@ import signal
 import stat
 import time
 from binascii import crc32
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Any
 
@@ -27,7 +28,9 @@ __all__ = ("FIRST_UID", "PLACES", "Slots", "fence", "folder", "kill_owners", "un
 FIRST_UID = 1_879_048_192
 """The user of the first place; far above what administrators and containers give out (`subuid` ranges end below)."""
 PLACES = 4096
-_SEALED = 7 * 86_400.0
+_SEALS = 1024
+"""Files in which seals stand at most."""
+_SEALED = 7 * 86_400
 """Seconds after which a seal is removed; no worker that lost its session lives so long without hearing of it."""
 
 
@@ -59,14 +62,14 @@ class Slots:
         """Returns a free place, which is ours from now on.
 
         Raises:
-            OSError: all are taken.
+            OSError: all are taken; `errno` is EDQUOT.
         """
         first = random.randrange(PLACES)
         for turn in range(PLACES):
             place = (first + turn) % PLACES
             if place not in self._held and self.try_take(place):
                 return place
-        raise OSError(f"all {PLACES} places for sandboxes are taken")
+        raise OSError(errno.EDQUOT, f"all {PLACES} places for sandboxes are taken")
 
     def try_take(self, place: int) -> bool:
         """Takes that very place, if it is free."""
@@ -97,7 +100,9 @@ class Slots:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return descriptor
             os.close(descriptor)
-        raise OSError(errno.EDQUOT, f"{most} sandboxes live on this machine, which is the most")
+        raise OSError(
+            errno.EDQUOT, f"there are {most} sandboxes on this machine, as many as there may be (limits: sandboxes)"
+        )
 
     def dismiss(self, admitted: int) -> None:
         """Makes room for another sandbox, though a process that is just being forked may hold the descriptor, too."""
@@ -131,11 +136,6 @@ class Slots:
         for name in os.listdir(self._where)[:most]:
             if name.isdigit() and int(name) not in self._held and self.try_take(int(name)):
                 self.give_back(int(name))
-        with suppress(FileNotFoundError):
-            for name in os.listdir(seals := _seals(self._where))[:most]:
-                with suppress(FileNotFoundError):
-                    if time.time() - os.stat(f"{seals}/{name}").st_mtime > _SEALED:
-                        os.unlink(f"{seals}/{name}")
 
 
 def _seals(where: str) -> str:
@@ -148,9 +148,9 @@ def _sealed(where: str, owner: str, since: int) -> int:
     One that started later is no worker that lost its session: it has another session of that name, with epochs of its
     own.
     """
-    with suppress(FileNotFoundError), open(f"{_seals(where)}/{crc32(owner.encode())}", encoding="utf-8") as file:
+    with suppress(FileNotFoundError), open(_seal_of(where, owner), encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
-        epoch, at = json.loads(file.read() or "{}").get(owner, (0, 0))
+        epoch, at = _read_seals(file.read()).get(owner, (0, 0))
         return int(epoch) if since <= at <= _now() else 0  # a later one is of the time before the machine started
     return 0
 
@@ -165,19 +165,33 @@ def unseal(where: str, owner: str) -> None:
         _note_seal(where, owner, None)
 
 
+def _seal_of(where: str, owner: str) -> str:
+    """Returns the file in which an owner stands, together with others: there are never more than so many files."""
+    return f"{_seals(where)}/{crc32(owner.encode()) % _SEALS}"
+
+
+def _read_seals(text: str) -> dict[str, tuple[int, int]]:
+    """Returns who stands there, without those who have for a week: their epoch, and when they were written down."""
+    now = _now()
+    with suppress(ValueError, TypeError):
+        found = {owner: (int(epoch), int(at)) for owner, (epoch, at) in json.loads(text or "{}").items()}
+        oldest = now - _SEALED * os.sysconf("SC_CLK_TCK")
+        return {owner: each for owner, each in found.items() if oldest < each[1] <= now}
+    return {}  # a full disk kept somebody from writing all of it
+
+
 def _note_seal(where: str, owner: str, epoch: int | None) -> None:
-    path = f"{_seals(where)}/{crc32(owner.encode())}"  # several may have it, and stand in it together
     create = 0 if epoch is None else os.O_CREAT
-    descriptor = os.open(path, os.O_RDWR | create | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    descriptor = os.open(_seal_of(where, owner), os.O_RDWR | create | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     with open(descriptor, "r+", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        seals: dict[str, list[int]] = json.loads(file.read() or "{}")
-        known = seals.pop(owner, [0, 0])
+        seals = _read_seals(file.read())
+        known, _ = seals.pop(owner, (0, 0))
         if epoch is not None:
-            seals[owner] = [max(epoch, known[0]), _now()]
+            seals[owner] = (max(epoch, known), _now())
         file.seek(0)
-        file.truncate()
         file.write(json.dumps(seals))
+        file.truncate()
 
 
 def fence(where: str, owner: str, epoch: int) -> int:
@@ -205,20 +219,27 @@ def kill_owners(where: str, owner: str, epoch: int) -> int:
                 if what["owner"] == owner and int(what["epoch"]) < epoch:
                     number = signal.SIGTERM if what.get("asked") else signal.SIGKILL
                     killed += _kill(int(what["pid"]), str(what["start"]), number)
-    poll = select.poll()
+    left = _await(killed)
+    for each in left:  # it was asked, and does not answer
+        with suppress(OSError):
+            signal.pidfd_send_signal(each, signal.SIGKILL)
+    _await(left)
     for each in killed:
+        os.close(each)
+    return len(killed)
+
+
+def _await(descriptors: Collection[int]) -> set[int]:
+    """Waits two seconds for each end of a process, and returns the pidfds of those that go on."""
+    poll = select.poll()
+    for each in descriptors:
         poll.register(each, select.POLLIN)
-    left = set(killed)
+    left = set(descriptors)
     while left and (ended := poll.poll(2000)):
         for descriptor, _ in ended:
             poll.unregister(descriptor)
             left.discard(descriptor)
-    for each in left:  # it was asked, and does not answer
-        with suppress(OSError):
-            signal.pidfd_send_signal(each, signal.SIGKILL)
-    for each in killed:
-        os.close(each)
-    return len(killed)
+    return left
 
 
 def start_of(pid: int) -> str:

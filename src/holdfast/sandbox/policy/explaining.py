@@ -26,6 +26,7 @@ _OWN: Final = (
 )
 """What every sandbox has of its own, whatever its policy lists, and whether it can be written."""
 _PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+_METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"))
 _HOW: Final = (
     "ask it like `read /etc/hosts`, `write src/app.py`, `connect example.com:443 /usr/bin/curl` "
     "or `GET https://example.com/path /usr/bin/curl`"
@@ -61,6 +62,10 @@ def question_of(words: Sequence[str]) -> Question:
         port = parts.port or _PORTS.get(parts.scheme, 0)
     except ValueError:
         raise UsageError(f"{target!r} is no address of anything; {_HOW}") from None
+    if "//" not in target and not port and verb != "connect":
+        if verb.upper() not in _METHODS:
+            raise UsageError(f"{verb!r} is neither read, write, connect nor a method of HTTP; {_HOW}")
+        raise UsageError(f"`https://` is missing before {target!r}; {_HOW}")
     if not parts.hostname or not port:
         raise UsageError(f"{target!r} names no host and port; {_HOW}")
     if verb == "connect":

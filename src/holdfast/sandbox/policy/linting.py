@@ -207,7 +207,11 @@ def _in_profile(profile: Profile) -> Iterator[_Found]:
         yield ("backend",), "no-isolation", "high", "nothing isolates commands; write `backend: auto`"
     missing = [each for each in PROTECTED if each not in profile.workspace.protect]
     if missing:
-        text = f"programs outside obey {', '.join(missing)}, which can be written; list them in `protect`, too"
+        said = ", ".join(missing)
+        text = (
+            f"programs outside obey {said}, which can be written, since a list under `protect` replaces the default; "
+            "list them, too, or leave `protect` out"
+        )
         yield ("workspace", "protect"), "writable-configuration", "high", text
     for number, name in enumerate(profile.env.allow):
         if _SECRET.search(name):

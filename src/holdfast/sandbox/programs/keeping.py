@@ -19,7 +19,6 @@ import errno
 import fcntl
 import json
 import os
-import resource
 import select
 import signal
 import socket
@@ -29,7 +28,7 @@ from typing import Any
 
 from holdfast.sandbox.kernel import seccomp, syscalls
 from holdfast.sandbox.kernel.cgroups import Group
-from holdfast.sandbox.native.building import PLACE, Step, map_ids, place_mounts
+from holdfast.sandbox.native.building import PLACE, Step, keep_mounts, limit, map_ids, place_mounts
 from holdfast.sandbox.native.slots import PLACES
 from holdfast.sandbox.native.wire import receive, send
 
@@ -72,6 +71,7 @@ def stage(plan: dict[str, Any], group: Group | None, owners: int, step: Step) ->
         step[:] = ["user namespace"]
         map_ids(plan["kuid"], plan["kgid"], plan["kuid"], plan["kgid"])
     step[:] = ["mounts"]
+    keep_mounts()
     place_mounts(plan["mounts"], owners)
     syscalls.mount_attributes(PLACE, syscalls.ATTR_RDONLY)
     syscalls.mount("proc", "/proc", "proc", syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC)
@@ -144,6 +144,8 @@ class _Keeper:
             if self._child == 0:
                 self._become(message, descriptors)
         except OSError as error:
+            if not self._child:  # or it is that of the one that runs
+                self._drop_status()
             send(self._channel, {"command": number, "error": str(error), "errno": 0})
             return
         self._command = number
@@ -166,9 +168,14 @@ class _Keeper:
         self._poll.unregister(self._pidfd)
         os.close(self._pidfd)
         told = {"started": self._has_started(), "cpu": used.ru_utime + used.ru_stime}
-        os.close(self._status)
-        self._child, self._pidfd, self._status = 0, -1, -1
+        self._drop_status()
+        self._child, self._pidfd = 0, -1
         send(self._channel, {"command": self._command, "status": status, **told})
+
+    def _drop_status(self) -> None:
+        if self._status >= 0:
+            os.close(self._status)
+            self._status = -1
 
     def _prepare(self, message: dict[str, Any]) -> None:
         """Lays out the bundle, with the user's numbers, which nobody knew before, and what is to run."""
@@ -201,22 +208,13 @@ class _Keeper:
             words = self._words(message)
             if self._program["config"]:
                 seccomp.install(_NOTHING_NEWER)
-            self._limit()
+            limit(self._program["rlimits"])
             self._lower()
             os.execve(words[0], words, {"PATH": os.defpath})
         except OSError as error:
             os.write(2, f"{error}\n".encode())
         finally:
             os._exit(1)
-
-    def _limit(self) -> None:
-        """Sets the limits of each process, which whatever is started here inherits."""
-        for name, most in self._program["rlimits"].items():
-            number = getattr(resource, f"RLIMIT_{name.upper()}")
-            hard = resource.getrlimit(number)[1]
-            soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
-            # At the first of two limits of CPU the signal says what happened; at the second there is only a kill.
-            resource.setrlimit(number, (soft, soft + (name == "cpu")))
 
     def _lower(self) -> None:
         """Becomes the sandbox's user, unless the program does that itself."""

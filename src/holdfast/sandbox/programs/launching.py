@@ -23,6 +23,8 @@ _CHANNEL = 3
 
 
 class _Launcher(launching.SandboxLauncher):
+    blanks = False
+
     def _settle(self, plan: dict[str, Any], place: int) -> int:
         own_user = bool(plan["program"]["own user"]) and not self._rootless
         own = (FIRST_UID + place, FIRST_UID + place) if own_user else (os.getuid(), os.getgid())

@@ -105,6 +105,13 @@ class SnapshotStore(Protocol):
         """
         ...
 
+    def doubt(self, workspace: Workspace, *, lasting: bool) -> None:
+        """Says whether something goes on in a workspace that may write files in ways which nobody is told of before it
+        is over, as through a mapping; as long as it does, a look at the files is at all of them.
+
+        Does nothing where that is so anyway.
+        """
+
     async def release(self, workspace: Workspace) -> None:
         """Takes away what the store put in the place of a folder, such as a mount, so that the folder can be removed;
         what is in it then is not promised.

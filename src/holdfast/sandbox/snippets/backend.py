@@ -17,10 +17,10 @@ from typing import Final, final
 
 from holdfast.errors import IsolationMissing, PathEscape, SandboxError
 from holdfast.sandbox.capacity.abilities import refuse_more
-from holdfast.sandbox.native.planning import owner_of
-from holdfast.sandbox.output import Output
+from holdfast.sandbox.environment import owner_of
+from holdfast.sandbox.output import Output, Watch
 from holdfast.sandbox.policy.profile import Profile
-from holdfast.sandbox.port import LAYERS, Backend, Missing, Posture, unmet
+from holdfast.sandbox.port import LAYERS, Backend, Missing, Posture, lacks, unmet
 from holdfast.sandbox.processes import Breach, Ended
 from holdfast.sandbox.snippets.commands import WRAPPER, Snippet, snippet_of
 from holdfast.sandbox.snippets.port import SnippetLimits, SnippetResult
@@ -82,9 +82,7 @@ class WasmSnippets(Backend):
         backend = cls(profile, WasmInterpreter(folder or _cache()))
         if lacking := unmet(backend.posture, profile.require):
             backend._interpreter.close()
-            raise IsolationMissing(
-                f"'wasm' does not give what the profile requires: {', '.join(lacking)}; require less"
-            )
+            raise IsolationMissing(lacks(lacking, backend.missing))
         return backend
 
     @property
@@ -106,6 +104,7 @@ class WasmSnippets(Backend):
         timeout: float,  # noqa: ASYNC109 - see the port
         keep: int,
         errors: bool = True,
+        watch: Watch | None = None,
     ) -> Ended:
         """Runs a snippet to its end, as the port says.
 
@@ -116,7 +115,7 @@ class WasmSnippets(Backend):
         _refuse_what_no_kernel_takes(command, env)
         snippet = snippet_of(command)
         limits = self._profile.limits
-        output = Output(keep if limits.output is None else min(keep, limits.output))
+        output = Output(keep if limits.output is None else min(keep, limits.output), watch)
         code = await asyncio.to_thread(_code_of, snippet, folder)
         wall = timeout if limits.wall is None else min(timeout, limits.wall)
         bounds = SnippetLimits(
@@ -183,8 +182,9 @@ def _told(result: SnippetResult, output: Output, begun: float, *, breaks_wall: b
     if result.ended == "ok":
         code = result.answer if isinstance(result.answer, int) else 0
         return _ended(code & 0xFF, output, begun)
-    output.feed(f"{result.error}\n".encode())
     timed_out = result.ended == "wall"
+    if not timed_out:  # which is said of every command whose time was over
+        output.feed(f"{result.error}\n".encode())
     breach: Breach | None = "wall" if timed_out and breaks_wall else _BREACHES.get(result.ended)
     return _ended(_CODES.get(result.ended, 1), output, begun, timed_out=timed_out, breach=breach)
 

@@ -29,6 +29,8 @@ __all__ = ("Commands", "Speed", "medians", "program", "spawn", "take_turns", "ti
 
 Act = Callable[[], Awaitable[object]]
 _KEPT = 65536
+_REST = 0.03
+"""Seconds between two acts."""
 _PATIENCE = 60.0
 """Seconds after which a command that says nothing is given up."""
 
@@ -60,12 +62,13 @@ async def take_turns(
 ) -> dict[str, list[float]]:
     """Does each act once in every round, and returns what each took, in ms.
 
-    A round before the first does not count: programs are read from the disk in it, and caches filled. `told` is called
-    after every round.
+    A round before the first does not count: programs are read from the disk in it, and caches filled. There is a rest
+    before each act, so that none pays for what the one before it left to be done. `told` is called after every round.
     """
     took: dict[str, list[float]] = {name: [] for name in acts}
     for number in range(rounds + 1):
         for name, act in acts.items():
+            await asyncio.sleep(_REST)
             begun = time.perf_counter()
             await act()
             if number:

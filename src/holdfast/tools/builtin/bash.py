@@ -82,6 +82,9 @@ def _result(ended: Ended, text: str, seconds: float, metadata: dict[str, Any]) -
         text = _below(text, "[processes left in the background were stopped]")
     if ended.taken:
         text = _below(text, f"[removed, because programs outside the sandbox obey it: {', '.join(ended.taken)}]")
+    if ended.elsewhere:
+        names = ", ".join(ended.elsewhere)
+        text = _below(text, f"[not reached from here: {names}; stop and start it again for commands that come after]")
     if ended.breach is not None:
         note = f"[exit code {ended.code}, stopped at the sandbox's quota of {ended.breach}; use less of it]"
         raise ToolFailure(_below(text, note), code="timeout" if ended.timed_out else "quota", metadata=metadata)

@@ -7,26 +7,27 @@ this runtime; whoever else comes with a higher epoch ends it.
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import final
 
-from holdfast.sandbox.environment import CALL
 from holdfast.sandbox.longrunning.connecting import stream_of
 from holdfast.sandbox.longrunning.process import Process
 from holdfast.sandbox.native.client import Box, Command
-from holdfast.sandbox.native.outlet import environment
+from holdfast.sandbox.native.guarding import guard
+from holdfast.sandbox.native.lasting.marking import mark
+from holdfast.sandbox.native.lasting.starting import given_in, start_in
 from holdfast.sandbox.native.pooling import Key, Pool
-from holdfast.sandbox.native.slots import FIRST_UID
 from holdfast.sandbox.output import Intake
+from holdfast.sandbox.processes import LINGER
 
 __all__ = ("KeptBoxes",)
 
-_LINGER = 0.25
-"""Seconds the output may stay open after the process has ended."""
-_Guard = Callable[[], Awaitable[tuple[str, ...]]]
+_LOOK = 1.0
+"""Seconds between two looks for what a process put where programs outside obey it."""
 
 
 @final
@@ -35,68 +36,73 @@ class KeptBoxes:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._keys: dict[tuple[str, str, str], list[Key]] = {}
-        """By workspace, owner and home folder: the key under which a sandbox was made, once for each process in it."""
+        self._kept: dict[tuple[str, str, str], list[tuple[Key, Box, Process]]] = {}
+        """By workspace, owner and home folder: the processes, where they are, and by which key that was made."""
 
     def key(self, key: Key) -> Key:
         """Returns the key under which to ask for a sandbox: that of one that keeps the owner's processes, if any."""
-        found = self._keys.get((key[0], key[1], key[3]))
-        return found[0] if found else key
+        found = self._kept.get((key[0], key[1], key[3]))
+        return found[0][0] if found else key
+
+    def elsewhere(self, key: Key, box: Box) -> tuple[str, ...]:
+        """Returns the names of the owner's processes that go on in other sandboxes than this one: what is in here does
+        not reach them.
+        """
+        found = self._kept.get((key[0], key[1], key[3]), ())
+        return tuple(process.asked.name for _, where, process in found if where is not box)
+
+    def absent(self, box: Box, folder: str) -> frozenset[str]:
+        """Returns the protected paths at which there was nothing before a sandbox was taken, nor, if processes go on in
+        the folder, before those: what is there by now they may have put there.
+        """
+        if not self._kept:
+            return box.absent
+        others = (each for where, kept in self._kept.items() if where[0] == folder for each in kept)
+        return box.absent.union(*(process.absent for _, _, process in others))
 
     def forget(self, owner: str, epoch: int) -> None:
         """Leads nobody to sandboxes of the owner's lower epochs any more."""
-        for each in [each for each, keys in self._keys.items() if each[1] == owner and keys[0][2] < epoch]:
-            del self._keys[each]
+        for each in [each for each, kept in self._kept.items() if each[1] == owner and kept[0][0][2] < epoch]:
+            del self._kept[each]
 
-    async def launch(
-        self, key: Key, process: Process, env: Mapping[str, str], guarding: Callable[[], Awaitable[_Guard]]
-    ) -> BoxedHandle:
-        """Starts a process; `guarding` is asked before it starts, and what it returned once it has ended.
+    async def launch(self, key: Key, process: Process, env: Mapping[str, str]) -> BoxedHandle:
+        """Starts a process; what it puts where programs outside obey it is taken away while it runs and when it ended.
 
         Raises:
             SandboxError: there is no sandbox, or it cannot be started there.
             ValueError: it cannot be passed on.
         """
         key = self.key(key)
+        folder = key[0]
         box = await self._pool.take(key)
         box.kept += 1
-        intake = Intake(process.ring)
+        intake: Intake | None = None
         try:
-            guard = await guarding()
-            command = await _start(box, intake, process.asked.command, key[0], env)
+            process.absent = self.absent(box, folder)
+            intake = Intake(process.ring)
+            argv = ["bash", "-c", process.asked.command]
+            command = await start_in(box, argv, given_in(box, env), folder, intake, keep=True)
         except BaseException:
             box.kept -= 1
-            intake.close()
+            if intake is not None:
+                intake.close()
             raise
         finally:
             self._pool.give_back(key, box)
-        self._keys.setdefault((key[0], key[1], key[3]), []).append(key)
-        return BoxedHandle(box, command, intake, process, guard, lambda: self._let_go(key, box))
+        this = key, box, process
+        self._kept.setdefault((folder, key[1], key[3]), []).append(this)
+        return BoxedHandle(box, command, intake, process, Path(folder), lambda: self._let_go(this))
 
-    def _let_go(self, key: Key, box: Box) -> None:
+    def _let_go(self, this: tuple[Key, Box, Process]) -> None:
+        key, box, _ = this
         box.kept -= 1
         where = (key[0], key[1], key[3])
-        if (keys := self._keys.get(where)) is not None and key in keys:
-            keys.remove(key)
-            if not keys:
-                del self._keys[where]
+        if (kept := self._kept.get(where)) is not None and this in kept:
+            kept.remove(this)
+            if not kept:
+                del self._kept[where]
         if not box.kept:
             self._pool.rest(box)
-
-
-async def _start(box: Box, intake: Intake, line: str, folder: str, env: Mapping[str, str]) -> Command:
-    nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        if os.geteuid() == 0:  # so that programs may open /dev/stdout and /dev/stderr
-            os.fchown(intake.writing, FIRST_UID + box.place, -1)
-        outside = {} if box.outlet is None else {**environment(), **box.outlet.placeholders}
-        given = {**env, **outside, CALL: "sandbox"}
-        descriptors = [nothing, intake.writing, intake.writing]
-        return await box.start(["bash", "-c", line], given, folder, descriptors, keep=True)
-    finally:
-        intake.started()
-        intake.begin()
-        os.close(nothing)
 
 
 @final
@@ -109,7 +115,7 @@ class BoxedHandle:
         command: Command,
         intake: Intake,
         process: Process,
-        guard: _Guard,
+        folder: Path,
         let_go: Callable[[], None],
     ) -> None:
         self._box = box
@@ -117,14 +123,15 @@ class BoxedHandle:
         self._let_go = let_go
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         """As `Handle` says."""
-        self._watching = asyncio.create_task(self._watch(intake, process, guard))
+        self._watching = asyncio.create_task(self._watch(intake, process, folder))
 
-    async def _watch(self, intake: Intake, process: Process, guard: _Guard) -> None:
+    async def _watch(self, intake: Intake, process: Process, folder: Path) -> None:
         try:
-            await asyncio.wait((self._command.ended,))
-            await asyncio.wait((intake.silent,), timeout=_LINGER)
-            if taken := await guard():
-                process.ring.feed(f"\n[removed, because programs outside obey it: {', '.join(taken)}]\n".encode())
+            while not (await asyncio.wait((self._command.ended,), timeout=_LOOK))[0]:
+                await _guard(process, folder)
+            await asyncio.wait((intake.silent,), timeout=LINGER)
+            await _guard(process, folder)
+            mark(process.id)
         finally:
             intake.close()
             self._let_go()
@@ -141,3 +148,9 @@ class BoxedHandle:
     async def dial(self, port: int) -> socket.socket:
         """Returns a stream to a port in the sandbox, which its first process makes and hands out."""
         return stream_of(await self._box.reaching.dial(port))
+
+
+async def _guard(process: Process, folder: Path) -> None:
+    with suppress(OSError):  # the folder is gone
+        if taken := await guard(folder, process.absent):
+            process.ring.feed(f"\n[removed, because programs outside obey it: {', '.join(taken)}]\n".encode())

@@ -71,6 +71,8 @@ def _protection_fault(path: str) -> str:
     wrong = path.startswith("/") or ".." in path.split("/") or not path.strip("./")
     if wrong or len(path) > _LONGEST_PATH or "\0" in path:
         return "does not name something in the workspace; write it relative to it, without '..'"
+    if path != (plain := posixpath.normpath(path)):  # paths are compared with it as they are written
+        return f"is not how paths are compared; write {plain[:80]!r}"
     return ""
 
 

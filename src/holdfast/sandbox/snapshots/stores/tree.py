@@ -49,9 +49,16 @@ class _Seen:
         self.lock = asyncio.Lock()
         self.tree: Folder | None = None
         self.watch = Watch()
+        self.lasting = False
+        """Whether something goes on that may write what the kernel tells nobody of before it is over."""
         self.manifest = Digest("")
         self.touched_at = 0
         """When all of it was last put or touched, µs by the blobs' clock."""
+
+    def suspect(self) -> None:
+        """Has all be looked at, if what was told is not all that may have happened."""
+        if self.lasting:
+            self.watch.doubt()
 
 
 @final
@@ -81,6 +88,7 @@ class TreeSnapshots(SnapshotStore):
         seen = self._of(workspace)
         async with seen.lock:
             await self._refresh(seen)
+            seen.suspect()
             tree = await self._blobs.store(self._scan(workspace, seen, keep=True).run())
             if tree is not seen.tree:
                 manifest = Manifest(root=tree.digest, mode=tree.mode, files=tree.files, size=tree.size)
@@ -159,6 +167,10 @@ class TreeSnapshots(SnapshotStore):
     async def drop(self, ref: SnapshotRef) -> None:
         """Does nothing: everything is in blobs."""
 
+    def doubt(self, workspace: Workspace, *, lasting: bool) -> None:
+        """Says whether more may be written than the kernel tells of; see the port."""
+        self._of(workspace).lasting = lasting
+
     def forget(self, workspace: Workspace) -> None:
         """Lets go of what is remembered of a workspace; the next capture reads everything."""
         self._seen.pop(str(workspace.root), None)
@@ -222,6 +234,7 @@ class TreeSnapshots(SnapshotStore):
         """The files as they are, which nothing is stored of."""
         seen = self._of(workspace)
         async with seen.lock:
+            seen.suspect()
             tree = await in_thread(drained, self._scan(workspace, seen, keep=False).run())
         folders = {folder.digest: folder for folder in tree.below()}
 

@@ -37,6 +37,8 @@ _MASK: Final = ctypes.c_uint32(_NAMED | _MODIFY | _ATTRIB | _CLOSE_WRITE | _DELE
 _EVENT: Final = struct.Struct("=iIII")
 """Which watch, what happened, what ties the two halves of a move together, how long the name is."""
 _ROOM: Final = 64 * 1024
+ENOUGH: Final = 4 << 20
+"""Bytes of events that are heard at once; somebody may write faster than we hear."""
 _NONE: Final = frozenset[str]()
 
 
@@ -156,19 +158,25 @@ class Watch:
             known.clear()
 
     def _hear(self, queue: int) -> None:
-        moving = set[int]()
+        moving, heard, doubtful = set[int](), 0, False
         try:
-            while True:
-                self._take(os.read(queue, _ROOM), moving)
+            while heard < ENOUGH:
+                data = os.read(queue, _ROOM)
+                heard += len(data)
+                doubtful |= self._take(data, moving)
         except BlockingIOError:
-            if moving:  # to somewhere else
-                self.doubt()
+            doubtful |= bool(moving)  # to somewhere else
         except OSError:
             self._end()
+            return
+        if doubtful or heard >= ENOUGH:  # only once: it takes a look at each of the folders
+            self.doubt()
 
-    def _take(self, data: bytes, moving: set[int]) -> None:
-        """Notes what happened; `moving` are the moves of which only the first half was heard."""
-        at, end = 0, len(data)
+    def _take(self, data: bytes, moving: set[int]) -> bool:
+        """Notes what happened, and returns whether every folder is dirty now; `moving` are the moves of which only the
+        first half was heard.
+        """
+        at, end, doubtful = 0, len(data), False
         while at < end:
             watch, what, move, length = _EVENT.unpack_from(data, at)
             at += _EVENT.size + length
@@ -183,7 +191,8 @@ class Watch:
             elif what & _IGNORED:
                 self._live.discard(watch)
             elif what & _NAMED and self._is_doubtful((watch, name), what, move, moving):
-                self.doubt()
+                doubtful = True
+        return doubtful
 
     def _is_doubtful(self, name: tuple[int, bytes], what: int, move: int, moving: set[int]) -> bool:
         """Returns whether something may have stood for any file here, and cannot be looked at any more."""

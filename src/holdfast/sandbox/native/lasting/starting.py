@@ -1,0 +1,47 @@
+"""Starts a command in a sandbox, with what programs in there are to find and with its output led to us."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+from holdfast.sandbox.environment import CALL
+from holdfast.sandbox.native.client import Box, Command
+from holdfast.sandbox.native.outlet import environment
+from holdfast.sandbox.output import Intake
+
+__all__ = ("given_in", "start_in")
+
+
+def given_in(box: Box, env: Mapping[str, str]) -> dict[str, str]:
+    """Returns the environment of programs in a sandbox: what is given, what it sets, and the way out of it."""
+    outside = {} if box.outlet is None else {**environment(), **box.outlet.placeholders}
+    return {**env, **box.variables, **outside}
+
+
+async def start_in(
+    box: Box,
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    folder: str,
+    intake: Intake,
+    *,
+    errors: bool = True,
+    keep: bool = False,
+) -> Command:
+    """Starts a command whose output goes to `intake`; `errors` says whether standard error is part of it.
+
+    Raises:
+        FileNotFoundError, SandboxError, ValueError: as `Box.start` does.
+    """
+    nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        writing = intake.writing
+        if os.geteuid() == 0:  # so that programs may open /dev/stdout and /dev/stderr
+            os.fchown(writing, box.user, -1)
+        descriptors = [nothing, writing, writing if errors else nothing]
+        return await box.start(argv, {**env, CALL: "sandbox"}, folder, descriptors, keep=keep)
+    finally:
+        intake.started()
+        intake.begin()
+        os.close(nothing)
