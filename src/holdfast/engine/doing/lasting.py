@@ -48,14 +48,16 @@ async def put_away(attempt: Attempt, gateway: Gateway, gone: Sequence[ProcessSta
 
     Raises:
         OSError: it cannot be removed.
+        WorkspaceBusy: somebody else has the folder, and the run is to end.
     """
     absent = sorted({path for each in gone if not looked_after(each.process) for path in each.absent})
     if not await gateway.appeared(absent):
         return ()
-    if (kept := await gateway.capture()) is not None:
-        attempt.write(FilesKept(kept))
-        await attempt.pen.sync()  # barrier: from here on they are there no more
-    return await gateway.put_away(absent)
+    async with gateway.exclusive(wait=not attempt.stopping):
+        if (kept := await gateway.capture()) is not None:
+            attempt.write(FilesKept(kept))
+            await attempt.pen.sync()  # barrier: from here on they are there no more
+        return await gateway.put_away(absent)
 
 
 async def account_for(attempt: Attempt) -> None:

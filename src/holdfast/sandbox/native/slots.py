@@ -101,7 +101,7 @@ class Slots:
                 return descriptor
             os.close(descriptor)
         raise OSError(
-            errno.EDQUOT, f"there are {most} sandboxes on this machine, as many as there may be (limits: sandboxes)"
+            errno.EDQUOT, f"as many sandboxes as there may be ({most}) are on this machine (limits: sandboxes)"
         )
 
     def dismiss(self, admitted: int) -> None:
