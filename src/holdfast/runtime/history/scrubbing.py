@@ -43,6 +43,7 @@ GONE = "[scrubbed]"
 """What stands in the place of content."""
 STRUCTURE = frozenset(
     (
+        "absent",
         "account",
         "agent",
         "call_id",
@@ -58,14 +59,15 @@ STRUCTURE = frozenset(
         "name",
         "parent",
         "posture",
+        "process",
         "run",
         "status",
     )
 ) | {"stop", "subject", "token", "type", "workspace"}
 """Fields whose words hold a log together."""
 CONTENT = frozenset(
-    ("arguments", "content", "description", "header", "label", "message", "metadata", "prompt", "question", "reason")
-) | {"output", "stored", "text", "unsaved", "why"}
+    ("arguments", "command", "content", "description", "header", "label", "message", "metadata", "prompt", "question")
+) | {"reason", "output", "stored", "text", "unsaved", "why"}
 """Fields whose words somebody said, or a tool brought."""
 
 _WHOLE = (ToolError, Usage, SnapshotRef, Effect, Limits, Control)

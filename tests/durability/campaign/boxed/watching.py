@@ -13,14 +13,14 @@ __all__ = ("watch_boxes",)
 def watch_boxes(reach: Callable[..., None]) -> None:
     """Puts the hooks in place."""
     from holdfast.sandbox.backends import native
-    from holdfast.sandbox.native import bringing
+    from holdfast.sandbox.native import bringing, guarding
     from holdfast.sandbox.native.client import Box, Launcher
 
     _around(Launcher, "make", "box: making", reach)
     _around(native.NativeSandboxes, "_breach", "box: command over", reach)
     _around(native.NativeSandboxes, "_bring", "bring", reach)
     _before(bringing._Bringing, "_one", "bring: one more", reach)
-    take_away = native.take_away
+    take_away = guarding._take_away
 
     def taken(*given: Any, **more: Any) -> Any:
         reach("guard: before")
@@ -28,7 +28,7 @@ def watch_boxes(reach: Callable[..., None]) -> None:
         reach("guard: after")
         return answer
 
-    native.take_away = taken
+    guarding._take_away = taken
     for each in (Launcher, Box):
         say = each.say
 
