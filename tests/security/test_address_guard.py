@@ -200,7 +200,8 @@ async def test_a_connection_of_one_policy_is_not_used_by_another() -> None:
 WAYS_OUT = {"aiohttp", "httpx", "requests", "urllib3", "http.client", "urllib.request", "socket", "ftplib", "telnetlib"}
 CALLS_OUT = {"open_connection", "create_connection", "sock_connect"}
 SERVES = {"testing", "server"}  # they listen; they do not call
-OF_SANDBOXES = {"sandbox/native", "sandbox/egress"}  # sockets to sandboxes; and their way out, which has the guard
+# Sockets to sandboxes and to what goes on in them; and their way out, which has the guard.
+OF_SANDBOXES = {f"sandbox/{each}" for each in ("native", "programs", "confining", "longrunning", "egress")}
 
 
 @pytest.mark.requirement("net:guard-covers-every-request")
