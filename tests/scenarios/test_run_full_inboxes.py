@@ -122,7 +122,7 @@ async def test_a_child_that_was_stopped_while_its_parent_had_no_room_tells_it_wh
         await clock.advance(100)
         await s.runtime.close()
         GATES[1].set()
-        async with Runtime.open(s.url, clock=clock) as other:
+        async with Runtime.open(s.url, clock=clock, sandbox="none") as other:
             await other.resume("s", LEADER)
             ended = asyncio.create_task(other.run("s", run.key).result())
 
