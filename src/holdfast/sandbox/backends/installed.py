@@ -21,8 +21,8 @@ from typing import Any, Self
 import msgspec
 
 from holdfast.errors import IsolationMissing, SandboxError
-from holdfast.sandbox.backends.native import Running
 from holdfast.sandbox.backends.observing import LOOK, Observed, breach_of
+from holdfast.sandbox.backends.running import Running
 from holdfast.sandbox.capacity.abilities import refuse_more
 from holdfast.sandbox.environment import owner_of
 from holdfast.sandbox.native.client import Box, Launcher

@@ -24,35 +24,32 @@ from typing import Any, Self
 import msgspec
 
 from holdfast.errors import IsolationMissing, SandboxError
+from holdfast.sandbox.backends.running import Running, Talk, interact
 from holdfast.sandbox.egress.credentials import Credential
 from holdfast.sandbox.environment import CALL, owner_of
 from holdfast.sandbox.kernel import landlock
 from holdfast.sandbox.longrunning.keeping import Kept
 from holdfast.sandbox.longrunning.process import Process, asked_by
 from holdfast.sandbox.native.bringing import bring
-from holdfast.sandbox.native.client import Box, Command, Launcher
+from holdfast.sandbox.native.client import Box, Launcher
 from holdfast.sandbox.native.guarding import guard
 from holdfast.sandbox.native.lasting.boxed import KeptBoxes
-from holdfast.sandbox.native.lasting.starting import given_in, start_in
+from holdfast.sandbox.native.lasting.starting import given_in
 from holdfast.sandbox.native.outlet import Outlet
 from holdfast.sandbox.native.planning import SCRATCH, plan_of
 from holdfast.sandbox.native.pooling import Key, Pool
 from holdfast.sandbox.native.slots import fence
 from holdfast.sandbox.native.slots import folder as places
-from holdfast.sandbox.output import Intake, Output, Watch
-from holdfast.sandbox.policy.profile import Profile, Quotas
+from holdfast.sandbox.output import Output, Watch
+from holdfast.sandbox.policy.profile import Profile
 from holdfast.sandbox.port import ABILITIES, Backend, Missing, Posture, lacks, unmet
-from holdfast.sandbox.processes import LINGER, Breach, Ended
+from holdfast.sandbox.processes import Breach, Ended
 from holdfast.sandbox.snapshots.storing import in_thread
 
-__all__ = ("GROUPED", "NativeSandboxes", "Running", "Talk", "ungrouped")
+__all__ = ("GROUPED", "NativeSandboxes", "ungrouped")
 
-_GRACE = 1.0
-"""Seconds between the polite signal and the other one."""
 GROUPED = {"memory": ("memory_1500MB", "memory_many_processes"), "cpu": ("cpu_unlimited",), "pids": ()}
 """What control groups bound, and the attempts that work without each."""
-Talk = Callable[[int, "asyncio.Future[int]"], Awaitable[None]]
-"""What is done with the outer side of a terminal while a program runs on the inner one."""
 _NAMESPACES = ("userns", "pidns", "mountns", "netns", "ipcns", "utsns")
 
 
@@ -179,7 +176,7 @@ class NativeSandboxes(Backend):
 
         async def act(box: Box, given: Mapping[str, str]) -> tuple[Ended, bool]:
             command = await box.start(argv, {**given, CALL: "sandbox"}, str(folder), ())
-            return await _interact(box, command, talk, limits)
+            return await interact(box, command, talk, limits)
 
         return await self._within(folder, env, act, wall=limits.wall is not None)
 
@@ -334,81 +331,6 @@ class NativeSandboxes(Backend):
 def _note_hits(box: Box) -> None:
     if box.open:
         box.breaches = box.hits()
-
-
-async def _interact(box: Box, command: Command, talk: Talk, limits: Quotas) -> tuple[Ended, bool]:
-    begun = time.monotonic()
-    try:
-        if not os.isatty(command.terminal):
-            raise SandboxError("the sandbox gave no terminal; try again")
-        talking = asyncio.ensure_future(talk(command.terminal, command.ended))
-        try:
-            await asyncio.wait((talking,), timeout=limits.wall)
-        finally:
-            timed_out = not talking.done()
-            strays = await asyncio.shield(box.clear())  # whatever it did not end ends now, and its terminal with it
-            await asyncio.wait((talking,), timeout=_GRACE)
-            talking.cancel()
-        await talking
-    finally:
-        if command.terminal >= 0:
-            os.close(command.terminal)
-    ended = Ended(
-        code=124 if timed_out else command.ended.result(),
-        output=Output(1),
-        seconds=time.monotonic() - begun,
-        timed_out=timed_out,
-        held=False,
-        strays=strays,
-    )
-    return ended, command.killed
-
-
-class Running:
-    """One command, from its start until nothing of it is left."""
-
-    def __init__(self, box: Box, output: Output) -> None:
-        self._box = box
-        self._output = output
-        self._intake = Intake(output)
-        self.killed = False
-        """Whether its leader was ended by a signal."""
-
-    async def through(
-        self, argv: Sequence[str], env: Mapping[str, str], folder: Path, seconds: float, *, errors: bool
-    ) -> Ended:
-        """Runs it in that folder, for so many seconds at most; `errors` says whether they are part of the output."""
-        begun, strays = time.monotonic(), 0
-        try:
-            try:
-                command = await start_in(self._box, argv, env, str(folder), self._intake, errors=errors)
-            except FileNotFoundError as error:  # as a shell would say it
-                self._output.feed(f"{error.strerror}\n".encode())
-                return Ended(code=127, output=self._output, seconds=0, timed_out=False, held=False)
-            in_time = bool((await asyncio.wait((command.ended,), timeout=seconds))[0])
-            if not in_time:
-                await self._stop(command)
-            elif not self._intake.silent.done():
-                await asyncio.wait((self._intake.silent,), timeout=LINGER)
-            held = in_time and not self._intake.silent.done()
-            if not in_time or held or not command.alone:
-                strays = await self._box.clear()
-                await asyncio.wait((command.ended, self._intake.silent), timeout=_GRACE)
-        finally:
-            self._intake.close()
-        self.killed = command.killed
-        return Ended(
-            code=command.ended.result() if in_time else 124,
-            output=self._output,
-            seconds=time.monotonic() - begun,
-            timed_out=not in_time,
-            held=held,
-            strays=strays if in_time else 0,
-        )
-
-    async def _stop(self, command: Command) -> None:
-        command.signal(signal.SIGTERM)
-        await asyncio.wait((command.ended, self._intake.silent), timeout=_GRACE)
 
 
 def _posture(profile: Profile, launcher: Launcher, *, rootless: bool) -> tuple[Posture, tuple[Missing, ...]]:

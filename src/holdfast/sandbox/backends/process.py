@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from holdfast.errors import IsolationMissing, SandboxError
-from holdfast.sandbox.backends.native import GROUPED, NativeSandboxes, Talk, ungrouped
+from holdfast.sandbox.backends.native import GROUPED, NativeSandboxes, ungrouped
+from holdfast.sandbox.backends.running import Talk
 from holdfast.sandbox.capacity.abilities import refuse_more
 from holdfast.sandbox.confining.planning import bare_plan_of, look_around
 from holdfast.sandbox.kernel import landlock
