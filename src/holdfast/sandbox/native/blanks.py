@@ -98,8 +98,8 @@ def _wait(end: socket.socket, ready: Callable[[], object], become: Become) -> No
         if (held := end.detach()) != _END:
             os.dup2(held, _END, inheritable=False)
         syscalls.close_above(_END + 1)  # or it would hold what tells others that the launcher is gone
-        name_process(BLANK)
         ready()
+        name_process(BLANK)
         end = socket.socket(fileno=_END)
         become(*receive(end))
     except BaseException:  # noqa: BLE001 - boundary: nothing may go on as the launcher in here
