@@ -11,6 +11,7 @@ import pytest
 from tests.running import until
 from tests.sandboxing import Place, children, name_of, sandboxes
 
+from holdfast.sandbox.kernel import syscalls
 from holdfast.sandbox.native.blanks import BLANK
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sandboxes are Linux's")
@@ -40,6 +41,26 @@ async def test_the_next_sandbox_is_what_waited_and_another_one_waits_then(tmp_pa
         box = await place.backend.pool.take((str(tmp_path), "another", 1, ""))
         assert box.pid == first
         assert await blank(place) != first
+
+
+@pytest.mark.requirement("sandbox:native-blanks", "sandbox:native-mounts-of-now")
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting is root's")
+async def test_what_was_mounted_while_it_waited_is_in_the_sandbox(tmp_path: Path) -> None:
+    async with sandboxes(tmp_path) as place:
+        await place.says("true")
+        await blank(place)
+        folder = tmp_path / "mounted"
+        folder.mkdir()
+        (folder / "file").write_text("below")
+        syscalls.mount("disk", str(folder), "tmpfs")
+        try:
+            (folder / "file").write_text("above")
+            place.folder = folder
+            assert await place.says("cat file; echo written > file") == "above"
+            assert (folder / "file").read_text() == "written\n"
+        finally:
+            syscalls.umount(str(folder))
+        assert (folder / "file").read_text() == "below"
 
 
 @pytest.mark.requirement("sandbox:native-blanks")

@@ -42,8 +42,12 @@ _SIOCSIFFLAGS = 0x8914
 
 
 def namespaces(*, rootless: bool) -> int:
-    """Returns the flags of the namespaces that a sandbox's first process is born into."""
-    flags = sum(syscalls.NAMESPACES.values())
+    """Returns the flags of the namespaces that a sandbox's first process is born into.
+
+    The one of mounts is not among them: it shows what was mounted when it was made, and that may be long before the
+    sandbox is.
+    """
+    flags = sum(syscalls.NAMESPACES.values()) - syscalls.NEWNS
     return flags if rootless else flags - syscalls.NEWUSER
 
 
@@ -60,8 +64,6 @@ def begin(group: Group | None, step: Step) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         ioctl(any_socket, _SIOCSIFFLAGS, _LOOPBACK_UP)
     syscalls.set_host_name("sandbox")
-    step[:] = ["mounts"]
-    keep_mounts()
 
 
 def keep_mounts() -> None:
@@ -86,6 +88,8 @@ def build(plan: dict[str, Any], owners: int, filter: bytes, step: Step) -> socke
         step[:] = ["user namespace"]
         map_ids(plan["uid"], plan["gid"], plan["kuid"], plan["kgid"])
     step[:] = ["mounts"]
+    syscalls.unshare(syscalls.NEWNS)
+    keep_mounts()
     _make_root(plan["mounts"], owners)
     step[:] = ["network"]
     listener = _listen(port) if (port := plan.get("listen", 0)) else None
