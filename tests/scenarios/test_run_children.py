@@ -145,6 +145,34 @@ async def test_children_that_were_told_to_end_have_ended_when_their_process_does
             assert (head.state, head.unread) == ("idle", False)
 
 
+@pytest.mark.requirement("engine:children-end-with-their-parent", "engine:abort-reaches-children")
+async def test_a_child_that_is_telling_its_parent_how_it_ended_is_given_time_for_it(tmp_path: Path) -> None:
+    telling, told = asyncio.Event(), asyncio.Event()
+
+    class Slow(Wrapped):
+        async def post(self, stream: str, letter: Letter, **more: object) -> object:
+            if stream == STREAM and letter.kind not in ("prompt", "abort"):
+                telling.set()
+                await told.wait()
+            return await self.inner.post(stream, letter, **more)  # type: ignore[arg-type]
+
+    GATE.append(asyncio.Event())
+    store = f"sqlite:///{tmp_path / 's.db'}"
+    scripts = {"leader": [jobs("wait")], "helper": [Turn(calls=[Call("think", {})])]}
+    async with scene(scripts, url=store, wrap=Slow) as s:
+        run = await s.runtime.start(leader(), "go", session="s")
+        await until(lambda: len(s.server.requests) == 2)
+        await run.abort("enough")
+        await soon(telling.wait())
+        asyncio.get_running_loop().call_later(0.1, told.set)
+        await soon(s.runtime.close())
+        async with Runtime.open(store) as later:
+            name = await child_of(later, [event async for event in read_events(later.journal, STREAM, CODEC)])
+            head = await later.journal.head(stream_id("local", name))
+            assert head is not None
+            assert (head.state, head.unread) == ("idle", False)
+
+
 @pytest.mark.requirement("engine:dispatch-guard", "engine:composition-guard")
 async def test_an_agent_cannot_start_itself_or_whoever_stands_above_it_nor_too_many_nor_too_deep() -> None:
     inner = Agent("openai/inner", tools=[think], name="inner")

@@ -19,6 +19,7 @@ from holdfast.testing.clock import FakeClock
 from holdfast.types import stream_id
 
 RAN: list[str] = []
+GATE: list[asyncio.Event] = []
 
 
 @tool
@@ -28,6 +29,20 @@ async def ask(token: str, deadline: int | None = None) -> Wait:
     return Wait(token, "question", deadline, "Well?")
 
 
+@tool(effect="none")
+async def ask_later(token: str) -> Wait:
+    """Asks somebody, once it may."""
+    await GATE[0].wait()
+    return Wait(token, "question", None, "Well?")
+
+
+@tool(effect="none")
+async def work() -> str:
+    """Takes its time."""
+    await GATE[1].wait()
+    return "worked"
+
+
 @tool
 async def once(context: ToolContext) -> str:
     """Must not happen twice."""
@@ -35,12 +50,13 @@ async def once(context: ToolContext) -> str:
     return "happened"
 
 
-AGENT = Agent(MODEL, tools=[ask, once])
+AGENT = Agent(MODEL, tools=[ask, ask_later, work, once])
 
 
 @pytest.fixture(autouse=True)
 def fresh() -> None:
     RAN.clear()
+    GATE[:] = [asyncio.Event(), asyncio.Event()]
 
 
 def asking(*tokens: str, deadline: int | None = None) -> Turn:
@@ -79,6 +95,20 @@ async def test_a_run_that_waits_holds_no_task_and_no_lease_and_the_answer_is_the
     assert (result.status, result.output) == ("completed", "thanks")
     assert all_answered(log)
     assert [waiting.wait.prompt for waiting in of(ToolWaiting, log)] == ["Well?"]
+
+
+@pytest.mark.requirement("engine:wait-shown-at-once")
+async def test_a_question_is_there_to_be_answered_while_another_call_of_the_turn_takes_its_time() -> None:
+    turn = Turn(calls=[Call("ask_later", {"token": "t"}), Call("work", {})])
+    async with scene([turn, "thanks"]) as s:
+        run = await s.runtime.start(AGENT, "go", session="s")
+        await soon(seen(run, "tool.started", 2))
+        GATE[0].set()
+        await soon(seen(run, "tool.waiting"))
+        assert (await run.answer("t", "blue")).status == "accepted"
+        GATE[1].set()
+        assert (await soon(run.result())).output == "thanks"
+        assert results(s) == ["blue", "worked"]
 
 
 @pytest.mark.requirement("engine:wait-resumes-on-answer", "runtime:two-runtimes-one-database")

@@ -192,6 +192,7 @@ def _wait(attempt: Attempt, call: ToolCall, wait: Wait) -> None:
         attempt.write(ToolFinished(call.id, token_used(call.name, wait.token)))
     else:
         attempt.write(ToolWaiting(call.id, wait))
+        attempt.pen.flush()  # no barrier: others of the turn may take their time, and somebody is to answer meanwhile
 
 
 def close_calls(attempt: Attempt, why: str, *, waiting: bool = True) -> None:

@@ -34,9 +34,11 @@ class Live:
 
     @property
     def is_ending(self) -> bool:
-        """Whether it was told to end, or may have been by mail that is being looked at."""
-        run = self.attempt.state.run
-        told = self.attempt.stopping or (run is not None and run.abort is not None)
+        """Whether it was told to end, or may have been by mail that is being looked at; or has ended, and that is being
+        written down.
+        """
+        state = self.attempt.state
+        told = self.attempt.stopping or (not state.queue if state.run is None else state.run.abort is not None)
         return self.task is not None and not self.task.done() and (told or self.glance is not None)
 
     def end(self) -> None:
