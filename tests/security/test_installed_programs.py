@@ -18,7 +18,7 @@ def test_a_command_that_could_not_be_started_leaves_no_descriptor(tmp_path: Path
     code = f"""
         import os, resource, socket, sys
         sys.path.insert(0, {str(ROOT / "src")!r})
-        from holdfast.sandbox.native.wire import receive, send
+        from holdfast.sandbox.native.talking.wire import receive, send
         from holdfast.sandbox.programs.keeping import keep
         def used():
             found = 0

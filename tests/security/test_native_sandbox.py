@@ -6,20 +6,23 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
 import tempfile
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.running import until
-from tests.sandboxing import children, names, of, sandboxes
+from tests.sandboxing import first_processes, names, of, sandboxes
 
 from holdfast.errors import IsolationMissing, SandboxError
 from holdfast.sandbox.backends.native import NativeSandboxes
 from holdfast.sandbox.native.client import Launcher
+from holdfast.sandbox.native.talking.channel import Channel
 from holdfast.sandbox.policy.loading import load_profile
 from holdfast.sandbox.policy.openshell import FilesystemPolicy, Landlock, Policy
 from holdfast.sandbox.policy.profile import Profile, Tree
@@ -180,7 +183,7 @@ async def test_who_kills_a_sandbox_or_its_launcher_ends_one_command_and_no_more(
         launcher = place.backend._launcher
         pid = launcher._process.pid
         if victim == "sandbox":
-            for child in children(pid):
+            for child in first_processes(pid):
                 os.kill(child, signal.SIGKILL)
         else:
             os.kill(pid, signal.SIGKILL)
@@ -197,8 +200,33 @@ async def test_what_a_sandbox_says_instead_of_messages_does_no_harm(tmp_path: Pa
             {"failed": 1, "error": 2}, {"command": [], "pid": {}},
         ):  # fmt: skip
             box.heard(message, [os.open(os.devnull, os.O_RDONLY)])
-        command = await box.start(["true"], {"PATH": "/usr/bin:/bin"}, str(tmp_path), [0, 1, 2])
+        command = await box.begun(box.begin(["true"], {"PATH": "/usr/bin:/bin"}, str(tmp_path), [0, 1, 2]))
         assert await asyncio.wait_for(command.ended, 5) == 0
+
+
+@pytest.mark.requirement("sandbox:native-hostile-messages")
+async def test_what_is_no_message_is_not_heard_and_what_comes_after_it_is() -> None:
+    heard = asyncio.Queue[dict[str, Any]]()
+
+    class Listening(Channel):
+        def heard(self, message: dict[str, Any], descriptors: list[int]) -> None:
+            heard.put_nowait(message)
+
+        def lost(self) -> None:
+            heard.put_nowait({"lost": True})
+
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    channel = Listening(ours)
+    with theirs:
+        for data in (
+            b"{", b"[]", b"1", b'"x"', b"null", b"\xff", b"+", b"[" * 30_000, b'{"a":' * 5_000, b'{"a": 1} x',
+            b'{"a": "\\udcff"}', b'{"last": true}',
+        ):  # fmt: skip
+            theirs.send(data)
+        assert await asyncio.wait_for(heard.get(), 5) == {"a": "\udcff"}
+        assert await asyncio.wait_for(heard.get(), 5) == {"last": True}
+    assert await asyncio.wait_for(heard.get(), 5) == {"lost": True}
+    channel.close()
 
 
 @pytest.mark.requirement("sandbox:native-launcher-is-small")
@@ -213,13 +241,15 @@ def test_the_launcher_loads_the_standard_library_and_its_neighbours_alone() -> N
         *(f"holdfast.sandbox.longrunning{each}" for each in ("", ".dialling")),
         *(f"holdfast.sandbox.native{each}" for each in (".blanks", ".lasting", ".lasting.sparing")),
         *(f"holdfast.sandbox.kernel{each}" for each in ("", ".syscalls", ".landlock", ".seccomp", ".cgroups")),
-        *(f"holdfast.sandbox.native{each}" for each in ("", ".launching", ".building", ".serving", ".slots", ".wire")),
+        *(f"holdfast.sandbox.native{each}" for each in ("", ".launching", ".building", ".serving", ".slots")),
+        *(f"holdfast.sandbox.native.talking{each}" for each in ("", ".wire")),
     }
 
 
 ROOTLESS = """
 import asyncio, sys
 from pathlib import Path
+from typing import Any
 from holdfast.sandbox.backends.native import NativeSandboxes
 from holdfast.sandbox.policy.profile import Profile, Tree
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
@@ -35,6 +36,31 @@ async def test_only_a_sandbox_in_which_something_is_left_is_cleared(
         assert cleared == []
         ended = await place.run("(setsid sleep 60 >/dev/null 2>&1 &)")
         assert (ended.strays, cleared) == (1, [1])
+
+
+@pytest.mark.requirement("sandbox:warm-command-is-one-exchange")
+async def test_a_command_that_goes_on_is_told_of_when_it_begins_and_one_that_ends_at_once_with_its_end(
+    tmp_path: Path,
+) -> None:
+    async with sandboxes(tmp_path) as place:
+        box = await place.backend.pool.take((str(tmp_path), "another", 1, ""))
+        nothing = [box.nothing] * 3
+        long = await asyncio.wait_for(box.begun(box.begin(["sleep", "60"], place.env, "/", nothing)), 10)
+        assert long.started.result() > 1
+        short = await asyncio.wait_for(box.begun(box.begin(["true"], place.env, "/", nothing)), 10)
+        assert short.started.result() > long.started.result()
+        assert await asyncio.wait_for(short.ended, 10) == 0
+        assert not long.ended.done()
+        assert await box.clear() == 1
+        assert await asyncio.wait_for(long.ended, 10) == 128 + 9
+
+
+@pytest.mark.requirement("sandbox:native-any-name")
+async def test_words_that_are_no_utf_8_reach_a_command_as_they_are(tmp_path: Path) -> None:
+    async with sandboxes(tmp_path) as place:
+        words = ["printf", "%s", "a\udcff b\u00e9"]
+        ended = await place.backend.run(words, folder=tmp_path, env=place.env, timeout=20, keep=100)
+        assert (ended.code, ended.output.raw()) == (0, b"a\xff b\xc3\xa9")
 
 
 def _described(owner: str) -> str:

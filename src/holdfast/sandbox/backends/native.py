@@ -175,7 +175,7 @@ class NativeSandboxes(Backend):
         limits = self._profile.limits
 
         async def act(box: Box, given: Mapping[str, str]) -> tuple[Ended, bool]:
-            command = await box.start(argv, {**given, CALL: "sandbox"}, str(folder), ())
+            command = await box.begun(box.begin(argv, {**given, CALL: "sandbox"}, str(folder), ()))
             return await interact(box, command, talk, limits)
 
         return await self._within(folder, env, act, wall=limits.wall is not None)

@@ -82,7 +82,7 @@ class Running:
             except FileNotFoundError as error:  # as a shell would say it
                 self._output.feed(f"{error.strerror}\n".encode())
                 return Ended(code=127, output=self._output, seconds=0, timed_out=False, held=False)
-            in_time = bool((await asyncio.wait((command.ended,), timeout=seconds))[0])
+            in_time = command.ended.done() or bool((await asyncio.wait((command.ended,), timeout=seconds))[0])
             if not in_time:
                 await self._stop(command)
             elif not self._intake.silent.done():

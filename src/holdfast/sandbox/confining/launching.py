@@ -19,7 +19,7 @@ from holdfast.sandbox.kernel.cgroups import Group
 from holdfast.sandbox.native import launching
 from holdfast.sandbox.native.building import Step
 from holdfast.sandbox.native.serving import serve
-from holdfast.sandbox.native.wire import send
+from holdfast.sandbox.native.talking.wire import send
 
 __all__ = ("main",)
 

@@ -18,7 +18,7 @@ from typing import Any, final
 
 from holdfast.sandbox.kernel import syscalls
 from holdfast.sandbox.kernel.cgroups import Group
-from holdfast.sandbox.native.wire import receive, send
+from holdfast.sandbox.native.talking.wire import receive, send
 
 __all__ = ("BLANK", "FIRST", "Become", "Blank", "name_process")
 

@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,13 +21,12 @@ from holdfast.sandbox.kernel.cgroups import Group
 from holdfast.sandbox.longrunning.reaching import Reaching
 from holdfast.sandbox.native.outlet import Outlet
 from holdfast.sandbox.native.slots import FIRST_UID
-from holdfast.sandbox.native.wire import receive, send
+from holdfast.sandbox.native.talking.channel import Channel
 
 __all__ = ("Box", "Command", "Launcher")
 
 _PATIENCE = 20.0
 """Seconds after which a launcher or a sandbox that does not answer is given up."""
-_SENDING = 1 << 20
 _SOURCE = str(Path(__file__).resolve().parents[3])
 _CODE = "import importlib, sys; sys.path.insert(0, sys.argv[2]); importlib.import_module(sys.argv[3]).main()"
 _MOMENTARY = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
@@ -36,84 +34,8 @@ _MOMENTARY = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 _LAUNCHING = "holdfast.sandbox.native.launching"
 
 
-class _Channel:
-    """A socket whose messages are handed on as they come."""
-
-    def __init__(self, end: socket.socket) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._end = end
-        self._end.setblocking(False)
-        with suppress(OSError):
-            self._end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SENDING)
-        self._loop.add_reader(self._end, self._read)
-        self._owed: deque[tuple[dict[str, Any], list[int]]] = deque()
-        """What is to be said when the other side has heard what came before, with descriptors of our own."""
-        self.open = True
-
-    def _read(self) -> None:
-        try:
-            message, descriptors = receive(self._end)
-        except BlockingIOError:
-            return
-        except ValueError:
-            return  # what a sandbox says is hostile: what is no message is not heard
-        except (EOFError, OSError):
-            self.close()
-            self.lost()
-            return
-        self.heard(message, descriptors)
-
-    def heard(self, message: dict[str, Any], descriptors: list[int]) -> None:
-        """Is called for each message; the descriptors are the callee's."""
-        raise NotImplementedError
-
-    def lost(self) -> None:
-        """Is called when the other side is gone."""
-        raise NotImplementedError
-
-    def say(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
-        """Sends a message, at once or when there is room for it; the descriptors are copied.
-
-        Raises:
-            OSError: the other side is gone.
-        """
-        if not self.open:
-            raise ConnectionResetError(errno.ECONNRESET, "it is gone")
-        if not self._owed:
-            with suppress(BlockingIOError):
-                send(self._end, message, descriptors)
-                return
-            self._loop.add_writer(self._end, self._catch_up)
-        self._owed.append((message, [os.dup(each) for each in descriptors]))
-
-    def _catch_up(self) -> None:
-        while self._owed:
-            message, descriptors = self._owed[0]
-            try:
-                send(self._end, message, descriptors)
-            except BlockingIOError:
-                return
-            except OSError:
-                break  # it is gone, as reading will tell
-            self._forget_first()
-        self._loop.remove_writer(self._end)
-
-    def _forget_first(self) -> None:
-        for each in self._owed.popleft()[1]:
-            os.close(each)
-
-    def close(self) -> None:
-        if self.open:
-            self.open = False
-            self._loop.remove_reader(self._end)
-            self._loop.remove_writer(self._end)
-            while self._owed:
-                self._forget_first()
-            self._end.close()
-
-
 @final
-class Launcher(_Channel):
+class Launcher(Channel):
     """The process that makes sandboxes. It is started with the first one, and ends when this is closed or lost."""
 
     def __init__(self, end: socket.socket, process: subprocess.Popen[bytes]) -> None:
@@ -127,6 +49,8 @@ class Launcher(_Channel):
         """What control groups limit here."""
         self.without: dict[str, str] = {}
         """What they do not, and why."""
+        self.nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        """A descriptor of the file that is empty and takes everything, as long as this is open."""
 
     @classmethod
     async def start(cls, module: str = _LAUNCHING) -> Launcher:
@@ -236,6 +160,12 @@ class Launcher(_Channel):
             box.buried({})
         self._boxes.clear()
 
+    def close(self) -> None:
+        """Ends the talk with it, and so all that it made."""
+        if self.open:
+            os.close(self.nothing)
+        super().close()
+
     async def end(self) -> None:
         """Ends it and every sandbox; returns when it is gone."""
         self.close()
@@ -286,7 +216,7 @@ class Command:
 
 
 @final
-class Box(_Channel):
+class Box(Channel):
     """One sandbox, as long as it lives."""
 
     def __init__(self, launcher: Launcher, number: int, end: socket.socket) -> None:
@@ -334,6 +264,17 @@ class Box(_Channel):
         """Done when nothing of it is left; how often its limits were hit."""
 
     @property
+    def nothing(self) -> int:
+        """A descriptor of the file that is empty and takes everything.
+
+        Raises:
+            SandboxError: the launcher is gone.
+        """
+        if not self._launcher.open:
+            raise SandboxError("the sandbox is gone; try again")
+        return self._launcher.nothing
+
+    @property
     def alive(self) -> bool:
         """Whether it lives at this very moment; that `open` says so, too, takes a turn of the event loop."""
         poll = select.poll()
@@ -343,7 +284,7 @@ class Box(_Channel):
             return False
         return not poll.poll(0)
 
-    async def start(
+    def begin(
         self,
         argv: Sequence[str],
         env: Mapping[str, str],
@@ -352,13 +293,12 @@ class Box(_Channel):
         *,
         keep: bool = False,
     ) -> Command:
-        """Starts a command with those descriptors as its standard input, output and error; without any, on a terminal
-        of its own. One to `keep` is spared by `clear`.
+        """Has a command started with those descriptors as its standard input, output and error, of which the sandbox
+        has copies then; without any, on a terminal of its own. One to `keep` is spared by `clear`.
 
         Raises:
-            FileNotFoundError: there is no such program, or no such folder, in the sandbox.
-            SandboxError: it cannot be started, or the sandbox is gone.
-            ValueError: it cannot be passed on: it holds NUL, or is too long.
+            SandboxError: the sandbox is gone.
+            ValueError: it cannot be passed on: it holds NUL.
         """
         if any("\0" in each for each in (*argv, *env, *env.values())):
             raise ValueError("it holds a NUL byte; leave it out")
@@ -373,6 +313,16 @@ class Box(_Channel):
             self.say(asked, descriptors)
         except OSError as error:
             raise SandboxError("the sandbox is gone; try again") from error
+        return command
+
+    async def begun(self, command: Command) -> Command:
+        """Returns the command once it runs, or has ended already.
+
+        Raises:
+            FileNotFoundError: there is no such program, or no such folder, in the sandbox.
+            SandboxError: it cannot be started, or the sandbox is gone.
+            ValueError: it cannot be passed on: it is too long.
+        """
         try:
             await command.started
         except asyncio.CancelledError:  # it may run, and nobody will know of it
@@ -444,9 +394,10 @@ class Box(_Channel):
             else:
                 reason = SandboxError(f"it cannot be started: {message['error']}")
             command.started.set_exception(reason)
-        elif "pid" in message and not command.started.done():
+            return
+        if "pid" in message and not command.started.done():
             command.started.set_result(_number(message["pid"]))
-        elif "status" in message and not command.ended.done():
+        if "status" in message and not command.ended.done():
             del self._commands[command.number]
             self.told = message
             status = _number(message["status"]) & 0xFFFF

@@ -15,7 +15,7 @@ from holdfast.sandbox.kernel.syscalls import open_beneath
 from holdfast.sandbox.snapshots.applying import remove
 from holdfast.sandbox.snapshots.storing import in_thread
 
-__all__ = ("absent", "guard", "put_away")
+__all__ = ("absent", "guard", "look", "put_away")
 
 _KEPT = frozenset({".git/config"})
 """What a new repository cannot do without."""
@@ -23,9 +23,27 @@ _WORK = frozenset({".git/modules", ".git/worktrees"})
 """What holds work of others, too: it is protected where it is, and not removed where it is new."""
 
 
+def look(folder: Path | str, paths: Collection[str]) -> tuple[list[os.stat_result], frozenset[str]]:
+    """Returns what is at the paths, in their alphabetical order, and at which there is nothing.
+
+    Some looks at names the kernel knows, each of some µs; below what is not there nothing is looked at.
+    """
+    found, missing, gone = list[os.stat_result](), list[str](), "\0"
+    for path in sorted(paths):
+        if not path.startswith(gone):
+            try:
+                found.append(os.lstat(f"{folder}/{path}"))
+            except OSError:
+                gone = f"{path}/"
+            else:
+                continue
+        missing.append(path)
+    return found, frozenset(missing)
+
+
 def absent(folder: Path, protected: Collection[str]) -> frozenset[str]:
-    """Returns which of the paths there is nothing at: some looks at names the kernel knows, each of some µs."""
-    return frozenset(each for each in protected if not os.path.lexists(f"{folder}/{each}"))
+    """Returns which of the paths there is nothing at."""
+    return look(folder, protected)[1]
 
 
 async def guard(folder: Path, before: frozenset[str]) -> tuple[str, ...]:

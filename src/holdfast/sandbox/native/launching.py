@@ -25,7 +25,7 @@ from holdfast.sandbox.native.blanks import FIRST, Blank, name_process
 from holdfast.sandbox.native.building import Step, begin, build, namespaces
 from holdfast.sandbox.native.serving import serve
 from holdfast.sandbox.native.slots import FIRST_UID, PLACES, Slots, folder, start_of
-from holdfast.sandbox.native.wire import receive, send
+from holdfast.sandbox.native.talking.wire import receive, send
 
 __all__ = ("SandboxLauncher", "main", "user_namespace")
 

@@ -18,6 +18,7 @@ from typing import final
 
 from holdfast.errors import SandboxError, SandboxesFull
 from holdfast.sandbox.native.client import Box
+from holdfast.sandbox.native.guarding import look
 from holdfast.sandbox.policy.profile import Pooling
 
 __all__ = ("IDLE", "MOST_READY", "Key", "Pool")
@@ -150,14 +151,9 @@ class Pool:
             whole = os.lstat(folder)
         except OSError as error:
             raise SandboxError(f"the workspace {folder!r} cannot be used: {error.strerror}") from error
-        found, absent = [whole], list[str]()
-        for path in self._watched:
-            try:
-                found.append(os.lstat(f"{folder}/{path}"))
-            except OSError:
-                absent.append(path)
+        found, absent = look(folder, self._watched)
         rights = (whole.st_mode,) if self._layered else ()  # the layer has those of when it was made
-        return (rights, *((each.st_dev, each.st_ino) for each in found)), frozenset(absent)
+        return (rights, *((each.st_dev, each.st_ino) for each in (whole, *found))), absent
 
 
 class _Shelf:

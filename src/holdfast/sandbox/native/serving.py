@@ -19,9 +19,12 @@ from typing import Any, Protocol
 
 from holdfast.sandbox.longrunning.dialling import begin_dialling
 from holdfast.sandbox.native.lasting.sparing import clear_around, end_session
-from holdfast.sandbox.native.wire import receive, send
+from holdfast.sandbox.native.talking.wire import receive, send
 
 __all__ = ("Children", "serve")
+
+_MOMENT = 2
+"""ms within which a command has to end for its beginning and its end to be told together."""
 
 
 class Children(Protocol):
@@ -59,7 +62,10 @@ def serve(channel: socket.socket, children: Children | None = None) -> None:
     server = _Server(channel, children)
     with suppress(EOFError, ConnectionError):
         while True:
-            for descriptor, _ in poll.poll():
+            found = poll.poll(_MOMENT if server.owes else None)
+            if not found:
+                server.tell_begun()
+            for descriptor, _ in found:
                 if descriptor == reading:
                     with suppress(BlockingIOError):
                         os.read(reading, 4096)
@@ -82,8 +88,22 @@ class _Server:
         """Numbers of commands by their leaders."""
         self._kept: set[int] = set()
         """Those among them that outlive the end of others."""
+        self._begun: dict[int, int] = {}
+        """Those among them of which nobody was told yet: whoever waits wakes up once for one that ends at once."""
+
+    @property
+    def owes(self) -> bool:
+        """Whether somebody is to be told of a command that began."""
+        return bool(self._begun)
+
+    def tell_begun(self) -> None:
+        """Tells of every command that began and has not ended."""
+        while self._begun:
+            pid, number = self._begun.popitem()
+            send(self._channel, {"command": number, "pid": pid})
 
     def hear(self) -> None:
+        self.tell_begun()
         message, descriptors = receive(self._channel)
         try:
             match message["do"]:
@@ -119,7 +139,10 @@ class _Server:
         self._commands[pid] = number
         if message.get("keep"):
             self._kept.add(pid)
-        send(self._channel, {"command": number, "pid": pid}, descriptors[:1] if message.get("terminal") else ())
+        if message.get("terminal"):
+            send(self._channel, {"command": number, "pid": pid}, descriptors[:1])
+        else:
+            self._begun[pid] = number
 
     def _signal(self, number: int, what: int) -> None:
         for pid, command in self._commands.items():
@@ -139,6 +162,7 @@ class _Server:
                 break
         for pid, status in ended:
             self._tell(pid, status, alone=alone)
+        self.tell_begun()
 
     def _tell(self, pid: int, status: int, *, alone: bool = False) -> None:
         """Tells that a process has ended, if it was a command, and whether this one is `alone` now; nothing is left of
@@ -150,7 +174,13 @@ class _Server:
             self._kept.remove(pid)
             if self._commands.keys() <= self._kept or end_session(pid, self.collect) < 0:
                 self._clear()
-        send(self._channel, {"command": number, "status": status, "alone": alone})
+        self._say_ended(pid, number, status, alone=alone)
+
+    def _say_ended(self, pid: int, number: int, status: int, *, alone: bool) -> None:
+        message = {"command": number, "status": status, "alone": alone}
+        if self._begun.pop(pid, None) is not None:
+            message["pid"] = pid
+        send(self._channel, message)
 
     def _connect(self, number: int, port: int) -> None:
         """Hands out a connection to a port in here."""
@@ -178,7 +208,7 @@ class _Server:
                 return killed
             killed += 1
             if (number := self._commands.pop(pid, None)) is not None:
-                send(self._channel, {"command": number, "status": status})
+                self._say_ended(pid, number, status, alone=False)
 
 
 def _spawn(message: dict[str, Any], descriptors: list[int], children: Children | None) -> int:

@@ -30,7 +30,7 @@ from holdfast.sandbox.kernel import seccomp, syscalls
 from holdfast.sandbox.kernel.cgroups import Group
 from holdfast.sandbox.native.building import PLACE, Step, keep_mounts, limit, map_ids, place_mounts
 from holdfast.sandbox.native.slots import PLACES
-from holdfast.sandbox.native.wire import receive, send
+from holdfast.sandbox.native.talking.wire import receive, send
 
 __all__ = ("BUNDLE", "PLACE", "RECORDS", "keep", "stage")
 

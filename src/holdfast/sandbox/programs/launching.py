@@ -14,7 +14,7 @@ from holdfast.sandbox.kernel.cgroups import Group
 from holdfast.sandbox.native import launching
 from holdfast.sandbox.native.building import Step
 from holdfast.sandbox.native.slots import FIRST_UID
-from holdfast.sandbox.native.wire import send
+from holdfast.sandbox.native.talking.wire import send
 from holdfast.sandbox.programs.keeping import keep, stage
 
 __all__ = ("main",)

@@ -32,16 +32,15 @@ async def start_in(
     """Starts a command whose output goes to `intake`; `errors` says whether standard error is part of it.
 
     Raises:
-        FileNotFoundError, SandboxError, ValueError: as `Box.start` does.
+        FileNotFoundError, SandboxError, ValueError: as `Box.begin` and `Box.begun` do.
     """
-    nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     try:
-        writing = intake.writing
+        nothing, writing = box.nothing, intake.writing
         if os.geteuid() == 0:  # so that programs may open /dev/stdout and /dev/stderr
             os.fchown(writing, box.user, -1)
         descriptors = [nothing, writing, writing if errors else nothing]
-        return await box.start(argv, {**env, CALL: "sandbox"}, folder, descriptors, keep=keep)
+        command = box.begin(argv, {**env, CALL: "sandbox"}, folder, descriptors, keep=keep)
     finally:
         intake.started()
         intake.begin()
-        os.close(nothing)
+    return await box.begun(command)

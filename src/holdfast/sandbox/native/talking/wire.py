@@ -11,24 +11,49 @@ import json
 import os
 import socket
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
-__all__ = ("receive", "send")
+__all__ = ("decode", "encode", "receive", "send")
 
 _PACKET: Final = 32 * 1024
 _DESCRIPTORS: Final = 16
 _LARGE = b"+"
 _LARGEST: Final = 16 * 1024 * 1024
+_BESIDE: Final = socket.CMSG_SPACE(_DESCRIPTORS * array.array("i").itemsize)
+_decoder: Final = json.JSONDecoder()
 
 
-def send(channel: socket.socket, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
+def encode(message: dict[str, Any]) -> bytes:
+    """Encodes a message."""
+    return json.dumps(message).encode()
+
+
+def decode(data: bytes) -> dict[str, Any]:
+    """Decodes a message.
+
+    Raises:
+        ValueError: it is none.
+    """
+    text = str(data, "utf-8")
+    message, end = _decoder.raw_decode(text)  # without what is looked for around one
+    if not isinstance(message, dict) or end != len(text):
+        raise ValueError("this is no message")
+    return cast("dict[str, Any]", message)
+
+
+def send(
+    channel: socket.socket,
+    message: dict[str, Any],
+    descriptors: Sequence[int] = (),
+    encode: Callable[[dict[str, Any]], bytes] = encode,
+) -> None:
     """Sends one message; the descriptors are copied on the way.
 
     Raises:
         OSError: the other side is gone, or reads nothing.
     """
-    data = json.dumps(message).encode()
+    data = encode(message)
     if len(data) <= _PACKET:
         socket.send_fds(channel, [data], list(descriptors))
         return
@@ -41,7 +66,9 @@ def send(channel: socket.socket, message: dict[str, Any], descriptors: Sequence[
         os.close(large)
 
 
-def receive(channel: socket.socket) -> tuple[dict[str, Any], list[int]]:
+def receive(
+    channel: socket.socket, decode: Callable[[bytes], dict[str, Any]] = decode
+) -> tuple[dict[str, Any], list[int]]:
     """Returns one message and its descriptors, which are the caller's to close.
 
     Raises:
@@ -49,12 +76,11 @@ def receive(channel: socket.socket) -> tuple[dict[str, Any], list[int]]:
         BlockingIOError: nothing has come yet, on a socket that does not wait.
         ValueError: what came is no message.
     """
-    size = array.array("i").itemsize
-    data, beside, _, _ = channel.recvmsg(_PACKET, socket.CMSG_SPACE(_DESCRIPTORS * size), socket.MSG_CMSG_CLOEXEC)
+    data, beside, _, _ = channel.recvmsg(_PACKET, _BESIDE, socket.MSG_CMSG_CLOEXEC)
     descriptors = array.array("i")
     for level, kind, content in beside:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            descriptors.frombytes(content[: len(content) - len(content) % size])
+            descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
     found = list(descriptors)
     if not data:
         _close(found)
@@ -68,10 +94,7 @@ def receive(channel: socket.socket) -> tuple[dict[str, Any], list[int]]:
                     raise ValueError("this is no message")
                 file.seek(0)
                 data = file.read(_LARGEST)
-        loaded = json.loads(data)
-        if not isinstance(loaded, dict):
-            raise ValueError("this is no message")
-        message = cast("dict[str, Any]", loaded)
+        message = decode(data)
     except (ValueError, IndexError, RecursionError, OSError):
         _close(found)
         raise ValueError("this is no message") from None
