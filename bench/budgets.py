@@ -82,7 +82,7 @@ BUDGETS = (
     Budget(measure="sandbox-cold", program="cold-bubblewrap", must=1.2),
     Budget(measure="sandbox-cold", program="cold-spawn", must=17.0),
     Budget(measure="sandbox-warm", program="warm-spawn", must=1.5, aim=1.3),
-    # keeping and putting back 10,000 files over the same for 1,000
+    # keeping and putting back 40,000 files over the same for 10,000
     Budget(measure="sandbox-undo", program="overlay", must=1.3),
     Budget(measure="sandbox-undo", program="btrfs", must=1.3),
     # ms for a hundred branches, and KiB of an idle sandbox: a thousand in a GiB

@@ -203,8 +203,8 @@ FIGURES = (
     Figure(
         name="sandbox-undo",
         module="bench.programs.sandbox_undo",
-        programs=(("overlay", "overlay, 10,000 files"), ("btrfs", "btrfs, 10,000 files")),
-        unit="x 1,000",
+        programs=(("overlay", "overlay, 40,000 files"), ("btrfs", "btrfs, 40,000 files")),
+        unit="x 10,000",
         size=10_000,
         quick_size=500,
     ),
