@@ -103,6 +103,23 @@ async def test_a_layer_is_full_at_its_quota_of_bytes_and_of_files(tmp_path: Path
     assert names(tmp_path) == ["small"]
 
 
+@pytest.mark.requirement("sandbox:full-layer-brings-nothing-in")
+@pytest.mark.parametrize(
+    ("command", "breach"),
+    [("head -c 20000000 /dev/zero > big; true", "disk"), ("for i in $(seq 300); do : > f$i; done; true", "inodes")],
+)
+async def test_what_a_full_layer_holds_is_not_brought_in_whatever_the_command_says(
+    tmp_path: Path, command: str, breach: str
+) -> None:
+    profile = Profile(limits=Quotas(disk=8 << 20, inodes=200), workspace=Tree(apply="when-ended"))
+    async with sandboxes(tmp_path, profile) as place:
+        ended = await place.run(command)
+        assert (ended.code, ended.breach) == (0, breach)
+        assert names(tmp_path) == []
+        assert await place.says("echo fine > small; echo fine") == "fine"
+    assert names(tmp_path) == ["small"]
+
+
 @pytest.mark.requirement("sandbox:native-layer", "sandbox:native-quotas")
 async def test_what_is_brought_in_stays_as_small_as_it_was_and_below_the_quota(tmp_path: Path) -> None:
     profile = Profile(limits=Quotas(disk=4 << 20), workspace=Tree(apply="when-ended"))

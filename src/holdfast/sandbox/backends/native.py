@@ -239,6 +239,8 @@ class NativeSandboxes(Backend):
             return "cpu"
         if ended.code == 128 + signal.SIGXFSZ:
             return "file"
+        if box.changes >= 0 and (full := _full(box.changes)) is not None:
+            return full
         if ended.code == 0:
             # What was hit all the same is not the next command's fault; whoever waits need not wait for that.
             asyncio.get_running_loop().call_soon(_note_hits, box)
@@ -326,6 +328,14 @@ class NativeSandboxes(Backend):
         secrets = self._profile.env.secrets
         held = {name: os.environ[name] for name in secrets if os.environ.get(name)}
         return Outlet(policy, [Credential(key=name, value=held[name], hosts=secrets[name]) for name in held])
+
+
+def _full(layer: int) -> Breach | None:
+    """Returns the quota at which a layer is full: what a command wrote last may be cut off, whatever its exit code."""
+    room = os.fstatvfs(layer)
+    if not room.f_bavail:
+        return "disk"
+    return None if room.f_favail else "inodes"
 
 
 def _note_hits(box: Box) -> None:
