@@ -21,6 +21,7 @@ from holdfast.sandbox.egress.proxy import Proxy
 from holdfast.sandbox.kernel.cgroups import Groups
 from holdfast.sandbox.native import client
 from holdfast.sandbox.native.blanks import BLANK
+from holdfast.sandbox.native.talking.channel import Channel
 from holdfast.sandbox.policy.openshell import Binary, Endpoint, NetworkPolicy, Policy
 from holdfast.sandbox.policy.profile import Pooling, Profile, Quotas
 
@@ -179,7 +180,7 @@ async def test_a_runtime_that_gives_up_while_one_is_made_leaves_nothing_behind(
 
                 return wrong
 
-            kind, name = {"asked": (client._Channel, "say"), "answered": (client.Launcher, "heard")}.get(
+            kind, name = {"asked": (Channel, "say"), "answered": (client.Launcher, "heard")}.get(
                 when, (client.Box, "heard")
             )
             patching.setattr(kind, name, then_cancelled(getattr(kind, name)))
