@@ -161,6 +161,7 @@ def test_what_was_said_to_a_run_that_ends_is_followed_to_the_end_of_the_next(hom
 TEAM = """
 import asyncio, sys
 from holdfast import Agent, Runtime
+from holdfast.types import TextDelta
 
 async def main():
     reader = Agent("openai/shop", name="reader")
@@ -169,17 +170,20 @@ async def main():
         run = await runtime.start(editor, "Sum up.", session="one")
         async for event in run.events():
             if event.type == "tool.waiting":
-                return
+                child = event.data.wait.subject
+                async for said in runtime.run(child, f"start:child:{child}").events():
+                    if isinstance(said, TextDelta):
+                        return
 
 asyncio.run(main())
 """
-"""Leaves an agent and the one that it started in the middle."""
+"""Leaves an agent and the one that it started in the middle of that one's answer."""
 
 
 @pytest.mark.requirement("cli:runs-resume")
 def test_an_agent_that_another_started_ends_once(home: Path) -> None:
     job = Turn(calls=[Call("read", {"prompt": "Chapter 1."})])
-    with shell(home, [job, Turn(text="Bolts.", fault=Hang(times=1)), Turn(text="Done.")]) as sh:
+    with shell(home, [job, Turn(text="Bolts.", fault=Hang(after_events=2, times=1)), Turn(text="Done.")]) as sh:
         Path(sh.store.removeprefix("sqlite:///")).parent.mkdir(parents=True)
         command = [sys.executable, "-c", TEAM, sh.store]
         subprocess.run(command, cwd=home, env=sh.environment, timeout=BOUND, check=True)
