@@ -63,6 +63,7 @@ class TimelinePane(VirtualLines):
         self.virtual_size = Size(self.columns, len(rows))
         if follows and rows:
             self._select(len(rows) - 1)
+            self.call_after_refresh(self._in_sight)  # it may not have been laid out yet, or be about to be anew
 
     @property
     def selected(self) -> Row | None:
