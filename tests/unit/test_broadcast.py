@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from functools import partial
 
 import pytest
 from tests.running import soon
@@ -131,6 +132,27 @@ async def test_callbacks_that_were_asked_for_together_are_called_together_a_mome
     assert called == [1, 2]
     await clock.advance(0.002)
     assert called == [1, 2, 3]
+
+
+async def test_whoever_asks_just_before_others_are_called_has_at_least_half_the_time_to_take_it_back() -> None:
+    clock = FakeClock()
+    called: list[int] = []
+    later = Soon(clock, 2.0)
+    later(first := partial(called.append, 1))
+    await clock.advance(0.9)
+    later(second := partial(called.append, 2))
+    await clock.advance(1.0)
+    assert called == []
+    later.forget(second)
+    later(third := partial(called.append, 3))
+    await clock.advance(0.1)
+    assert called == [1]
+    later(third)
+    assert first is not third
+    await clock.advance(1.0)
+    assert called == [1, 3]
+    await clock.advance(10)
+    assert (called, clock.waiting) == ([1, 3], 0)
 
 
 async def test_what_is_not_wanted_any_more_is_neither_called_nor_kept() -> None:
