@@ -89,7 +89,7 @@ def name(value: Any) -> str:
 async def test_each_fault_is_its_class_and_each_failure_one_event(fault: Fault, code: str, again: bool) -> None:
     clock = HastyClock()
     async with scene([Turn(WORDS, fault=fault, chunk=8)], clock=clock) as s:
-        s.silent_after(0.1)
+        s.silent_after(0.3)
         run = await s.runtime.start(AGENT, "go", session="s", limits=Limits(model_retries=1))
         result = await soon(run.result())
         log, requests = await s.log(), len(s.server.requests)
@@ -119,8 +119,8 @@ async def test_each_fault_is_its_class_and_each_failure_one_event(fault: Fault, 
 async def test_a_fault_that_passes_is_tried_again_and_no_reader_has_text_twice(fault: Any, resets: int) -> None:
     clock = HastyClock()
     # The delay gives what came before the answer the time to become durable, so that readers see it live.
-    async with scene([Turn(WORDS, fault=fault, chunk=8, delay=0.03)], clock=clock) as s:
-        s.silent_after(0.1)
+    async with scene([Turn(WORDS, fault=fault, chunk=8, delay=0.08)], clock=clock) as s:
+        s.silent_after(0.3)
         run = await s.runtime.start(AGENT, "go", session="s")
         items: list[Any] = [item async for item in run.events()]
         result = await run.result()
