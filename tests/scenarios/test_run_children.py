@@ -57,6 +57,15 @@ async def child_of(runtime: Runtime, log: list[Event], number: int = 0) -> str:
     return of(ToolWaiting, log)[number].wait.subject
 
 
+async def how_its_child_was_left(store: str) -> tuple[str, bool]:
+    """Returns how whoever opens the store next finds a leader's child: its state, and whether it has unread mail."""
+    async with Runtime.open(store) as later:
+        name = await child_of(later, [event async for event in read_events(later.journal, STREAM, CODEC)])
+        head = await later.journal.head(stream_id("local", name))
+        assert head is not None
+        return head.state, head.unread
+
+
 @pytest.mark.requirement("engine:children-answer")
 @pytest.mark.parametrize("store", ["memory:", "sqlite"])
 async def test_what_a_child_says_is_the_result_of_the_call_that_started_it(tmp_path: Path, store: str) -> None:
@@ -138,11 +147,7 @@ async def test_children_that_were_told_to_end_have_ended_when_their_process_does
         await run.abort("enough")
         await soon(run.result())
         await soon(s.runtime.close())
-        async with Runtime.open(store) as later:
-            name = await child_of(later, [event async for event in read_events(later.journal, STREAM, CODEC)])
-            head = await later.journal.head(stream_id("local", name))
-            assert head is not None
-            assert (head.state, head.unread) == ("idle", False)
+        assert await how_its_child_was_left(store) == ("idle", False)
 
 
 @pytest.mark.requirement("engine:children-end-with-their-parent", "engine:abort-reaches-children")
@@ -166,11 +171,7 @@ async def test_a_child_that_is_telling_its_parent_how_it_ended_is_given_time_for
         await soon(telling.wait())
         asyncio.get_running_loop().call_later(0.1, told.set)
         await soon(s.runtime.close())
-        async with Runtime.open(store) as later:
-            name = await child_of(later, [event async for event in read_events(later.journal, STREAM, CODEC)])
-            head = await later.journal.head(stream_id("local", name))
-            assert head is not None
-            assert (head.state, head.unread) == ("idle", False)
+        assert await how_its_child_was_left(store) == ("idle", False)
 
 
 @pytest.mark.requirement("engine:dispatch-guard", "engine:composition-guard")

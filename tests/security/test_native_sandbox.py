@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import signal
@@ -17,7 +18,7 @@ from typing import Any
 
 import pytest
 from tests.running import until
-from tests.sandboxing import first_processes, names, of, sandboxes
+from tests.sandboxing import children, first_processes, names, of, sandboxes
 
 from holdfast.errors import IsolationMissing, SandboxError
 from holdfast.sandbox.backends.native import NativeSandboxes
@@ -202,6 +203,26 @@ async def test_what_a_sandbox_says_instead_of_messages_does_no_harm(tmp_path: Pa
             box.heard(message, [os.open(os.devnull, os.O_RDONLY)])
         command = await box.begun(box.begin(["true"], {"PATH": "/usr/bin:/bin"}, str(tmp_path), [0, 1, 2]))
         assert await asyncio.wait_for(command.ended, 5) == 0
+
+
+@pytest.mark.requirement("sandbox:native-leaves-nothing")
+async def test_a_launcher_that_we_have_no_descriptor_left_for_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, looked = os.open, list[str]()
+
+    def open_once(path: str, *args: Any, **more: Any) -> int:
+        if path == os.devnull:
+            looked.append(path)
+            if len(looked) > 1:  # the first is the process's own input
+                raise OSError(errno.EMFILE, "too many open files")
+        return opened(path, *args, **more)
+
+    before = children(os.getpid())
+    with monkeypatch.context() as patching:
+        patching.setattr(os, "open", open_once)
+        with pytest.raises(IsolationMissing, match="too many open files"):
+            await Launcher.start()
+    assert len(looked) == 2
+    assert set(children(os.getpid())) <= set(before)
 
 
 @pytest.mark.requirement("sandbox:native-hostile-messages")

@@ -39,6 +39,8 @@ class Launcher(Channel):
     """The process that makes sandboxes. It is started with the first one, and ends when this is closed or lost."""
 
     def __init__(self, end: socket.socket, process: subprocess.Popen[bytes]) -> None:
+        self.nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        """A descriptor of the file that is empty and takes everything, as long as this is open."""
         super().__init__(end)
         self._process = process
         self._numbers = itertools.count(1)
@@ -49,8 +51,6 @@ class Launcher(Channel):
         """What control groups limit here."""
         self.without: dict[str, str] = {}
         """What they do not, and why."""
-        self.nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        """A descriptor of the file that is empty and takes everything, as long as this is open."""
 
     @classmethod
     async def start(cls, module: str = _LAUNCHING) -> Launcher:
@@ -71,7 +71,12 @@ class Launcher(Channel):
             raise IsolationMissing(f"the launcher of sandboxes cannot be started: {error}") from error
         finally:
             theirs.close()
-        launcher = cls(ours, process)
+        try:
+            launcher = cls(ours, process)
+        except OSError as error:
+            ours.close()  # by which it ends
+            await asyncio.to_thread(_wait, process)
+            raise IsolationMissing(f"the launcher of sandboxes cannot be talked to: {error}") from error
         try:
             ready = await asyncio.wait_for(launcher._ready, _PATIENCE)
         except BaseException as error:
