@@ -92,6 +92,7 @@ CHECKS = (
         posting.posts_at_once_are_each_one_message, marks=pytest.mark.requirement("journal:post-never-conflicts")
     ),
     pytest.param(posting.a_key_is_never_accepted_twice, marks=pytest.mark.requirement("journal:post-duplicate")),
+    pytest.param(posting.a_stream_that_is_new_is_nobody_elses, marks=pytest.mark.requirement("journal:post-new")),
     pytest.param(posting.a_key_has_a_bound, marks=pytest.mark.requirement("journal:post-key-bounded")),
     pytest.param(
         posting.the_inbox_is_bounded,

@@ -252,17 +252,26 @@ class Journal(Protocol):
         ...
 
     async def post(
-        self, stream: StreamId, letter: Letter, *, if_idle: bool = False, lease: Lease | None = None
+        self,
+        stream: StreamId,
+        letter: Letter,
+        *,
+        if_idle: bool = False,
+        lease: Lease | None = None,
+        new: bool = False,
     ) -> Posted:
         """Puts a letter into the inbox, whoever owns the stream; creates the stream when there is none.
 
         With `lease`, a letter that was accepted or is a duplicate also claims the stream if it is free, in the same
-        transaction.
+        transaction. With `new` the caller has just made the stream's name up, and the store need not look for it.
 
         Never conflicts with the owner. A key that was posted before gives `duplicate` with the number of the
         first, even when it was taken long ago. With `if_idle`, a stream that is not idle or has unread mail
         gives `busy`. Over `INBOX_LIMIT` unread messages give `full`;
         an urgent letter finds `URGENT_LIMIT` places more.
+
+        Raises:
+            StorageError: with `new`, there is such a stream all the same; nothing was written.
         """
         ...
 

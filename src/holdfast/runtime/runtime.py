@@ -198,7 +198,7 @@ class Runtime(Archive, Delivers):
             message, setup = await self._equip(agent, message, setup, deliver, files)
         body = msgspec.json.encode(Prompt(message, setup))
         letter = Letter(key=key or new_key(), kind="prompt", body=body, actor=user or self._user)
-        return await self._prompt(agent, stream, letter, if_idle=if_idle)
+        return await self._prompt(agent, stream, letter, if_idle=if_idle, new=session is None)
 
     async def resume(self, session: str, agent: BoundAgent | None = None) -> Run:
         """Goes on with the run a crash or a stop left open, and returns it; of a session without an open run, the
@@ -377,9 +377,11 @@ class Runtime(Archive, Delivers):
         readable = any(each.spec.reference == "builtin:read" for each in agent.tools)
         return with_files(message, staged, readable=readable) if staged else message, setup
 
-    async def _prompt(self, agent: BoundAgent, stream: StreamId, letter: Letter, *, if_idle: bool) -> Run:
+    async def _prompt(
+        self, agent: BoundAgent, stream: StreamId, letter: Letter, *, if_idle: bool, new: bool = False
+    ) -> Run:
         """Posts a prompt, and drives the session if nobody does."""
-        posted, after = await self._post(agent, stream, letter, if_idle=if_idle)
+        posted, after = await self._post(agent, stream, letter, if_idle=if_idle, new=new)
         if not posted.n:
             self._bindings.take_back(stream, letter.key)
         if posted.status == "busy":
@@ -388,16 +390,18 @@ class Runtime(Archive, Delivers):
             raise error
         return self._run(stream, letter.key, after)
 
-    async def _post(self, agent: BoundAgent, stream: StreamId, letter: Letter, *, if_idle: bool) -> tuple[Posted, int]:
+    async def _post(
+        self, agent: BoundAgent, stream: StreamId, letter: Letter, *, if_idle: bool, new: bool = False
+    ) -> tuple[Posted, int]:
         """Posts a prompt, and drives the session if nobody does; returns after which event its run begins, too."""
         after, key = 0, letter.key
         self._bindings.lend(stream, key, agent)
         try:
             if (line := self._worker.line) is not None:
-                posted = await line.post(stream, letter, if_idle=if_idle)
+                posted = await line.post(stream, letter, if_idle=if_idle, new=new)
                 self._bindings.lend(stream, key, agent)  # it may have been forgotten meanwhile
                 return posted, 0
-            posted = await self.journal.post(stream, letter, if_idle=if_idle, lease=self._worker.claims.lease)
+            posted = await self.journal.post(stream, letter, if_idle=if_idle, lease=self._worker.claims.lease, new=new)
             claim = posted.claim or (await self._worker.claims.inherit(stream) if posted.n else None)
             if claim is not None:  # otherwise somebody drives it, and takes the prompt from the inbox
                 # The session may have fallen idle, and been forgotten, meanwhile.

@@ -14,7 +14,7 @@ from typing import final
 
 from msgspec.structs import replace
 
-from holdfast.errors import Fenced, JournalError, UsageError
+from holdfast.errors import Fenced, JournalError, StorageError, UsageError
 from holdfast.flow.clock import Clock
 from holdfast.journal.port import (
     Claim,
@@ -150,11 +150,19 @@ class MemoryJournal(Journal):
         return head
 
     async def post(
-        self, stream: StreamId, letter: Letter, *, if_idle: bool = False, lease: Lease | None = None
+        self,
+        stream: StreamId,
+        letter: Letter,
+        *,
+        if_idle: bool = False,
+        lease: Lease | None = None,
+        new: bool = False,
     ) -> Posted:
         """Puts a letter into the inbox, once for each key, and claims the stream if it is wanted and free."""
         now = self._clock.now()
         found = self._streams.get(stream)
+        if new and found is not None:
+            raise StorageError(f"there is a stream {stream!r} already; draw another name")
         first = found.keys.get(letter.key) if found is not None else None
         if first is not None and found is not None:
             posted, head = Posted("duplicate", first), found.head

@@ -133,12 +133,18 @@ class SqliteJournal(Journal):
             self._watch.tell(stream, head if isinstance(head, Head) else None)
 
     async def post(
-        self, stream: StreamId, letter: Letter, *, if_idle: bool = False, lease: Lease | None = None
+        self,
+        stream: StreamId,
+        letter: Letter,
+        *,
+        if_idle: bool = False,
+        lease: Lease | None = None,
+        new: bool = False,
     ) -> Posted:
         """Puts a letter into the inbox, once for each key, and claims the stream if it is wanted and free."""
         write = self._database.stage if len(letter.body) <= _LIGHT else self._database.write
         try:
-            posted = await write(self._post, stream, letter, if_idle, lease)
+            posted = await write(self._post, stream, letter, if_idle, lease, new)
         except asyncio.CancelledError:
             # It is posted all the same, and somebody waits to hear of it: what is handed in later ends later.
             with contextlib.suppress(StorageError):
@@ -293,10 +299,13 @@ class SqliteJournal(Journal):
         return head
 
     def _post(
-        self, connection: Connection, stream: StreamId, letter: Letter, if_idle: bool, lease: Lease | None
+        self, connection: Connection, stream: StreamId, letter: Letter, if_idle: bool, lease: Lease | None, new: bool
     ) -> Posted:
         now = self._clock.now()
-        found = self._buffer.head(connection, stream)
+        # A name that is there all the same is found by the table, which has no name twice.
+        found = self._buffer.remembered(stream) if new else self._buffer.head(connection, stream)
+        if new and found is not None:
+            raise StorageError(f"there is a stream {stream!r} already; draw another name")
         first = self._buffer.key(connection, stream, letter.key) if found else None
         mail: Mail | None = None
         if first is not None and found is not None:
@@ -369,7 +378,7 @@ class SqliteJournal(Journal):
         for record in records:
             if record.blob is not None and record.content is not None:
                 insert_blob(connection, tenant_of(stream), record.blob, record.content, now)
-            self._buffer.add_record(stream, record)
+        self._buffer.add_records(stream, records)
 
 
 def _nothing(_: Connection) -> None:

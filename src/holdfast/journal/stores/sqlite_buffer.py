@@ -7,6 +7,7 @@ long as no other process wrote, and records, mail and heads go out in one statem
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import final
 
@@ -99,6 +100,11 @@ class HeadBuffer(Buffer):
         self._rows[stream] = row
         return row.head
 
+    def remembered(self, stream: StreamId) -> Head | None:
+        """Returns a head without looking for it in the file; None when it may be there all the same."""
+        row = self._rows.get(stream)
+        return None if row is None else row.head
+
     def put(self, head: Head, now: int) -> None:
         """Sets a head that was looked at before, or of a stream that is new."""
         before = self._rows.get(head.stream)
@@ -108,14 +114,16 @@ class HeadBuffer(Buffer):
         self._rows[head.stream] = Row(before.sid if before else self._last, head, due_at)
         self._changed.setdefault(head.stream, before)
 
-    def add_record(self, stream: StreamId, record: Record) -> None:
-        """Adds a record of a stream whose head was set."""
-        self._records += (self._rows[stream].sid, record.seq, record.type, record.body, record.blob)
+    def add_records(self, stream: StreamId, records: Sequence[Record]) -> None:
+        """Adds records of a stream whose head was set."""
+        rows, sid = self._records, self._rows[stream].sid
+        for record in records:
+            rows += (sid, record.seq, record.type, bytearray(record.body), record.blob or tables.NOTHING)
 
     def add_mail(self, stream: StreamId, mail: Mail) -> None:
         """Adds a message to a stream whose head was set."""
         sid = self._rows[stream].sid
-        self._mail += (sid, mail.n, mail.key, mail.kind, mail.body, mail.actor, mail.at)
+        self._mail += (sid, mail.n, mail.key, mail.kind, bytearray(mail.body), mail.actor, mail.at)
         self._keys[sid, mail.key] = mail.n
 
     def mail(self, connection: Connection, stream: StreamId, after: int) -> list[Mail]:
@@ -141,5 +149,4 @@ def _insert(connection: Connection, table: str, values: list[object], conflict: 
 
 @lru_cache(maxsize=512)
 def _statement(table: str, conflict: str, rows: int) -> str:
-    row = f"({', '.join('?' * tables.WIDTH[table])})"
-    return f"insert into {table} values {', '.join([row] * rows)} {conflict}"
+    return f"insert into {table} values {', '.join([f'({tables.PLACES[table]})'] * rows)} {conflict}"

@@ -72,7 +72,7 @@ def _tidy(connection: Connection, stream: StreamId | None) -> None:
 def _put(connection: Connection, row: tables.Row) -> None:
     values = tables.head_row(row)
     connection.execute("delete from head where sid = ?", (row.sid,))
-    connection.execute(f"insert into {tables.HEAD} values ({', '.join('?' * len(values))})", values)
+    connection.execute(f"insert into {tables.HEAD} values ({tables.PLACES[tables.HEAD]})", values)
 
 
 def _remove(connection: Connection, sid: int) -> None:

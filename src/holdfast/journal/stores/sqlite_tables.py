@@ -16,7 +16,6 @@ from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import msgspec
-from msgspec.structs import astuple
 
 from holdfast.journal.port import FeedItem, Head, Mail, Record
 from holdfast.storage.migrating import Schema
@@ -28,6 +27,8 @@ __all__ = (
     "INBOX",
     "JOURNAL",
     "Mark",
+    "NOTHING",
+    "PLACES",
     "RECORD",
     "Row",
     "SET_HEAD",
@@ -157,7 +158,25 @@ def fetch_marks(connection: Connection, streams: Sequence[StreamId]) -> dict[Str
 
 def head_row(row: Row) -> tuple[object, ...]:
     """Returns a stored head as a row of `HEAD`."""
-    return (row.sid, *astuple(row.head), row.due_at)
+    head = row.head
+    return (
+        row.sid,
+        head.stream,
+        head.seq,
+        head.epoch,
+        head.owner or NOTHING,
+        head.lease_until,
+        head.last_batch or NOTHING,
+        head.inbox_seq,
+        head.inbox_taken,
+        head.state,
+        NOTHING if head.wake_at is None else head.wake_at,
+        head.parent or NOTHING,
+        head.parent_seq,
+        head.created_at,
+        head.updated_at,
+        NOTHING if row.due_at is None else row.due_at,
+    )
 
 
 def fetch_records(connection: Connection, sid: int, over: int, up_to: int, limit: int) -> list[Record]:
@@ -231,6 +250,17 @@ RECORD = "record (sid, seq, type, body, blob)"
 INBOX = "inbox (sid, n, key, kind, body, actor, at)"
 WIDTH = {table: table.count(",") + 1 for table in (HEAD, RECORD, INBOX)}
 """How many columns each has."""
+NOTHING = ""
+"""Stands for None among the values of a row, and bytes go as a bytearray: for each None and each bytes object the
+library looks for somebody who would adapt it, and makes an exception of not finding one. That takes longer than the
+rest of the statement.
+"""
+_NULLABLE = {"owner", "last_batch", "wake_at", "parent", "due_at", "blob"}
+PLACES = {
+    table: ", ".join("nullif(?, '')" if column in _NULLABLE else "?" for column in columns)
+    for table, columns in ((table, table[table.index("(") + 1 : -1].split(", ")) for table in WIDTH)
+}
+"""What stands in a statement for the values of one row."""
 SET_HEAD = f"on conflict (sid) do update set {', '.join(f'{name} = excluded.{name}' for name in _CHANGING)}"
 """What makes an insert of a head a change of it."""
 SET_HEAD_AND_DUE = f"{SET_HEAD}, due_at = excluded.due_at"

@@ -192,9 +192,9 @@ class Line:
             gone = f"the runtime was closed before session {stream!r} was loaded: resume it again"
             raise UsageError(gone) from None
 
-    async def post(self, stream: StreamId, letter: Letter, *, if_idle: bool) -> Posted:
-        """Posts a prompt, and has its session wait for a place if nobody drives it."""
-        posted = await self._journal.post(stream, letter, if_idle=if_idle)
+    async def post(self, stream: StreamId, letter: Letter, *, if_idle: bool, new: bool) -> Posted:
+        """Posts a prompt, and has its session wait for a place if nobody drives it; `new` is what the journal means."""
+        posted = await self._journal.post(stream, letter, if_idle=if_idle, new=new)
         if posted.n:
             setup = _prompt.decode(letter.body).setup
             await self.queue(stream, ("user", 0) if setup is None else whose(setup))

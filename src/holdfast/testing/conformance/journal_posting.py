@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from holdfast.errors import UsageError
-from holdfast.journal.port import INBOX_LIMIT, KEY_LIMIT, Park
+from holdfast.errors import StorageError, UsageError
+from holdfast.journal.port import INBOX_LIMIT, KEY_LIMIT, Lease, Park
 from holdfast.testing.clock import FakeClock
 from holdfast.testing.conformance.checking import (
     ANN,
@@ -92,6 +92,30 @@ async def a_key_is_never_accepted_twice(make: Make) -> None:
     other = await journal.post(named("s2"), letter("a"))
     expect(other.status == "accepted", "another stream has keys of its own", other)
     expect(len(await journal.mail(STREAM, 0)) == 2, "a duplicate adds no message")
+
+
+async def a_stream_that_is_new_is_nobody_elses(make: Make) -> None:
+    """With `new` a letter goes into no stream that is there already, and nothing else is lost with it."""
+    clock = FakeClock()
+    journal, other = await make(clock), await make(clock)
+    lease = Lease(ANN, TTL)
+    posted = await journal.post(STREAM, letter("a"), lease=lease, new=True)
+    expect((posted.status, posted.n, posted.claim is not None) == ("accepted", 1, True), "it is made", posted)
+    for store, key in ((journal, "b"), (other, "c"), (await make(clock), "d")):
+        neighbour = named(f"beside-{key}")
+        told = await asyncio.gather(
+            store.post(neighbour, letter(key), new=True),
+            store.post(STREAM, letter(key), lease=lease, new=True),
+            store.post(STREAM, letter(f"{key}{key}")),
+            return_exceptions=True,
+        )
+        expect(isinstance(told[1], StorageError), "a name that is taken is refused", told)
+        expect([getattr(each, "status", each) for each in (told[0], told[2])] == ["accepted"] * 2, "others go on", told)
+        expect([mail.key for mail in await store.mail(neighbour, 0)] == [key], "each letter lies where it belongs")
+    keys = [mail.key for mail in await journal.mail(STREAM, 0)]
+    expect(keys == ["a", "bb", "cc", "dd"], "of a letter that was refused nothing is there", keys)
+    head = await journal.head(STREAM)
+    expect(head is not None and (head.epoch, head.inbox_seq) == (1, 4), "and the owner stays", head)
 
 
 async def a_key_has_a_bound(make: Make) -> None:
@@ -267,6 +291,7 @@ POSTING: tuple[Check, ...] = (
     a_post_does_not_disturb_the_owner,
     posts_at_once_are_each_one_message,
     a_key_is_never_accepted_twice,
+    a_stream_that_is_new_is_nobody_elses,
     a_key_has_a_bound,
     the_inbox_is_bounded,
     a_post_may_ask_for_an_idle_stream,
