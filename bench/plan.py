@@ -18,6 +18,8 @@ class Case:
     """Runs of one measurement of the floor and of Holdfast: about 0.2 s of the floor's CPU."""
     peer_runs: int
     """Runs of one measurement of a peer, which needs ten to some hundred times as long."""
+    turns: int = 1
+    """How often it is measured in a round: where one look is short, the machine's moods outweigh what is seen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +51,7 @@ class Figure:
 
 
 CASES = (
-    Case(name="hello", title="one turn, no tool", runs=1000, peer_runs=40),
+    Case(name="hello", title="one turn, no tool", runs=1000, peer_runs=40, turns=5),
     Case(name="tools10", title="10 tool steps", runs=100, peer_runs=8),
     Case(name="stream1000", title="1,000-token answer", runs=120, peer_runs=8),
     Case(name="tools100", title="100 tool steps", runs=16, peer_runs=2),

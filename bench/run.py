@@ -47,6 +47,8 @@ class Step:
     """One measurement to be made."""
 
     round: int
+    turn: int
+    """The look at all programs that it belongs to; a round may have several."""
     measure: str
     program: str
     label: str
@@ -58,29 +60,31 @@ class Step:
 
 def steps(bench: Bench) -> Iterator[Step]:
     """Everything to be measured, in order: within a round each program comes right after the floor's turn."""
-    for turn in range(1, bench.rounds + 1):
+    for number in range(1, bench.rounds + 1):
         for case in bench.cases if bench.programs else ():
-            for program in (FLOOR, *bench.programs):
-                peer = bool(program.imports)
-                yield Step(
-                    turn,
-                    case.name,
-                    program.name,
-                    program.label,
-                    program.module,
-                    program.arguments,
-                    {
-                        "CASE": case.name,
-                        "RUNS": str(case.peer_runs if peer else case.runs),
-                        "CONC": str(CONCURRENCY),
-                        "WARMUP": "1" if peer else "5",
-                    },
-                    bench.pythons.get(program.name, sys.executable),
-                )
+            for turn in range((number - 1) * case.turns, number * case.turns):
+                again = turn % case.turns != 0
+                for program in (FLOOR, *bench.programs):
+                    if not (again and program.imports):  # a peer takes long enough for one look
+                        yield _case_step(bench, case, program, number, turn + 1)
         for figure in bench.figures:
             size = figure.quick_size if bench.quick else figure.size
             for program, label in figure.programs:
-                yield Step(turn, figure.name, program, label, figure.module, (program,), {"SIZE": str(size)})
+                yield Step(number, number, figure.name, program, label, figure.module, (program,), {"SIZE": str(size)})
+
+
+def _case_step(bench: Bench, case: Case, program: Program, number: int, turn: int) -> Step:
+    peer = bool(program.imports)
+    environment = {
+        "CASE": case.name,
+        "RUNS": str(case.peer_runs if peer else case.runs),
+        "CONC": str(CONCURRENCY),
+        "WARMUP": "1" if peer else "5",
+    }
+    python = bench.pythons.get(program.name, sys.executable)
+    return Step(
+        number, turn, case.name, program.name, program.label, program.module, program.arguments, environment, python
+    )
 
 
 def measure_all(bench: Bench, surroundings: Surroundings, console: Console) -> list[Sample]:
@@ -95,7 +99,7 @@ def measure_all(bench: Bench, surroundings: Surroundings, console: Console) -> l
             progress.update(task, description=words)
             if not console.is_terminal:
                 console.print(words)
-            sample: Sample = {"round": step.round, "measure": step.measure, "program": step.program}
+            sample: Sample = {"round": step.turn, "measure": step.measure, "program": step.program}
             try:
                 sample |= run_program(
                     step.module,

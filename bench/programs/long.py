@@ -2,8 +2,9 @@
 
 Argument: `cpu` or `bytes`. `SIZE` is how many steps. Each request holds the last messages of the conversation only, so
 that what is measured is ours and not the bytes on their way to the model. `cpu` is CPU per step of the last tenth over
-that of the steps around the hundredth, by their lower quartiles, because a busy machine only ever adds; of an even
-longer history it would be the same. `bytes` fits a + b * n to the stores of two shorter runs, and gives the store of
+that of the steps around the hundredth, by their lower quartiles, because a busy machine only ever adds. The early steps
+are those of short runs right after the long one: a hundred steps are over so soon that the machine may have been in
+another mood by then. `bytes` fits a + b * n to the stores of two shorter runs, and gives the store of
 the long one over what that says: 1 is a straight line. The long run of `bytes` is made once for all rounds.
 """
 
@@ -25,6 +26,7 @@ from holdfast.types import Message
 STEPS = int(os.environ["SIZE"])
 WINDOW = 20  # messages; answers and results in turn, so it begins with an answer
 HUNDREDTH = slice(50, 150)
+SHORT_RUNS = 5
 SHORTER = (STEPS // 20, STEPS // 10)
 
 cpu_at: list[float] = []
@@ -61,12 +63,21 @@ async def run_steps(file: Path, steps: int) -> int:
     return sum(each.stat().st_size for each in file.parent.glob(f"{file.name}*"))
 
 
+def taken() -> list[float]:
+    """Returns the CPU of each step of the last run."""
+    return [later - earlier for earlier, later in pairwise(cpu_at)]
+
+
 async def late_over_early(folder: Path) -> None:
     """Measures and prints one line."""
     await run_steps(folder / f"warm-{os.getpid()}.db", min(STEPS, 100))
     await run_steps(folder / f"long-{os.getpid()}.db", STEPS)
-    took = [later - earlier for earlier, later in pairwise(cpu_at)]
-    early, late = (statistics.quantiles(part, n=4)[0] for part in (took[HUNDREDTH], took[-STEPS // 10 :]))
+    last = taken()[-STEPS // 10 :]
+    first: list[float] = []
+    for number in range(SHORT_RUNS):
+        await run_steps(folder / f"short-{os.getpid()}-{number}.db", min(STEPS, HUNDREDTH.stop + 1))
+        first += taken()[HUNDREDTH]
+    early, late = (statistics.quantiles(part, n=4)[0] for part in (first, last))
     cost = f"{early * 1e3:.2f} - {late * 1e3:.2f} ms"
     print(json.dumps({"value": round(late / early, 3), "cost": cost, "early": early, "late": late}))
 

@@ -210,8 +210,23 @@ def test_another_floor_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_within_a_round_the_floor_has_its_turn_before_the_programs_of_each_case() -> None:
     bench, _ = plan_bench(parse_options(["--cases", "hello,tools10", "--rounds", "2"]))
     turns = [(step.round, step.measure, step.program) for step in steps(bench)]
-    once = [(case, program) for case in ("hello", "tools10") for program in ("floor", "memory", "sqlite")]
+    looks = {case.name: case.turns for case in plan.CASES}
+    once = [
+        (case, program)
+        for case in ("hello", "tools10")
+        for _ in range(looks[case])
+        for program in ("floor", "memory", "sqlite")
+    ]
+    assert looks["hello"] > 1 == looks["tools10"]
     assert turns == [(turn, *each) for turn in (1, 2) for each in once]
+
+
+def test_each_look_at_a_short_case_is_compared_with_the_floor_of_that_look() -> None:
+    bench, _ = plan_bench(parse_options(["--cases", "hello,tools10", "--rounds", "2"]))
+    looks = [(step.turn, step.program) for step in steps(bench) if step.measure == "hello"]
+    assert len(set(looks)) == len(looks) == 3 * 2 * bench.cases[0].turns
+    floors = [turn for turn, program in looks if program == "floor"]
+    assert floors == list(range(1, len(floors) + 1))
 
 
 @pytest.mark.requirement("bench:peers-optional")
