@@ -24,6 +24,7 @@ from typing import Any, Self
 import msgspec
 
 from holdfast.errors import IsolationMissing, SandboxError
+from holdfast.sandbox.backends.observing import GROUPED, ungrouped_ways
 from holdfast.sandbox.backends.running import Running, Talk, interact
 from holdfast.sandbox.egress.credentials import Credential
 from holdfast.sandbox.environment import CALL, owner_of
@@ -46,10 +47,8 @@ from holdfast.sandbox.port import ABILITIES, Backend, Missing, Posture, lacks, u
 from holdfast.sandbox.processes import Breach, Ended
 from holdfast.sandbox.snapshots.storing import in_thread
 
-__all__ = ("GROUPED", "NativeSandboxes", "ungrouped")
+__all__ = ("NativeSandboxes", "ungrouped")
 
-GROUPED = {"memory": ("memory_1500MB", "memory_many_processes"), "cpu": ("cpu_unlimited",), "pids": ()}
-"""What control groups bound, and the attempts that work without each."""
 _NAMESPACES = ("userns", "pidns", "mountns", "netns", "ipcns", "utsns")
 
 
@@ -364,9 +363,7 @@ def _posture(profile: Profile, launcher: Launcher, *, rootless: bool) -> tuple[P
     lacking = ungrouped(profile, launcher)
     layers += [f"cgroup.{kind}" for kind in GROUPED if kind not in lacking]
     missing += [Missing(f"cgroup.{kind}", why) for kind, why in lacking.items()]
-    for kind in lacking:
-        if kind != "cpu" or profile.limits.cpu is None:  # seconds of CPU bound it, too
-            ways += GROUPED[kind]
+    ways += ungrouped_ways(lacking, profile.limits)
     reaches_out = bool(profile.policy.network_policies)
     if reaches_out:
         layers.append("egress-proxy")

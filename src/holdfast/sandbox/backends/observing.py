@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -13,7 +13,7 @@ import msgspec
 from holdfast.sandbox.policy.profile import Quotas
 from holdfast.sandbox.processes import Breach, Ended
 
-__all__ = ("LOOK", "REASONS", "Observed", "breach_of", "find", "seen", "unbounded")
+__all__ = ("GROUPED", "LOOK", "REASONS", "Observed", "breach_of", "find", "seen", "unbounded", "ungrouped_ways")
 
 LOOK: Final = """
 while read -r line; do printf '%s\\n' "$line"; done </proc/self/status
@@ -36,7 +36,8 @@ REASONS: Final = {
 _NAMESPACES = {"userns": "user", "pidns": "pid", "mountns": "mnt", "netns": "net", "ipcns": "ipc", "utsns": "uts"}
 _AT_ONCE = ("disk_fill_700MB", "inode_fill_20k")
 """Ways that are open because the workspace is the folder itself, which has no bound."""
-_UNBOUNDED = (("memory_1500MB", "memory"), ("memory_many_processes", "memory"), ("cpu_unlimited", "cpu"))
+GROUPED: Final = {"memory": ("memory_1500MB", "memory_many_processes"), "cpu": ("cpu_unlimited",), "pids": ()}
+"""What control groups limit, and the ways that are open where they do not."""
 _BESIDES = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
@@ -58,8 +59,14 @@ def find(program: str) -> str | None:
 def unbounded(observed: Observed, limits: Quotas) -> tuple[str, ...]:
     """Returns the ways that stay open because nothing bounds what is added to the workspace, or no group is limited."""
     limited = {"memory": limits.memory, "cpu": limits.cpus}
-    ways = [way for way, kind in _UNBOUNDED if limited[kind] is None or kind in observed.without]
-    return tuple(sorted([*_AT_ONCE, *ways]))
+    lacking = [kind for kind, most in limited.items() if most is None or kind in observed.without]
+    return tuple(sorted([*_AT_ONCE, *ungrouped_ways(lacking, limits)]))
+
+
+def ungrouped_ways(lacking: Iterable[str], limits: Quotas) -> list[str]:
+    """Returns the ways that are open because no group limits what is named."""
+    # Seconds of CPU bound it, too.
+    return [way for kind in lacking if kind != "cpu" or limits.cpu is None for way in GROUPED[kind]]
 
 
 def seen(observed: Observed, limits: Quotas) -> dict[str, str]:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from holdfast.errors import IsolationMissing, SandboxError
-from holdfast.sandbox.backends.native import GROUPED, NativeSandboxes, ungrouped
+from holdfast.sandbox.backends.native import NativeSandboxes, ungrouped
+from holdfast.sandbox.backends.observing import GROUPED, ungrouped_ways
 from holdfast.sandbox.backends.running import Talk
 from holdfast.sandbox.capacity.abilities import refuse_more
 from holdfast.sandbox.confining.planning import bare_plan_of, look_around
@@ -74,9 +75,7 @@ class ProcessSandboxes(NativeSandboxes):
         on = {f"cgroup.{kind}": "" for kind in GROUPED if kind not in lacking}
         on |= {"landlock": f"={version}", "seccomp": "", "no-new-privs": "", "no-capabilities": "", "rlimits": ""}
         ways = [*_OPEN, *(_OPEN_TO_ROOT if os.geteuid() == 0 else ())]
-        for kind in lacking:
-            if kind != "cpu" or profile.limits.cpu is None:  # seconds of CPU bound it, too
-                ways += GROUPED[kind]
+        ways += ungrouped_ways(lacking, profile.limits)
         if "pids" in lacking and os.geteuid() == 0:
             ways.append("fork_bomb_600")  # the kernel does not count the processes of root
         if version < _SIGNALS:
