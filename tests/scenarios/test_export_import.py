@@ -241,6 +241,13 @@ async def test_a_torn_file_is_refused_wherever_it_was_torn(good: bytes) -> None:
         await refused(io.BytesIO(good[:end]), r"^line \d+ of the export")
 
 
+@pytest.mark.requirement("runtime:import-refuses-hostile")
+async def test_a_file_that_begins_with_no_text_is_no_export(good: bytes) -> None:
+    await refused(
+        io.BytesIO(good.replace(b'"', b'"\xff', 1)), "line 1 of the export does not say that this is an export"
+    )
+
+
 @pytest.mark.requirement("runtime:import-refuses-damage")
 async def test_a_changed_byte_is_noticed_wherever_it_is(good: bytes) -> None:
     for place in range(10, len(good) - 90, max(1, len(good) // 60)):
@@ -292,6 +299,14 @@ def _deep(lines: list[bytes]) -> None:
     lines[2] = lines[2][:-1] + b',"more":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 
 
+def _no_text(place: int) -> Callable[[list[bytes]], None]:
+    def change(lines: list[bytes]) -> None:
+        at = next(n for n, line in enumerate(lines) if line.startswith(b'{"blob":')) if place < 0 else place
+        lines[at] = lines[at].replace(b'"', b'"\xff\xfe', 4)
+
+    return change
+
+
 @pytest.mark.requirement("runtime:import-refuses-hostile")
 @pytest.mark.parametrize(
     ("change", "why"),
@@ -305,6 +320,8 @@ def _deep(lines: list[bytes]) -> None:
         (_foreign_snapshot, "names a snapshot of the store 'moon'"),
         (_newer, "line 1 of the export says 'holdfast.session' 9"),
         (_deep, "line 3 of the export is not event 2"),
+        (_no_text(2), "line 3 of the export is not event 2"),
+        (_no_text(-1), "is neither a blob nor the end"),
     ],
 )
 async def test_a_hostile_file_is_refused_by_its_line(

@@ -177,7 +177,7 @@ def _words_of(body: bytes) -> tuple[str, str, str]:
     """Returns message, type and code of an error body of any shape."""
     try:
         said = _said.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return excerpt(body), "", ""
     if isinstance(said.error, str):
         return said.error, said.type or "", str(said.code or "")

@@ -46,7 +46,7 @@ def references_in(body: bytes | msgspec.Raw) -> References:
     """Returns what JSON of unknown meaning refers to, such as a letter; of other bytes, the digests in them."""
     try:
         return _gathered(msgspec.json.decode(body), by_form=True)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return _gathered(bytes(body).decode("utf-8", "replace"))
 
 

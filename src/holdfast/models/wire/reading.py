@@ -76,7 +76,10 @@ class AnswerParser(ABC):
         if last:
             events.pop()
         deltas: list[Delta] = []
-        self._read(events, deltas)
+        try:
+            self._read(events, deltas)
+        except UnicodeDecodeError:
+            raise self._no_text() from None
         self.done = self.done or last
         self._check(self._held())
         return deltas
@@ -89,7 +92,10 @@ class AnswerParser(ABC):
         """
         if self._body is None:
             return self.feed(b"\n\n")  # servers may leave out the empty line after the last event
-        return self._read_body(bytes(self._body))
+        try:
+            return self._read_body(bytes(self._body))
+        except UnicodeDecodeError:
+            raise self._no_text() from None
 
     def message(self) -> AssistantMessage:
         """Returns the whole answer.
@@ -139,6 +145,9 @@ class AnswerParser(ABC):
     def _check(self, size: int) -> None:
         if size > self._limit:
             raise self._too_long()
+
+    def _no_text(self) -> Malformed:
+        return self._origin.malformed("bytes that are no UTF-8")
 
     def _too_long(self) -> Malformed:
         return self._origin.malformed(f"an answer of more than {self._limit} characters")

@@ -37,6 +37,8 @@ class Blob(msgspec.Struct, frozen=True):
 
 Item = Header | Told | Blob
 
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding bytes of others raises."""
 _header = msgspec.json.Decoder(Header)
 _blob = msgspec.json.Decoder(BlobLine)
 _data = msgspec.json.Decoder(DataLine)
@@ -104,7 +106,7 @@ class Reading:
     def _header(self) -> Header:
         try:
             header = _header.decode(self._next())
-        except msgspec.DecodeError:
+        except _UNREADABLE:
             self.refuse("does not say that this is an export of a session")
         if header.format != FORMAT or header.version != VERSION:
             self.refuse(f"says {header.format!r} {header.version}, and this version reads {FORMAT!r} {VERSION}")
@@ -116,7 +118,7 @@ class Reading:
         line = self._next()
         try:
             found = _event.decode(line).seq
-        except (msgspec.DecodeError, RecursionError):
+        except _UNREADABLE:
             self.refuse(f"is not event {seq}")
         if found != seq:
             self.refuse(f"is event {found}, where {seq} belongs")
@@ -129,7 +131,7 @@ class Reading:
             return None
         try:
             end = _end.decode(line).end
-        except msgspec.DecodeError:
+        except _UNREADABLE:
             self.refuse("is no end")
         self.digest = self._hash.hexdigest()
         if end.sha256 != self.digest:
@@ -141,7 +143,7 @@ class Reading:
         begin = self.number
         try:
             head = _blob.decode(self._line)
-        except msgspec.DecodeError:
+        except _UNREADABLE:
             self.refuse("is neither a blob nor the end")
         if head.size < 0 or not all(1 <= seq <= events for seq in head.of):
             self.refuse("begins a blob of no event, or of no size")
@@ -149,7 +151,7 @@ class Reading:
         while len(data) < head.size:
             try:
                 part = _data.decode(self._next()).data
-            except msgspec.DecodeError:
+            except _UNREADABLE:
                 self.refuse(f"is no part of the blob that line {begin} begins")
             if not part or len(data) + len(part) > head.size:
                 self.refuse(f"does not fit into the blob that line {begin} begins")

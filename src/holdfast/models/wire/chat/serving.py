@@ -67,7 +67,7 @@ def parse_request(body: bytes) -> ChatRequest:
     """
     try:
         request = _request.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _refusal(f"the body is not a chat completion request: {error}") from None
     options = request.stream_options
     cap = request.max_completion_tokens

@@ -71,7 +71,7 @@ def parse_request(body: bytes) -> ServedRequest:
     """
     try:
         request = _request.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise refusal(f"the body is not a messages request: {error}", _PROTOCOL) from None
     words = [_words(request.system or "")]
     words += [_words(turn.content) for turn in request.messages if turn.role == "system"]
