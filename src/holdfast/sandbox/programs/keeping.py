@@ -16,7 +16,6 @@ Loaded by the launcher: the standard library only.
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import select
@@ -54,7 +53,6 @@ _NOTHING_NEWER = b"".join(
     )
 )
 """A filter by which newer calls do not exist: rules of a bundle go by names, and could not refuse them."""
-_PIPE = 1 << 20
 _AS_THEY_WERE = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM)
 
 
@@ -136,8 +134,6 @@ class _Keeper:
         try:
             if self._child or len(descriptors) != 3:
                 raise OSError(errno.EBUSY, "one command at a time, with an input, an output and one for errors")
-            with suppress(OSError):  # a gVisor of 2022 may fail to wait for room in a pipe: what is larger fills later
-                fcntl.fcntl(descriptors[1], fcntl.F_SETPIPE_SZ, _PIPE)
             self._status = os.memfd_create("status")
             self._prepare(message)
             self._child, self._pidfd = syscalls.fork_into(0)
@@ -201,6 +197,8 @@ class _Keeper:
         try:
             for number, descriptor in enumerate(descriptors):
                 os.dup2(descriptor, number)
+            if self._program["config"]:
+                _part_outputs()
             with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
                 file.write("500")  # where memory runs out, it goes before the keeper
             for number in _AS_THEY_WERE:
@@ -257,6 +255,18 @@ class _Keeper:
         if self._program["config"]:
             return os.path.exists(f"{BUNDLE}/pid")
         return b'"exit-code"' in os.pread(self._status, 4096, 0)
+
+
+def _part_outputs() -> None:
+    """Gives output and errors a description each of the pipe they share.
+
+    gVisor makes what it is given not wait, and takes the next one for what the command wanted to be so: commands would
+    see EAGAIN where the pipe is full.
+    """
+    for number in (1, 2):
+        opened = os.open(f"/proc/self/fd/{number}", os.O_WRONLY)
+        os.dup2(opened, number)
+        os.close(opened)
 
 
 def _hide_groups() -> None:

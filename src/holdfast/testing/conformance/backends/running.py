@@ -6,6 +6,7 @@ A check gets a `Stage`, made by whoever tests an adapter: a backend, and an empt
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import secrets
 import time
@@ -215,9 +216,31 @@ async def nothing_is_typed_to_it(stage: Stage) -> None:
 async def much_output_is_bounded(stage: Stage) -> None:
     """`keep` bounds the bytes of output that are kept."""
     ended, text = await run(stage, "head -c 20000000 /dev/zero | tr '\\0' x; echo end", keep=10_000)
-    expect(ended.output.total == 20_000_004, "all of it was read", ended.output.total)
+    expect(ended.output.total == 20_000_004, "all of it was read", ended.output.total, ended, text[-200:])
     expect(len(text) <= 10_000 and text.endswith("xend\n") and text.startswith("x"), "its ends are kept", len(text))
     expect(ended.output.omitted == 20_000_004 - len(text), "and the rest is counted", ended.output.omitted)
+
+
+async def output_waits_for_who_takes_it(stage: Stage) -> None:
+    """Whoever prints more than is taken waits, on standard output as on standard error; no byte is lost."""
+
+    def slowly(_: bytes) -> None:
+        if next(pieces) < 3:
+            time.sleep(0.3)
+
+    for stream in ("", " >&2"):
+        pieces = itertools.count()
+        ended = await stage.backend.run(
+            f"(head -c 6000000 /dev/zero | tr '\\0' x{stream}; echo ${{PIPESTATUS[*]}})",
+            folder=stage.folder,
+            env=_ENV,
+            timeout=_PATIENCE,
+            keep=1000,
+            watch=slowly,
+        )
+        text = ended.output.raw().decode()
+        expect(text.endswith("x0 0\n"), "who prints it fails at nothing", text[-200:])
+        expect(ended.output.total == 6_000_004, "all of it was read", ended)
 
 
 async def time_runs_out(stage: Stage) -> None:
@@ -312,6 +335,7 @@ CHECKS: tuple[Check, ...] = (
     what_cannot_be_passed_on_is_a_value_error,
     nothing_is_typed_to_it,
     much_output_is_bounded,
+    output_waits_for_who_takes_it,
     time_runs_out,
     cancelling_ends_everything,
     what_is_left_behind_ends_too,
