@@ -1,0 +1,1 @@
+"""`holdfast embed`: texts by their vectors."""
