@@ -53,6 +53,9 @@ escapes: $(READY) ## every way out of every sandbox, tried; writes campaign-resu
 bench: $(READY) ## speed against the hand-written floor, with the budgets
 	@$(BIN)/python -m bench.run $(if $(PEERS),--peers) $(ARGS)
 
+bench-wires: $(READY) ## each provider's adapter against its own floor; writes campaign-results/wires.json
+	@$(BIN)/python -m bench.wires $(ARGS)
+
 docs: $(READY) ## run every fence of the documents
 	@$(BIN)/python -m pytest -q tests/docs
 
@@ -64,4 +67,4 @@ lock: ## resolve the dependencies anew into requirements.lock
 clean: ## remove what the targets made
 	@rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache .lint-imports.log campaign-results
 
-.PHONY: help setup demo check types quick-types quick-tests test campaign bench docs lock clean
+.PHONY: help setup demo check types quick-types quick-tests test campaign bench bench-wires docs lock clean

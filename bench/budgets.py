@@ -7,7 +7,7 @@ Raising a number here is a decision, not a fix: it needs a record in `docs/decis
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ("BUDGETS", "Budget", "Verdict", "budget_for")
+__all__ = ("BUDGETS", "WIRE_BUDGETS", "Budget", "Verdict", "budget_for")
 
 
 class Verdict(Enum):
@@ -90,10 +90,17 @@ BUDGETS = (
     Budget(measure="sandbox-idle", program="native", aim=1024.0),
 )
 
+WIRE_BUDGETS = tuple(
+    Budget(measure=f"{wire}-{case}", program="adapter", must=1.5 if wire in ("chat", "messages", "responses") else 2.0)
+    for wire in ("chat", "messages", "responses", "gemini", "cohere", "ollama", "bedrock")
+    for case in ("stream1000", "tool-step", "signed")
+)
+"""CPU of a wire's adapter over that wire's own floor (`bench.wires`)."""
+
 
 def budget_for(measure: str, program: str) -> Budget:
     """The budget of a figure; one without bounds when there is none."""
-    for budget in BUDGETS:
+    for budget in (*BUDGETS, *WIRE_BUDGETS):
         if (budget.measure, budget.program) == (measure, program):
             return budget
     return Budget(measure=measure, program=program)

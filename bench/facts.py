@@ -35,23 +35,24 @@ print(json.dumps(found))
 NOT_A_DISK = {"tmpfs", "ramfs"}
 
 
-def hashes() -> dict[str, str]:
+def hashes(files: tuple[str, ...] = YARDSTICK) -> dict[str, str]:
     """SHA-256 of the files that make the yardstick, by path."""
-    return {name: hashlib.sha256((REPO / name).read_bytes()).hexdigest() for name in YARDSTICK}
+    return {name: hashlib.sha256((REPO / name).read_bytes()).hexdigest() for name in files}
 
 
-def check_yardstick() -> dict[str, str]:
+def check_yardstick(files: tuple[str, ...] = YARDSTICK, pins: Path | None = None) -> dict[str, str]:
     """The hashes of the yardstick, when they are those that the budgets were set for.
 
     Raises:
         SystemExit: A file of it is another one.
     """
-    lines = PINS.read_text(encoding="utf-8").splitlines()
+    pins = pins or PINS
+    lines = pins.read_text(encoding="utf-8").splitlines()
     pinned = {name: digest for digest, name in (line.split() for line in lines)}
-    found = hashes()
+    found = hashes(files)
     if other := sorted(name for name in found if found[name] != pinned.get(name)):
         raise SystemExit(
-            f"{', '.join(other)} differ from {PINS.relative_to(REPO)}, so no ratio would mean what the budgets mean: "
+            f"{', '.join(other)} differ from {pins.relative_to(REPO)}, so no ratio would mean what the budgets mean: "
             "put them back, or take the new hashes over (`sha256sum`) with a decision record"
         )
     return found

@@ -18,7 +18,7 @@ from typing import Any
 
 from .facts import REPO
 
-__all__ = ("ProgramFailed", "Sample", "Surroundings", "open_model_server", "run_program")
+__all__ = ("ProgramFailed", "Sample", "Surroundings", "open_model_server", "run_command", "run_program")
 
 DROPPED = ("PROXY", "HOLDFAST", "OPENAI", "LANGSMITH", "LANGCHAIN", "OTEL", "AGNO", "PYTHONPATH")
 QUIET = {
@@ -63,22 +63,22 @@ class Surroundings:
 
 
 @contextmanager
-def open_model_server() -> Generator[str]:
-    """Starts the model server on a free port and yields its address.
+def open_model_server(module: str = "bench.floor.model_server", path: str = "/v1") -> Generator[str]:
+    """Starts the model server, or another one that prints its port, on a free port and yields its address.
 
     Raises:
         SystemExit: It did not start.
     """
-    command = [sys.executable, "-m", "bench.floor.model_server", "0"]
+    command = [sys.executable, "-m", module, "0"]
     with subprocess.Popen(command, cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout and server.stderr
             if not select.select([server.stdout], [], [], SERVER_STARTS_WITHIN)[0]:
-                raise SystemExit("the model server said nothing; run `python -m bench.floor.model_server` to see why")
+                raise SystemExit(f"the model server said nothing; run `python -m {module}` to see why")
             line = server.stdout.readline()
             if not line:
                 raise SystemExit(f"the model server did not start: {_last_line(server.stderr.read())}")
-            yield f"http://127.0.0.1:{json.loads(line)['port']}/v1"
+            yield f"http://127.0.0.1:{json.loads(line)['port']}{path}"
         finally:
             server.kill()  # it holds nothing worth a goodbye
 
@@ -96,8 +96,16 @@ def run_program(
     Raises:
         ProgramFailed: It failed, hung or printed something else.
     """
-    command = [python, "-m", module, *arguments]
-    code, out, err = _run(command, surroundings.environment(environment))
+    return run_command([python, "-m", module, *arguments], surroundings.environment(environment))
+
+
+def run_command(command: list[str], environment: dict[str, str]) -> Sample:
+    """The object that a command, with all of its environment, printed as its last line.
+
+    Raises:
+        ProgramFailed: It failed, hung or printed something else.
+    """
+    code, out, err = _run(command, environment)
     if code:
         raise ProgramFailed(_last_line(err) or f"exit code {code}")
     try:

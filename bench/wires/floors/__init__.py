@@ -1,0 +1,1 @@
+"""The floors: for each protocol the least a client can do, hand-written, with nothing of Holdfast."""
