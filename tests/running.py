@@ -24,6 +24,7 @@ from holdfast.engine.letters import Setup
 from holdfast.flow.clock import Clock, SystemClock, Timer
 from holdfast.journal.port import Journal
 from holdfast.journal.reading import read_events
+from holdfast.models.routing.routes import Routes
 from holdfast.net.client import HttpClient
 from holdfast.net.settings import NetSettings
 from holdfast.runtime.delivering.hooks import Hooks
@@ -110,7 +111,7 @@ class Scene:
 
     def silent_after(self, seconds: float) -> None:
         """Gives model servers only so many seconds of silence."""
-        self.runtime._bindings._client = HttpClient(TRUSTED, NetSettings(silence_timeout=seconds))
+        self.runtime._bindings.models.client = HttpClient(TRUSTED, NetSettings(silence_timeout=seconds))
 
 
 class Wrapped:
@@ -137,6 +138,7 @@ async def scene(
     at_once: int | None = None,
     seconds: float = 15,
     sandbox: Profile = WITHOUT,
+    routes: Routes | None = None,
 ) -> AsyncGenerator[Scene]:
     """Runs a scene within a bound of time, and sees that it leaves no task and no connection."""
     before = asyncio.all_tasks()
@@ -151,7 +153,7 @@ async def scene(
             if wrap is not None:
                 journal = cast("Journal", wrap(journal))
             sandboxes = sandboxes_of(url, journal.blobs, sandbox)
-            given = (targets, hooks, at_once, critic)
+            given = (targets, hooks, at_once, critic, routes)
             runtime = Runtime(journal, clock, prices or {}, TenantId("local"), sandboxes, "user", *given)
             try:
                 yield Scene(server, runtime, url, clock, sandbox)

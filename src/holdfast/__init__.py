@@ -13,6 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from holdfast.errors import HoldfastError
+    from holdfast.models.access.access import Access
+    from holdfast.models.access.servers import CustomServer
+    from holdfast.models.routing.chain import Failover
+    from holdfast.models.routing.tiers import Tiers
     from holdfast.runtime.agent import Agent
     from holdfast.runtime.delivering.hooks import Hooks
     from holdfast.runtime.delivering.port import Delivery
@@ -20,38 +24,56 @@ if TYPE_CHECKING:
     from holdfast.runtime.delivering.targets.webhook import WebhookTarget
     from holdfast.runtime.guarding.critic import Critic, Extend, Kill, Nudge, Raise, Stalled
     from holdfast.runtime.pipelines import Phase, Pipeline
-    from holdfast.runtime.run import Run, RunResult
+    from holdfast.runtime.run import ModelUse, Run, RunResult
     from holdfast.runtime.runtime import Runtime
     from holdfast.tools.binding import Tool, ToolContext, ToolFailure
     from holdfast.tools.declaring import tool
-    from holdfast.types import Control, Document, Effect, Event, Image, Limits, Price, ToolResult, Usage, Wait
+    from holdfast.types import (
+        Control,
+        Document,
+        Effect,
+        Event,
+        Image,
+        Limits,
+        Price,
+        ProviderTool,
+        ToolResult,
+        Usage,
+        Wait,
+    )
 
 __version__ = "0.1.0"
 
 __all__ = (
+    "Access",
     "Agent",
     "Control",
     "Critic",
+    "CustomServer",
     "Delivery",
     "Document",
     "Effect",
     "Event",
     "Extend",
+    "Failover",
     "FunctionTarget",
     "HoldfastError",
     "Hooks",
     "Image",
     "Kill",
     "Limits",
+    "ModelUse",
     "Nudge",
     "Phase",
     "Pipeline",
     "Price",
+    "ProviderTool",
     "Raise",
     "Run",
     "RunResult",
     "Runtime",
     "Stalled",
+    "Tiers",
     "Tool",
     "ToolContext",
     "ToolFailure",
@@ -64,29 +86,35 @@ __all__ = (
 )
 
 _HOME = {
+    "Access": "holdfast.models.access.access",
     "Agent": "holdfast.runtime.agent",
     "Control": "holdfast.types",
     "Critic": "holdfast.runtime.guarding.critic",
+    "CustomServer": "holdfast.models.access.servers",
     "Delivery": "holdfast.runtime.delivering.port",
     "Document": "holdfast.types",
     "Effect": "holdfast.types",
     "Event": "holdfast.types",
     "Extend": "holdfast.runtime.guarding.critic",
+    "Failover": "holdfast.models.routing.chain",
     "FunctionTarget": "holdfast.runtime.delivering.targets.function",
     "HoldfastError": "holdfast.errors",
     "Hooks": "holdfast.runtime.delivering.hooks",
     "Image": "holdfast.types",
     "Kill": "holdfast.runtime.guarding.critic",
     "Limits": "holdfast.types",
+    "ModelUse": "holdfast.runtime.run",
     "Nudge": "holdfast.runtime.guarding.critic",
     "Phase": "holdfast.runtime.pipelines",
     "Pipeline": "holdfast.runtime.pipelines",
     "Price": "holdfast.types",
+    "ProviderTool": "holdfast.types",
     "Raise": "holdfast.runtime.guarding.critic",
     "Run": "holdfast.runtime.run",
     "RunResult": "holdfast.runtime.run",
     "Runtime": "holdfast.runtime.runtime",
     "Stalled": "holdfast.runtime.guarding.critic",
+    "Tiers": "holdfast.models.routing.tiers",
     "Tool": "holdfast.tools.binding",
     "ToolContext": "holdfast.tools.binding",
     "ToolFailure": "holdfast.tools.binding",

@@ -43,7 +43,11 @@
         ├── RateLimited · Overloaded · ServerError · ModelTimeout · ConnectionFailed   try again later
         │   └── Unreachable         nothing was sent, so nothing was spent
         ├── Malformed               the answer broke its protocol; try again
-        └── AuthFailed · InvalidRequest · ContextOverflow                              do not try again
+        ├── AuthFailed              do not try again
+        │   └── NoCredit            the account may not spend more
+        └── ContextOverflow · InvalidRequest                                           do not try again
+            ├── ModelNotFound       the provider has no model of that name, or serves none at the address
+            └── MediaUnsupported    a picture or document that cannot be made into what the target takes
 
 Waiting, approval and cancellation are outcomes, not errors: they never appear here. A tool's failure is data
 too (`holdfast.types.ToolError`), because the model reads it.
@@ -76,10 +80,13 @@ __all__ = (
     "LaneFull",
     "LeaseHeld",
     "Malformed",
+    "MediaUnsupported",
     "ModelError",
+    "ModelNotFound",
     "ModelTimeout",
     "NetError",
     "NetTimeout",
+    "NoCredit",
     "NotConnected",
     "NotDelivered",
     "NotOwnable",
@@ -424,11 +431,34 @@ class AuthFailed(ModelError):
     audience = "user"
 
 
+class NoCredit(AuthFailed):
+    """The account that the key belongs to may not spend more; another provider's may."""
+
+    code = "no_credit"
+
+
 class InvalidRequest(ModelError):
     """The provider understood the request and refuses it."""
 
     code = "invalid_request"
     retry = "never"
+
+
+class ModelNotFound(InvalidRequest):
+    """The provider has no model of that name for us, or serves none at the address; another model may be there."""
+
+    code = "model_not_found"
+    audience = "user"
+
+
+class MediaUnsupported(InvalidRequest):
+    """A picture or document is none that the target takes, and cannot be made into one; nothing was sent.
+
+    It says nothing about the target's health: another model may take what this one does not.
+    """
+
+    code = "media_unsupported"
+    audience = "user"
 
 
 class ContextOverflow(ModelError):

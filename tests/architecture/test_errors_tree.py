@@ -54,6 +54,8 @@ FROZEN = {
     "PathEscape": "path_escape",
     "WorkspaceBusy": "workspace_busy",
     "ModelError": "model",
+    "ModelNotFound": "model_not_found",
+    "NoCredit": "no_credit",
     "RateLimited": "rate_limit",
     "Overloaded": "overloaded",
     "ServerError": "server_error",
@@ -62,6 +64,7 @@ FROZEN = {
     "Malformed": "malformed",
     "AuthFailed": "auth",
     "InvalidRequest": "invalid_request",
+    "MediaUnsupported": "media_unsupported",
     "ContextOverflow": "context_overflow",
 }
 """Logs and programs depend on these; a code is added, never changed."""

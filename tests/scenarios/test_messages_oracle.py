@@ -16,6 +16,7 @@ from anthropic import types as sdk
 from anthropic.types.raw_message_delta_event import Delta
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.playing import cut_bytes, playing
 
 from holdfast.models.port import ModelRequest
 from holdfast.models.providers.anthropic import AnthropicModel
@@ -24,6 +25,7 @@ from holdfast.safety.addresses import TRUSTED
 from holdfast.types import (
     AssistantMessage,
     CallDelta,
+    ProviderStep,
     Text,
     TextDelta,
     Thinking,
@@ -49,7 +51,9 @@ WORDS = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
 SOME_WORDS = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=12)
 COUNTS = st.integers(0, 10**6)
 MAYBE = st.none() | COUNTS
-SCALARS = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | WORDS
+SCALARS = (
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | WORDS
+)
 INPUTS = st.dictionaries(
     WORDS, st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3), max_leaves=4), max_size=3
 )
@@ -74,7 +78,12 @@ def text_blocks(draw: st.DrawFn, index: int) -> Events:
     events += [more(index, sdk.TextDelta(type="text_delta", text=piece)) for piece in cut(draw, draw(WORDS))]
     if draw(st.booleans()):
         cited = sdk.CitationCharLocation(
-            type="char_location", cited_text="c", document_index=0, start_char_index=0, end_char_index=1
+            type="char_location",
+            cited_text=draw(WORDS),
+            document_index=draw(st.integers(0, 3)),
+            document_title=draw(st.none() | WORDS),
+            start_char_index=0,
+            end_char_index=1,
         )
         place = draw(st.integers(1, len(events)))
         events.insert(place, more(index, sdk.CitationsDelta(type="citations_delta", citation=cited)))
@@ -107,7 +116,7 @@ def tool_blocks(draw: st.DrawFn, index: int) -> Events:
 
 
 def foreign_blocks(index: int) -> st.SearchStrategy[Events]:
-    """Blocks that belong to tools the server runs itself: nobody asked for them, nobody trips over them."""
+    """Blocks that belong to tools the server runs itself."""
     caller = sdk.DirectCaller(type="direct")
     block = sdk.ServerToolUseBlock(
         type="server_tool_use", id=f"srv_{index}", name="web_search", input={}, caller=caller
@@ -175,8 +184,7 @@ def streams(draw: st.DrawFn) -> tuple[list[bytes], sdk.StopReason]:
     for place in draw(st.lists(st.integers(0, len(lines) - 1), max_size=2)):
         lines.insert(place, b'event: ping\ndata: {"type": "ping"}\n\n')
     whole = b"".join(lines)
-    places = sorted(draw(st.lists(st.integers(1, len(whole) - 1), max_size=6)))
-    return [whole[start:end] for start, end in zip([0, *places], [*places, len(whole)], strict=True)], stop
+    return cut_bytes(whole, draw(st.lists(st.integers(1, len(whole) - 1), max_size=6))), stop
 
 
 @dataclass
@@ -200,9 +208,12 @@ class Arena:
         check_deltas(ours, items)
         words = [part.text for part in ours.parts if isinstance(part, Text)]
         assert words == [block.text for block in theirs.content if block.type == "text" and block.text]
+        assert cited(ours) == cited_of(theirs)
+        assert steps(ours) == steps_of(theirs)
         assert reasoning(ours) == reasoning_of(theirs)
         calls = [(call.id, call.name, json.loads(call.arguments)) for call in ours.calls]
         assert calls == [(block.id, block.name, block.input) for block in theirs.content if block.type == "tool_use"]
+        assert ours.usage == usage_of(theirs.usage)
         assert ours.usage == usage_of(theirs.usage)
         assert theirs.stop_reason == stop
         assert ours.stop == ("tool_calls" if calls and STOPS[stop] == "stop" else STOPS[stop])
@@ -235,6 +246,29 @@ def reasoning_of(message: sdk.Message) -> list[tuple[str, str, str]]:
     return found
 
 
+def cited(message: AssistantMessage) -> list[tuple[str, str]]:
+    texts = [part for part in message.parts if isinstance(part, Text)]
+    return [(each.title, each.quote) for part in texts for each in part.citations]
+
+
+def cited_of(message: sdk.Message) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for block in message.content:
+        if block.type == "text" and block.text:
+            places = [place for place in block.citations or () if place.type == "char_location"]
+            found += dict.fromkeys((place.document_title or "", place.cited_text) for place in places)
+    return found
+
+
+def steps(message: AssistantMessage) -> list[tuple[str, Any]]:
+    return [(part.name, json.loads(part.data)) for part in message.parts if isinstance(part, ProviderStep)]
+
+
+def steps_of(message: sdk.Message) -> list[tuple[str, Any]]:
+    found = [block for block in message.content if block.type == "server_tool_use"]
+    return [(block.name, json.loads(block.to_json(exclude_none=True, exclude_unset=False))) for block in found]
+
+
 def usage_of(usage: sdk.Usage) -> Usage:
     read, written = usage.cache_read_input_tokens or 0, usage.cache_creation_input_tokens or 0
     details = usage.output_tokens_details
@@ -245,35 +279,12 @@ def usage_of(usage: sdk.Usage) -> Usage:
 @asynccontextmanager
 async def arena() -> AsyncGenerator[Arena]:
     pieces: list[bytes] = []
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-                await reader.readexactly(int(length[15:]))
-                writer.write(
-                    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-                )
-                for piece in pieces:
-                    writer.write(b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b"")
-                    await writer.drain()
-                    await asyncio.sleep(0)  # the clients, in the same loop, get to read in between
-                writer.write(b"0\r\n\r\n")
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
-
-    listener = await asyncio.start_server(handle, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
     async with (
+        playing(pieces, "text/event-stream") as url,
         HttpClient(TRUSTED) as client,
         anthropic.AsyncAnthropic(base_url=url, api_key="x", max_retries=0) as official,
     ):
         yield Arena(official, AnthropicModel("m", client, url=url, key="x"), pieces)
-    listener.close()
-    await asyncio.sleep(0)
 
 
 @pytest.mark.requirement("models:messages-oracle", "models:messages-stop-reasons", "models:messages-usage")

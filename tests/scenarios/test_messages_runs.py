@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from base64 import b64encode
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from tests.pictures import raw
 from tests.running import HastyClock, all_answered, asked, of, scene, soon, text_of
 
 from holdfast import Agent, tool
@@ -36,7 +38,7 @@ async def read() -> str:
 
 
 AGENT = Agent(MODEL, instructions="You add.", tools=[add, read])
-PNG = b"\x89PNG" + bytes(range(256)) * 400
+PNG = raw("image/png", 2, 2)
 
 
 def store(kind: str, folder: Path) -> str:
@@ -121,7 +123,7 @@ async def test_without_a_key_nothing_is_logged(monkeypatch: pytest.MonkeyPatch) 
 async def test_images_and_documents_reach_the_model_and_stay_in_the_log(kind: str, tmp_path: Path) -> None:
     parts: list[UserPart] = [
         Image("image/png", PNG, "a.png"),
-        Document("application/pdf", b"%PDF-1", "b.pdf"),
+        Document("application/pdf", b"%PDF-1.7\n", "b.pdf"),
         Text("look"),
     ]
     url = store(kind, tmp_path)
@@ -143,8 +145,8 @@ async def test_images_and_documents_reach_the_model_and_stay_in_the_log(kind: st
 @pytest.mark.requirement("types:prompts-of-parts", "models:chat-images-and-documents")
 async def test_the_other_wire_carries_them_as_data_urls() -> None:
     parts = [
-        Image("image/png", b"x"),
-        Document("application/pdf", b"%PDF", "b.pdf"),
+        Image("image/png", PNG),
+        Document("application/pdf", b"%PDF-1.7\n", "b.pdf"),
         Document("text/plain", b"hi", "n"),
     ]
     async with scene(["Seen."]) as s:
@@ -152,8 +154,8 @@ async def test_the_other_wire_carries_them_as_data_urls() -> None:
         await soon(run.result())
         content = asked(s.server)[0][0]["content"]
     assert content == [
-        {"type": "image_url", "image_url": {"url": "data:image/png;base64,eA=="}},
-        {"type": "file", "file": {"filename": "b.pdf", "file_data": "data:application/pdf;base64,JVBERg=="}},
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{b64encode(PNG).decode()}"}},
+        {"type": "file", "file": {"filename": "b.pdf", "file_data": "data:application/pdf;base64,JVBERi0xLjcK"}},
         {"type": "text", "text": '<document name="n">\nhi\n</document>'},
         {"type": "text", "text": "look"},
     ]
@@ -193,7 +195,7 @@ async def test_a_steer_may_hold_a_picture() -> None:
 
     async with scene(script) as s:
         run = await s.runtime.start(AGENT, "go", session="s")
-        await run.steer([Image("image/png", b"x"), "look here"])
+        await run.steer([Image("image/png", PNG), "look here"])
         steered.set()
         await soon(run.result())
         kinds = [block["type"] for block in blocks(s.server, 1)]

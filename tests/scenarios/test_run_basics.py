@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from tests.pictures import raw
 from tests.running import MODEL, all_answered, asked, of, paired, scene, seen, soon, text_of
 
 from holdfast import Agent, Image, Limits, Price, tool
@@ -174,7 +175,7 @@ async def test_an_agent_runs_without_a_runtime_and_without_an_event_loop() -> No
         result = await soon(asyncio.to_thread(AGENT.run_sync, "go"))
         assert (result.output, result.status, result.usage.total_tokens) == ("It is 15.", "completed", 480)
     async with scene(["A dot."] * 2) as s:
-        parts = ["what is it?", Image("image/png", b"\x89PNG\r\n\x1a\n")]
+        parts = ["what is it?", Image("image/png", raw("image/png", 2, 2))]
         assert (await soon(AGENT.run(parts))).output == "A dot."
         assert (await soon(asyncio.to_thread(AGENT.run_sync, parts))).output == "A dot."
         assert all(request.body.count(b"image/png") == 1 for request in s.server.requests)

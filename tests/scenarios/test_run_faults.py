@@ -66,10 +66,10 @@ FAULTS: list[tuple[Fault, str, bool]] = [
     (Status(status=504), "timeout", True),
     (Status(status=401), "auth", False),
     (Status(status=403), "auth", False),
-    (Status(status=404), "invalid_request", False),
+    (Status(status=404), "model_not_found", False),
     (Status(status=400), "invalid_request", False),
     (Status(status=400, message=OVERFLOW), "context_overflow", False),
-    (Status(status=429, code="insufficient_quota"), "auth", False),
+    (Status(status=429, code="insufficient_quota"), "no_credit", False),
     (Empty(status=400), "context_overflow", False),
 ]
 
@@ -108,7 +108,7 @@ async def test_each_fault_is_its_class_and_each_failure_one_event(fault: Fault, 
     [
         (Reset(after_events=4, times=2), 2),
         (Cut(after_bytes=800, times=2), 2),
-        (Malformed(after_events=4, times=2), 0),  # nothing of the packet it comes in is shown
+        (Malformed(after_events=4, times=2), 2),
         (Truncated(times=2), 2),
         (Unfinished(times=2), 2),
         ([Hang(after_events=3, times=1), Reset(after_events=5, times=1)], 2),

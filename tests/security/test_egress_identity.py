@@ -124,6 +124,7 @@ async def test_every_holder_of_a_tcp_connection_has_to_be_allowed(tmp_path: Path
 @pytest.mark.requirement("sandbox:egress-identity")
 async def test_a_listener_in_a_network_namespace_of_its_own_serves_and_knows_its_clients(tmp_path: Path) -> None:
     ours, theirs = socket.socketpair()
+    others = family()  # an earlier test may have left a process that goes on
     running = asyncio.create_task(run(sys.executable, "-c", INSIDE, str(theirs.fileno()), pass_fds=(theirs.fileno(),)))
     with ours:
         ours.setblocking(False)
@@ -136,7 +137,8 @@ async def test_a_listener_in_a_network_namespace_of_its_own_serves_and_knows_its
             pytest.skip("network namespaces are not to be had here")
         _, rights, _, _ = ours.recvmsg(1, socket.CMSG_SPACE(4))
         listener = socket.socket(fileno=array.array("i", rights[0][2])[0])
-    async with egress(tmp_path, allowing(API), Upstream(), pids=family, listener=listener, init=min(family())) as world:
+    init = min(family() - others)
+    async with egress(tmp_path, allowing(API), Upstream(), pids=family, listener=listener, init=init) as world:
         said = (await running)[1]
         assert said.count(" 200 ") == 2
         assert {(each.binary, each.pid) for each in world.log} == {(PYTHON, world.log[0].pid)}

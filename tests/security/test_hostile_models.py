@@ -1,150 +1,155 @@
-"""Servers that answer with anything but an answer: one clear class of error each, bounded memory, and no waiting."""
+"""Servers that answer with anything but an answer: one clear class of error each, bounded memory, and no waiting.
+
+Each attack of `tests/attacking.py` is made on each wire over a real connection, through the provider's model.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import gzip
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import NamedTuple
 
+import msgspec
 import pytest
+from tests import attacking
+from tests.attacking import WORDS, Attack
 from tests.loopback import Request, Server, serving
+from tests.wires import KEY, WIRES, Wire, check_joined
 
-from holdfast.errors import AuthFailed, ConnectionFailed, Malformed, ModelError, ModelTimeout, Overloaded
+from holdfast.errors import (
+    AuthFailed,
+    ConnectionFailed,
+    InvalidRequest,
+    Malformed,
+    ModelError,
+    ModelTimeout,
+    Overloaded,
+    ServerError,
+)
 from holdfast.models.port import ModelRequest
 from holdfast.models.providers.finding import find_model
 from holdfast.net.client import HttpClient
 from holdfast.net.settings import NetSettings
 from holdfast.safety.addresses import TRUSTED
-from holdfast.types import AssistantMessage, Text, UserMessage
+from holdfast.types import AssistantMessage, Delta, Text, UserMessage
 
 PATIENCE = 20.0
 """Seconds in which each of them has to be over, on a slow machine."""
-MOST = 160
+SILENCE = 0.2
+"""Seconds after which nothing is waited for any more, of the one that says nothing more."""
+MOST_MEMORY = 64
 """MB that reading any of them may need."""
+MOST_BYTES = 16 * 1024 * 1024
+"""Bytes that an answer may have here, blanks and comments included."""
+MOST_TOKENS = 2**40
+ERROR_CHARS = 1000
 
-
-class Wire(NamedTuple):
-    """How a server of one protocol is reached, and what a piece of its answers looks like."""
-
-    model: str
-    url_variable: str
-    key_variable: str
-    url: str
-    piece: Callable[[str], bytes]
-    """One event of the stream that says some words."""
-    kind: str = "text/event-stream"
-
-
-def _chat(words: str) -> bytes:
-    return b'data: {"choices":[{"index":0,"delta":{"content":"%b"}}]}\n\n' % words.encode()
-
-
-def _messages(words: str) -> bytes:
-    begin = b'data: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}\n\n'
-    delta = b'{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"%b"}}' % words.encode()
-    return begin + b"data: " + delta + b"\n\n"
-
-
-WIRES = {
-    "chat": Wire("openai/m", "OPENAI_BASE_URL", "OPENAI_API_KEY", "{}/v1", _chat),
-    "messages": Wire("anthropic/m", "ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY", "{}", _messages),
+ERRORS: dict[Attack, type[ModelError]] = {
+    attacking.an_html_page: Malformed,
+    attacking.plain_words: Malformed,
+    attacking.json_of_something_else: Malformed,
+    attacking.nothing_with_204: Malformed,
+    attacking.nothing_with_200: Malformed,
+    attacking.no_http: Malformed,
+    attacking.an_html_error: Overloaded,
+    attacking.a_key_refused_in_html: AuthFailed,
+    attacking.another_protocol: InvalidRequest,
+    attacking.gone_at_once: ConnectionFailed,
+    attacking.a_redirect_to_the_metadata: InvalidRequest,
+    attacking.a_redirect_to_a_file: InvalidRequest,
+    attacking.a_gzip_bomb: Malformed,
+    attacking.an_event_of_50_mb: Malformed,
+    attacking.an_endless_answer: Malformed,
+    attacking.calls_without_end: Malformed,
+    attacking.blanks_without_end: Malformed,
+    attacking.a_header_of_1_mb: Malformed,
+    attacking.too_many_headers: Malformed,
+    attacking.trailers_without_end: Malformed,
+    attacking.continues_without_end: Malformed,
+    attacking.a_cut_chunk: ConnectionFailed,
+    attacking.chunks_without_an_end: ConnectionFailed,
+    attacking.a_chunk_of_no_number: Malformed,
+    attacking.less_than_promised: ConnectionFailed,
+    attacking.two_lengths: Malformed,
+    attacking.a_socket_half_closed: ConnectionFailed,
+    attacking.a_silent_one: ModelTimeout,
+    attacking.an_end_without_a_reason: ConnectionFailed,
+    attacking.bytes_that_are_no_text: Malformed,
+    attacking.an_encoding_nobody_knows: Malformed,
+    attacking.a_broken_gzip: ConnectionFailed,
+    attacking.half_a_surrogate: Malformed,
+    attacking.deep_nesting: Malformed,
+    attacking.a_number_without_bound: Malformed,
+    attacking.an_error_after_words: ServerError,
+    attacking.an_error_full_of_controls: ServerError,
+    attacking.a_key_said_again: AuthFailed,
+    attacking.a_key_in_a_redirect: InvalidRequest,
+    attacking.a_key_in_a_page: Malformed,
 }
+"""What is no answer, and the error it is."""
+OTHERS: dict[tuple[str, Attack], type[ModelError]] = {("gemini", attacking.an_error_after_words): Overloaded}
+"""Gemini's errors in the middle of a stream carry a status, here 503."""
 
-
-async def _whole(writer: asyncio.StreamWriter, status: str, kind: str, body: bytes, more: str = "") -> None:
-    head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n{more}\r\n"
-    writer.write(head.encode() + body)
-    await writer.drain()
-
-
-async def _start(writer: asyncio.StreamWriter, kind: str) -> None:
-    head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n"
-    writer.write(head.encode())
-    await writer.drain()
-
-
-async def _send(writer: asyncio.StreamWriter, data: bytes) -> None:
-    writer.write(b"%x\r\n%b\r\n" % (len(data), data))
-    await writer.drain()
-
-
-async def an_html_page(writer: asyncio.StreamWriter, wire: Wire) -> None:
-    page = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>Please sign in.</body></html>"
-    await _whole(writer, "200 OK", "text/html", page)
-
-
-async def an_html_error(writer: asyncio.StreamWriter, wire: Wire) -> None:
-    page = b"<html><body><h1>503 Service Unavailable</h1><script>steal()</script></body></html>"
-    await _whole(writer, "503 Service Unavailable", "text/html", page)
-
-
-async def a_gzip_bomb(writer: asyncio.StreamWriter, wire: Wire) -> None:
-    bomb = gzip.compress(bytes(1 << 20), 9) * 600  # six hundred members of a megabyte
-    await _whole(writer, "200 OK", wire.kind, bomb, "Content-Encoding: gzip\r\n")
-
-
-async def an_event_of_50_mb(writer: asyncio.StreamWriter, wire: Wire) -> None:
-    await _start(writer, wire.kind)
-    await _send(writer, wire.piece("x" * 100)[:-20])
-    for _ in range(50):
-        await _send(writer, b"x" * (1 << 20))
-    await asyncio.sleep(PATIENCE)
-
-
-async def an_endless_model(writer: asyncio.StreamWriter, wire: Wire) -> None:
-    await _start(writer, wire.kind)
-    piece = wire.piece("and so on, " * 3000)
-    while True:
-        await _send(writer, piece)
-
-
-async def bytes_that_are_no_text(writer: asyncio.StreamWriter, wire: Wire) -> None:
-    await _start(writer, wire.kind)
-    await _send(writer, wire.piece("words").replace(b"words", b"w\xff\xfe\x80s"))
-    await _send(writer, wire.piece("more"))
-    await asyncio.sleep(PATIENCE)
-
-
-async def a_socket_half_closed(writer: asyncio.StreamWriter, wire: Wire) -> None:
-    await _start(writer, wire.kind)
-    await _send(writer, wire.piece("only this"))
-    writer.write_eof()
-    await asyncio.sleep(PATIENCE)
-
-
-async def a_silent_one(writer: asyncio.StreamWriter, wire: Wire) -> None:
-    await _start(writer, wire.kind)
-    await _send(writer, wire.piece("only this"))
-    await asyncio.sleep(PATIENCE)
-
-
-async def a_key_refused_in_html(writer: asyncio.StreamWriter, wire: Wire) -> None:
-    page = b"<html><body>Forbidden</body></html>"
-    await _whole(writer, "403 Forbidden", "text/html", page)
-
-
-EXPECTED: dict[Callable[[asyncio.StreamWriter, Wire], Awaitable[None]], type[ModelError]] = {
-    an_html_page: Malformed,
-    an_html_error: Overloaded,
-    a_key_refused_in_html: AuthFailed,
-    a_gzip_bomb: Malformed,
-    an_event_of_50_mb: Malformed,
-    an_endless_model: Malformed,
-    bytes_that_are_no_text: Malformed,
-    a_socket_half_closed: ConnectionFailed,
-    a_silent_one: ModelTimeout,
+ANSWERS = (
+    attacking.a_body_and_no_stream,
+    attacking.each_byte_a_chunk,
+    attacking.trailers,
+    attacking.blank_events_between,
+    attacking.more_after_the_end,
+    attacking.an_error_after_the_end,
+    attacking.two_answers_in_one,
+    attacking.less_than_no_tokens,
+    attacking.more_tokens_than_there_are,
+    attacking.thousands_of_unknown_events,
+)
+"""What is odd and still the answer."""
+LONGER: dict[tuple[str, Attack], str] = {
+    ("gemini", attacking.more_after_the_end): WORDS + "too late",
+    ("gemini", attacking.two_answers_in_one): WORDS + WORDS,
 }
+"""Gemini's servers may give a stop reason with each event, so that what comes after one belongs to the answer."""
 
 
-@pytest.mark.requirement("models:hostile-answers")
-@pytest.mark.parametrize("attack", EXPECTED, ids=lambda each: each.__name__)
+@pytest.mark.requirement("models:hostile-answers", "hostile:one-error-each", "hostile:errors-clean")
+@pytest.mark.requirement("cohere:hostile-answers", "ollama:hostile-answers")
+@pytest.mark.parametrize("attack", ERRORS, ids=lambda each: each.__name__)
 @pytest.mark.parametrize("name", WIRES)
-async def test_what_is_no_answer_is_one_clear_error_soon_and_in_little_memory(
-    name: str, attack: Callable[[asyncio.StreamWriter, Wire], Awaitable[None]]
-) -> None:
+async def test_what_is_no_answer_is_one_clear_error_soon_and_in_little_memory(name: str, attack: Attack) -> None:
     wire = WIRES[name]
+    with pytest.raises(ModelError) as caught:
+        await _ask(wire, attack, SILENCE if attack is attacking.a_silent_one else PATIENCE)
+    assert type(caught.value) is OTHERS.get((name, attack), ERRORS[attack]), repr(caught.value)
+    said = str(caught.value)
+    assert wire.model in said
+    assert KEY not in said
+    assert "steal()" not in said
+    assert said.isprintable()
+    assert len(said) < ERROR_CHARS
+    assert "try again" in said or "check" in said, "it says no next step"
+
+
+@pytest.mark.requirement("models:hostile-answers", "hostile:odd-answers")
+@pytest.mark.parametrize("attack", ANSWERS, ids=lambda each: each.__name__)
+@pytest.mark.parametrize("name", WIRES)
+async def test_an_answer_that_comes_in_an_odd_way_is_still_that_answer(name: str, attack: Attack) -> None:
+    message = await _ask(WIRES[name], attack, PATIENCE)
+    assert message.text == LONGER.get((name, attack), WORDS)
+    assert [(call.name, call.arguments) for call in message.calls][:1] == [("f", '{"x":1}')]
+    assert message.stop == "tool_calls"
+    counts = msgspec.structs.astuple(message.usage)
+    assert min(counts) >= 0
+    assert max(counts) <= MOST_TOKENS
+
+
+@pytest.mark.requirement("hostile:odd-answers")
+@pytest.mark.parametrize("name", WIRES)
+async def test_ten_thousand_tiny_events_in_one_read_are_all_read(name: str) -> None:
+    message = await _ask(WIRES[name], attacking.ten_thousand_words_at_once, PATIENCE)
+    assert message.text == "so " * 10_000
+
+
+async def _ask(wire: Wire, attack: Attack, silence: float) -> AssistantMessage:
+    """Asks a model whose server does that, and returns its answer; the deltas before it are checked, and the cost."""
 
     async def hostile(_: Request, writer: asyncio.StreamWriter, server: Server) -> None:
         try:
@@ -153,32 +158,27 @@ async def test_what_is_no_answer_is_one_clear_error_soon_and_in_little_memory(
             server.left.set()
 
     async with serving(hostile) as server:
-        env = {wire.url_variable: wire.url.format(server.url), wire.key_variable: "secret-key-of-mine"}
-        silence = 0.5 if attack is a_silent_one else PATIENCE
-        client = HttpClient(TRUSTED, NetSettings(silence_timeout=silence))
+        client = HttpClient(TRUSTED, NetSettings(silence_timeout=silence, body_limit=MOST_BYTES))
+        before = _new_peak()
         try:
-            model = find_model(wire.model, client, env)
-            before = _new_peak()
+            model = find_model(wire.model, client, wire.env(server.url))
             async with asyncio.timeout(PATIENCE):
-                with pytest.raises(ModelError) as caught:
-                    await _read(model.stream(_request()))
-            added = _peak() - before
+                return await _read(model.stream(ModelRequest(instructions="", messages=[UserMessage((Text("go"),))])))
         finally:
+            assert _peak() - before < MOST_MEMORY
+            assert len(server.requests) == 1, "it was asked again, or somewhere else"
             await client.close()
-    assert isinstance(caught.value, EXPECTED[attack]), repr(caught.value)
-    said = str(caught.value)
-    assert wire.model in said
-    assert "secret-key-of-mine" not in said
-    assert "steal()" not in said
-    assert len(said) < 1000
-    assert added < MOST
 
 
-async def _read(stream: AsyncIterator[object]) -> AssistantMessage:
+async def _read(stream: AsyncIterator[list[Delta] | AssistantMessage]) -> AssistantMessage:
+    deltas: list[Delta] = []
     last: object = None
     async for item in stream:
         last = item
+        if isinstance(item, list):
+            deltas += item
     assert isinstance(last, AssistantMessage)
+    check_joined(last, deltas)
     return last
 
 
@@ -192,7 +192,3 @@ def _peak() -> int:
     """Returns the most memory that this process has had, in MB."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) // 1024
-
-
-def _request() -> ModelRequest:
-    return ModelRequest(instructions="", messages=[UserMessage((Text("go"),))])

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -97,7 +97,7 @@ def await_line(process: subprocess.Popen[str], pattern: str) -> str:
 
 
 @contextmanager
-def shell(home: Path, turns: Sequence[Turn]) -> Generator[Shell]:
+def shell(home: Path, turns: Sequence[Turn] | Mapping[str, Sequence[Turn]]) -> Generator[Shell]:
     """Serves a script while the block lasts."""
     with ScriptedModelServer.in_thread(turns) as server:
         yield Shell(home, server)

@@ -19,7 +19,7 @@ def test_it_says_what_there_is_what_is_missing_and_what_to_do(tmp_path: Path) ->
     assert "✓ SQLite" in done.stdout
     assert sqlite3.sqlite_version in done.stdout
     lines = done.stdout.splitlines()
-    missing = next(at for at, line in enumerate(lines) if "OPENAI_API_KEY is not set" in line)
+    missing = next(at for at, line in enumerate(lines) if "no key      OpenAI (OPENAI_API_KEY), " in line)
     assert "→ export OPENAI_API_KEY=" in lines[missing + 1]
 
 

@@ -14,8 +14,8 @@ TABLE = {
     "no job": (("run",), 2, "usage", 'write it behind the command, as in holdfast run "'),
     "blank job": (("run", "  "), 2, "usage", "write it behind the command"),
     "no folder": (("run", "x", "-w", "nowhere"), 2, "usage", "make it first, or name another with --workspace"),
-    "no provider": (("run", "x", "-m", "nosuch/x"), 2, "unknown_model", "(known: 'openai', 'anthropic')"),
-    "no slash": (("run", "x", "-m", "gpt"), 2, "unknown_model", "so write 'openai/gpt'"),
+    "no provider": (("run", "x", "-m", "nosuch/x"), 2, "unknown_model", "'openai', 'openai-responses', 'anthropic', "),
+    "no slash": (("run", "x", "-m", "gpt"), 2, "unknown_model", "did you mean 'openai/gpt-5', "),
     "no price": (
         ("run", "x", "-m", "openai/strange", "--max-dollars", "1"),
         2,

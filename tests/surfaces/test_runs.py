@@ -39,7 +39,7 @@ def test_runs_are_listed_newest_first_a_line_each_and_as_data(tmp_path: Path) ->
         lines = sh.run("runs", "list").stdout.splitlines()
         rows = json.loads(sh.run("runs", "list", "-o", "json").stdout)
         newest = json.loads(sh.run("runs", "list", "-o", "json", "-n", "2").stdout)
-    assert lines[0].split() == ["session", "started", "status", "steps", "cost", "prompt"]
+    assert lines[0].split() == ["session", "started", "status", "steps", "cost", "models", "prompt"]
     assert [line.split()[0] for line in lines[1:]] == ["session-1", "session-2", "session-1", "session-0"]
     assert "just now" in lines[1]
     assert "2 Fix the failing test and more" in lines[2]

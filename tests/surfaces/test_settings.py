@@ -165,3 +165,41 @@ def test_a_flag_goes_before_everything(tmp_path: Path) -> None:
         done = sh.run("run", "go", "--max-steps", "9", "-m", "openai/flag", **ALLOWED)
         rows = json.loads(sh.run("runs", "list", "-o", "json").stdout)
     assert (done.returncode, rows[0]["model"]) == (0, "openai/flag")
+
+
+@pytest.mark.requirement("routing:settings")
+def test_names_for_models_are_set_shown_and_taken_and_a_project_sets_none(tmp_path: Path) -> None:
+    sh = Shell(tmp_path)
+    assert sh.run("config", "set", "model.tier.smart", "openai/first, anthropic/second").returncode == 0
+    assert sh.run("config", "set", "model.alias.mine", "smart").returncode == 0
+    assert sh.run("config", "set", "provider", "openai").returncode == 0
+    assert sh.run("config", "set", "model", "mine:high").returncode == 0
+    seen = held(sh)
+    assert seen["model.tier.smart"] == ("openai/first, anthropic/second", "user")
+    assert seen["model"] == ("mine:high", "user")
+    assert sh.run("config", "show", "model.alias.mine").stdout == "smart\n"
+    assert "model.alias.none is not set" in sh.run("config", "show", "model.alias.none").stderr
+    assert "model.tier.a/b" in sh.run("config", "set", "model.tier.a/b", "openai/x").stderr
+    assert "cannot be 'openai/'" in sh.run("config", "set", "model.tier.bad", "openai/").stderr
+    refused = sh.run("config", "set", "model.tier.smart", "openai/theirs", "--project")
+    assert "a project does not choose which models" in refused.stderr
+    path = project(tmp_path, "model.tier.smart: openai/theirs\nmodel.alias.new: openai/theirs\nprovider: theirs\n")
+    notes = json.loads(sh.run("config", "show", "-o", "json").stdout)["notes"]
+    assert [note.partition(" is passed over")[0] for note in notes] == [
+        f"{path}:1: model.tier.smart", f"{path}:2: model.alias.new", f"{path}:3: provider"
+    ]  # fmt: skip
+    assert held(sh)["model.tier.smart"][0] == "openai/first, anthropic/second"
+    assert sh.run("config", "unset", "model.alias.mine").returncode == 0
+    assert "model.alias.mine" not in held(sh)
+
+
+@pytest.mark.requirement("routing:settings")
+def test_a_command_takes_a_chain_and_a_name_for_one(tmp_path: Path) -> None:
+    script = {"up": [Turn("I am up."), Turn("Still up.")]}
+    with shell(tmp_path, script) as sh:
+        own(tmp_path, "model.tier.smart: openai/down,openai/up\n")
+        for model, session in (("openai/down,openai/up", "a"), ("smart", "b")):
+            done = sh.run("run", "-m", model, "--session", session, "-o", "json", "hello")
+            assert json.loads(done.stdout)["output"] == "I am up."
+            assert sorted(json.loads(done.stdout)["models"]) == ["openai/down", "openai/up"]
+        assert "'nope'" in sh.run("run", "-m", "nope", "hello").stderr

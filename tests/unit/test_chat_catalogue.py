@@ -77,7 +77,8 @@ def test_a_given_price_goes_before_the_catalogues_and_describes_unknown_models()
     ],
 )
 def test_a_name_without_provider_or_model_is_refused_with_how_to_write_it(spec: str, written: str) -> None:
-    for asking in (lambda: find_model(spec, HttpClient(TRUSTED), {}), lambda: Agent(spec)):
+    named = [lambda: Agent(spec)] if "/" in spec or not spec else []  # a bare name may be an alias
+    for asking in (lambda: find_model(spec, HttpClient(TRUSTED), {}), *named):
         with pytest.raises(UnknownModel, match=f"write '{written}'") as caught:
             asking()
         assert repr(spec) in str(caught.value)

@@ -167,6 +167,23 @@ def test_instructions_tools_and_settings_may_change_between_requests() -> None:
         assert encoder.encode(request(TALK, **fields)) == Encoder("m").encode(request(TALK, **fields))
 
 
+@pytest.mark.requirement("models:chat-request-shape")
+def test_ids_of_other_models_that_are_too_long_are_sent_as_shorter_ones_that_pair_up() -> None:
+    other, twin, own = (f"{begin}-{'a' * 40}" for begin in ("chatcmpl-tool", "chatcmpl-took", "functions.bash:0"))
+
+    def turn(id: str, model: str) -> list[Message]:
+        call = ToolCall(CallId(id), "add", "{}")
+        return [AssistantMessage((call,), model, "tool_calls"), ToolMessage(CallId(id), "add", "ok")]
+
+    messages = [UserMessage((Text("hi"),)), *turn(other, "vllm/x"), *turn(twin, "vllm/x"), *turn(own, "openai/m")]
+    body = json.loads(Encoder("m", owner="openai/m").encode(request(messages)))
+    called = [call["id"] for message in body["messages"] for call in message.get("tool_calls", ())]
+    assert called == [message["tool_call_id"] for message in body["messages"] if message["role"] == "tool"]
+    assert len(set(called)) == 3
+    assert max(map(len, called[:2])) <= 40
+    assert called[2] == own, "a model gets its own ids back as it gave them"
+
+
 def test_the_encoder_knows_the_ids_of_the_conversations_calls() -> None:
     encoder = Encoder("m")
     encoder.encode(request(TALK))

@@ -51,7 +51,7 @@ def test_a_request_of_another_client_is_read_into_our_messages() -> None:
         (b'{"model": "m"}', "messages"),
         (b'{"model":"m","messages":[{"role":"user","content":[{"type":"image_url"}]}]}', "image_url"),
         (b'{"model":"m","messages":[{"role":"assistant","tool_calls":[{"id":"x"}]}]}', "lacks its id"),
-        (b'{"model":"m","messages":[],"tools":[{"type":"custom"}]}', "custom"),
+        (b'{"model":"m","messages":[],"tools":[{"type":"function"}]}', "function"),
     ],
 )
 def test_what_cannot_be_read_is_refused_by_name(body: bytes, said: str) -> None:

@@ -16,16 +16,18 @@ from holdfast.errors import (
     InvalidRequest,
     Malformed,
     ModelError,
+    ModelNotFound,
     ModelTimeout,
     NetError,
     NetTimeout,
+    NoCredit,
     Overloaded,
     ProtocolError,
     RateLimited,
     RequestRefused,
     ServerError,
 )
-from holdfast.models.failures import Origin, failure_from, failure_of
+from holdfast.models.failures import Origin, failure_from, failure_in, failure_of
 from holdfast.models.retry_hints import retry_after
 
 ORIGIN = Origin(
@@ -73,9 +75,9 @@ def failure(status: int, body: bytes = b"no", headers: dict[str, str] | None = N
     [
         (400, InvalidRequest),
         (401, AuthFailed),
-        (402, AuthFailed),
+        (402, NoCredit),
         (403, AuthFailed),
-        (404, InvalidRequest),
+        (404, ModelNotFound),
         (405, InvalidRequest),
         (408, ModelTimeout),
         (413, InvalidRequest),
@@ -120,6 +122,18 @@ def test_every_known_phrase_of_a_prompt_too_long_is_overflow_but_never_with_a_42
     for body in (error_body(words), error_body("x", code=words), words.upper().encode()):
         assert isinstance(failure(400, body), ContextOverflow)
         assert isinstance(failure(429, body), RateLimited)
+
+
+@pytest.mark.requirement("models:overflow-phrases")
+@pytest.mark.parametrize(
+    "kind", ["throttlingException", "ThrottlingException", "rate_limit_error", "RESOURCE_EXHAUSTED"]
+)
+@pytest.mark.parametrize(
+    "words", ["Too many tokens, please wait before trying again.", "token limit exceeded: slow down"]
+)
+def test_a_limit_that_counts_tokens_is_no_overflow_inside_an_answer_either(kind: str, words: str) -> None:
+    assert isinstance(failure_in(ORIGIN, words, kind, ""), RateLimited)
+    assert isinstance(failure(400, error_body(words, kind)), RateLimited)
 
 
 @pytest.mark.parametrize("status", [400, 413])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from time import process_time
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -324,3 +325,29 @@ def test_a_failed_call_costs_what_was_reported_and_else_what_was_reserved() -> N
     old = CODEC.decode(CODEC.encode(told(ModelFailed("malformed", "cut", True))[0])).data
     assert isinstance(old, ModelFailed)
     assert old.usage is None
+
+
+def test_a_failure_after_words_came_stays_charged_whatever_it_is_called() -> None:
+    words = AssistantMessage((Text("so far"),), "a/first")
+    cases: list[tuple[str, dict[str, Any], int]] = [
+        ("overloaded", {}, 0),  # it was refused
+        ("overloaded", {"partial": words, "mode": "reset"}, 100),
+        ("server_error", {"partial": words, "mode": "continue"}, 100),
+        ("rate_limit", {"mode": "reset"}, 100),  # nothing but a call that had begun
+    ]
+    for code, more, charged in cases:
+        failed = ModelFailed(code, "it broke off", True, model="a/first", **more)
+        run = replay(told(*opened(), ModelStarted(100, 50), failed)).run
+        assert run is not None
+        assert (run.charged_tokens, run.cost) == (charged, charged // 2)
+
+
+def test_a_model_that_refuses_to_go_on_with_words_of_another_one_costs_nothing() -> None:
+    words = AssistantMessage((Text("so far"),), "a/first")
+    broke = ModelFailed("connection", "cut", True, model="a/first", next="b/second", partial=words, mode="continue")
+    modes: list[Literal["continue", "reset"]] = ["continue", "reset"]
+    for mode in modes:
+        refused = ModelFailed("overloaded", "busy", True, model="b/second", partial=words, mode=mode)
+        run = replay(told(*opened(), ModelStarted(100, 50), broke, ModelStarted(80, 40), refused)).run
+        assert run is not None
+        assert (run.charged_tokens, run.cost) == (100, 50)

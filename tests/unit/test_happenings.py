@@ -13,6 +13,7 @@ from holdfast.cli.rendering.happenings import again, exhausted, happening
 from holdfast.cli.timeline import Timeline
 from holdfast.cli.watch.rows import Row, line_of
 from holdfast.engine import events as log
+from holdfast.engine.answers import AnswerJudged
 from holdfast.types import CallId, Payload, Wait
 
 WAIT = Wait("child:c-1", "child", None, "scout: find it", subject="c-1")
@@ -28,6 +29,8 @@ HAPPENED: list[Payload] = [
     log.ReviewRequested(Wait("review:9", "review"), 2),
     log.LastAnswerAsked("tool_calls"),
     log.AnswerUnfinished(),
+    AnswerJudged(why="people is missing", text="Answer once more."),
+    AnswerJudged('{"people": 3}'),
     log.AnswerRefused("job-1"),
     log.LimitsRaised("k", 60.0, 5),
     log.BudgetExhausted("tokens of account local/ada", 5_000_000),

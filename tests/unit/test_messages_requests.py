@@ -18,9 +18,9 @@ from pydantic import TypeAdapter
 from holdfast.models.port import ModelRequest
 from holdfast.models.wire import encoding
 from holdfast.models.wire.chat import requests as chat
-from holdfast.models.wire.messages.naming import Names, sent_id
 from holdfast.models.wire.messages.requests import Encoder
 from holdfast.models.wire.messages.serving import parse_request
+from holdfast.models.wire.naming import Names, sent_id
 from holdfast.types import (
     AssistantMessage,
     CallId,
@@ -28,6 +28,7 @@ from holdfast.types import (
     Image,
     Message,
     Part,
+    ProviderStep,
     Text,
     Thinking,
     ToolCall,
@@ -172,6 +173,19 @@ def test_thinking_goes_back_to_its_own_model_only_and_only_with_its_signature() 
     assert [m["role"] for m in sent([TALK[0], silent, TALK[0]])["messages"]] == ["user"], "thinking alone is no answer"
 
 
+def test_what_the_provider_began_and_never_ended_is_not_given_back() -> None:
+    begun = '{"type":"server_tool_use","id":"s%d","name":"web_search","input":{}}'
+    found = '{"type":"web_search_tool_result","tool_use_id":"s1","content":[]}'
+    foreign = '{"type":"web_search_call","id":"ws_1","status":"completed"}'
+    said = [ProviderStep("web_search", data) for data in (begun % 1, found, begun % 2, foreign, "nonsense")]
+    prompt = UserMessage((Text("go on"),))
+    body = sent([prompt, AssistantMessage((Text("I look."), *said), "anthropic/m", "length"), prompt])
+    (answer,) = [unmarked(message["content"]) for message in body["messages"] if message["role"] == "assistant"]
+    assert answer == [{"type": "text", "text": "I look."}, json.loads(begun % 1), json.loads(found)]
+    alone = sent([prompt, AssistantMessage((said[2],), "anthropic/m", "length"), prompt])
+    assert [message["role"] for message in alone["messages"]] == ["user"]
+
+
 @pytest.mark.requirement("models:messages-roles-merged")
 def test_results_stand_before_everything_else_a_turn_holds() -> None:
     late = [*TALK[:2], UserMessage((Text("wait"),)), *TALK[2:]]
@@ -235,7 +249,7 @@ def test_an_answer_without_a_cap_gets_the_one_that_is_reserved_and_a_temperature
 @pytest.mark.requirement("models:messages-tool-names-mapped-back")
 def test_names_that_would_be_refused_are_sent_under_others_and_come_back() -> None:
     odd = ["files.read", "files_read", "日本", "a" * 200, "", "ok-1", "files/read"]
-    names = Names(odd)
+    names = Names(odd, 128)
     wire = [names.sent(name) for name in odd]
     assert len(set(wire)) == len(odd)
     assert [names.own(name) for name in wire] == odd
@@ -345,7 +359,10 @@ def test_a_body_of_twenty_thousand_messages_grows_by_what_is_new() -> None:
     messages: list[Message] = []
     for i in range(10_000):
         messages += [UserMessage((Text(str(i)),)), AssistantMessage((Text("yes"),), "x/y")]
+    messages.append(UserMessage((Text("old"),)))
     before = one.encode(request(messages))
-    messages.append(UserMessage((Text("new"),)))
+    messages += [AssistantMessage((Text("yes"),), "x/y"), UserMessage((Text("new"),))]
     after = one.encode(request(messages))
-    assert len(after) - len(before) == len(b',{"role":"user","content":[{"type":"text","text":"new"}]}')
+    turn = '{"role":"%s","content":[{"type":"text","text":"%s"}]}'
+    added = f",{turn % ('assistant', 'yes')},{turn % ('user', 'new')}"
+    assert len(after) - len(before) == len(added)

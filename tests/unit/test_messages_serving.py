@@ -81,7 +81,7 @@ def turn(block: str, role: str = "user") -> bytes:
         (turn('{"type":"tool_result","tool_use_id":"c","content":[{"type":"image"}]}'), "'image'"),
         (turn('{"type":"tool_use","id":"c","name":"f","input":[]}', "assistant"), "an object"),
         (turn('{"type":"hologram"}', "assistant"), "hologram"),
-        (b'{"model":"m","messages":[],"tools":[{"type":"bash_20250124","name":"bash"}]}', "bash_20250124"),
+        (b'{"model":"m","messages":[],"tools":[{"type":"custom","name":"bash"}]}', "bash"),
     ],
 )
 def test_what_cannot_be_read_is_refused_by_name(body: bytes, said: str) -> None:

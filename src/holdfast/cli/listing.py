@@ -13,11 +13,12 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from holdfast.cli.words import age, money, one_line
+from holdfast.cli.words import age, model_name, money, one_line
 from holdfast.engine.events import CODEC, Forked, InputReceived, ModelFinished, Rewound, RunFinished, RunStarted
 from holdfast.flow.ids import is_alive
 from holdfast.journal.port import Head, Journal, Record, is_buried
 from holdfast.journal.reading import decode_record, read_events
+from holdfast.models.routing.grammar import split_level
 from holdfast.types import StreamId, session_of
 
 __all__ = ("Listed", "list_runs", "print_runs", "state_of")
@@ -43,6 +44,8 @@ class Listed(msgspec.Struct):
     cost: int | None = 0
     """Nanodollars; None when a price was unknown."""
     prompt: str = ""
+    models: tuple[str, ...] = ()
+    """Those that answered in it, as `provider/name`, in the order in which they first did."""
     parent: str = ""
     """The session whose run started it; empty where a person or a program did."""
 
@@ -93,6 +96,7 @@ async def _listed(run: _Found, journal: Journal) -> Listed:
                 listed.steps += 1
                 listed.tokens += done.data.message.usage.total_tokens
                 listed.cost = None if listed.cost is None or done.data.cost is None else listed.cost + done.data.cost
+                listed.models = _also(listed.models, done.data.message.model)
         return listed
     end = (await decode_record(run.end, run.stream, CODEC, journal)).data
     if isinstance(end, RunFinished):
@@ -100,7 +104,25 @@ async def _listed(run: _Found, journal: Journal) -> Listed:
         listed.tokens = end.usage.total_tokens
     else:
         listed.status = "rewound"
+    await _served(listed, run, event.data.setup.model, journal)
     return listed
+
+
+async def _served(listed: Listed, run: _Found, spec: str, journal: Journal) -> None:
+    """Finds which models answered in a run that is over; all of it is read only where it could have been several."""
+    name, _ = split_level(spec)
+    if "/" in name and "," not in spec:
+        listed.models = (name,) if listed.steps else ()
+        return
+    if not spec or run.end is None:
+        return
+    async for said in read_events(journal, run.stream, CODEC, after=listed.seq, until=run.end.seq):
+        if isinstance(said.data, ModelFinished):
+            listed.models = _also(listed.models, said.data.message.model)
+
+
+def _also(known: tuple[str, ...], name: str) -> tuple[str, ...]:
+    return known if name in known else (*known, name)
 
 
 def state_of(head: Head) -> str:
@@ -148,13 +170,20 @@ def print_runs(console: Console, rows: list[Listed], where: str, *, tree: bool =
         ]
         for row, depth in placed
     ]
-    heads = [Text(name, "dim") for name in ("session", "started", "status", "steps", "cost")]
+    names = ["session", "started", "status", "steps", "cost"]
+    if (
+        len({row.models or (row.model,) for row in rows}) > 1
+    ):  # where it is the same one everywhere, the room is better used
+        names.append("models")
+        for cells, (row, _) in zip(lines, placed, strict=True):
+            cells.append(Text(_by(row)))
+    heads = [Text(name, "dim") for name in names]
     widths = [max(cell.cell_len for cell in column) for column in zip(heads, *lines, strict=True)]
     prompts = [Text("prompt", "dim"), *(_prompt(row, depth) for row, depth in placed)]
     for cells, prompt in zip([heads, *lines], prompts, strict=True):
         line = Text()
-        for cell, width, name in zip(cells, widths, heads, strict=True):
-            right = name.plain in ("steps", "cost")
+        for cell, width, name in zip(cells, widths, names, strict=True):
+            right = name in ("steps", "cost")
             cell.align("right" if right else "left", width)
             line.append_text(cell).append("  ")
         line.append_text(prompt)
@@ -165,6 +194,11 @@ def print_runs(console: Console, rows: list[Listed], where: str, *, tree: bool =
     waiting = next((row.session for row in rows if row.status == "open"), None)
     if waiting is not None:
         console.print(Text(f"\nopen runs go on: holdfast runs resume {waiting}{where}", "dim"), soft_wrap=True)
+
+
+def _by(row: Listed) -> str:
+    """Returns who answered in a run; where nobody did, what was named."""
+    return " → ".join(model_name(name, 24) for name in row.models[:3]) if row.models else model_name(row.model, 24)
 
 
 def _prompt(row: Listed, depth: int) -> Text:

@@ -25,6 +25,8 @@ COMMANDS = {
     "approve": ("holdfast.cli.answering.command", "approve", "See what agents ask in all sessions, and answer."),
     "budget": ("holdfast.cli.budget.command", "budget", "Cap what is spent, see what is used and left."),
     "deliveries": ("holdfast.cli.delivering.command", "deliveries", "See results that did not arrive, try them again."),
+    "embed": ("holdfast.cli.embedding.command", "embed", "Rank lines or files by how near they are to a query."),
+    "models": ("holdfast.cli.models.command", "models", "See what models cost, hold, read, and how they think."),
     "config": ("holdfast.cli.settings.command", "config", "Show and set what commands do by default."),
     "sandbox": ("holdfast.cli.sandbox.command", "sandbox", "Try sandboxes, run a command in one, look into policies."),
     "doctor": ("holdfast.cli.doctor.command", "doctor", "See what this machine allows, and what is missing."),

@@ -18,15 +18,18 @@ from typing import Any
 
 import click
 import msgspec
+from msgspec.structs import replace
 
 from holdfast.cli.asking.approving import Approver
 from holdfast.cli.asking.denying import deny_approvals
 from holdfast.cli.asking.span import Span
 from holdfast.cli.attached import sort_out
+from holdfast.cli.choosing.meaning import meant
 from holdfast.cli.completion.sessions import session_names
 from holdfast.cli.rendering.happenings import again
 from holdfast.cli.screen import EXIT_CODES, Screen, denials, store_option
 from holdfast.cli.settings.defaults import open_runtime, settings, store_url, warn
+from holdfast.cli.settings.naming import model_specs
 from holdfast.cli.terminal import open_console, with_person
 from holdfast.cli.words import printable
 from holdfast.engine.events import CODEC
@@ -34,9 +37,10 @@ from holdfast.errors import HoldfastError, UnknownSession, UsageError
 from holdfast.runtime.agent import Agent
 from holdfast.runtime.run import Run, RunResult
 from holdfast.runtime.runtime import Runtime
+from holdfast.runtime.settings import Settings
 from holdfast.runtime.speaking import PROMPT_BYTES
 from holdfast.sandbox.port import Posture
-from holdfast.types import Control, Delta, Event, Limits, Mode
+from holdfast.types import LEVELS, Control, Delta, Event, Limits, Mode, ThinkingLevel
 
 __all__ = ("Look", "coder", "follow", "isolation_note", "play", "report", "run")
 
@@ -53,13 +57,22 @@ _INTERRUPTED = 130
 _TERMINATED = 143
 
 
-def coder(model: str, limits: Limits, *, asks: bool = False) -> Agent:
+def coder(
+    model: str,
+    limits: Limits,
+    *,
+    asks: bool = False,
+    output: dict[str, Any] | None = None,
+    thinking: ThinkingLevel | None = None,
+) -> Agent:
     """Returns the agent behind `holdfast run`: the workspace tools and a few words on how to use them.
 
-    One that `asks` can ask the person it works for.
+    One that `asks` can ask the person it works for; one with an `output` answers with JSON of that schema.
     """
     tools = (*_TOOLS, "question") if asks else _TOOLS
-    return Agent(model, instructions=_INSTRUCTIONS, tools=tools, name="coder", limits=limits)
+    return Agent(
+        model, instructions=_INSTRUCTIONS, tools=tools, name="coder", limits=limits, output=output, thinking=thinking
+    )
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -80,7 +93,13 @@ _EPILOG = (
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}, epilog=_EPILOG)
 @click.argument("prompt", required=False)
-@click.option("-m", "--model", help="As provider/name.  [default: openai/gpt-5-mini]")
+@click.option(
+    "-m",
+    "--model",
+    help="As provider/name; several with commas stand in for one another.  [default: openai/gpt-5-mini]",
+    shell_complete=model_specs,
+)
+@click.option("--thinking", type=click.Choice(LEVELS), help="How much the model thinks.  [default: as it likes]")
 @click.option("-s", "--session", help="Go on in this session.  [default: a new one]", shell_complete=session_names)
 @click.option(
     "-w", "--workspace", type=click.Path(path_type=Path), help="Folder.  [default: the session's, else this one]"
@@ -108,11 +127,15 @@ _EPILOG = (
 @click.option("--patience", type=Span(), help="How long it waits for a person's word, as 90s or 10m.")
 @click.option("--store", help="Where the log is kept: sqlite:///file.db or memory:  [default: your data folder]")
 @click.option("-o", "--output", type=click.Choice(["text", "json", "jsonl"]), default="text", show_default=True)
+@click.option(
+    "--output-schema", type=click.Path(path_type=Path), help="A JSON Schema that the answer has to fit, in a file."
+)
 @click.option("-q", "--quiet", is_flag=True, help="Print only the answer.")
 @click.option("--plain", is_flag=True, default=None, help="No colours and no line that moves, as in a file.")
 def run(
     prompt: str | None,
     model: str | None,
+    thinking: ThinkingLevel | None,
     session: str | None,
     workspace: Path | None,
     attached: tuple[Path, ...],
@@ -129,6 +152,7 @@ def run(
     patience: float | None,
     store: str | None,
     output: str,
+    output_schema: Path | None,
     quiet: bool,
     plain: bool | None,
 ) -> None:
@@ -139,13 +163,13 @@ def run(
     (no terminal, -q, or -o json) that is denied, and the result says so; --yes allows it, --patience waits a while.
 
     Ctrl-C aborts the run and keeps what it has; a second one leaves at once. `-o json` prints the result as one
-    object, `-o jsonl` everything that happens, an object a line.
+    object, with the answer to an --output-schema as its value, `-o jsonl` everything that happens, an object a line.
     """
     text = _job(prompt, workspace)
     held = settings(workspace or Path())
     mode = _mode(yes, ask, read_only) or held.mode
     caps = held.limits(steps=max_steps, tokens=max_tokens, dollars=max_dollars, seconds=max_seconds)
-    agent = partial(coder, model or held.model, msgspec.structs.replace(caps, last_answer=last_answer))
+    agent = _agent(held, model, replace(caps, last_answer=last_answer), thinking, output_schema)
     look = Look(quiet, held.plain if plain is None else plain, held.theme)
     control = Control(patience=patience, review=review)
     attended = _attended(control, sits=output == "text" and not quiet and with_person())
@@ -154,22 +178,33 @@ def run(
 
     async def go() -> int:
         async with open_runtime(url, sandbox) as runtime:
-            folder = workspace or await own_folder(runtime, session) or Path()
             parts, files = sort_out(attached)
             started = await runtime.start(
                 agent(asks=attended),
                 [text, *parts],
                 session=session,
-                workspace=folder,
+                workspace=workspace or await own_folder(runtime, session) or Path(),
                 mode=mode,
                 unattended=not attended,
                 files=files,
                 control=control,
             )
-            note = "" if mode == "read-only" else isolation_note(await runtime.posture())
-            return report(await follow(started, url, output, look=look, note=note), output)
+            return report(await follow(started, url, output, look=look, note=await _note(runtime, mode)), output)
 
     sys.exit(play(go()))
+
+
+def _agent(
+    held: Settings, model: str | None, caps: Limits, thinking: ThinkingLevel | None, schema: Path | None
+) -> Callable[..., Agent]:
+    """Returns what makes the agent, once it is known whether it `asks`."""
+    spec = model or held.model
+    meant(spec)  # a name that leads nowhere is refused with those that are near
+    return partial(coder, spec, caps, output=_schema(schema), thinking=thinking or held.thinking)
+
+
+async def _note(runtime: Runtime, mode: Mode) -> str:
+    return "" if mode == "read-only" else isolation_note(await runtime.posture())
 
 
 def isolation_note(posture: Posture) -> str:
@@ -190,6 +225,18 @@ def _job(prompt: str | None, workspace: Path | None) -> str:
             f"the workspace {str(workspace)!r} is no folder: make it first, or name another with --workspace"
         )
     return text
+
+
+def _schema(path: Path | None) -> dict[str, Any] | None:
+    """Returns what the answer has to fit, as a file says it; whether it is a schema, the agent finds out."""
+    if path is None:
+        return None
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except OSError as error:
+        raise UsageError(f"the schema cannot be read: {error.strerror}: {str(path)!r}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"{str(path)!r} holds no JSON Schema ({error}): write one JSON object into it") from None
 
 
 def _attended(control: Control, *, sits: bool) -> bool:

@@ -14,11 +14,12 @@ from rich.console import Console
 from rich.text import Text
 
 from holdfast.cli.asking.approving import Approver
+from holdfast.cli.choosing.meaning import card_of
 from holdfast.cli.outcomes import about, closing, mark_of, undone
-from holdfast.cli.rendering.answer import Answer
+from holdfast.cli.rendering.answer import Answer, below, written_below
 from holdfast.cli.rendering.cards import card
 from holdfast.cli.rendering.figures import Figures, percent
-from holdfast.cli.rendering.happenings import exhausted, happening
+from holdfast.cli.rendering.happenings import exhausted, happening, onward
 from holdfast.cli.rendering.thoughts import Thoughts
 from holdfast.cli.settings.defaults import default_store
 from holdfast.cli.terminal import LiveLine, indented, reset_line, title
@@ -43,9 +44,9 @@ from holdfast.engine.events import (
     WaitResolved,
 )
 from holdfast.runtime.run import RunResult
-from holdfast.types import Delta, Event, Reset, TextDelta, ThinkingDelta, ToolCall, from_dollars
+from holdfast.types import AssistantMessage, Delta, Event, Reset, TextDelta, ThinkingDelta, ToolCall, from_dollars
 
-__all__ = ("EXIT_CODES", "Screen", "denials", "store_option")
+__all__ = ("EXIT_CODES", "Screen", "denials", "print_below", "store_option")
 
 EXIT_CODES = {"completed": 0, "failed": 1, "limited": 3, "aborted": 4}
 _WIDTH = 110
@@ -69,7 +70,7 @@ class Screen:
         self._known = known
         self._calls: dict[str, ToolCall] = {}
         self._running: dict[str, float] = {}
-        self._figures = Figures()
+        self._figures = Figures(card_of)
         self._failure: ModelFailed | None = None
         self._began: int | None = None
         self._looks_only = False
@@ -101,6 +102,11 @@ class Screen:
             self.approver.leave()
         if self.console.is_terminal:
             reset_line(self.console)
+
+    def end(self) -> None:
+        """Leaves an answer that never became whole as it is: the run is over."""
+        self._thought.restart()
+        self._answer.leave()
 
     def see(self, event: Event | Delta) -> None:
         """Draws one event."""
@@ -171,7 +177,7 @@ class Screen:
 
     def _draw(self, event: Event) -> None:
         if self._failure is not None and not isinstance(event.data, RunFinished):  # else the summary says it
-            self._line(Text.assemble(("! ", "yellow"), one_line(self._failure.message), (" · trying again", "dim")))
+            self._line(Text.assemble(("! ", "yellow"), one_line(self._failure.message), (self._goes_on, "dim")))
             self._failure = None
         match event.data:
             case RunStarted() | InputApplied():
@@ -179,8 +185,7 @@ class Screen:
             case ModelFinished() as data:
                 self._answered(data)
             case ModelFailed() as data:
-                self._failure = data
-                self.live.show(Text(f"waiting to try again: {one_line(data.message, 60)}"))
+                self._failed(data)
             case ToolStarted() as data:
                 self._running[data.call_id] = time.monotonic()
                 self._busy()
@@ -212,6 +217,7 @@ class Screen:
             case PhaseStarted() | PhaseFailed() as data if (said := happening(data)) is not None:
                 self._line(Text.assemble((f"{said[0]} ", said[1]), said[2]))
             case RunFinished():
+                self.end()
                 self.live.show("")
             case _:
                 pass
@@ -232,13 +238,25 @@ class Screen:
         self.live.show("" if not data.message.calls else "working")
         self._thought.finish(data.message)
         text = data.message.text
-        if not text.strip():
-            return
-        if self.console.is_terminal:
+        if text.strip() and self.console.is_terminal:
             self._answer.finish(text)
-        else:
+        elif text.strip():
             self.console.print()
             self.console.print(Text(printable(text).strip()), soft_wrap=True)
+        print_below(self.console, data.message)
+
+    @property
+    def _goes_on(self) -> str:
+        said = "" if self._failure is None else onward(self._failure)
+        return f" · {said}" if said not in ("", "tries again") else " · trying again"
+
+    def _failed(self, data: ModelFailed) -> None:
+        self._failure = data
+        if data.mode == "continue" and data.partial is not None and self._streams:
+            self._answer.restart()  # who came late sees the words here; the others have them, and see them once
+            self._answer.feed(data.partial.text)
+        who = f"{one_line(data.next, 40)} goes on" if data.next not in ("", data.model) else "waiting to try again"
+        self.live.show(Text(f"{who}: {one_line(data.message, 60)}"))
 
     def _finished(self, data: ToolFinished) -> None:
         since = self._running.pop(data.call_id, None)
@@ -305,6 +323,19 @@ class Screen:
     def fact(self, name: str, value: str | Text) -> None:
         """Prints a line of the summary, on one line whatever its length so that it can be copied."""
         self.console.print(Text.assemble((f"  {name:<8}", "dim"), value), soft_wrap=True)
+
+
+def print_below(console: Console, message: AssistantMessage) -> None:
+    """Prints what the provider did on the way to an answer, and the sources of its words; in a file as Markdown."""
+    if not console.is_terminal:
+        if written := written_below(message):
+            console.print()
+            console.print(Text(written), soft_wrap=True)
+        return
+    for number, line in enumerate(below(message)):
+        if not number and message.text.strip():
+            console.print()
+        indented(console, line, 2, hang=4)
 
 
 def _belongs(wait: ToolWaiting | ReviewRequested, finished: ToolFinished) -> bool:

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.text import Text
 
 from holdfast.cli.outcomes import about, gist, mark_of, undone
-from holdfast.cli.rendering.happenings import happening, reply
+from holdfast.cli.rendering.happenings import happening, onward, reply, seam
 from holdfast.cli.rendering.takeovers import Takeovers
-from holdfast.cli.words import clock_time, count, money, one_line, seconds
+from holdfast.cli.words import clock_time, count, model_name, money, one_line, seconds
 from holdfast.engine.events import (
     AbortRequested,
     CallReopened,
@@ -84,9 +84,7 @@ class Timeline:
             case ModelFinished() as data:
                 return self._answer(data)
             case ModelFailed() as data:
-                again = "  tries again" if data.again else ""
-                code, charged = (f"{data.code}  ", "yellow"), (self._charged(event), "dim")
-                return Text.assemble(code, charged, one_line(data.message), (again, "dim"))
+                return self._failed(event, data)
             case ToolStarted() as data:
                 undo = ", files can be put back" if data.snapshot else ""
                 return self._call(data.call_id).append(f"  outside: {data.effect.outside}{undo}", "dim")
@@ -123,8 +121,18 @@ class Timeline:
         calls = ", ".join(one_line(call.name, 60) for call in data.message.calls)
         figures = f"{seconds(data.duration / 1e6)} · {money(data.cost)}"
         # What it does comes first: what it says may be long.
-        parts = [Text(calls, "bold"), Text(figures, "dim"), Text(words)]
+        parts = [Text(calls, "bold"), Text(self._other(data.message.model), "cyan"), Text(figures, "dim"), Text(words)]
         return Text("  ").join(part for part in parts if part.plain)
+
+    def _other(self, model: str) -> str:
+        """Returns who answered, where that is not the one model that the run named; empty otherwise."""
+        return "" if self._run is None or model == self._run.setup.model else model_name(model)
+
+    def _failed(self, event: Event, data: ModelFailed) -> Text:
+        code, charged, words = (f"{data.code}  ", "yellow"), (self._charged(event), "dim"), one_line(data.message)
+        if other := seam(data):  # which comes first, as what was said of it may be long
+            return Text.assemble((f"{other}  ", "cyan"), code, charged, (words, "dim"))
+        return Text.assemble(code, charged, words, (f"  {said}" if (said := onward(data)) else "", "dim"))
 
     def _charged(self, event: Event) -> str:
         """What a model call that failed is charged, as the fold has it, which is what the limits go by."""

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from holdfast.types import dollars
 
-__all__ = ("age", "clock_time", "count", "money", "one_line", "printable", "seconds")
+__all__ = ("age", "clock_time", "count", "model_name", "money", "one_line", "printable", "seconds")
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
@@ -53,6 +53,16 @@ def clock_time(at: int) -> str:
 def count(number: int, what: str) -> str:
     """Returns a number of things: `1 step`, `2 steps`."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def model_name(spec: str, most: int = 32) -> str:
+    """Returns the short form of what a person wrote for a model: its name without the provider, and how many more
+    there are behind it.
+    """
+    first, *others = spec.split(",")
+    provider, slash, name = first.strip().partition("/")
+    more = f" +{len(others)}" if others else ""
+    return one_line(name if slash else provider, most - len(more)) + more
 
 
 def one_line(text: str, most: int = 400) -> str:

@@ -24,4 +24,19 @@ def assemble(spec: AgentSpec, messages: Sequence[Message], *, last: bool = False
         may_call=not last,
         max_output_tokens=spec.max_output_tokens,
         temperature=spec.temperature,
+        thinking=spec.thinking,
+        provider_tools=spec.provider_tools,
+        options=spec.options,
+        output=spec.output if spec.output_mode == "native" and not last else None,
+        must_call=None if last else _must_call(spec),
     )
+
+
+def _must_call(spec: AgentSpec) -> str | None:
+    """Returns what has to be called where the answer is a call itself: nothing else would end the run.
+
+    A model that thinks is left free: providers refuse to force a call on it (Anthropic).
+    """
+    if spec.output_mode != "tool" or spec.thinking not in (None, "off"):
+        return None
+    return spec.tools[0].name if len(spec.tools) == 1 and not spec.provider_tools else ""

@@ -42,8 +42,10 @@ from holdfast.journal.tail import Tail
 from holdfast.ledger.amounts import MOST
 from holdfast.ledger.port import Ledger
 from holdfast.models.port import Model
+from holdfast.models.routing.targets import Chain
 from holdfast.tools.binding import Order
 from holdfast.tools.gateway import Gateway
+from holdfast.tools.typed.reading import AnswerReader
 from holdfast.types import (
     AgentSpec,
     Event,
@@ -113,7 +115,7 @@ class Bindings(msgspec.Struct, frozen=True):
 
     spec: AgentSpec
     model: Model | None
-    """None for a pipeline, which asks none itself."""
+    """None for a pipeline, which asks none itself; of a chain, the first."""
     tools: Gateway
     spawn: Spawn
     """Starts another agent for what has that key."""
@@ -121,6 +123,10 @@ class Bindings(msgspec.Struct, frozen=True):
     """Looks for a purse again: a cap may be set while the run goes on."""
     purse: Purse | None = None
     """Set where somebody else spends from the same account."""
+    reader: AnswerReader | None = None
+    """Reads answers that have to be data; None where they are text."""
+    chain: Chain | None = None
+    """The model and those that stand in for it; None for a pipeline."""
 
 
 Bind = Callable[[StreamId, Run], Awaitable[Bindings]]

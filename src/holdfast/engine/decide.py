@@ -13,8 +13,11 @@ Theory of operation. A session is a conversation that ends in one of five ways, 
 Three things come before that. No open run: Wait for a prompt, holding nothing. An abort: Finish. A limit that
 was met: Finish as limited; but never instead of an answer that is already there, and steps, tokens and dollars are
 asked about only when a model call would be next: open calls still run to their end. An answer that only announces
-another one is questioned once (PressOn), where nothing else stands against it. A model that failed is asked
-again, later each time and not before the provider wants, while that may help: up to so many times in each step.
+another one is questioned once (PressOn), where nothing else stands against it. One that has to be data is read first
+(JudgeAnswer): what does not fit is said to the model once, and a second answer that does not fit ends the run. A model
+that failed is asked again, later each time and not before the provider wants, while that may help: up to so many times
+in each step. Of a chain of models the failure itself says who is asked next and when (`models/routing/chain.py`), until
+nobody is left.
 
 A wait ends with an answer, which is its call's result, or at its deadline, which gives the call an error as its result.
 Either way the run goes on: the model reads it.
@@ -48,6 +51,7 @@ __all__ = (
     "CloseBooks",
     "Decision",
     "Finish",
+    "JudgeAnswer",
     "Leave",
     "PressOn",
     "Skip",
@@ -98,6 +102,10 @@ class PressOn(msgspec.Struct, frozen=True, gc=False):
     """Tell the model to do what it has only announced."""
 
 
+class JudgeAnswer(msgspec.Struct, frozen=True, gc=False):
+    """Read an answer that has to be data, and tell the model once where it does not fit."""
+
+
 class AskReview(msgspec.Struct, frozen=True, gc=False):
     """Ask a person whether the answer will do."""
 
@@ -135,6 +143,7 @@ Decision = (
     | Skip
     | Close
     | PressOn
+    | JudgeAnswer
     | AskReview
     | CloseBooks
     | StartPhase
@@ -155,7 +164,8 @@ def decide(state: State, now: int) -> Decision:
         return Finish("aborted", run.abort)
     if run.setup.setup.phases:
         return _pipeline(state, run, now)
-    return _answered(state, run, now) if state.answered or run.concluded is not None else _next(state, run, now)
+    over = state.answered or run.concluded is not None or run.rejected
+    return _answered(state, run, now) if over else _next(state, run, now)
 
 
 def _next(state: State, run: Run, now: int) -> Decision:
@@ -166,7 +176,7 @@ def _next(state: State, run: Run, now: int) -> Decision:
         if late := _unheard(state):
             return Skip(late)
         return _parked(state, run) if state.paused or not state.ready else CallTools(_ready(state))
-    if run.failures and (run.hopeless or run.failures > run.setup.setup.limits.model_retries):
+    if run.failures and (run.hopeless or (not run.next and run.failures > run.setup.setup.limits.model_retries)):
         return Finish("limited", run.closing) if run.closing else Finish("failed", run.failure)
     return _parked(state, run) if state.paused else CallModel(_not_before(state, run), bool(run.closing))
 
@@ -296,18 +306,18 @@ def _for_phase(state: State, run: Run) -> int | None:
 def _answered(state: State, run: Run, now: int) -> Decision:
     if state.calls:  # of the turn in which a terminal tool ended the run
         return Skip(tuple([call.call.id for call in state.calls.values() if call.result is None]), over=True)
-    if run.closing:
-        return Finish("limited", run.closing)
-    if state.cut:
-        return Finish("limited", "max_output_tokens")
+    if run.closing or state.cut:
+        return Finish("limited", run.closing or "max_output_tokens")
     if run.rejected:
-        return Finish("failed", run.rejected)
+        return Finish("failed", run.rejected, run.misfit)
     if state.paused and (state.queued("steer") or state.queued("follow_up")):
         return _parked(state, run)  # it was said in time: it joins this run when the pause is over
+    if run.setup.setup.typed and run.concluded is None and run.fitting is None:
+        return JudgeAnswer()
     if _unfinished(state, run) and not met_limit(state, run, now):
         return PressOn()
     if run.setup.setup.control.review is None or run.reviewed:
-        return Finish("completed", output=run.concluded or "")
+        return Finish("completed", output=run.concluded or run.fitting or "")
     return _under_review(run, now)
 
 
@@ -323,7 +333,13 @@ def _under_review(run: Run, now: int) -> Decision:
 
 def _unfinished(state: State, run: Run) -> bool:
     """Returns whether the model has worked, ended by announcing what it does next, and was not told so before."""
-    if run.concluded is not None or not run.tool_calls or run.pressed or not run.setup.setup.limits.press_on:
+    if (
+        run.concluded is not None
+        or run.fitting is not None
+        or not run.tool_calls
+        or run.pressed
+        or not run.setup.setup.limits.press_on
+    ):
         return False
     last = state.messages[-1]
     return isinstance(last, AssistantMessage) and announces(last.text)
@@ -359,6 +375,6 @@ def _parked(state: State, run: Run) -> Wait:
 
 
 def _not_before(state: State, run: Run) -> int:
-    if not run.failures:
-        return 0
+    if not run.failures or run.next:
+        return run.retry_at  # of a chain, which has said when
     return max(run.retry_at, state.at + _FIRST_RETRY * 2 ** (run.failures - 1))

@@ -5,10 +5,11 @@ Each struct holds only what is new; everything else follows by folding (`folding
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import msgspec
 
+from holdfast.engine.answers import AnswerJudged
 from holdfast.engine.letters import InputKind, Outcome, Setup, Status
 from holdfast.types import (
     AssistantMessage,
@@ -28,6 +29,7 @@ __all__ = (
     "CODEC",
     "AbortRequested",
     "AccountOpened",
+    "AnswerJudged",
     "AnswerRefused",
     "AnswerUnfinished",
     "BudgetExhausted",
@@ -117,6 +119,8 @@ class ModelStarted(Payload, frozen=True, gc=False, omit_defaults=True):
     tokens: int
     cost: int | None = None
     """Nanodollars; None when the price is unknown."""
+    model: str = ""
+    """Who is asked, as `provider/name`; empty in logs of before chains."""
 
 
 class ModelFinished(Payload, frozen=True, gc=False, omit_defaults=True):
@@ -133,7 +137,11 @@ class ModelFinished(Payload, frozen=True, gc=False, omit_defaults=True):
 
 
 class ModelFailed(Payload, frozen=True, gc=False, omit_defaults=True):
-    """A model call ended without an answer."""
+    """A model call ended without an answer.
+
+    Whoever puts deltas together takes the words of `partial` as what there is so far where `mode` is `continue`, and
+    nothing otherwise.
+    """
 
     type: ClassVar[str] = "model.failed"
     code: str
@@ -149,6 +157,19 @@ class ModelFailed(Payload, frozen=True, gc=False, omit_defaults=True):
     """Of `usage`, in nanodollars; None when the price is unknown."""
     exceeded: bool = False
     """The provider reports more than was reserved: charged in full, and the run stops."""
+    model: str = ""
+    """Who failed, as `provider/name`; empty in logs of before chains."""
+    next: str = ""
+    """Who is asked now, of a chain of models; empty where there is no chain, or nobody left."""
+    next_at: int = 0
+    """µs UTC before which that is not done; 0 for at once."""
+    partial: AssistantMessage | None = None
+    """What had come, words and thinking, where it broke off in the middle; with what came before it, if it had gone on
+    with an answer itself. Never a call."""
+    mode: Literal["", "continue", "reset"] = ""
+    """Whether the next one goes on where `partial` ends, or begins again; empty where nothing had come."""
+    estimated: bool = False
+    """Whether `usage` is the most that can have been used, as nobody said what was."""
 
 
 class BudgetExhausted(Payload, frozen=True, gc=False, omit_defaults=True):
@@ -462,6 +483,7 @@ CODEC = Codec(
         ReviewRequested,
         LastAnswerAsked,
         AnswerUnfinished,
+        AnswerJudged,
         LimitsRaised,
         FilesKept,
         FilesRestored,

@@ -14,6 +14,7 @@ from typing import cast
 from holdfast.engine.events import (
     AbortRequested,
     AccountOpened,
+    AnswerJudged,
     AnswerUnfinished,
     BudgetExhausted,
     CallReopened,
@@ -47,14 +48,17 @@ from holdfast.engine.events import (
 )
 from holdfast.engine.state import Call, Done, Run, State
 from holdfast.engine.turns import (
+    anew,
     close_turn,
     finish_call,
     forget_early,
+    judged,
     not_in_this_branch,
     resolve,
     take_early,
     waits,
 )
+from holdfast.models.routing.chain import note, reasons
 from holdfast.types import Event, Text, ToolCall, UserMessage
 
 __all__ = ("fold", "last_words", "replay", "visible")
@@ -108,6 +112,8 @@ def _fold_rare(state: State, event: Event) -> None:
         case AnswerUnfinished() if state.run is not None:
             state.run.pressed = True
             state.messages.append(UserMessage((Text(_UNFINISHED),)))
+        case AnswerJudged() as data if state.run is not None:
+            judged(state, state.run, data)
         case PhaseStarted() as data if state.run is not None:
             _fold_run(state.run, event)
             if (early := take_early(state, data.wait.token)) is not None:
@@ -164,7 +170,7 @@ def _fold_process(state: State, data: ProcessStarted | ProcessEnded | ProcessLos
 def _fold_run(run: Run, event: Event) -> None:
     match event.data:
         case ModelStarted() as data:
-            run.reserved_tokens, run.reserved_cost = data.tokens, data.cost or 0
+            run.reserved_tokens, run.reserved_cost, run.asking = data.tokens, data.cost or 0, data.model
         case ModelFailed() as data:
             _model_failed(run, data)
         case BudgetExhausted() as data:
@@ -215,7 +221,8 @@ def _applied(state: State, seq: int) -> None:
     state.steered = state.steered or received.kind == "steer"
     state.followed = state.followed or received.kind == "follow_up"
     if state.run is not None:
-        state.run.review, state.run.reviewed, state.run.concluded = None, False, None
+        state.run.review, state.run.reviewed = None, False
+        anew(state.run)
 
 
 def _ended(state: State, data: SessionEnded) -> None:
@@ -244,6 +251,7 @@ def _model_finished(state: State, data: ModelFinished) -> None:
     run.cost = None if run.cost is None or data.cost is None else run.cost + data.cost
     run.own_cost += data.cost or 0
     run.reserved_tokens = run.reserved_cost = run.failures = run.retry_at = 0
+    run.tried, run.next, run.partial = (), "", None
     state.steered = state.followed = False
     if data.exceeded:
         run.stop = "reservation_exceeded"
@@ -255,18 +263,26 @@ def _model_failed(run: Run, data: ModelFailed) -> None:
         run.cost = None if run.cost is None or data.cost is None else run.cost + data.cost
         run.own_cost += data.cost or 0
         run.stop = "reservation_exceeded" if data.exceeded else run.stop
-    elif data.code in _MAYBE_SPENT:  # nobody reported what it used: it stays charged at its reservation
+    elif data.code in _MAYBE_SPENT or _was_heard(run, data):  # nobody reported its use: charged at its reservation
         run.charged_tokens += run.reserved_tokens
         run.own_cost += run.reserved_cost
         if run.cost is not None:
             run.cost += run.reserved_cost
     run.reserved_tokens = run.reserved_cost = 0
+    run.partial = data.partial if data.mode == "continue" else None
     if data.code in ("interrupted", "lost"):
         return
     run.failures += 1
-    run.failure = f"{data.code}: {data.message}"
+    run.tried = note(run.tried, data.model, data.code, data.message, data.retry_at or 0)
+    run.failure = reasons(run.tried)
     run.hopeless = not data.again
-    run.retry_at = data.retry_at or 0
+    run.next = data.next
+    run.retry_at = data.next_at if data.next else data.retry_at or 0
+
+
+def _was_heard(run: Run, data: ModelFailed) -> bool:
+    """Whether something came of the very call that failed, and not only of the one that it was to go on with."""
+    return bool(data.mode) and (data.partial is None or data.partial != run.partial)
 
 
 def _started(state: State, data: ToolStarted, at: int) -> None:

@@ -62,6 +62,8 @@ class Setup(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Where the result goes: names of targets, with an address after a colon where they take one."""
     files: tuple[Attachment, ...] = ()
     """Files it was given, which its session may read from then on."""
+    typed: bool = False
+    """Whether the answer has to be data, and is read before it counts."""
     priority: int = 0
     """Which of its user's runs begins first where not all can: the higher number."""
 

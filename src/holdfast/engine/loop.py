@@ -44,6 +44,7 @@ from holdfast.engine.decide import (
     CloseBooks,
     Decision,
     Finish,
+    JudgeAnswer,
     Leave,
     PressOn,
     Skip,
@@ -89,7 +90,7 @@ async def drive(attempt: Attempt, decide: Decide = decide) -> bool:
             case Finish() | Wait() | PassOn() as step:
                 if await _parked(attempt, step):
                     return True
-            case Skip() | Close() | PressOn() | AskReview() | CloseBooks() | StartPhase() as step:
+            case Skip() | Close() | PressOn() | JudgeAnswer() | AskReview() | CloseBooks() | StartPhase() as step:
                 await intervene(attempt, step)
             case Leave():
                 await attempt.give_back(resting=True)

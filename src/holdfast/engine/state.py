@@ -12,6 +12,7 @@ import msgspec
 
 from holdfast.engine.events import InputReceived, ProcessStarted, RunFinished, RunStarted, ToolStarted, WaitResolved
 from holdfast.engine.letters import Status
+from holdfast.models.routing.chain import Tried
 from holdfast.types import (
     AssistantMessage,
     CallId,
@@ -93,6 +94,8 @@ class Run(msgspec.Struct, gc=False):
     """Nanodollars; None once a price was unknown."""
     reserved_tokens: int = 0
     """Of the model call under way."""
+    asking: str = ""
+    """Whom it asks, where that was written down."""
     reserved_cost: int = 0
     charged_tokens: int = 0
     """Of calls that were lost or interrupted: nobody told us what they used."""
@@ -103,6 +106,12 @@ class Run(msgspec.Struct, gc=False):
     hopeless: bool = False
     """Whether the last one will not get better by trying again."""
     retry_at: int = 0
+    tried: tuple[Tried, ...] = ()
+    """Which models failed in the current step, the last one last."""
+    next: str = ""
+    """Who of a chain is to be asked after a failure; empty where there is no chain."""
+    partial: AssistantMessage | None = None
+    """What came of the current step's answer, for the next model to go on with."""
     errors: int = 0
     """Steps in a row in which every tool call failed."""
     repeats: int = 0
@@ -144,6 +153,14 @@ class Run(msgspec.Struct, gc=False):
     """How often a person asked for changes."""
     concluded: str | None = None
     """What the call of a terminal tool came to that ended it; None while none did."""
+    fitting: str | None = None
+    """Of an answer that has to be data, its JSON, once it was found to fit; empty where it is all of the words."""
+    misfits: int = 0
+    """How many answers in a row did not fit."""
+    misfit_turn: int = 0
+    """The last turn in which one did not: however many calls hand in an answer there, it counts as one."""
+    misfit: str = ""
+    """The answer that did not fit, where it is no message of the conversation."""
     pressed: bool = False
     """Whether the model was told to do what it had only announced."""
     more_seconds: float = 0.0

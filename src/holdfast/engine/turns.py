@@ -8,19 +8,22 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from typing import cast
 
-from holdfast.engine.events import WaitResolved
+from holdfast.engine.events import AnswerJudged, WaitResolved
 from holdfast.engine.letters import Outcome
 from holdfast.engine.state import LONGEST_LOOP, Call, Done, Run, State
 from holdfast.tools.results import bounded
+from holdfast.tools.typed.declaring import UNFIT
 from holdfast.types import CallId, Text, ToolError, ToolMessage, ToolResult, UserMessage, Wait
 
 __all__ = (
     "ABSENT",
     "ASKED",
+    "anew",
     "close_turn",
     "corrected",
     "finish_call",
     "forget_early",
+    "judged",
     "not_approved",
     "not_in_this_branch",
     "own",
@@ -173,7 +176,7 @@ def _reviewed(state: State, run: Run, data: WaitResolved) -> None:
         run.reviewed = True
     elif word == "changes" and why and run.changes < allowed:
         run.changes += 1
-        run.concluded = None
+        anew(run)
         state.messages.append(UserMessage((Text(f"A reviewer asks for changes: {why}"),)))
     else:
         run.rejected = f"review_denied: {why}" if why else "review_denied"
@@ -184,8 +187,11 @@ def finish_call(state: State, call: Call, result: ToolResult) -> None:
     if call.result is None:
         state.unfinished -= 1
     call.result = result
-    if call.started is not None and call.started.terminal and result.error is None:
-        _conclude(state.run, result)
+    if call.started is not None and call.started.terminal and state.run is not None:
+        if result.error is None:
+            _conclude(state.run, result)
+        elif result.error.code == UNFIT:
+            _misfits(state, state.run, str(result.metadata.get("why", result.content)), call.made.arguments)
     state.ready.pop(call.call.id, None)
     if state.deadlines:
         _drop_deadlines(state)
@@ -193,10 +199,35 @@ def finish_call(state: State, call: Call, result: ToolResult) -> None:
         close_turn(state)
 
 
-def _conclude(run: Run | None, result: ToolResult) -> None:
+def _conclude(run: Run, result: ToolResult) -> None:
     """Ends a run with what the call of a terminal tool came to; the first one counts."""
-    if run is not None and run.concluded is None:
+    if run.concluded is None:
         run.concluded = result.content
+
+
+def anew(run: Run) -> None:
+    """Lets go of an answer that is not the last any more, because somebody said something to it."""
+    run.concluded = run.fitting = None
+    run.misfits = run.misfit_turn = 0
+
+
+def judged(state: State, run: Run, data: AnswerJudged) -> None:
+    """Takes what was found of an answer that has to be data."""
+    if not data.why:
+        run.fitting = data.output
+        return
+    _misfits(state, run, data.why, "")
+    if data.text:
+        state.messages.append(UserMessage((Text(data.text),)))
+
+
+def _misfits(state: State, run: Run, why: str, said: str) -> None:
+    """Counts an answer that does not fit; the second one in a row ends the run."""
+    if run.misfit_turn == state.turn:
+        return
+    run.misfits, run.misfit_turn, run.misfit = run.misfits + 1, state.turn, said
+    if run.misfits > 1:
+        run.rejected = f"{UNFIT}: {why}"
 
 
 def _drop_deadlines(state: State) -> None:

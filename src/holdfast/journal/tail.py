@@ -72,11 +72,24 @@ class Tail:
         self._partial.extend(deltas)
         self.broadcast.publish(deltas, after)
 
-    def reset(self, reason: str, after: int) -> None:
-        """Takes back the deltas that came after event `after`: their answer begins again."""
+    def heard(self, after: int) -> Sequence[Delta]:
+        """Returns the deltas that came after event `after`, the last one written, as far as they stand."""
+        if self._held and self._held[-1][0] == after:
+            return self._held[-1][1]
+        return self._partial if self.last >= after else ()
+
+    def reset(self, reason: str, after: int, *, carried: bool = False) -> None:
+        """Takes back the deltas that came after event `after`: their answer begins again.
+
+        Where they went on with an answer of before, which is `carried` over events, that is taken back, too.
+        """
         if self._held and self._held[-1][0] == after:
             self._held.pop()
         elif self._partial and self.last >= after:
+            carried = True
+        if carried and self.last < after:
+            self._held.append((after, [Reset(reason)]))
+        elif carried:
             self._partial.clear()
             self.broadcast.publish([Reset(reason)], self.last)
 

@@ -13,12 +13,15 @@ import msgspec
 
 from holdfast.errors import UnknownPrice
 from holdfast.models.port import Model, ModelRequest, default_output
+from holdfast.models.thinking import BUDGETS, LEVELS, allot
 from holdfast.types import AssistantMessage, Delta, Usage
 
 __all__ = ("Allowance", "Exhausted", "Reservation", "Settlement", "narrower", "perform", "reserve", "settle")
 
 _LEAST_OUTPUT = 16
 """Tokens below which an answer is not worth asking for."""
+_LEAST_ANSWER = 1024
+"""Tokens that thinking leaves for the answer."""
 
 
 class Allowance(msgspec.Struct, frozen=True, gc=False):
@@ -80,7 +83,7 @@ def reserve(model: Model, request: ModelRequest, allowance: Allowance) -> Reserv
             "limit tokens instead, or give the price with Runtime.open(prices={...})"
         )
     size = model.size(request)
-    output = request.max_output_tokens or default_output(model.max_output_tokens)
+    output = _longest(model, request)
     least = min(output, _LEAST_OUTPUT)  # who asks for less gets less
     if allowance.tokens is not None:
         output = min(output, allowance.tokens - size)
@@ -104,8 +107,31 @@ def perform(
         ModelError: instead of the message; the only other way this can end.
     """
     if reservation.max_output_tokens != request.max_output_tokens:
-        request = msgspec.structs.replace(request, max_output_tokens=reservation.max_output_tokens)
+        request = _within(request, reservation.max_output_tokens or 0)
     return model.stream(request)
+
+
+def _longest(model: Model, request: ModelRequest) -> int:
+    """Returns how long the answer may be that nobody shortens, its thinking included."""
+    wanted = request.max_output_tokens or default_output(model.max_output_tokens)
+    if request.thinking in (None, "off"):
+        return wanted
+    return allot(request.thinking, model.max_output_tokens, wanted).max_tokens
+
+
+def _within(request: ModelRequest, cap: int) -> ModelRequest:
+    """Returns the request with an answer of at most so many tokens, its thinking included.
+
+    Wires add the budget of a level to the answer's length, so it is taken off here; where that leaves too little, the
+    model thinks less. The answer is never allowed to be longer than was wanted.
+    """
+    level, wanted = request.thinking, request.max_output_tokens or cap
+    if level is None or level == "off":
+        return msgspec.structs.replace(request, max_output_tokens=cap)
+    for lower in reversed(LEVELS[1 : LEVELS.index(level) + 1]):
+        if (left := min(cap - BUDGETS[lower], wanted)) >= min(_LEAST_ANSWER, wanted):
+            return msgspec.structs.replace(request, max_output_tokens=left, thinking=lower)
+    return msgspec.structs.replace(request, max_output_tokens=min(cap, wanted), thinking="off")
 
 
 def settle(model: Model, reservation: Reservation, usage: Usage) -> Settlement:

@@ -27,9 +27,11 @@ from holdfast.errors import (
     InvalidRequest,
     Malformed,
     ModelError,
+    ModelNotFound,
     ModelTimeout,
     NetError,
     NetTimeout,
+    NoCredit,
     NotConnected,
     Overloaded,
     ProtocolError,
@@ -43,6 +45,8 @@ from holdfast.models.retry_hints import retry_after
 __all__ = ("Origin", "excerpt", "failure_from", "failure_in", "failure_of")
 
 _MESSAGE_CHARS = 400
+_KIND_CHARS = 1000
+"""How much is looked at of the words a server has for what went wrong."""
 
 _OVERFLOW = re.compile(
     "|".join(
@@ -56,6 +60,7 @@ _OVERFLOW = re.compile(
             r"maximum context length is \d+ tokens",  # OpenRouter
             r"exceeds the limit of \d+",  # Copilot
             r"exceeds the available context size",  # llama.cpp
+            r"(longer than|exceeds) the context length",  # Ollama, where it does not cut the prompt instead
             r"greater than the context length",  # LM Studio
             r"context window exceeds limit",  # MiniMax
             r"exceeded model token limit",  # Kimi
@@ -128,9 +133,19 @@ class _Said(msgspec.Struct, frozen=True):
     detail: object = None
     type: str | None = None
     code: str | int | None = None
+    status: str | int | None = None
+    title: str | None = msgspec.field(default=None, name="Message")  # some of Amazon's doors write it so
+
+    @property
+    def kind(self) -> str:
+        """The word for what it is; Google's stands under `status`."""
+        return self.type or (self.status if isinstance(self.status, str) else "")
 
 
 _said = msgspec.json.Decoder(_Said)
+_several = msgspec.json.Decoder(list[_Said])
+_REASON = re.compile(rb'"reason"\s*:\s*"([A-Z_]{1,80})"')  # the finer word of Google's errors
+_DELAY = re.compile(rb'"retryDelay"\s*:\s*"(\d{1,9}(?:\.\d{1,9})?)s"')
 
 
 def failure_of(
@@ -143,8 +158,13 @@ def failure_of(
 ) -> ModelError:
     """Returns the error an HTTP answer stands for; `headers` are looked up in lower case."""
     words, kind, code = _words_of(body)
-    request = headers.get("request-id") or headers.get("x-request-id") or ""
+    kind = kind or headers.get("x-amzn-errortype", "").partition(":")[0]
+    request = headers.get("request-id") or headers.get("x-request-id") or headers.get("x-amzn-requestid") or ""
     wait = retry_after(headers, now)
+    if (reason := _REASON.search(body)) is not None:
+        kind = f"{kind} {reason[1].decode()}"
+    if wait is None and (delay := _DELAY.search(body)) is not None:
+        wait = float(delay[1])
     if status in (400, 413) and not body.strip():
         said = "an empty refusal, which is what some servers give to a prompt that is too long"
         return _failure(origin, _OVERLONG, said, status, wait, request)
@@ -155,7 +175,7 @@ def failure_of(
 
 def failure_in(origin: Origin, message: str, kind: str, code: str | int) -> ModelError:
     """Returns the error that an error object inside an answer stands for."""
-    if isinstance(code, str) and code.isdigit():
+    if isinstance(code, str) and re.fullmatch(r"[45][0-9][0-9]", code):
         code = int(code)
     status = code if isinstance(code, int) and 400 <= code <= 599 else 0
     return _classified(origin, status, None, message or str(code or kind), f"{kind} {code}")
@@ -176,14 +196,14 @@ def failure_from(origin: Origin, error: NetError) -> ModelError:
 def _words_of(body: bytes) -> tuple[str, str, str]:
     """Returns message, type and code of an error body of any shape."""
     try:
-        said = _said.decode(body)
+        said = (_several.decode(body) or [_Said()])[0] if body.lstrip()[:1] == b"[" else _said.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return excerpt(body), "", ""
     if isinstance(said.error, str):
         return said.error, said.type or "", str(said.code or "")
     inner = said.error or said
     detail = inner.detail if isinstance(inner.detail, str) else ""
-    return inner.message or detail or excerpt(body), inner.type or "", str(inner.code or "")
+    return inner.message or inner.title or detail or excerpt(body), inner.kind, str(inner.code or "")
 
 
 def excerpt(body: bytes) -> str:
@@ -211,7 +231,7 @@ _AUTH = _Verdict(
     AuthFailed, "the provider does not accept the key", "check the key in {key_variable} and what it may use"
 )
 _NO_CREDIT = _Verdict(
-    AuthFailed, "the account may not spend more", "look at the plan and the limits of the account of {key_variable}"
+    NoCredit, "the account may not spend more", "look at the plan and the limits of the account of {key_variable}"
 )
 _LIMITED = _Verdict(
     RateLimited,
@@ -222,7 +242,7 @@ _BUSY = _Verdict(Overloaded, "the provider has no capacity at the moment", "try 
 _LATE = _Verdict(ModelTimeout, "the provider gave up waiting", "try again {wait}, or ask for a shorter answer")
 _FAILED = _Verdict(ServerError, "the provider failed", "try again {wait}, and look at the provider's status page")
 _UNKNOWN = _Verdict(
-    InvalidRequest,
+    ModelNotFound,
     "no model {model} at {url}",
     "check the model's name, and the address in {url_variable}",
 )
@@ -239,19 +259,23 @@ _BY_STATUS = {
     **dict.fromkeys((408, 504, 524), _LATE),
     429: _LIMITED,
     **dict.fromkeys((503, 529), _BUSY),
+    424: _FAILED,  # Bedrock's, of the model behind it
 }
 
+_LIMITS = ("rate_limit", "throttl", "exhausted")
+"""What the names of rate limits hold; the words of some are those of a prompt that is too long."""
 _BY_KIND = (
-    ("rate_limit", _LIMITED),
     ("overloaded", _BUSY),
     ("unavailable", _BUSY),
     ("timeout", _LATE),
     ("auth", _AUTH),
     ("permission", _AUTH),
+    ("accessdenied", _AUTH),
     ("api_key", _AUTH),
     ("not_found", _UNKNOWN),
     ("billing", _NO_CREDIT),
     ("invalid", _REFUSED),
+    ("validation", _REFUSED),
     ("bad_request", _REFUSED),
     ("badrequest", _REFUSED),
 )
@@ -261,14 +285,20 @@ _BY_KIND = (
 def _classified(
     origin: Origin, status: int, wait: float | None, words: str, kind: str, request: str = ""
 ) -> ModelError:
-    kind = kind.lower()
+    kind = kind[:_KIND_CHARS].lower()
     spent = status in (0, 429) and any(sign in kind for sign in ("insufficient_quota", "billing_hard_limit"))
     if spent or (status in (0, 400) and "credit balance is too low" in words[:20_000]):
         return _failure(origin, _NO_CREDIT, words, status, wait, request)
-    limited = status == 429 or (not status and "rate_limit" in kind)
+    limited = status == 429 or (status in (0, 400) and any(sign in kind for sign in _LIMITS))
     if not limited and _OVERFLOW.search(f"{words[:20_000]} {kind}"):
         return _failure(origin, _OVERLONG, words, status, wait, request)
-    if status:
+    if limited:
+        verdict = _LIMITED
+    elif status == 400 and ("model_not_found" in kind or "model identifier is invalid" in words[:20_000]):
+        verdict = _UNKNOWN
+    elif status == 400 and "api_key_invalid" in kind:
+        verdict = _AUTH
+    elif status:
         verdict = _BY_STATUS.get(status, _FAILED if status >= 500 else _REFUSED)
     else:
         verdict = next((verdict for sign, verdict in _BY_KIND if sign in kind), _FAILED)

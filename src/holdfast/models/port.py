@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from typing import Protocol
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
-from holdfast.types import AssistantMessage, Delta, Message, Price, ToolSpec
+from holdfast.types import (
+    AssistantMessage,
+    Delta,
+    Message,
+    OutputShape,
+    Price,
+    ProviderTool,
+    ThinkingLevel,
+    ToolSpec,
+)
 
 __all__ = ("Model", "ModelRequest", "default_output")
 
@@ -32,8 +41,18 @@ class ModelRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     tools: tuple[ToolSpec, ...] = ()
     may_call: bool = True
     """Whether it may call them; they are told of all the same, because the conversation may hold calls of them."""
+    must_call: str | None = None
+    """The tool it must call now; empty for any of them, None where it may answer without."""
     max_output_tokens: int | None = None
     temperature: float | None = None
+    thinking: ThinkingLevel | None = None
+    """How much it thinks; None leaves it to the provider."""
+    output: OutputShape | None = None
+    """What the provider itself is to hold the answer to."""
+    provider_tools: tuple[ProviderTool, ...] = ()
+    """What the provider may run itself."""
+    options: Mapping[str, Any] = {}
+    """Fields of the provider's own, sent as they are."""
 
 
 class Model(Protocol):
@@ -82,3 +101,11 @@ class Model(Protocol):
     def size(self, request: ModelRequest) -> int:
         """Returns an upper bound of the request's input tokens, without asking anybody."""
         ...
+
+    async def count(self, request: ModelRequest) -> int | None:
+        """Returns the request's input tokens as the provider counts them; None where it cannot be asked.
+
+        Raises:
+            ModelError: it did not say.
+        """
+        return None

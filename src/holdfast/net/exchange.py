@@ -16,6 +16,7 @@ from typing import Final, final
 
 import aiohttp
 from aiohttp import hdrs
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import StreamReader
 
 from holdfast.errors import AnswerTooLarge, ProtocolError
@@ -27,6 +28,8 @@ __all__ = ("Exchange",)
 
 _REPEATABLE: Final = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE"))
 """Sent once more when the connection breaks before the answer, as kept ones do (RFC 9110, 9.2.2)."""
+_MOST_BEFORE: Final = 100
+"""How many answers that only say that one will come (1xx) are waited through."""
 _SENT_AT_ONCE: Final = 64 * 1024
 _NOT_WAITING: Final = float("-inf")
 _UNPACKS: Final = aiohttp.ClientRequest.DEFAULT_HEADERS[hdrs.ACCEPT_ENCODING]
@@ -162,7 +165,11 @@ class Exchange(Reading):
                 transport.write(head)
                 transport.write(body)
             message, content = await protocol.read()
+            before = 0
             while message.code < 200 and message.code != 101:
+                before += 1
+                if before > _MOST_BEFORE:
+                    raise HttpProcessingError(code=message.code, message=f"{before} answers before the answer")
                 message, content = await protocol.read()
         except BaseException:
             pool.leave(self)

@@ -28,7 +28,7 @@ from holdfast.net.guarding import BlockedSocketError
 
 __all__ = ("CAUGHT", "translated")
 
-CAUGHT: Final = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError, RuntimeError)
+CAUGHT: Final = (aiohttp.ClientError, HttpProcessingError, aiohttp.EofStream, OSError, ValueError, RuntimeError)
 """What the HTTP library raises for reasons outside the program. A TypeError is a mistake in it, and stays one."""
 
 _REFUSED: Final = (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, aiohttp.RedirectClientError)
@@ -65,6 +65,8 @@ def _refusal_inside(error: BaseException) -> str | None:
 
 
 def _text(error: Exception) -> str:
+    if isinstance(error, aiohttp.EofStream):
+        return "it ended"
     if isinstance(error, aiohttp.ClientResponseError):
         return error.message or type(error).__name__  # its own text holds the whole URL
     if isinstance(error, (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)):

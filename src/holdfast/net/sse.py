@@ -3,8 +3,9 @@
 The grammar is the event stream of the HTML standard. Nothing is decoded: a field is the bytes between two line
 ends, so characters cut between reads come out whole. What the stream ends in the middle of is never handed out.
 
-Nearly every stream of a model is `data: {...}` and a blank line, over and over. A read that holds nothing else is
-split in one step (`feed_data`); anything else walks line by line through the one grammar.
+Nearly every stream of a model is `data: {...}` and a blank line, over and over, or the same with `event: ...` before
+it. A read that holds nothing else is split in one step (`feed_data`); anything else walks line by line through the one
+grammar.
 
 Invariants: the held-back bytes are the beginning of one line, without its end; time is linear in the bytes however
 they are cut; what one event may hold is bounded.
@@ -84,12 +85,23 @@ class SseParser:
             AnswerTooLarge: an event or a line is over the limit; the parser is of no use any more.
         """
         text = self._whole_lines(data)
-        if self._fresh and text[:6] == b"data: " and text[-2:] == b"\n\n" and len(text) <= self._limit:
-            pieces = text[6:-2].split(b"\n\ndata: ")
-            # No line end but those between the pieces: each piece is the one data line of its event.
-            if text.count(b"\n") == 2 * len(pieces):
-                return pieces
-        return [event.data for event in self._walk(text)]
+        found: list[bytes] = []
+        if not self._fresh:  # the read before ended inside an event, as most long ones do
+            end = text.find(b"\n\n") + 2
+            if end < 2:
+                return [event.data for event in self._walk(text)]
+            found = [event.data for event in self._walk(text[:end])]
+            text = text[end:]
+        end = text.rfind(b"\n\n") + 2
+        plain = None
+        if self._fresh and 2 <= end <= self._limit:
+            begins = text[:6]
+            plain = _plain(text[:end]) if begins == b"data: " else _named(text[:end]) if begins == b"event:" else None
+        if plain is None:
+            return found + [event.data for event in self._walk(text)]
+        if end < len(text):
+            self._walk(text[end:])  # what the next read goes on with: no event ends here
+        return found + plain if found else plain
 
     def _whole_lines(self, data: bytes) -> bytes:
         """The lines that are complete now, each ended by one line feed; the rest is held back."""
@@ -174,3 +186,26 @@ class SseParser:
     def _too_large(self, what: str) -> AnswerTooLarge:
         message = f"{what} of the event stream is over {self._limit} bytes; ask for a shorter answer or raise the limit"
         return AnswerTooLarge(message)
+
+
+def _plain(text: bytes) -> list[bytes] | None:
+    """Returns the data of events that are one data line each; None when there is anything else."""
+    pieces = text[6:-2].split(b"\n\ndata: ")
+    # No line end but those between the pieces: each piece is the one data line of its event.
+    return pieces if text.count(b"\n") == 2 * len(pieces) else None
+
+
+def _named(text: bytes) -> list[bytes] | None:
+    """Returns the data of events that are one line with a type and one of data; None when there is anything else."""
+    lines = text.split(b"\n")
+    count = len(lines) // 3
+    # As many data lines and type lines as events, each type line behind an empty one, each third line empty: so each
+    # event is a type line and a data line.
+    if (
+        len(lines) != 3 * count + 1
+        or text.count(b"\ndata: ") != count
+        or text.count(b"\n\nevent: ") != count - 1
+        or any(lines[2::3])
+    ):
+        return None
+    return [line[6:] for line in lines[1::3]]

@@ -10,13 +10,14 @@ from holdfast.errors import UsageError
 from holdfast.runtime.bound import BoundAgent
 from holdfast.runtime.run import RunResult
 from holdfast.runtime.runtime import Runtime
+from holdfast.tools.typed.describing import Value
 from holdfast.types import Limits, UserPart
 
 __all__ = ("Agent",)
 
 
 @final
-class Agent(BoundAgent):
+class Agent(BoundAgent[Value]):
     """What to ask which model, and what it may use.
 
     Example:
@@ -32,7 +33,7 @@ class Agent(BoundAgent):
         ```
     """
 
-    async def run(self, text: str | Sequence[str | UserPart], *, limits: Limits | None = None) -> RunResult:
+    async def run(self, text: str | Sequence[str | UserPart], *, limits: Limits | None = None) -> RunResult[Value]:
         """Returns the result of one run that nothing remembers; use a `Runtime` for one that must survive.
 
         `text` is text, or a sequence of text, `Image` and `Document` parts.
@@ -41,7 +42,7 @@ class Agent(BoundAgent):
             run = await runtime.start(self, text, limits=limits)
             return await run.result()
 
-    def run_sync(self, text: str | Sequence[str | UserPart], *, limits: Limits | None = None) -> RunResult:
+    def run_sync(self, text: str | Sequence[str | UserPart], *, limits: Limits | None = None) -> RunResult[Value]:
         """Returns the result of one run, for programs without an event loop; `text` is as `run` takes it.
 
         Raises:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeGuard, final
 from weakref import WeakValueDictionary
 
@@ -14,13 +13,17 @@ import msgspec
 from holdfast.engine.attempt import Bindings
 from holdfast.engine.purse import Purse, key_of
 from holdfast.engine.state import Run
-from holdfast.errors import AuthFailed
+from holdfast.errors import AuthFailed, UnknownPrice
 from holdfast.flow.clock import Clock
 from holdfast.journal.port import Journal
 from holdfast.ledger.amounts import Account
 from holdfast.ledger.port import Ledger
+from holdfast.models.access.access import Access, Own
+from holdfast.models.access.making import ModelMaker
+from holdfast.models.catalogue import Facts, ModelCard
 from holdfast.models.port import Model
-from holdfast.models.providers.finding import find_model
+from holdfast.models.routing.routes import Routes
+from holdfast.models.routing.targets import Chain, Target
 from holdfast.net.client import HttpClient
 from holdfast.runtime.bound import AgentTool, BoundAgent, agent_reference, agent_tool
 from holdfast.runtime.dispatching import Dispatcher, Spawner, Start, account_of, cap_of
@@ -31,7 +34,20 @@ from holdfast.tools.binding import Tool
 from holdfast.tools.gateway import Gateway
 from holdfast.tools.permitting import Rules
 from holdfast.tools.resolving import find_tool
-from holdfast.types import AgentSpec, Digest, Mode, Price, StreamId, TenantId, ToolSpec, tenant_of
+from holdfast.tools.typed.declaring import REFERENCE, answer_tool
+from holdfast.tools.typed.reading import AnswerReader
+from holdfast.types import (
+    AgentSpec,
+    Digest,
+    Limits,
+    Mode,
+    Price,
+    StreamId,
+    TenantId,
+    ThinkingLevel,
+    ToolSpec,
+    tenant_of,
+)
 
 __all__ = ("Binder",)
 
@@ -42,13 +58,18 @@ _KNOWN = 1024
 """Agents that are known though nobody else holds them."""
 _LOOKED_AGAIN = 1.0
 """Seconds until the accounts that have caps are looked up again."""
+_LOOKED_UP = 0.2
+"""Seconds for which it is believed what a spec means, keys in the environment among it; one that is refused is looked
+up at once.
+"""
+_Meant = Sequence[tuple[Model, ModelCard | None, ThinkingLevel | None]]
 
 
 @final
 class Binder:
     """Knows the agents of this process, and finds the others' tools by their references."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what `Runtime.open` gathers
         self,
         journal: Journal,
         prices: Mapping[str, Price],
@@ -56,6 +77,9 @@ class Binder:
         clock: Clock,
         start: Start,
         ledger: Ledger,
+        routes: Routes | None = None,
+        access: Access | None = None,
+        facts: Mapping[str, Facts] | None = None,
     ) -> None:
         self._journal = journal
         self._sandboxes = sandboxes
@@ -64,9 +88,12 @@ class Binder:
         self._any_capped = False
         self._looked_at = -math.inf
         self._looking: asyncio.Task[None] | None = None
-        self._prices = prices
-        self._client = HttpClient(TRUSTED)
-        self._models: dict[str, Model] = {}
+        self.models = ModelMaker(HttpClient(TRUSTED), clock, access=access, prices=prices, facts=facts)
+        """Makes the models, with their keys."""
+        self.routes = routes or Routes(clock)
+        """What names of models stand for, and how the models do."""
+        self._looked_up: dict[str, tuple[float, _Meant]] = {}
+        """What specs mean, and until when that is believed."""
         self._agents: WeakValueDictionary[tuple[TenantId, Digest], BoundAgent] = WeakValueDictionary()
         """Those that somebody holds: a program, an open session, another agent, or the next."""
         self._known: dict[tuple[TenantId, Digest], tuple[BoundAgent, int]] = {}
@@ -120,32 +147,55 @@ class Binder:
         # A blob nothing referred to yet is collected after a time: whoever refers to it has put it lately.
         return at is not None and 0 <= self._clock.now() - at < REFRESH
 
-    def model(self, name: str) -> Model:
-        """Returns a model for one run; address and key are read from the environment at its first use.
+    def chain(self, spec: str, retries: int = 1, own: Own | None = None) -> Chain:
+        """Returns the models that a spec means, for one run, with the agent's own key where it has one. One may be
+        asked again so many times at most.
 
         Raises:
-            UnknownModel: no provider goes by that name.
+            UnknownModel: an element of it is none, or no provider goes by its name.
+            UsageError: it is not clear whose the agent's key is.
         """
-        if name not in self._models:
-            self._models[name] = find_model(name, self._client, os.environ, self._prices)
-        return self._models[name].fresh()
+        targets = [Target(model.fresh(), card, level) for model, card, level in self._meant(spec, own)]
+        return self.routes.chain(targets, retries)
 
-    def price(self, name: str) -> Price | None:
-        """Returns what a model that can be called costs; None when nobody knows.
+    def check(self, spec: str, limits: Limits, own: Own | None = None) -> None:
+        """Ends quietly when a run of that spec can be kept within its limits, and each of its models can be called; of
+        a pipeline, which has none, always.
 
         Raises:
-            UnknownModel: no provider goes by that name.
-            AuthFailed: the key it needs is missing; the environment is looked at again next time.
+            UnknownModel: an element of it is none, or no provider goes by its name.
+            AuthFailed: the key that one needs is missing; the environment is looked at again next time.
+            UnknownPrice: dollars are limited, and nobody knows what one costs.
+            UsageError: it is not clear whose the agent's key is.
         """
-        if name not in self._models:
-            self.model(name)
-        model = self._models[name]
-        try:
-            model.check()
-        except AuthFailed:
-            del self._models[name]
-            raise
-        return model.price
+        for model, _, _ in self._meant(spec, own) if spec else ():
+            try:
+                model.check()
+            except AuthFailed:
+                self._looked_up.pop(spec, None)
+                raise
+            if limits.dollars is not None and model.price is None:
+                raise UnknownPrice(
+                    f"the price of {model.name!r} is unknown, so a dollar limit cannot be kept: limit tokens instead, "
+                    "or give the price with Runtime.open(prices={...})"
+                )
+
+    def _meant(self, spec: str, own: Own | None) -> _Meant:
+        """Returns the models that a spec means; looked for again only after a moment, as looking takes longer than the
+        rest of what a run begins with.
+        """
+        now = self._clock.monotonic()
+        if own is None and (known := self._looked_up.get(spec)) is not None and now < known[0]:
+            return known[1]
+        written = self.routes.meant(spec)
+        if own is not None:
+            own.check(each.name.partition("/")[0] for each in written)
+        meant: _Meant = [(*self.models.find(each.name, own), each.level) for each in written]
+        if own is None:
+            if len(self._looked_up) >= _KNOWN:
+                self._looked_up.clear()
+            self._looked_up[spec] = now + _LOOKED_UP, meant
+        return meant
 
     async def bind(self, stream: StreamId, run: Run) -> Bindings:
         """Returns what a run acts through, by its recorded spec.
@@ -158,7 +208,10 @@ class Binder:
             self.noticed(stream, run)
         setup = run.setup.setup
         tenant = tenant_of(stream)
-        agent = self._lent.get(stream, {}).get(run.key) or await self.agent(tenant, setup.spec)
+        lent = self._lent.get(stream, {}).get(run.key)
+        # Only this very agent's key: another with the same spec may be another customer's.
+        own = None if lent is None else lent.own
+        agent = lent or await self.agent(tenant, setup.spec)
         spawn = Spawner(self.dispatcher, stream, run)
         if run.workspace and _runs_programs(agent, setup.mode):
             await self._sandboxes.ready()
@@ -171,8 +224,10 @@ class Binder:
             clock=self._clock,
             spawn=spawn,
         )
-        model = self.model(setup.model) if setup.model else None
-        return Bindings(agent.spec, model, gateway, spawn, self._draw, await self._purse(stream, run))
+        chain = self.chain(setup.model, setup.limits.model_retries, own) if setup.model else None
+        model = None if chain is None else chain.first.model
+        purse = await self._purse(stream, run)
+        return Bindings(agent.spec, model, gateway, spawn, self._draw, purse, agent.reader, chain)
 
     async def _draw(self, stream: StreamId, run: Run) -> Purse | None:
         """Returns the purse of a run that is under way, which would be left behind if it waited for each look."""
@@ -227,12 +282,15 @@ class Binder:
         """
         known = self._agents.get((tenant, digest))
         if known is not None:
-            return known
+            return known.bare()  # its key is for those who hold it
         spec = msgspec.json.decode(await self._journal.blobs.get(tenant, digest), type=AgentSpec)
-        tools = [await self._tool(tenant, each) for each in spec.tools]
-        return BoundAgent.again(spec, tuple(tools))
+        reader = None if spec.output is None else AnswerReader(spec.output)
+        tools = [await self._tool(tenant, each, reader) for each in spec.tools]
+        return BoundAgent.again(spec, tuple(tools), reader)
 
-    async def _tool(self, tenant: TenantId, spec: ToolSpec) -> Tool:
+    async def _tool(self, tenant: TenantId, spec: ToolSpec, reader: AnswerReader | None) -> Tool:
+        if reader is not None and spec.reference.startswith(REFERENCE):
+            return answer_tool(spec, reader)
         found = agent_reference(spec.reference)
         if found is None:
             return find_tool(spec.reference)
@@ -244,7 +302,7 @@ class Binder:
         if self._looking is not None:
             await asyncio.wait([self._looking])
         await self.dispatcher.close()
-        await self._client.close()
+        await self.models.client.close()
 
 
 def _runs_programs(agent: BoundAgent, mode: Mode) -> bool:

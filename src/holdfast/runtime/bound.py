@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Generic, Literal, cast
 
 import msgspec
 
 from holdfast.engine.letters import Setup
 from holdfast.errors import UsageError
-from holdfast.models.providers.finding import split_name
+from holdfast.models.access.access import Key, Own
+from holdfast.models.routing.grammar import check_spec
 from holdfast.tools.binding import Order, Tool, ToolContext
 from holdfast.tools.declaring import tool as declare
 from holdfast.tools.resolving import find_tool
+from holdfast.tools.typed.declaring import answers_of
+from holdfast.tools.typed.describing import Value
+from holdfast.tools.typed.reading import AnswerReader
 from holdfast.types import (
+    LEVELS,
     MODES,
     NO_CONTROL,
     AgentSpec,
@@ -25,7 +31,10 @@ from holdfast.types import (
     Effect,
     Limits,
     Mode,
+    OutputMode,
     Outside,
+    ProviderTool,
+    ThinkingLevel,
     ToolResult,
     Wait,
     digest_of,
@@ -34,15 +43,19 @@ from holdfast.types import (
 __all__ = ("AgentTool", "BoundAgent", "agent_reference", "agent_tool")
 
 
-class BoundAgent:
+class BoundAgent(Generic[Value]):
     """A spec and its bindings; people make an `Agent`, or a `Pipeline`."""
 
     spec: AgentSpec
     tools: tuple[Tool, ...] = ()
+    reader: AnswerReader | None = None
+    """Reads its answers, where they have to be data."""
     phases: tuple[BoundAgent, ...] = ()
     """Of a pipeline, the agents of its phases."""
+    own: Own | None = None
+    """A key and headers of its own; they stay in this process."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what an agent is has so many sides, and each has its default
         self,
         model: str,
         *,
@@ -52,47 +65,73 @@ class BoundAgent:
         limits: Limits | None = None,
         max_output_tokens: int | None = None,
         temperature: float | None = None,
+        thinking: ThinkingLevel | None = None,
+        provider_tools: Iterable[ProviderTool | str] = (),
+        options: Mapping[str, Any] | None = None,
+        output: type[Value] | object = None,
+        output_mode: OutputMode = "auto",
+        key: Key | Mapping[str, Key] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         """Binds a spec.
 
         Args:
-            model: `provider/name`.
+            model: `provider/name`, an alias or a tier, or several with commas between: each stands in for the one
+                before it. A level of thinking may follow a colon: `openai/gpt-5:high`.
             instructions: The system prompt.
             tools: Decorated functions, plain functions, or names of built-in tools such as `"read"`.
             name: What people call it.
-            limits: How far one of its runs may go, where the run does not say.
+            limits: How far a run may go that does not say it itself.
             max_output_tokens: The most a single answer may hold.
             temperature: Sent when given.
+            thinking: off, minimal, low, medium, high or xhigh; a model that has no such level takes the next lower one.
+            provider_tools: What the provider runs itself, such as its search of the web, by the provider's own word.
+            options: Fields of the provider's own that each request carries.
+            output: The type of its answers, or a JSON Schema. One that does not fit is asked for once more.
+            output_mode: By the provider's form (`native`), a call (`tool`), in words (`text`), or what suits (`auto`).
+            key: Text, or a function that gives it, perhaps by provider; it goes before every other and stays in here.
+            headers: What each request carries beside what is sent anyway; they stay in this process, too.
 
         Raises:
-            UnknownModel: the name has no provider, or nothing but one.
-            UndescribableTool: a function has a parameter without a JSON Schema.
-            UnknownTool: there is no built-in tool of that name.
-            UsageError: two tools have one name.
+            UnknownModel: nothing can be meant by the name, whatever aliases and tiers there are.
+            UndescribableTool, UnknownTool, UsageError: a tool, level, option or type of answers is none, or doubled.
         """
-        split_name(model)
-        self.tools = tuple(_tool(each) for each in tools)
-        names = [each.spec.name for each in self.tools]
-        if doubled := {each for each in names if names.count(each) > 1}:
-            raise UsageError(f"two tools are called {sorted(doubled)[0]!r}: give one another name with @tool(name=...)")
+        check_spec(model)
+        self.own = None if key is None and not headers else Own(key, headers)
+        own = _tools(tools)
+        answers = answers_of(output, output_mode, model, [each.spec.name for each in own])
+        self.tools, self.reader = own + answers.tools, answers.reader
         self.spec = AgentSpec(
             model=model,
-            instructions=instructions,
+            instructions="\n\n".join(filter(None, (instructions, answers.instructions))),
             name=name,
             tools=tuple(each.spec for each in self.tools),
             limits=limits or Limits(),
             max_output_tokens=max_output_tokens,
             temperature=temperature,
+            thinking=_level(thinking),
+            provider_tools=tuple(ProviderTool(each) if isinstance(each, str) else each for each in provider_tools),
+            options=_options(options),
+            output=answers.shape,
+            output_mode=answers.mode,
         )
 
     __init__.__qualname__ = "Agent"  # a wrong call is told of the name people know
 
     @classmethod
-    def again(cls, spec: AgentSpec, tools: tuple[Tool, ...]) -> BoundAgent:
+    def again(cls, spec: AgentSpec, tools: tuple[Tool, ...], reader: AnswerReader | None = None) -> BoundAgent:
         """Returns the agent of a spec that was read from the log."""
         agent = object.__new__(BoundAgent)
-        agent.spec, agent.tools = spec, tools
+        agent.spec, agent.tools, agent.reader = spec, tools, reader
         return agent
+
+    def bare(self) -> BoundAgent[Value]:
+        """Returns the same without a key and headers of its own, for whoever has only its spec."""
+        if self.own is None:
+            return self
+        twin = copy.copy(self)
+        twin.own = None
+        return twin
 
     @cached_property
     def below(self) -> tuple[Digest, ...]:
@@ -157,6 +196,7 @@ class BoundAgent:
             "" if user == "user" else user,
             self.below,
             phases=self.spec.phases,
+            typed=self.reader is not None,
         )
 
     @cached_property
@@ -215,6 +255,29 @@ def _tool(given: Tool | Callable[..., Any] | str) -> Tool:
     if isinstance(given, str):
         return find_tool(f"builtin:{given}")
     return declare(given)
+
+
+def _tools(given: Iterable[Tool | Callable[..., Any] | str]) -> tuple[Tool, ...]:
+    tools = tuple(_tool(each) for each in given)
+    names = [each.spec.name for each in tools]
+    if doubled := {each for each in names if names.count(each) > 1}:
+        raise UsageError(f"two tools are called {sorted(doubled)[0]!r}: give one another name with @tool(name=...)")
+    return tools
+
+
+def _level(given: ThinkingLevel | None) -> ThinkingLevel | None:
+    if given is not None and given not in LEVELS:
+        raise UsageError(f"there is no level of thinking {given!r}: write one of {', '.join(map(repr, LEVELS))}")
+    return given
+
+
+def _options(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(msgspec.json.encode(given or {}), type=dict[str, Any])
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"an option of the provider is no JSON ({error}): give numbers, texts, lists and dicts"
+        ) from None
 
 
 def _check_rules(agent: BoundAgent, mode: str, effects: Mapping[str, str]) -> None:

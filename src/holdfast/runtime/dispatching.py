@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import final
+from typing import cast, final
 
 import msgspec
 
@@ -144,6 +144,7 @@ class Dispatcher:
             agents=agent.below,
             lineage=lineage,
             phases=agent.spec.phases,
+            typed=agent.reader is not None,
             priority=setup.priority,
         )
 
@@ -161,8 +162,9 @@ class Dispatcher:
         }
 
     async def _agent(self, parent: StreamId, order: Order) -> BoundAgent:
+        given = cast("BoundAgent", order.agent)
         if isinstance(order.agent, BoundAgent):
-            return order.agent
+            return given
         if isinstance(order.agent, str):
             return await self._find(tenant_of(parent), Digest(order.agent))
         raise UsageError(f"an order is for an Agent, and this one is for a {type(order.agent).__name__}")

@@ -68,5 +68,6 @@ class Pipeline(BoundAgent):
                     f"no phase can be called {phase.spec.name!r}: use letters, digits, - and _, and not query"
                 )
         self.phases = tuple(phase.agent for phase in given)
+        self.reader = self.phases[-1].reader
         specs = tuple(phase.spec for phase in given)
         self.spec = AgentSpec(model="", name=name, limits=limits or Limits(), phases=specs)

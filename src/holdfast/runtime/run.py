@@ -6,8 +6,8 @@ and long after.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from typing import final
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, Generic, final
 
 import msgspec
 
@@ -28,12 +28,26 @@ from holdfast.journal.port import Journal
 from holdfast.journal.reading import Follower
 from holdfast.journal.tail import Tail
 from holdfast.runtime.speaking import Receipt, Speaking, sayable
+from holdfast.tools.typed.describing import Value
+from holdfast.tools.typed.reading import AnswerReader
 from holdfast.types import Delta, Event, SessionId, StreamId, Usage, dollars
 
-__all__ = ("Run", "RunResult")
+__all__ = ("ModelUse", "Run", "RunResult")
 
 
-class RunResult(msgspec.Struct, frozen=True, kw_only=True):
+class ModelUse(msgspec.Struct, frozen=True, gc=False):
+    """What one model did for a run."""
+
+    answers: int = 0
+    failures: int = 0
+    """Calls that came to no answer."""
+    usage: Usage = Usage()
+    """Of both, as far as anybody knows."""
+    cost: float | None = 0.0
+    """Of `usage`, in US dollars; None when the price is unknown."""
+
+
+class RunResult(msgspec.Struct, Generic[Value], frozen=True, kw_only=True):
     """What a run came to."""
 
     output: str
@@ -48,15 +62,20 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     steps: int = 0
     denied: int = 0
     """Calls that were not allowed: by the mode, by a person, or because nobody could be asked."""
+    value: Value | None = None
+    """The answer of an agent with an `output`, once it completed: of that type where the process has the agent, and
+    plain data otherwise. None where there is none, or this process's type does not take it."""
     session: SessionId
     seq: int
     """Where the run started in the session: with the session, the run's id."""
     again_at: int | None = None
     """Of a run that met a cap with a window, when enough may fit again, µs UTC."""
+    models: Mapping[str, ModelUse] = {}
+    """Which models it asked, by `provider/name`, in the order in which they were; what it started is not counted."""
 
 
 @final
-class Run(Speaking):
+class Run(Speaking, Generic[Value]):
     """One accepted input and what comes of it."""
 
     def __init__(
@@ -67,11 +86,13 @@ class Run(Speaking):
         after: int,
         tail: Callable[[StreamId], Tail | None],
         actor: str = "user",
+        reader: AnswerReader | None = None,
     ) -> None:
         super().__init__(journal, stream, actor)
         self._tail = tail
         self._after = after
-        self._result: RunResult | None = None
+        self._reader = reader
+        self._result: RunResult[Value] | None = None
         self.key = key
         """The input's idempotency key: the log names it once the input is committed."""
 
@@ -84,7 +105,7 @@ class Run(Speaking):
         Raises:
             HoldfastError: this process cannot go on with the run, which is still open in the log.
         """
-        progress, session = _Progress(self.key), self.session
+        progress, session = _Progress(self.key, self._reader), self.session
         begin = self._after if after is None else min(after, self._after)
         follower = Follower(self._journal, self._stream, CODEC, self._tail, after=begin)
         try:
@@ -103,7 +124,7 @@ class Run(Speaking):
         finally:
             follower.close()
 
-    async def result(self) -> RunResult:
+    async def result(self) -> RunResult[Value]:
         """Returns what the run came to, once it is over."""
         if self._result is None:
             async for _ in self.events():
@@ -135,17 +156,23 @@ _TELLING = frozenset(
 class _Progress:
     """Finds one run's events in its session's."""
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, reader: AnswerReader | None) -> None:
         self._key = key
+        self._reader = reader
+        self._typed = False
         self.input = 0
         """Where its input was received; 0 before."""
         self.seq = 0
         """Where it started; 0 before."""
         self._said = ""
         self._steps = 0
-        self._usage = Usage()
+        self._usage: Usage = Usage()
         self._cost: int | None = 0
         self._again_at: int | None = None
+        self._only = ""
+        """The one model that was asked, as long as it is the only one and gave every answer."""
+        self._models: dict[str, tuple[int, int, Usage, int | None]] = {}
+        """What each was asked, as soon as there are several, or one failed."""
 
     def see(self, event: Event, session: SessionId) -> RunResult | None:
         if event.type not in _TELLING:
@@ -155,12 +182,9 @@ class _Progress:
                 self.input = event.seq
             case RunStarted() as data if data.input == self.input:
                 self.seq = event.seq
-            case ModelFinished() as data if self.seq:
-                self._said = data.message.text or self._said
-                self._steps += 1
-                self._count(data.message.usage, data.cost)
-            case ModelFailed() as data if self.seq and data.usage is not None:
-                self._count(data.usage, data.cost)
+                self._typed = data.setup.typed
+            case ModelFinished() | ModelFailed() as data if self.seq:
+                self._asked(data)
             case BudgetExhausted() as data:
                 self._again_at = data.again_at
             case RunFinished() as data if self.seq:
@@ -174,20 +198,70 @@ class _Progress:
                 pass
         return None
 
-    def _count(self, usage: Usage, cost: int | None) -> None:
-        self._usage = self._usage + usage
+    def _asked(self, data: ModelFinished | ModelFailed) -> None:
+        if isinstance(data, ModelFailed):
+            self._failed(data)
+            return
+        message, cost = data.message, data.cost
+        self._said = message.text or self._said
+        if not self._models and message.model == (self._only or message.model):
+            self._only = message.model  # what the run used is what this one did
+        else:
+            self._use(message.model, 1, 0, message.usage, cost)
+        self._steps += 1
+        self._usage = self._usage + message.usage
         self._cost = None if self._cost is None or cost is None else self._cost + cost
 
+    def _failed(self, data: ModelFailed) -> None:
+        usage, cost = data.usage, data.cost if data.usage is not None else 0
+        if data.model:
+            self._use(data.model, 0, 1, usage or Usage(), cost)
+        if usage is not None:
+            self._usage = self._usage + usage
+            self._cost = None if self._cost is None or cost is None else self._cost + cost
+
+    def _use(self, model: str, answers: int, failures: int, usage: Usage, cost: int | None) -> None:
+        if self._only:
+            self._models[self._only], self._only = (self._steps, 0, self._usage, self._cost), ""
+        known = self._models.get(model)
+        if known is not None:
+            sum_ = None if known[3] is None or cost is None else known[3] + cost
+            answers, failures, usage, cost = known[0] + answers, known[1] + failures, known[2] + usage, sum_
+        self._models[model] = answers, failures, usage, cost
+
+    def _value(self, output: str) -> Any:
+        if self._reader is not None:
+            return self._reader.value(output)
+        try:
+            return msgspec.json.decode(output)
+        except (msgspec.DecodeError, UnicodeError, RecursionError):  # what a pipeline's last phase fell back to
+            return None
+
     def _result(self, end: RunFinished, session: SessionId) -> RunResult:
+        output = end.output or self._said
         return RunResult(
-            output=end.output or self._said,
+            output=output,
+            value=self._value(output) if self._typed and end.status == "completed" else None,
             status=end.status,
             reason=end.reason,
             usage=end.usage,
-            cost=None if end.cost is None else dollars(end.cost),
+            cost=_in_dollars(end.cost),
             steps=end.steps,
             denied=end.denied,
             session=session,
             seq=self.seq,
             again_at=self._again_at if end.status == "limited" else None,
+            models=self._used(),
         )
+
+    def _used(self) -> dict[str, ModelUse]:
+        if self._only:
+            return {self._only: ModelUse(self._steps, 0, self._usage, _in_dollars(self._cost))}
+        return {
+            name: ModelUse(answers, failures, usage, _in_dollars(cost))
+            for name, (answers, failures, usage, cost) in self._models.items()
+        }
+
+
+def _in_dollars(cost: int | None) -> float | None:
+    return None if cost is None else dollars(cost)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import final
@@ -13,11 +13,17 @@ import msgspec
 
 from holdfast.engine.letters import Prompt, Setup
 from holdfast.engine.state import State
-from holdfast.errors import AuthFailed, JournalError, LeaseHeld, SessionBusy, UnknownPrice, UnknownSession, UsageError
+from holdfast.errors import AuthFailed, JournalError, LeaseHeld, SessionBusy, UnknownSession, UsageError
 from holdfast.flow.clock import Clock, SystemClock
 from holdfast.flow.ids import new_key, new_session
 from holdfast.journal.port import Journal, Letter, Posted
 from holdfast.ledger.port import Ledger
+from holdfast.models.access.access import Access
+from holdfast.models.catalogue import Facts
+from holdfast.models.routing.chain import Failover
+from holdfast.models.routing.health import Health
+from holdfast.models.routing.routes import Routes
+from holdfast.models.routing.tiers import Tiers
 from holdfast.runtime.binding import Binder
 from holdfast.runtime.bound import BoundAgent
 from holdfast.runtime.delivering.events import is_book
@@ -36,10 +42,12 @@ from holdfast.runtime.opening import default_url, open_journal, open_ledger
 from holdfast.runtime.run import Run
 from holdfast.runtime.sandboxes import Sandboxes, sandboxes_of
 from holdfast.runtime.speaking import Speaking, refused, said
+from holdfast.runtime.weighing.counting import Counts
 from holdfast.runtime.working import Worker
 from holdfast.sandbox.longrunning.process import Process
 from holdfast.sandbox.policy.profile import BackendName, Profile
 from holdfast.sandbox.port import Posture
+from holdfast.tools.typed.describing import Value
 from holdfast.types import (
     Control,
     Limits,
@@ -60,7 +68,7 @@ __all__ = ("Runtime",)
 
 
 @final
-class Runtime(Archive, Delivers):
+class Runtime(Archive, Delivers, Counts):
     """Starts, resumes, forks and follows runs; open it with `async with Runtime.open(...)`."""
 
     def __init__(  # noqa: PLR0913 - what `open` gathers
@@ -75,6 +83,9 @@ class Runtime(Archive, Delivers):
         hooks: Hooks | None = None,
         at_once: int | None = None,
         critic: Critic | Judge | None = None,
+        routes: Routes | None = None,
+        access: Access | None = None,
+        facts: Mapping[str, Facts] | None = None,
     ) -> None:
         self.journal = journal
         """The durable log, for programs that read it directly."""
@@ -84,7 +95,8 @@ class Runtime(Archive, Delivers):
         self._tenant = tenant
         self._user = user
         self._sandboxes = sandboxes or sandboxes_of("memory:", journal.blobs)
-        self._bindings = Binder(journal, prices, self._sandboxes, clock, self._dispatch, self.ledger)
+        asking = (routes, access, facts)
+        self._bindings = Binder(journal, prices, self._sandboxes, clock, self._dispatch, self.ledger, *asking)
         self._branching = Branching(journal, clock, self._sandboxes)
         self._worker = Worker(journal, clock, self._bindings.bind, self._bindings.forget, self.ledger, at_once)
         self._outgoing = Outgoing(journal, clock, tenant, self._worker.claims.claim, targets, hooks)
@@ -116,6 +128,12 @@ class Runtime(Archive, Delivers):
         at_once: int | None = None,
         critic: Critic | Judge | None = None,
         sandbox: Profile | BackendName = "auto",
+        aliases: Mapping[str, str] | None = None,
+        tiers: Tiers | Mapping[str, str] | None = None,
+        provider: str = "",
+        failover: Failover | None = None,
+        access: Access | None = None,
+        facts: Mapping[str, Facts] | None = None,
     ) -> _Opening:
         """Returns the runtime of a store, to be entered with `async with`.
 
@@ -133,15 +151,34 @@ class Runtime(Archive, Delivers):
                 time or steps, or end them: an `async` function, or a `Critic`.
             sandbox: What commands run in: a backend's name, or a `Profile`. With `auto` the strongest that works here;
                 where none does commands are refused. With `none` they run as you.
+            aliases: What names stand for where a model is named: one, or several with commas between.
+            tiers: The same of names whose meaning may change meanwhile: `Tiers` ask a configuration again.
+            provider: Whose models all other names are.
+            failover: How models that fail are stood in for.
+            access: Keys, headers and servers that go before the environment's, and after an agent's own.
+            facts: What is known better of models than the catalogue does, by `provider/name`; prices go before it.
+
+        Raises:
+            UsageError: an alias or a tier cannot be one, or stands for nothing.
         """
-        given = (targets, hooks, at_once, critic)
         profile = sandbox if isinstance(sandbox, Profile) else Profile(backend=sandbox)
-        opening = (url or default_url(), prices or {}, TenantId(tenant), clock or SystemClock(), user)
-        return _Opening(*opening, profile, given)
+        own = clock or SystemClock()
+        routes = Routes(own, aliases=aliases, tiers=tiers, provider=provider, failover=failover)
+        more = (targets, hooks, at_once, critic, routes, access, facts)
+
+        def made(journal: Journal, sandboxes: Sandboxes) -> Runtime:
+            return Runtime(journal, own, prices or {}, TenantId(tenant), sandboxes, user, *more)
+
+        return _Opening(url or default_url(), own, profile, made)
+
+    @property
+    def health(self) -> Health:
+        """How the models do that were asked here: to look at, and to bench one or take it off the bench."""
+        return self._bindings.routes.health
 
     async def start(  # noqa: PLR0913 - what a person may say of a job; most is said rarely, and all of it by name
         self,
-        agent: BoundAgent,
+        agent: BoundAgent[Value],
         text: str | Sequence[str | UserPart],
         *,
         session: str | None = None,
@@ -157,7 +194,7 @@ class Runtime(Archive, Delivers):
         if_idle: bool = False,
         user: str | None = None,
         priority: int = 0,
-    ) -> Run:
+    ) -> Run[Value]:
         """Gives a session a prompt and returns the run that will answer it.
 
         In a session that is busy the prompt waits its turn. Once this returns it is accepted, and survives a crash.
@@ -188,7 +225,7 @@ class Runtime(Archive, Delivers):
         """
         message = said(text)
         setup = agent.setup(limits, workspace, mode, effects or {}, control, self._user, unattended)
-        self._check(setup.model, setup.limits)
+        self._bindings.check(setup.model, setup.limits, agent.own)
         if priority or user is not None:
             setup = msgspec.structs.replace(setup, priority=checked(priority), user=user or setup.user)
         stream = stream_id(self._tenant, session or new_session())
@@ -220,7 +257,7 @@ class Runtime(Archive, Delivers):
             raise UnknownSession(f"session {session!r} has no run yet: give it a prompt")
         if agent is not None and self._worker.has(stream):
             self._bindings.lend(stream, key, agent)  # while it is parked, its agent may be forgotten
-        return self._run(stream, key, 0)
+        return self._run(stream, key, 0, agent)
 
     async def proceed(self, session: str, agent: BoundAgent | None = None, *, limits: Limits | None = None) -> Run:
         """Goes on where the session's last run ended half-way, without another prompt, and returns the run that does.
@@ -248,9 +285,9 @@ class Runtime(Archive, Delivers):
                 self._bindings.lend(stream, heard, agent)
             with contextlib.suppress(LeaseHeld):  # whoever has it reads its mail
                 await self._worker.take(stream)
-            return self._run(stream, heard, 0)
+            return self._run(stream, heard, 0, agent)
         setup = next_setup(state, session, agent, limits)
-        self._check(setup.model, setup.limits)
+        self._bindings.check(setup.model, setup.limits, None if agent is None else agent.own)
         agent = agent or await self._bindings.agent(self._tenant, setup.spec)
         body = msgspec.json.encode(Prompt(UserMessage(()), setup))
         letter = Letter(key=new_key(), kind="proceed", body=body, actor=self._user)
@@ -378,8 +415,8 @@ class Runtime(Archive, Delivers):
         return with_files(message, staged, readable=readable) if staged else message, setup
 
     async def _prompt(
-        self, agent: BoundAgent, stream: StreamId, letter: Letter, *, if_idle: bool, new: bool = False
-    ) -> Run:
+        self, agent: BoundAgent[Value], stream: StreamId, letter: Letter, *, if_idle: bool, new: bool = False
+    ) -> Run[Value]:
         """Posts a prompt, and drives the session if nobody does."""
         posted, after = await self._post(agent, stream, letter, if_idle=if_idle, new=new)
         if not posted.n:
@@ -388,7 +425,7 @@ class Runtime(Archive, Delivers):
             raise SessionBusy(f"session {session_of(stream)!r} is busy: wait for it, steer it, or send without if_idle")
         if (error := refused(posted, session_of(stream))) is not None:
             raise error
-        return self._run(stream, letter.key, after)
+        return self._run(stream, letter.key, after, agent)
 
     async def _post(
         self, agent: BoundAgent, stream: StreamId, letter: Letter, *, if_idle: bool, new: bool = False
@@ -416,11 +453,11 @@ class Runtime(Archive, Delivers):
     async def _dispatch(self, agent: BoundAgent, stream: StreamId, letter: Letter) -> Posted:
         """Starts a child here: the session is driven by this process unless another one drives it already."""
         setup = msgspec.json.decode(letter.body, type=Prompt).setup
-        self._check(agent.spec.model, agent.spec.limits if setup is None else setup.limits)  # its parent's bind it, too
+        limits = agent.spec.limits if setup is None else setup.limits  # its parent's bind it, too
+        self._bindings.check(agent.spec.model, limits, agent.own)
         if not self._bindings.knows(self._tenant, agent):
             await self._bindings.remember(self._tenant, agent)
-        posted, _ = await self._post(agent, stream, letter, if_idle=False)
-        return posted
+        return (await self._post(agent, stream, letter, if_idle=False))[0]
 
     def _let_go(self, stream: StreamId, state: State) -> None:
         """Is told of each session that is driven no longer."""
@@ -428,8 +465,9 @@ class Runtime(Archive, Delivers):
         if state.ended and state.processes:
             self._sandboxes.end_processes_soon(stream)
 
-    def _run(self, stream: StreamId, key: str, after: int) -> Run:
-        return Run(self.journal, stream, key, after, self._worker.tail, self._user)
+    def _run(self, stream: StreamId, key: str, after: int, agent: BoundAgent[Value] | None = None) -> Run[Value]:
+        reader = None if agent is None else agent.reader
+        return Run(self.journal, stream, key, after, self._worker.tail, self._user, reader)
 
     async def _known(self, session: str) -> StreamId:
         stream = stream_id(self._tenant, session)
@@ -439,40 +477,20 @@ class Runtime(Archive, Delivers):
             )
         return stream
 
-    def _check(self, model: str, limits: Limits) -> None:
-        if model and self._bindings.price(model) is None and limits.dollars is not None:
-            raise UnknownPrice(
-                f"the price of {model!r} is unknown, so a dollar limit cannot be kept: limit tokens instead, or give "
-                "the price with Runtime.open(prices={...})"
-            )
-
 
 class _Opening:
     """A runtime about to be opened."""
 
-    def __init__(
-        self,
-        url: str,
-        prices: Mapping[str, Price],
-        tenant: TenantId,
-        clock: Clock,
-        user: str,
-        profile: Profile,
-        given: tuple[Mapping[str, Target | Function] | None, Hooks | None, int | None, Critic | Judge | None],
-    ) -> None:
-        self._given = given
-        self._profile = profile
+    def __init__(self, url: str, clock: Clock, profile: Profile, make: Callable[[Journal, Sandboxes], Runtime]) -> None:
         self._url = url
-        self._prices = prices
-        self._tenant = tenant
         self._clock = clock
-        self._user = user
+        self._profile = profile
+        self._make = make
         self._runtime: Runtime | None = None
 
     async def __aenter__(self) -> Runtime:
         journal = await open_journal(self._url, self._clock)
-        sandboxes = sandboxes_of(self._url, journal.blobs, self._profile)
-        self._runtime = Runtime(journal, self._clock, self._prices, self._tenant, sandboxes, self._user, *self._given)
+        self._runtime = self._make(journal, sandboxes_of(self._url, journal.blobs, self._profile))
         return self._runtime
 
     async def __aexit__(

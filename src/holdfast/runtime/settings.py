@@ -11,18 +11,41 @@ is passed over for that reason is said in `Settings.notes`. Only plain values ar
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, NoReturn, cast, final
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast, final
 
 import msgspec
 
-from holdfast.errors import UsageError
-from holdfast.types import MODES, Limits, Mode
+from holdfast.errors import UnknownModel, UsageError
+from holdfast.models.routing.grammar import check_spec
+from holdfast.models.routing.tiers import TIER
+from holdfast.types import LEVELS, MODES, Limits, Mode, ThinkingLevel
 
-__all__ = ("KEYS", "Key", "Setting", "Settings", "load_settings", "parse", "project_file", "read_file", "user_file")
+if TYPE_CHECKING:
+    from yaml import MappingNode
+
+    from holdfast.models.access.servers import CustomServer
+    from holdfast.models.catalogue import Facts
+
+__all__ = (
+    "ALIAS",
+    "KEYS",
+    "MODELS",
+    "Key",
+    "Setting",
+    "Settings",
+    "key_of",
+    "load_settings",
+    "parse",
+    "project_file",
+    "read_file",
+    "tiers_of",
+    "user_file",
+)
 
 Source = Literal["environment", "project", "user", "default"]
 _LARGEST = 64 * 1024
@@ -53,10 +76,17 @@ def _words(text: str) -> str:
 
 
 def _model(text: str) -> str:
-    provider, _, name = text.strip().partition("/")
-    if not provider or not name or not text.isprintable():
-        raise ValueError("a provider and a model are wanted, as in 'openai/gpt-5-mini'")
+    try:
+        check_spec(text)
+    except UnknownModel:
+        raise ValueError("a provider and a model are wanted, as in 'openai/gpt-5-mini'") from None
     return text.strip()
+
+
+def _provider(text: str) -> str:
+    if not re.fullmatch(r"[\w.-]+", text):
+        raise ValueError("the word before a model's slash is wanted, as in 'openai'")
+    return text
 
 
 def _one_of(*names: str) -> Callable[[str], str]:
@@ -95,6 +125,8 @@ def _amount(text: str) -> float:
 _LIMITS = {"max_steps": "steps", "max_tokens": "tokens", "max_dollars": "dollars", "max_seconds": "seconds"}
 _ALL = (
     Key("model", "The model of a run, as provider/name. Not in a project's file.", _model, "openai/gpt-5-mini"),
+    Key("provider", "Whose models names without a provider are. Not in a project's file.", _provider),
+    Key("thinking", "How much models think, low or high, say. Not in a project's file.", _one_of(*LEVELS)),
     Key("store", "Where the log is kept. Not in a project's file.", _words),
     Key("mode", f"What runs without a question: {', '.join(MODES)}.", _one_of(*MODES), "accept-edits"),
     Key("sandbox", "What commands run in: a sandbox's name or a profile's file. Not in a project's.", _words, "auto"),
@@ -107,14 +139,42 @@ _ALL = (
 )
 KEYS: Mapping[str, Key] = {key.name: key for key in _ALL}
 """Everything that can be set, by its name."""
+ALIAS = "model.alias."
+"""What the setting of a name begins with that stands for models."""
+_NAMED = re.compile(r"model\.(?:tier|alias)\.[\w.-]+")
+MODELS, SERVERS = "models.", "servers."
+"""What the setting of a fact about a model begins with, and the description of a server."""
+_FACT = re.compile(r"models\.(?P<model>[^/\s'\"#]+/[^\s'\"#]+)\.(?P<field>\w+)")
+
+
+def key_of(name: str) -> Key | None:
+    """Returns what can be set by a name: one of `KEYS`, or what a tier or an alias stands for."""
+    if (found := _FACT.fullmatch(name)) is not None:
+        return _fact_key(name, found["field"])
+    if (key := KEYS.get(name)) is not None or not _NAMED.fullmatch(name):
+        return key
+    return Key(name, "What this name stands for where a model is named. Not in a project's file.", _model)
+
+
+def _fact_key(name: str, field: str) -> Key | None:
+    from holdfast.models.catalogue import FIELDS
+
+    if field not in FIELDS:
+        return None
+
+    def read(text: str) -> str:
+        FIELDS[field](text)
+        return text.strip()
+
+    return Key(name, "What is known better of a model than the catalogue does. Not in a project's file.", read)
 
 
 class Setting(msgspec.Struct, frozen=True):
     """A value and where it comes from."""
 
     key: str
-    value: str | int | float | bool | None
-    """None where nothing is set and there is no default: no bound, or the data folder."""
+    value: str | int | float | bool | Mapping[str, Any] | None
+    """None where nothing is set and there is no default: no bound, or the data folder. Of a server, its fields."""
     source: Source
     where: str = ""
     """The variable, or the file and line."""
@@ -134,6 +194,65 @@ class Settings:
     def model(self) -> str:
         """The model, as `provider/name`."""
         return str(self.values["model"].value)
+
+    @property
+    def thinking(self) -> ThinkingLevel | None:
+        """How much models think; None leaves it to them."""
+        return cast("ThinkingLevel | None", self.values["thinking"].value)
+
+    @property
+    def provider(self) -> str:
+        """Whose models names are that do not say it themselves; empty where nobody said."""
+        return str(self.values["provider"].value or "")
+
+    @property
+    def aliases(self) -> Mapping[str, str]:
+        """What names stand for where a model is named."""
+        return self._named(ALIAS)
+
+    @property
+    def tiers(self) -> Mapping[str, str]:
+        """What tiers stand for; whoever runs for long asks `tiers_of` again."""
+        return self._named(TIER)
+
+    @property
+    def facts(self) -> Mapping[str, Facts]:
+        """What is known better of models than the catalogue does, by full name.
+
+        Raises:
+            UsageError: a price is given in part.
+        """
+        told: dict[str, dict[str, Any]] = {}
+        for name, each in self.values.items():
+            if (found := _FACT.fullmatch(name)) is not None:
+                told.setdefault(found["model"], {})[found["field"]] = each.value
+        if not told:
+            return {}
+        from holdfast.models.catalogue import read_facts
+
+        return read_facts(told)
+
+    @property
+    def servers(self) -> Mapping[str, CustomServer]:
+        """Servers that are described here, by name.
+
+        Raises:
+            UsageError: one cannot be that; the message names it and the field.
+        """
+        found: dict[str, CustomServer] = {}
+        for name, each in self.values.items():
+            if name.startswith(SERVERS):
+                from holdfast.models.access.servers import read_servers
+                from holdfast.models.providers.finding import PROVIDERS
+
+                told = {name.removeprefix(SERVERS): each.value}
+                found |= read_servers(told, PROVIDERS, f"{each.where}: servers")
+        return found
+
+    def _named(self, prefix: str) -> Mapping[str, str]:
+        return {
+            name.removeprefix(prefix): str(each.value) for name, each in self.values.items() if name.startswith(prefix)
+        }
 
     @property
     def store(self) -> str | None:
@@ -177,6 +296,17 @@ def user_file(env: Mapping[str, str]) -> Path:
     return folder / "holdfast" / "config.yaml"
 
 
+def tiers_of(env: Mapping[str, str]) -> Callable[[str], str | None]:
+    """Returns what looks up, in the user's file as it is then, what a setting such as `model.tier.smart` says."""
+    path = user_file(env)
+
+    def read(name: str) -> str | None:
+        value, _ = read_file(path).get(name, (None, 0)) if _NAMED.fullmatch(name) else (None, 0)
+        return value
+
+    return read
+
+
 def project_file(folder: Path) -> Path | None:
     """Returns the settings file of the project a folder belongs to: the nearest one from there upwards."""
     start = folder.resolve()
@@ -199,10 +329,10 @@ def load_settings(folder: Path, env: Mapping[str, str]) -> Settings:
     path = project_file(folder)
     if path is not None and path != own:
         for name, setting in _settings(path, "project").items():
-            reason = _too_loose(setting, values[name])
+            reason = _too_loose(setting, values.get(name))
             if not reason:
                 values[name] = setting
-            elif not env.get(KEYS[name].variable):
+            elif name not in KEYS or not env.get(KEYS[name].variable):
                 notes.append(f"{setting.where}: {name} is passed over: {reason}")
     for key in _ALL:
         if text := env.get(key.variable):
@@ -215,13 +345,22 @@ def _settings(path: Path, source: Source) -> dict[str, Setting]:
     return {name: Setting(name, value, source, f"{path}:{line}") for name, (value, line) in found.items()}
 
 
-def _too_loose(given: Setting, otherwise: Setting) -> str:
+_NEVER = {
+    "store": "a project does not choose where your logs are kept",
+    "sandbox": "a project does not choose what keeps its commands in",
+    "thinking": "a project does not choose how much models think, and so what a run costs",
+}
+
+
+def _too_loose(given: Setting, otherwise: Setting | None) -> str:
     """Why a project may not say this; empty when it may."""
-    if given.key == "store":
-        return "a project does not choose where your logs are kept"
+    if given.key.startswith((MODELS, SERVERS)):
+        return "a project does not say what models cost and who is asked; use your own file"
+    if otherwise is None or given.key == "provider" or given.key not in KEYS:
+        return "a project does not choose which models names stand for; use your own file"
+    if given.key in _NEVER:
+        return _NEVER[given.key]
     ours, theirs = otherwise.value, given.value
-    if given.key == "sandbox":
-        return "a project does not choose what keeps its commands in"
     if given.key == "model":
         return (
             f"a project does not choose what a run costs and who reads it; to have {theirs!r} here use a flag, "
@@ -240,15 +379,29 @@ def parse(name: str, text: str, where: str) -> Any:
     Raises:
         UsageError: there is no such setting, or no such value of it.
     """
-    if name not in KEYS:
+    if (key := key_of(name)) is None:
+        _refuse_section(name, where)
         near = get_close_matches(name, KEYS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(KEYS)}"
         raise UsageError(f"{where}: there is no setting {name!r}: {hint}")
     try:
-        return KEYS[name].read(text)
+        return key.read(text)
     except ValueError as error:
         shown = text if len(text) <= 80 else f"{text[:79]}…"
         raise UsageError(f"{where}: {name} cannot be {shown!r}: {error}") from None
+
+
+def _refuse_section(name: str, where: str) -> None:
+    """Raises where a name belongs to a section, and not to what can be set there."""
+    if name.startswith(SERVERS):
+        raise UsageError(f"{where}: a server has several fields: describe it with an editor, under servers")
+    if name.startswith(MODELS):
+        from holdfast.models.catalogue import read_fact
+
+        model, _, field = name.removeprefix(MODELS).rpartition(".")
+        if "/" not in model or "/" in field:
+            raise UsageError(f"{where}: {name} names no fact of a model: write models.PROVIDER/NAME.FIELD")
+        read_fact(field, "", f"{where}: models.{model}")
 
 
 def read_file(path: Path) -> dict[str, tuple[Any, int]]:
@@ -274,14 +427,29 @@ def read_file(path: Path) -> dict[str, tuple[Any, int]]:
         where = f"{path}:{line}"
         if name in found:
             raise UsageError(f"{where}: {name} is set a second time: keep one of them")
+        if f"{name}." in (MODELS, SERVERS) and isinstance(value, MappingNode):
+            found |= _section(path, name, value, found)
+            continue
         if not isinstance(value, ScalarNode) or value.tag not in _TAGS:
-            parse(name, "", where) if name not in KEYS else None
+            parse(name, "", where) if key_of(name) is None else None
             _refuse(path, key.start_mark.line, f"{name} takes one plain value")
         if value.tag.endswith(":null"):
-            parse(name, "", where) if name not in KEYS else None
+            parse(name, "", where) if key_of(name) is None else None
             continue
         found[name] = (parse(name, value.value, where), line)
     return found
+
+
+def _section(path: Path, name: str, root: MappingNode, found: Mapping[str, Any]) -> dict[str, tuple[Any, int]]:
+    from holdfast.runtime.configuring.sections import fields_of, values_of
+
+    if f"{name}." == SERVERS:
+        return {SERVERS + each: told for each, told in values_of(path, name, root).items()}
+    lines = fields_of(path, name, root)
+    for each, (_, line) in lines.items():
+        if each in found:
+            raise UsageError(f"{path}:{line}: {each} is set a second time: keep one of them")
+    return {each: (parse(each, text, f"{path}:{line}"), line) for each, (text, line) in lines.items()}
 
 
 def _bytes(path: Path) -> bytes:

@@ -15,17 +15,17 @@ import msgspec
 from holdfast.errors import InvalidRequest
 from holdfast.flow.clock import Clock
 from holdfast.models.wire.chat import serving as chat
+from holdfast.models.wire.gemini import serving as gemini
 from holdfast.models.wire.messages import serving as messages
 from holdfast.models.wire.served import ServedRequest
-from holdfast.testing.faults import Fault, Protocol, Reply, choose_fault, error_reply, reply_steps
+from holdfast.testing.faults import Fault, Reply, choose_fault, error_reply, reply_steps
 from holdfast.testing.http1 import BadRequest, HttpRequest, Step
+from holdfast.testing.protocols import PROTOCOLS, counter_of, protocol_of
 from holdfast.testing.recording import Exchange, Recording, run_key
 from holdfast.testing.scripts import ANY_MODEL, Canned, ScriptFunction, ScriptRequest, Turn, find_turn
 
 __all__ = ("Answering",)
 
-_ASKED: Mapping[str, Protocol] = {"/chat/completions": "chat", "/messages": "messages"}
-"""Where answers are asked for."""
 _CACHED_ANSWERS = 1024
 _CACHED_BYTES = 64 * 1024
 
@@ -38,9 +38,14 @@ class _Asked(msgspec.Struct, frozen=True, kw_only=True):
     run: str
     script: str
     request: ScriptRequest
-    usage: bool
-    """Whether a stream ends with the usage."""
-    protocol: Protocol = "chat"
+    served: ServedRequest
+    """The same in the words of its protocol."""
+    protocol: str = "chat"
+
+    @property
+    def usage(self) -> bool:
+        """Whether a stream ends with the usage."""
+        return not isinstance(self.served, chat.ChatRequest) or self.served.include_usage
 
 
 @final
@@ -66,11 +71,12 @@ class Answering:
         """Returns how a request is answered, later if an async script function has to be asked."""
         self._arrivals += 1
         number = self._arrivals
-        path = http.target.partition("?")[0].removeprefix("/v1")
-        if http.method == "POST" and path in _ASKED:
-            return self._complete(http, number, _ASKED[path])
-        if http.method == "POST" and path == "/messages/count_tokens":
-            return self._count(http, number)
+        path = http.target.partition("?")[0]
+        if http.method == "POST" and (found := protocol_of(path)) is not None:
+            return self._complete(http, number, *found)
+        if http.method == "POST" and (found := counter_of(path)) is not None:
+            return self._count(http, number, *found)
+        path = path.removeprefix("/v1beta").removeprefix("/v1")
         if http.method == "GET" and path in ("/models", "/health"):
             return self._list(http, number, path)
         why = f"nothing is served at {http.method} {http.target[:200]!r}: use POST /v1/chat/completions or /v1/messages"
@@ -86,26 +92,27 @@ class Answering:
 
     def _list(self, http: HttpRequest, number: int, path: str) -> Sequence[Step]:
         """Answers what asks for no answer of a model."""
-        wire = messages if "anthropic-version" in http.headers else chat
+        own = messages if "anthropic-version" in http.headers else chat
+        wire = gemini if http.target.startswith("/v1beta/") else own
         body = wire.render_models(tuple(self._scripts)) if path == "/models" else b'{"status":"ok"}'
         self._record(http, number, label=path[1:])
         return reply_steps(Reply(events=(body,)))
 
-    def _count(self, http: HttpRequest, number: int) -> Sequence[Step]:
+    def _count(self, http: HttpRequest, number: int, protocol: str, said: Mapping[str, str]) -> Sequence[Step]:
         try:
-            body = messages.render_count(messages.parse_request(http.body))
+            body = PROTOCOLS[protocol].count(http.body, said.get("model", ""))
         except InvalidRequest as error:
-            return self._refusal(http, number, 400, str(error), protocol="messages")
+            return self._refusal(http, number, 400, str(error), protocol=protocol)
         self._record(http, number, label="count_tokens")
-        return reply_steps(Reply(events=(body,), protocol="messages"))
+        return reply_steps(Reply(events=(body,), protocol=protocol))
 
     # ---- which turn ----
 
     def _complete(
-        self, http: HttpRequest, number: int, protocol: Protocol
+        self, http: HttpRequest, number: int, protocol: str, said: Mapping[str, str]
     ) -> Sequence[Step] | Awaitable[Sequence[Step]]:
         try:
-            served: ServedRequest = (messages if protocol == "messages" else chat).parse_request(http.body)
+            served = PROTOCOLS[protocol].parse(http.body, **said)
         except InvalidRequest as error:
             return self._refusal(http, number, 400, str(error), protocol=protocol)
         name = served.model if served.model in self._scripts else ANY_MODEL
@@ -120,7 +127,7 @@ class Answering:
             run=http.headers.get(self._run_header) or run_key(request.first_user_text),
             script=name,
             request=request,
-            usage=not isinstance(served, chat.ChatRequest) or served.include_usage,
+            served=served,
             protocol=protocol,
         )
         if callable(script):
@@ -217,7 +224,7 @@ class Answering:
         why: str,
         *,
         code: str | None = None,
-        protocol: Protocol = "chat",
+        protocol: str = "chat",
     ) -> Sequence[Step]:
         self._record(http, number, status=status, unexpected=why)
         return reply_steps(error_reply(status, why, code=code, protocol=protocol))
@@ -274,18 +281,14 @@ class Answering:
 def _render(asked: _Asked, turn: Turn) -> Reply:
     request, protocol = asked.request, asked.protocol
     message = turn.message(f"{asked.script}/{request.model}", request.answers)
-    id = f"{'msg' if protocol == 'messages' else 'chatcmpl'}-{asked.script}-{request.answers}"
+    spoken = PROTOCOLS[protocol]
+    id = f"{spoken.id}-{asked.script}-{request.answers}"
     if not request.stream:
-        render = messages.render_answer if protocol == "messages" else chat.render_answer
-        return Reply(events=(render(message, id=id),), protocol=protocol)
-    if protocol == "messages":
-        events = messages.render_stream(message, chunk=turn.chunk, id=id)
-    else:
-        events = chat.render_stream(message, chunk=turn.chunk, include_usage=asked.usage, id=id)
+        return Reply(events=(spoken.answer(message, id),), protocol=protocol)
     return Reply(
-        content_type="text/event-stream; charset=utf-8",
+        content_type=spoken.media,
         headers=(("cache-control", "no-cache"),),
-        events=tuple(events),
+        events=tuple(spoken.stream(message, asked.served, turn.chunk, id)),
         streamed=asked.http.chunks,
         protocol=protocol,
     )

@@ -13,13 +13,12 @@ import gzip
 from collections.abc import Sequence
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 
-from holdfast.models.wire.chat import serving as chat
-from holdfast.models.wire.messages import serving as messages
 from holdfast.testing.http1 import End, Step
+from holdfast.testing.protocols import PROTOCOLS
 
 __all__ = (
     "Cut",
@@ -29,7 +28,6 @@ __all__ = (
     "GzipBomb",
     "Hang",
     "Malformed",
-    "Protocol",
     "Reply",
     "Reset",
     "Status",
@@ -44,17 +42,8 @@ __all__ = (
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
-_REQUEST_ID = "req_scripted"
-_ENDS = (b"data: [DONE]", b"event: message_stop")
-"""How the events begin that only say that a stream is over."""
 
 StatusCode = Annotated[int, msgspec.Meta(ge=100, le=599)]
-
-Protocol = Literal["chat", "messages"]
-"""Which of the protocols an answer speaks."""
-
-_ERROR_TYPES = {400: "invalid_request_error", 503: "service_unavailable_error", 529: "overloaded_error"}
-"""Those of Chat Completions that do not follow from the rule for all others."""
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -67,7 +56,8 @@ class Reply(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The body in the pieces that belong together; an answer that is not streamed has one."""
     streamed: bool = False
     """Whether it goes out in chunks, of unknown length."""
-    protocol: Protocol = "chat"
+    protocol: str = "chat"
+    """Which one it speaks, by its name in `protocols.py`."""
 
     @property
     def body(self) -> bytes:
@@ -102,14 +92,12 @@ def error_reply(
     kind: str = "",
     code: str | None = None,
     headers: tuple[tuple[str, str], ...] = (),
-    protocol: Protocol = "chat",
+    protocol: str = "chat",
 ) -> Reply:
     """Returns an error in the shape of its protocol; `kind` follows from the status when it is left out."""
-    if protocol == "messages":
-        body = messages.render_error(status, message, kind, _REQUEST_ID)
-        headers = (*headers, ("request-id", _REQUEST_ID))
-    else:
-        body = chat.render_error(status, message, type=kind or _ERROR_TYPES.get(status, ""), code=code)
+    spoken = PROTOCOLS[protocol]
+    body = spoken.error(status, message, kind, code)
+    headers = (*headers, *spoken.error_headers(status, kind))
     return Reply(status=status, headers=headers, events=(body,), protocol=protocol)
 
 
@@ -173,7 +161,7 @@ class Malformed(_Fault, frozen=True, forbid_unknown_fields=True, tag="malformed"
         """Returns what is played instead of the reply."""
         if not reply.streamed:
             return reply_steps(msgspec.structs.replace(reply, events=(self.data.encode(),)))
-        bad = b"data: " + self.data.encode() + b"\n\n"
+        bad = PROTOCOLS[reply.protocol].framed(self.data.encode())
         events = (*reply.events[: self.after_events], bad, *reply.events[self.after_events :])
         return reply_steps(msgspec.structs.replace(reply, events=events))
 
@@ -183,7 +171,8 @@ class Truncated(_Fault, frozen=True, forbid_unknown_fields=True, tag="truncated"
 
     def steps(self, reply: Reply) -> list[Step]:
         """Returns what is played instead of the reply."""
-        whole = [event for event in reply.events if not event.startswith(_ENDS)]
+        ends = PROTOCOLS[reply.protocol].ends
+        whole = [event for event in reply.events if not event.startswith(ends)]
         last = whole[-1].rstrip() if whole else b""
         return reply_steps(msgspec.structs.replace(reply, events=(*whole[:-1], last[: len(last) // 2])))
 
@@ -195,7 +184,9 @@ class Unfinished(_Fault, frozen=True, forbid_unknown_fields=True, tag="unfinishe
         """Returns what is played instead of the reply."""
         if not reply.streamed:
             return Truncated().steps(reply)
-        finish = (i for i, event in enumerate(reply.events) if _finishes(event))
+        spoken = PROTOCOLS[reply.protocol]
+        places = enumerate(reply.events)
+        finish = (i for i, event in places if spoken.finishes(event) or event.startswith(spoken.ends))
         return reply_steps(msgspec.structs.replace(reply, events=reply.events[: next(finish, len(reply.events))]))
 
 
@@ -211,8 +202,8 @@ class StreamError(_Fault, frozen=True, forbid_unknown_fields=True, tag="stream_e
         """Returns what is played instead of the reply."""
         if not reply.streamed:
             return reply_steps(error_reply(529, self.message, kind=self.type, protocol=reply.protocol))
-        wire = messages if reply.protocol == "messages" else chat
-        events = (*reply.events[: self.after_events], wire.render_failure(self.message, self.type))
+        failure = PROTOCOLS[reply.protocol].failure(self.message, self.type)
+        events = (*reply.events[: self.after_events], failure)
         return reply_steps(msgspec.structs.replace(reply, events=events))
 
 
@@ -309,10 +300,6 @@ def choose_fault(faults: Fault | Sequence[Fault] | None, failed: int) -> Fault |
 @lru_cache(maxsize=4)
 def _packed(megabytes: int) -> bytes:
     return gzip.compress(b" " * (megabytes << 20), compresslevel=9, mtime=0)
-
-
-def _finishes(event: bytes) -> bool:
-    return b'"finish_reason":"' in event or event.startswith((b"event: message_delta", *_ENDS))
 
 
 def _number(seconds: float) -> str:

@@ -1,15 +1,15 @@
 """A model provider on loopback that says what a script tells it to, over real HTTP, with real faults.
 
-It speaks Chat Completions and Messages (streamed or whole), `/v1/messages/count_tokens`, `/v1/models` and `/health`, so
-the same script is served to clients of both; nothing in it is random and it keeps no
-position of its own, so any number of clients get the same answers in any order of arrival. What is said is in
-`scripts.py`, what goes wrong in `faults.py`, how an answer is found in `answering.py`, what is remembered in
-`recording.py`; here are its life and its account.
+It speaks every protocol of `protocols.py` (streamed or whole, and counts of tokens), the lists of models and
+`/health`, so the same script is served to clients of all; nothing in it is random and it keeps no position of its own,
+so any number of clients get the same answers in any order of arrival. What is said is in `scripts.py`, what goes
+wrong in `faults.py`, how an answer is found in `answering.py`, what is remembered in `recording.py`; here are its life
+and its account.
 
 A request no turn fits is answered with an error that says why, and reported. So is every turn nobody asked for:
 a test ends with `server.verify()`.
 
-Not here: judgement of the client's words, tokens counted for real, any other provider's protocol.
+Not here: judgement of the client's words, tokens counted for real, whether a signature is right.
 """
 
 from __future__ import annotations

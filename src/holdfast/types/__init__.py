@@ -28,12 +28,14 @@ from holdfast.types.messages import (
     DOCUMENT_BYTES,
     IMAGE_BYTES,
     AssistantMessage,
+    Citation,
     Document,
     DocumentType,
     Image,
     ImageType,
     Message,
     Part,
+    ProviderStep,
     StopReason,
     Text,
     Thinking,
@@ -46,7 +48,19 @@ from holdfast.types.messages import (
 )
 from holdfast.types.permissions import MODES, Mode
 from holdfast.types.snapshots import Change, Changes, FaultClass, FileState, SnapshotRef, shown
-from holdfast.types.specs import AgentSpec, Effect, Outside, PhaseSpec, ToolSpec, digest_of
+from holdfast.types.specs import (
+    LEVELS,
+    AgentSpec,
+    Effect,
+    OutputMode,
+    OutputShape,
+    Outside,
+    PhaseSpec,
+    ProviderTool,
+    ThinkingLevel,
+    ToolSpec,
+    digest_of,
+)
 from holdfast.types.usage import Nanodollars, Price, Usage, dollars, from_dollars
 from holdfast.types.waits import NO_CONTROL, TOKEN_LIMIT, Control, Option, Question, QueueMode, Wait, WaitKind
 
@@ -54,6 +68,7 @@ __all__ = (
     "DOCUMENT_BYTES",
     "FILE_BYTES",
     "IMAGE_BYTES",
+    "LEVELS",
     "MODES",
     "NO_CONTROL",
     "TOKEN_LIMIT",
@@ -65,6 +80,7 @@ __all__ = (
     "CallId",
     "Change",
     "Changes",
+    "Citation",
     "Codec",
     "Control",
     "Delta",
@@ -84,11 +100,15 @@ __all__ = (
     "Mode",
     "Nanodollars",
     "Option",
+    "OutputMode",
+    "OutputShape",
     "Outside",
     "Part",
     "Payload",
     "PhaseSpec",
     "Price",
+    "ProviderStep",
+    "ProviderTool",
     "Question",
     "QueueMode",
     "Reset",
@@ -102,6 +122,7 @@ __all__ = (
     "TextDelta",
     "Thinking",
     "ThinkingDelta",
+    "ThinkingLevel",
     "ToolCall",
     "ToolError",
     "ToolMessage",

@@ -39,7 +39,10 @@ class CallDelta(msgspec.Struct, frozen=True, gc=False):
 
 
 class Reset(msgspec.Struct, frozen=True, gc=False):
-    """Forget the deltas since the last durable event: the answer starts again."""
+    """Forget what there is of the answer: it starts again.
+
+    That is the deltas since the last durable event, and what came before a `model.failed` whose `mode` is `continue`.
+    """
 
     type: ClassVar[str] = "reset"
     reason: str

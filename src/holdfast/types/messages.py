@@ -19,12 +19,14 @@ __all__ = (
     "DOCUMENT_BYTES",
     "IMAGE_BYTES",
     "AssistantMessage",
+    "Citation",
     "Document",
     "DocumentType",
     "Image",
     "ImageType",
     "Message",
     "Part",
+    "ProviderStep",
     "StopReason",
     "Text",
     "Thinking",
@@ -51,10 +53,23 @@ DOCUMENT_BYTES = 16 * 1024 * 1024
 """The largest document; requests of 32 MB are refused, and base64 makes it a third longer."""
 
 
-class Text(msgspec.Struct, frozen=True, gc=False, tag="text"):
+class Citation(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Where words of an answer come from, as the provider says it."""
+
+    source: str
+    """An address, or what the provider calls the document."""
+    title: str = ""
+    quote: str = ""
+    """The words of the source that are meant."""
+
+
+class Text(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="text"):
     """Words."""
 
     text: str
+    signature: str = ""
+    """What the provider wants back with these words verbatim; empty when it wants nothing."""
+    citations: tuple[Citation, ...] = ()
 
 
 class Thinking(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="thinking"):
@@ -125,16 +140,29 @@ def _check(what: str, kind: str, kinds: tuple[str, ...], data: bytes, limit: int
         raise InputTooLarge(f"a {what} has {len(data):,} bytes and {limit:,} are allowed: {step}")
 
 
-class ToolCall(msgspec.Struct, frozen=True, gc=False, tag="tool_call"):
+class ToolCall(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="tool_call"):
     """A model's wish to run a tool."""
 
     id: CallId
     name: str
     arguments: str
     """The JSON text exactly as the model wrote it, damaged or not."""
+    signature: str = ""
+    """What the provider wants back with this call verbatim; empty when it wants nothing."""
 
 
-Part = Text | Thinking | ToolCall
+class ProviderStep(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="provider_step"):
+    """Something the provider did itself on the way to its answer, such as a search: it ran there, and is over."""
+
+    name: str
+    """What was done, in the provider's word, for example `web_search`."""
+    data: str
+    """The JSON in which the provider said it, and wants it back."""
+    text: str = ""
+    """What of it people may want to see, for example what was searched for."""
+
+
+Part = Text | Thinking | ToolCall | ProviderStep
 """What an answer is made of."""
 UserPart = Text | Image | Document
 """What a prompt is made of."""

@@ -15,7 +15,26 @@ from holdfast.errors import UsageError
 from holdfast.types.ids import Digest
 from holdfast.types.limits import Limits
 
-__all__ = ("AgentSpec", "Effect", "Outside", "PhaseSpec", "ToolSpec", "digest_of")
+__all__ = (
+    "LEVELS",
+    "AgentSpec",
+    "Effect",
+    "OutputMode",
+    "OutputShape",
+    "Outside",
+    "PhaseSpec",
+    "ProviderTool",
+    "ThinkingLevel",
+    "ToolSpec",
+    "digest_of",
+)
+
+OutputMode = Literal["auto", "native", "tool", "text"]
+"""How a typed answer is asked for: by the provider's own form, as the arguments of a tool, or in words; `auto` takes
+what suits the model."""
+ThinkingLevel = Literal["off", "minimal", "low", "medium", "high", "xhigh"]
+"""How much a model thinks before it answers (source: flex A1.2)."""
+LEVELS: tuple[ThinkingLevel, ...] = get_args(ThinkingLevel)
 
 Outside = Literal["none", "keyed", "checkable", "unsafe"]
 """What a call does to the world outside the workspace: nothing, something our idempotency key makes happen
@@ -72,6 +91,33 @@ class ToolSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whether the run is over when the model's call of it goes well: what the call came to is the run's output."""
 
 
+class ProviderTool(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A tool that the provider runs itself, for example its search of the web.
+
+    Raises:
+        UsageError: it has no type.
+    """
+
+    type: str
+    """The provider's word for it, for example `web_search_20250305`, `web_search` or `google_search`."""
+    settings: dict[str, Any] = {}
+    """The provider's own settings of it, sent as they are."""
+
+    def __post_init__(self) -> None:
+        if not self.type.strip():
+            raise UsageError("a tool of the provider has no type: write the provider's word for it, such as web_search")
+
+
+class OutputShape(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a typed answer looks like."""
+
+    name: str
+    schema: dict[str, Any]
+    """JSON Schema of the answer: always of an object, as providers want it."""
+    wrapped: bool = False
+    """Whether the answer is no object itself, and stands in that one under `answer`."""
+
+
 class PhaseSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """A part of a pipeline."""
 
@@ -95,7 +141,7 @@ class AgentSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An agent, without its functions."""
 
     model: str
-    """`provider/name`."""
+    """`provider/name`, several with commas, or names that the runtime knows; what they mean is asked for each run."""
     instructions: str = ""
     name: str = "agent"
     tools: tuple[ToolSpec, ...] = ()
@@ -103,6 +149,16 @@ class AgentSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_output_tokens: int | None = None
     """The most a single answer may hold; None leaves it to the provider."""
     temperature: float | None = None
+    thinking: ThinkingLevel | None = None
+    """How much it thinks; None leaves it to the provider."""
+    provider_tools: tuple[ProviderTool, ...] = ()
+    """What the provider may run itself."""
+    options: dict[str, Any] = {}
+    """Fields of the provider's own that each request carries, for example `{"service_tier": "flex"}`."""
+    output: OutputShape | None = None
+    """What its answers look like; None for text."""
+    output_mode: OutputMode = "auto"
+    """How such an answer is asked for, chosen when the agent was declared."""
     phases: tuple[PhaseSpec, ...] = ()
     """Set when it is no agent but a pipeline of agents."""
 

@@ -18,13 +18,14 @@ from rich.console import Console
 from rich.text import Text
 
 from holdfast.cli.completion.sessions import session_names
-from holdfast.cli.run import coder, isolation_note, play
+from holdfast.cli.run import isolation_note, play
 from holdfast.cli.settings.defaults import open_runtime, settings, store_url, warn
+from holdfast.cli.settings.naming import model_specs
 from holdfast.cli.terminal import open_console, with_person
 from holdfast.errors import UsageError
 from holdfast.runtime.opening import data_folder
 from holdfast.runtime.settings import Settings
-from holdfast.types import Mode, session_of
+from holdfast.types import LEVELS, Mode, ThinkingLevel, session_of
 
 if TYPE_CHECKING:
     from holdfast.cli.chat.conversation import Terms
@@ -40,7 +41,13 @@ _COMPLETED = 2000
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option("-m", "--model", help="As provider/name.  [default: openai/gpt-5-mini]")
+@click.option(
+    "-m",
+    "--model",
+    help="As provider/name; several with commas stand in for one another.  [default: openai/gpt-5-mini]",
+    shell_complete=model_specs,
+)
+@click.option("--thinking", type=click.Choice(LEVELS), help="How much the model thinks.  [default: as it likes]")
 @click.option("-s", "--session", help="Go on in this session.  [default: a new one]", shell_complete=session_names)
 @click.option(
     "-w", "--workspace", type=click.Path(path_type=Path), help="Folder.  [default: the session's, or this one]"
@@ -57,6 +64,7 @@ _COMPLETED = 2000
 @click.option("--plain", is_flag=True, default=None, help="Whole lines, no colours and nothing that moves.")
 def chat(
     model: str | None,
+    thinking: ThinkingLevel | None,
     session: str | None,
     workspace: Path | None,
     sandbox: str | None,
@@ -82,11 +90,14 @@ def chat(
     held = settings(folder)
     warn(held)
     limits = held.limits(steps=max_steps, tokens=max_tokens, dollars=max_dollars, seconds=max_seconds)
-    coder(model or held.model, limits)  # a name that cannot be one is said before anything is typed
 
     from holdfast.cli.chat.conversation import Terms
+    from holdfast.cli.choosing.meaning import meant
+
+    meant(model or held.model)  # a name that cannot be one is said before anything is typed
 
     terms = Terms(model or held.model, mode or held.mode, folder.resolve(), limits)
+    terms.thinking = thinking or held.thinking
     terms.strict, terms.pinned = mode is not None, workspace is not None
     plain = held.plain if plain is None else plain
     sys.exit(play(_talk(terms, session, store_url(store), sandbox, held, plain=plain)))
@@ -141,7 +152,8 @@ async def _open(talk: Talk, session: str | None) -> None:
     home = str(Path.home())
     where = str(terms.workspace)
     where = f"~{where.removeprefix(home)}" if f"{where}/".startswith(f"{home}/") else where
-    talk.view.note(f"holdfast chat · {terms.model} · {terms.mode} · {where}")
+    thinks = f" · thinks {terms.thinking}" if terms.thinking is not None else ""
+    talk.view.note(f"holdfast chat · {terms.model}{thinks} · {terms.mode} · {where}")
     if note := isolation_note(await talk.conversation.runtime.posture()):
         talk.view.note(note, "yellow")
     talk.view.note("/help shows commands and keys, Ctrl-D leaves\n", "dim")
@@ -167,12 +179,19 @@ def _front(talk: Talk, out: TextIO, plain: bool) -> Editor | PlainLines:
         return PlainLines(talk)
     from holdfast.cli.chat.line.completing import PATHS, ChatCompleter
     from holdfast.cli.chat.line.editor import Above, Editor
+    from holdfast.cli.chat.slash.models import DEFAULT
     from holdfast.cli.chat.slash.table import COMMANDS
-    from holdfast.models.catalogue import known_models
+    from holdfast.cli.choosing.offers import completed
     from holdfast.types import MODES
 
     assert isinstance(out, Above)
     commands = {name: command.about for name, command in COMMANDS.items()}
-    values = {"mode": lambda: MODES, "image": PATHS, "model": known_models, "resume": lambda: talk.known_sessions}
+    values = {
+        "mode": lambda: MODES,
+        "image": PATHS,
+        "model": completed,
+        "thinking": lambda: (*LEVELS, DEFAULT),
+        "resume": lambda: talk.known_sessions,
+    }
     completer = ChatCompleter(commands, values, lambda: talk.conversation.terms.workspace)
     return Editor(talk, out, completer, data_folder() / "chat-history")

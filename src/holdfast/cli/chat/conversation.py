@@ -28,7 +28,7 @@ from holdfast.journal.reading import read_events
 from holdfast.runtime.run import Run
 from holdfast.runtime.runtime import Runtime
 from holdfast.runtime.speaking import said
-from holdfast.types import MODES, Delta, Event, Limits, Mode, SessionId, StreamId, UserPart, stream_id
+from holdfast.types import MODES, Delta, Event, Limits, Mode, SessionId, StreamId, ThinkingLevel, UserPart, stream_id
 
 __all__ = ("Conversation", "Terms")
 
@@ -40,6 +40,8 @@ class Terms(msgspec.Struct):
     mode: Mode
     workspace: Path
     limits: Limits
+    thinking: ThinkingLevel | None = None
+    """How much the model thinks; None leaves it to the model."""
     strict: bool = False
     """Whether the mode was named by hand, so that nothing goes on here in a freer one."""
     pinned: bool = False
@@ -180,7 +182,7 @@ class Conversation:
                 await self.take_up()
             return
         terms = self.terms
-        agent = coder(terms.model, terms.limits, asks=True)
+        agent = coder(terms.model, terms.limits, asks=True, thinking=terms.thinking)
         run = await self.runtime.start(agent, parts, session=self.session, workspace=terms.workspace, mode=terms.mode)
         self._follow(run)
 

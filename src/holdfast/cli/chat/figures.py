@@ -10,10 +10,10 @@ from typing import final
 
 import msgspec
 
-from holdfast.engine.events import InputReceived, ModelFinished, RunFinished
+from holdfast.cli.choosing.meaning import card_of
+from holdfast.engine.events import InputReceived, ModelFailed, ModelFinished, ModelStarted, RunFinished, RunStarted
 from holdfast.engine.folding import fold, replay
 from holdfast.engine.state import Run, State
-from holdfast.models.catalogue import lookup
 from holdfast.types import CallId, Event, ToolCall, Usage, Wait
 
 __all__ = ("Figures", "Question", "reviewed")
@@ -51,6 +51,10 @@ class Figures:
         """Tokens of the conversation as the model was last given it, with its answer."""
         self.runs = 0
         """Runs that are over."""
+        self.spec = ""
+        """What the last run named for a model; empty before there is one."""
+        self.model = ""
+        """Who answers in it, or did last, as far as the log says it; what it named before that."""
         self._usage = Usage()
         self._cost: int | None = 0
         for event in known:
@@ -63,7 +67,14 @@ class Figures:
 
     def _count(self, event: Event) -> None:
         match event.data:
+            case RunStarted() as data:
+                self.spec = self.model = data.setup.model
+            case ModelStarted() as data if data.model:
+                self.model = data.model
+            case ModelFailed() as data if data.next:
+                self.model = data.next
             case ModelFinished() as data:
+                self.model = data.message.model
                 self.context = data.message.usage.input_tokens + data.message.usage.output_tokens
             case RunFinished() as data:
                 self.runs += 1
@@ -127,5 +138,5 @@ class Figures:
 
     def window(self, model: str) -> int | None:
         """Returns how many tokens the model takes; None when nobody knows."""
-        card = lookup(model)
+        card = card_of(model)
         return None if card is None else card.context_window

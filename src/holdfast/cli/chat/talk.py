@@ -64,6 +64,8 @@ class Talk:
         """Whether the person wants out at once."""
         self.known_sessions: list[str] = []
         """Names of sessions, for completing."""
+        self.offered: list[str] = []
+        """Models to pick from by their numbers, as they were shown last."""
         self.front: Front | None = None
         self._obey = obey
         self._aborted = ""

@@ -20,7 +20,7 @@ from holdfast.cli.chat.asking import question_card
 from holdfast.cli.chat.figures import Figures, Question, reviewed
 from holdfast.cli.outcomes import about, closing
 from holdfast.cli.rendering.markdown import Words
-from holdfast.cli.screen import Screen, denials
+from holdfast.cli.screen import Screen, denials, print_below
 from holdfast.cli.terminal import indented, title
 from holdfast.cli.words import count, money, one_line, printable, seconds
 from holdfast.engine.events import (
@@ -192,6 +192,7 @@ class View:
 
     def _ended(self, data: RunFinished, at: int) -> None:
         self._running = {}
+        self._screen.end()
         figures = [count(data.steps, "step"), count(data.usage.total_tokens, "token"), money(data.cost)]
         if self._began:
             figures.append(seconds((at - self._began) / 1e6))
@@ -228,6 +229,7 @@ class View:
         if answer is not None:
             self.console.print()
             self.words(answer.text)
+            print_below(self.console, answer)
         self.console.print()
 
     def words(self, text: str) -> None:

@@ -22,6 +22,7 @@ from holdfast.cli.doctor.findings import Finding, Level
 from holdfast.cli.words import one_line
 from holdfast.errors import HoldfastError
 from holdfast.flow.clock import SystemClock
+from holdfast.models.providers.table import TABLE
 from holdfast.runtime.opening import data_url, open_journal, store_exists
 from holdfast.runtime.settings import load_settings, project_file, user_file
 from holdfast.storage.sqlite import SQLITE_VERSION
@@ -29,11 +30,8 @@ from holdfast.storage.sqlite import SQLITE_VERSION
 __all__ = ("keys", "machine", "programs", "terminal")
 
 _OLDEST = (3, 11)
-_PROVIDERS = {
-    "OpenAI": (("OPENAI_API_KEY",), "OPENAI_BASE_URL"),
-    "Anthropic": (("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"), "ANTHROPIC_BASE_URL"),
-}
-"""What each provider's key may be called, the first one first, and the variable of its address."""
+_FOUND = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
+"""Variables that say that a provider's credentials are found elsewhere."""
 _PATIENCE = 5
 
 
@@ -87,16 +85,48 @@ def _nearest(url: str) -> Path:
 def keys(env: Mapping[str, str]) -> list[Finding]:
     """Returns which providers can be asked, without a word of any key."""
     found: list[Finding] = []
-    for provider, (names, base) in _PROVIDERS.items():
+    lacking: dict[str, str] = {}
+    known: set[str] = set()
+    for row in (each.described() for each in TABLE.values()):
+        names = (*row.key_variables, *_FOUND) if row.key == "found" else row.key_variables
+        if names[0] in known:  # the same service by another protocol
+            continue
+        known.add(names[0])
         held = next((name for name in names if env.get(name, "").strip()), None)
+        url = env.get(row.url_variable, "").strip()
         if held is not None:
-            found.append(Finding("models", provider, "ok", f"{held} is set"))
-        else:
-            found.append(Finding("models", provider, "missing", f"{names[0]} is not set", f"export {names[0]}=…"))
-        if url := env.get(base):
-            found.append(_address(provider, base, url))
+            found.append(Finding("models", row.title, "ok", f"{held} is set"))
+        elif row.key == "wanted":
+            lacking[row.title] = names[0]
+        if url:
+            bare = row.url_variable == "OLLAMA_HOST" and "://" not in url  # a name and a port will do there
+            found.append(_address(row.title, row.url_variable, f"http://{url}" if bare else url))
+    found += _described(env)
+    if lacking:
+        said = ", ".join(f"{title} ({name})" for title, name in lacking.items())
+        hint = f"export {next(iter(lacking.values()))}=…, then holdfast models check"
+        found.append(Finding("models", "no key", "missing", said, hint))
     if all(each.level == "missing" for each in found):
         found.append(Finding("models", "none", "warning", "no model can be asked", "holdfast demo needs no key"))
+    return found
+
+
+def _described(env: Mapping[str, str]) -> list[Finding]:
+    """Says how the servers are that the settings describe."""
+    try:
+        servers = load_settings(Path(), env).servers
+    except HoldfastError as error:
+        hint = "mend the section servers of your settings"
+        return [Finding("models", "servers", "broken", str(error), hint)] if "servers" in str(error) else []
+    found: list[Finding] = []
+    for name, server in servers.items():
+        secret = () if server.oauth is None else (server.oauth.secret_variable,)
+        names = secret or server.key_variables
+        held = next((each for each in names if env.get(each, "").strip()), None)
+        if held is None and names:
+            found.append(Finding("models", name, "missing", f"{names[0]} is not set", f"export {names[0]}=…"))
+        else:
+            found.append(Finding("models", name, "ok", f"{held} is set" if held else "takes no key"))
     return found
 
 

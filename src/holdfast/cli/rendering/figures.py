@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from holdfast.cli.words import count, money, one_line
-from holdfast.engine.events import ModelFailed, ModelFinished, RunStarted, ToolFinished
-from holdfast.models.catalogue import lookup
+from collections.abc import Callable
+
+from holdfast.cli.words import count, model_name, money
+from holdfast.engine.events import ModelFailed, ModelFinished, ModelStarted, RunStarted, ToolFinished
+from holdfast.models.catalogue import ModelCard, lookup
 from holdfast.types import Event
 
 __all__ = ("Figures", "percent")
@@ -13,7 +15,9 @@ __all__ = ("Figures", "percent")
 class Figures:
     """Learns from events, and says what they come to."""
 
-    def __init__(self) -> None:
+    def __init__(self, card: Callable[[str], ModelCard | None] = lookup) -> None:
+        """Takes who knows a model's window: the catalogue, where nobody knows better."""
+        self._card = card
         self.tokens = 0
         self.cost: int | None = 0
         """Nanodollars; None when a price was unknown."""
@@ -28,18 +32,23 @@ class Figures:
         """Takes an event in."""
         match event.data:
             case RunStarted() as data:
-                self._model = data.setup.model
-                card = lookup(self._model)
-                self._window = card.context_window if card else None
+                self._answers(data.setup.model)
+            case ModelStarted() as data if data.model not in ("", self._model):
+                self._answers(data.model)
             case ModelFinished() as data:
+                if data.message.model != self._model:
+                    self._answers(data.message.model)  # it was called by another name, or stands in for one
                 self.steps += 1
                 self._spent(data.message.usage.total_tokens, data.cost)
                 self._filled = data.message.usage.total_tokens
                 self._open = len(data.message.calls)
             case ToolFinished() as data if data.nested is None:
                 self._open = max(0, self._open - 1)
-            case ModelFailed() as data if data.usage is not None:
-                self._spent(data.usage.total_tokens, data.cost)
+            case ModelFailed() as data:
+                if data.next not in ("", self._model):
+                    self._answers(data.next)  # which takes over
+                if data.usage is not None:
+                    self._spent(data.usage.total_tokens, data.cost)
             case _:
                 pass
 
@@ -55,9 +64,14 @@ class Figures:
             f"{count(self.tokens, 'token')} · {money(self.cost)}" if self.tokens else "",
             "" if context is None else f"context {percent(context)}",
             f"step {self.steps if self._open else self.steps + 1}" if self._model else "",
-            one_line(self._model.partition("/")[2], 40),
+            model_name(self._model, 40),
         )
         return tuple(part for part in said if part)
+
+    def _answers(self, model: str) -> None:
+        self._model = model
+        card = self._card(model)
+        self._window = card.context_window if card else None
 
     def _spent(self, tokens: int, cost: int | None) -> None:
         self.tokens += tokens

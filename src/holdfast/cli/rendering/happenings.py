@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 from rich.text import Text
 
-from holdfast.cli.words import count, one_line, seconds
+from holdfast.cli.words import count, model_name, one_line, seconds
+from holdfast.engine.answers import AnswerJudged
 from holdfast.engine.events import (
     AccountOpened,
     AnswerRefused,
@@ -18,6 +19,7 @@ from holdfast.engine.events import (
     InputDropped,
     LastAnswerAsked,
     LimitsRaised,
+    ModelFailed,
     Paused,
     PhaseFailed,
     PhaseStarted,
@@ -32,7 +34,7 @@ from holdfast.engine.events import (
 )
 from holdfast.types import Payload
 
-__all__ = ("again", "exhausted", "happening", "reply")
+__all__ = ("again", "exhausted", "happening", "onward", "reply", "seam")
 
 _LONG = 120
 _DAY = 86_400
@@ -55,6 +57,22 @@ def exhausted(data: BudgetExhausted, now: int | None = None) -> str:
         return f"the {what} left do not pay for another model call"
     said = f"account {one_line(account, 80)} has too few {what} left for another model call"
     return said if data.again_at is None else f"{said}; enough may be free again {again(data.again_at, now)}"
+
+
+def onward(data: ModelFailed) -> str:
+    """Returns who is asked after a model failed, for a person; empty where nobody is."""
+    if not data.next or data.next == data.model:
+        return "tries again" if data.again else ""
+    where = {"continue": " where it ended", "reset": " from the beginning"}.get(data.mode, "")
+    return f"{one_line(data.next, 60)} goes on{where}"
+
+
+def seam(data: ModelFailed) -> str:
+    """Returns who took over from whom, and how, in few words; empty where nobody took over."""
+    if data.next in ("", data.model):
+        return ""
+    how = {"continue": "goes on there", "reset": "starts again"}.get(data.mode, "takes over")
+    return f"{model_name(data.model or '?')} → {model_name(data.next)}  {how}"
 
 
 def reply(data: WaitResolved, most: int = 400) -> str:
@@ -125,6 +143,12 @@ def _going_on(payload: Payload) -> tuple[str, str, Text] | None:
 
 def _beside(payload: Payload) -> tuple[str, str, Text] | None:
     match payload:
+        case AnswerJudged() if payload.why:
+            again = ", and is asked for once more" if payload.text else ""
+            said = f"the answer is not what was asked for{again}: {one_line(payload.why, _LONG)}"
+            return "✗", "yellow", Text(said, "yellow")
+        case AnswerJudged():
+            return "✓", "dim", Text("the answer is what was asked for", "dim")
         case ProcessStarted():
             named = (f"process {one_line(payload.name, _LONG)} runs  ", "bold")
             return "▷", "cyan", Text.assemble(named, one_line(payload.command, _LONG))

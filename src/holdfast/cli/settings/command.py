@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
 
@@ -13,15 +14,28 @@ from rich.text import Text
 
 from holdfast.cli.settings.defaults import default_store, profile, settings
 from holdfast.cli.settings.editing import remove_key, set_key
+from holdfast.cli.settings.naming import model_specs
 from holdfast.cli.terminal import open_console
 from holdfast.cli.words import one_line, printable
 from holdfast.errors import UsageError
-from holdfast.runtime.settings import KEYS, Setting, Settings, parse, project_file, user_file
+from holdfast.models.providers.table import TABLE
+from holdfast.models.routing.tiers import TIER
+from holdfast.runtime.settings import ALIAS, KEYS, MODELS, Setting, Settings, key_of, parse, project_file, user_file
 from holdfast.sandbox.policy.profile import BackendName
+from holdfast.types import LEVELS, MODES
 
 __all__ = ("config",)
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+_NAMED: Mapping[str, tuple[str, ...]] = {
+    "thinking": LEVELS,
+    "mode": MODES,
+    "theme": ("dark", "light"),
+    "plain": ("true", "false"),
+    "sandbox": get_args(BackendName),
+    "provider": tuple(TABLE),
+}
+"""What a setting can be, where that is a few words."""
 _PROJECT = click.option("--project", is_flag=True, help="In the project's file: .holdfast/config.yaml.")
 
 
@@ -30,10 +44,28 @@ def _keys(context: click.Context, parameter: click.Parameter, incomplete: str) -
     return [name for name in KEYS if name.startswith(incomplete)]
 
 
+def _values(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    key = str(context.params.get("key"))
+    if key == "model" or key.startswith((ALIAS, TIER)):
+        return model_specs(context, parameter, incomplete)
+    return [value for value in _NAMED.get(key, ()) if value.startswith(incomplete)]
+
+
 _KEY = click.argument("key", shell_complete=_keys)
 
 
-_EPILOG = "\b\nKeys:\n" + "\n".join(f"  {key.name:<12} {key.about}" for key in KEYS.values())
+_EPILOG = (
+    "\b\nKeys:\n"
+    + "\n".join(f"  {key.name:<12} {key.about}" for key in KEYS.values())
+    + (
+        "\n  model.alias.NAME, model.tier.NAME\n"
+        "               What NAME stands for where a model is named: models with commas. Not in a project's file."
+        "\n  models.PROVIDER/NAME.FIELD\n"
+        "               What is known better of a model than the catalogue does: input, output, cache_read and\n"
+        "               cache_write in dollars per million tokens, context_window, max_output_tokens, inputs,\n"
+        "               thinking, prefill. Not in a project's file."
+    )
+)
 
 
 @click.group(context_settings=_SETTINGS)
@@ -54,9 +86,10 @@ def config() -> None:
 def show(key: str | None, output: str) -> None:
     """Show each setting, its value and where it comes from; of one KEY, only its value."""
     held = settings()
-    if key is not None:
-        parse(key, "", "config show") if key not in KEYS else None
-    shown = [_effective(held.values[name]) for name in KEYS if key in (None, name)]
+    if key is not None and key not in held.values:
+        parse(key, "", "config show") if key_of(key) is None else None
+        raise UsageError(f"{key} is not set: 'holdfast config set {key} VALUE' sets it")
+    shown = [_effective(setting) for name, setting in held.values.items() if key in (None, name)]
     if output == "json":
         click.echo(msgspec.json.format(msgspec.json.encode({"settings": shown, "notes": held.notes})))
     elif key is not None:
@@ -73,6 +106,8 @@ def _effective(setting: Setting) -> Setting:
 def _value(setting: Setting) -> str:
     if setting.value is None:
         return "none"
+    if isinstance(setting.value, Mapping):
+        return f"{setting.value.get('wire', '?')} at {setting.value.get('url', '?')}"
     return str(setting.value).lower() if isinstance(setting.value, bool) else str(setting.value)
 
 
@@ -95,13 +130,19 @@ def _table(console: Console, shown: list[Setting], held: Settings) -> None:
 
 @config.command("set", context_settings=_SETTINGS, short_help="Set KEY to VALUE.", epilog=_EPILOG)
 @_KEY
-@click.argument("value")
+@click.argument("value", shell_complete=_values)
 @_PROJECT
 def set_(key: str, value: str, project: bool) -> None:
     """Set KEY to VALUE, in your own file or in the project's; what else is in the file stays."""
     read = parse(key, value, "config set")
     if project and key == "store":
         raise UsageError("a project does not choose where logs are kept: set the store without --project")
+    if project and key.startswith(MODELS):
+        raise UsageError("a project does not say what models cost: set it without --project")
+    if project and (key == "provider" or key not in KEYS):
+        raise UsageError("a project does not choose which models names stand for: set it without --project")
+    if project and key == "thinking":
+        raise UsageError("a project does not choose what a run costs: set thinking without --project")
     if project and key == "model":
         raise UsageError("a project does not choose what a run costs and who reads it: set the model without --project")
     if key == "sandbox":
@@ -114,9 +155,18 @@ def set_(key: str, value: str, project: bool) -> None:
     held = _again()
     for note in held.notes:
         click.echo(printable(f"note {note}"), err=True)
+    _tell_part(key, held)
     holds = held.values[key]
     if holds.where.rpartition(":")[0] != str(path) and not any(f": {key} " in note for note in held.notes):
         click.echo(printable(f"note {holds.where} goes before it here: {key} is {_value(holds)}"), err=True)
+
+
+def _tell_part(key: str, held: Settings) -> None:
+    """Says what is missing yet, where a price was given in part."""
+    try:
+        _ = held.facts if key.startswith(MODELS) else None
+    except UsageError as error:
+        click.echo(printable(f"note {error}"), err=True)
 
 
 def _sandbox(named: str) -> str:
@@ -134,7 +184,7 @@ def _sandbox(named: str) -> str:
 @_PROJECT
 def unset(key: str, project: bool) -> None:
     """Take KEY out of your own file, or the project's."""
-    parse(key, "", "config unset") if key not in KEYS else None
+    parse(key, "", "config unset") if key_of(key) is None else None
     path = _file(project)
     removed = remove_key(path, key)
     click.echo(printable(f"{key} is no longer set in {path}" if removed else f"{key} was not set in {path}"))

@@ -8,15 +8,19 @@ import sys
 from contextlib import AbstractAsyncContextManager
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from holdfast.errors import UsageError
+from holdfast.models.routing.tiers import Tiers
 from holdfast.runtime.opening import data_url
 from holdfast.runtime.runtime import Runtime
-from holdfast.runtime.settings import Settings, load_settings
+from holdfast.runtime.settings import Settings, load_settings, tiers_of
 from holdfast.sandbox.policy.profile import BackendName, Profile
 
-__all__ = ("default_store", "open_runtime", "profile", "settings", "store_url", "warn")
+if TYPE_CHECKING:
+    from holdfast.models.access.access import Access
+
+__all__ = ("access", "default_store", "open_runtime", "profile", "settings", "store_url", "warn")
 
 
 def settings(folder: Path | None = None) -> Settings:
@@ -49,7 +53,28 @@ def open_runtime(url: str, sandbox: str | None = None, **more: Any) -> AbstractA
     Raises:
         UsageError: there is no such sandbox, and no file of that name; or it holds no profile.
     """
-    return Runtime.open(url, sandbox=profile(settings().sandbox if sandbox is None else sandbox), **more)
+    held = settings()
+    names: dict[str, Any] = {
+        "aliases": held.aliases,
+        "tiers": Tiers(held.tiers, read=tiers_of(os.environ)),
+        "provider": held.provider,
+        "facts": held.facts,
+        "access": access(held),
+    }
+    return Runtime.open(url, sandbox=profile(held.sandbox if sandbox is None else sandbox), **{**names, **more})
+
+
+def access(held: Settings) -> Access | None:
+    """Returns the servers that the settings describe; None where they describe none.
+
+    Raises:
+        UsageError: one lacks a field, or holds what it cannot; the message names both.
+    """
+    if not (servers := held.servers):
+        return None
+    from holdfast.models.access.access import Access
+
+    return Access(servers=servers)
 
 
 def profile(named: str) -> Profile:

@@ -58,7 +58,7 @@ def _lines(path: Path, name: str) -> tuple[list[str], int | None]:
     text = path.read_bytes().decode("utf-8-sig") if path.exists() else ""
     at = found[name][1] - 1 if name in found else None
     lines = text.splitlines(keepends=True)
-    if at is not None and not re.match(rf"""["']?{name}["']?\s*:""", lines[at]):
+    if at is not None and not re.match(rf"""["']?{re.escape(name)}["']?\s*:""", lines[at]):
         raise _by_hand(path, name)
     return lines, at
 

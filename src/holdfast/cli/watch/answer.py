@@ -11,7 +11,9 @@ from typing import final
 from rich.text import Text
 
 from holdfast.cli.outcomes import about, mark_of
+from holdfast.cli.rendering.answer import below
 from holdfast.cli.rendering.blocks import Blocks
+from holdfast.cli.rendering.happenings import onward
 from holdfast.cli.watch.details import prose
 from holdfast.cli.watch.lines import Block
 from holdfast.cli.watch.rows import Row, came_to
@@ -52,12 +54,7 @@ class Transcript:
                 words = Text.assemble((sign, "bold cyan"), (one_line(data.message.text, 500), "bold"))
                 self._add(Block(Text(), words) if self._done else Block(words))
             case ModelFinished() as data:
-                self._restart()
-                for part in data.message.parts:
-                    if isinstance(part, Said) and part.text.strip():
-                        self._add(Block(Text(), *prose(part.text, self._theme)))
-                    elif isinstance(part, Thinking) and part.text.strip():
-                        self._add(Block(Text(f"✻ {one_line(part.text, 200)}", "dim italic")))
+                self._answered(data)
             case ToolFinished() as data:
                 sign, style = mark_of(data.result)
                 name = "?" if row.call is None else one_line(row.call.name, 60)
@@ -66,8 +63,7 @@ class Transcript:
                 line = Text.assemble((f"{sign} ", f"bold {style}"), (name, "bold"), f" {words}")
                 self._add(Block(line.append(f"  {said}", "dim") if said else line))
             case ModelFailed() as data:
-                self._restart()
-                self._add(Block(Text(f"! {one_line(data.message, 300)}", "yellow")))
+                self._failed(data)
             case RunFinished() as data:
                 self._restart()
                 why = f"  {one_line(data.reason, 300)}" if data.reason else ""
@@ -75,6 +71,23 @@ class Transcript:
                 self._add(Block(Text(), Text(f"── {data.status}{why}", style)))
             case _:
                 pass
+
+    def _answered(self, data: ModelFinished) -> None:
+        self._restart()
+        for part in data.message.parts:
+            if isinstance(part, Said) and part.text.strip():
+                self._add(Block(Text(), *prose(part.text, self._theme)))
+            elif isinstance(part, Thinking) and part.text.strip():
+                self._add(Block(Text(f"✻ {one_line(part.text, 200)}", "dim italic")))
+        if lines := below(data.message):
+            self._add(Block(Text(), *(Text("  ").append_text(line) for line in lines)))
+
+    def _failed(self, data: ModelFailed) -> None:
+        self._restart()
+        goes_on = f"  {said}" if (said := onward(data)) else ""
+        self._add(Block(Text.assemble((f"! {one_line(data.message, 300)}", "yellow"), (goes_on, "dim"))))
+        if data.mode == "continue" and data.partial is not None:
+            self.hear(TextDelta(data.partial.text))  # what comes now goes on there
 
     def hear(self, delta: Delta) -> None:
         """Takes in what is said and not durable yet."""

@@ -13,6 +13,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from holdfast.cli.outcomes import argument, arguments_of, diff_of, mark_of, undone
+from holdfast.cli.rendering.answer import sources_of, step_line
 from holdfast.cli.rendering.diffs import between, cut, diff_line, tally
 from holdfast.cli.rendering.markdown import Words
 from holdfast.cli.watch.rows import Row
@@ -26,7 +27,7 @@ from holdfast.engine.events import (
     ToolStarted,
     ToolWaiting,
 )
-from holdfast.types import Event, Thinking, ToolCall, ToolResult, Unknown, Usage
+from holdfast.types import Event, ProviderStep, Thinking, ToolCall, ToolResult, Unknown, Usage
 from holdfast.types import Text as Said
 
 __all__ = ("details_of", "diff_lines", "plain_lines", "prose")
@@ -125,9 +126,12 @@ def _model(head: Text, data: ModelFinished, theme: str) -> list[RenderableType]:
             blocks += prose(part.text, theme)
         elif isinstance(part, Thinking):
             blocks += plain_lines(part.text or "(hidden reasoning)", "dim italic")
+        elif isinstance(part, ProviderStep):
+            blocks.append(step_line(part))
         else:
             blocks += _call(part)
-    return blocks
+    sources = [f"{title}  {source}" if title else source for source, title in sources_of(message)]
+    return [*blocks, *([Text()] if sources else []), *(_fact("source", each) for each in sources)]
 
 
 def _usage(usage: Usage) -> Text:

@@ -14,9 +14,9 @@ from rich.text import Text
 
 from holdfast.cli.outcomes import about, diff_of, gist, mark_of, undone
 from holdfast.cli.rendering.diffs import tally
-from holdfast.cli.rendering.happenings import happening, reply
+from holdfast.cli.rendering.happenings import happening, onward, reply, seam
 from holdfast.cli.rendering.takeovers import Takeovers
-from holdfast.cli.words import clock_time, count, money, one_line, seconds
+from holdfast.cli.words import clock_time, count, model_name, money, one_line, seconds
 from holdfast.engine.events import (
     AbortRequested,
     CallReopened,
@@ -56,6 +56,8 @@ class Row(msgspec.Struct):
     """What the event is about, if it is about a call."""
     step: int = 0
     """How many answers the model had given in this run by then."""
+    served: str = ""
+    """Who gave an answer, where that is not the one model that the run named."""
     gone: bool = False
     """Whether a rewind took it out of the conversation."""
 
@@ -77,6 +79,7 @@ class Rows:
         self._runs = 0
         self._open = False
         self._step = 0
+        self._named = ""
         self._takeovers = Takeovers()
         for event in events:
             self.add(event)
@@ -86,13 +89,14 @@ class Rows:
         self._headings(event)
         row = Row(event, step=self._step)
         match event.data:
-            case RunStarted():
-                self._open, self._step = True, 0
+            case RunStarted() as data:
+                self._open, self._step, self._named = True, 0, data.setup.model
             case RunFinished():
                 self._open = False
             case ModelFinished() as data:
                 self._step += 1
                 row.step = self._step
+                row.served = "" if data.message.model == self._named else data.message.model
                 self._calls.update({call.id: call for call in data.message.calls})
             case Rewound() as data:
                 self._open = False
@@ -169,12 +173,7 @@ def _said(row: Row, event: Event) -> tuple[str, str, Text]:
         case ModelFinished() as data:
             return "◆", "bold blue", _answer(row, data)
         case ModelFailed() as data:
-            again = "  tries again" if data.again else ""
-            return (
-                "!",
-                "bold yellow",
-                Text.assemble((f"{data.code}  ", "yellow"), one_line(data.message), (again, "dim")),
-            )
+            return "!", "bold yellow", _failed(data)
         case ToolStarted():
             return "▷", "dim", _title(row)
         case ToolFinished() as data:
@@ -231,8 +230,20 @@ def _of_session(row: Row, event: Event) -> tuple[str, str, Text]:
 def _answer(row: Row, data: ModelFinished) -> Text:
     calls = ", ".join(one_line(call.name, 40) for call in data.message.calls)
     words = one_line(data.message.text, 160)
-    parts = [Text(f"step {row.step}", "bold"), Text(calls, "blue"), Text(words)]
+    parts = [
+        Text(f"step {row.step}", "bold"),
+        Text(model_name(row.served) if row.served else "", "cyan"),
+        Text(calls, "blue"),
+        Text(words),
+    ]
     return Text("  ").join(part for part in parts if part.plain)
+
+
+def _failed(data: ModelFailed) -> Text:
+    code, words = (f"{data.code}  ", "yellow"), one_line(data.message)
+    if other := seam(data):  # which comes first, as what was said of it may be long
+        return Text.assemble((f"{other}  ", "cyan"), code, (words, "dim"))
+    return Text.assemble(code, words, (f"  {said}" if (said := onward(data)) else "", "dim"))
 
 
 def _figures(event: Event) -> str:

@@ -127,7 +127,7 @@ def _figures(watched: Watched) -> list[str]:
         return []
     queued = [f"{len(figures.queued)} queued"] if figures.queued else []
     figures_ = [f"step {run.steps}", money(figures.cost), f"{count(figures.usage.total_tokens, 'token')}"]
-    return [*queued, one_line(run.setup.setup.model, 40), *figures_]
+    return [*queued, one_line(figures.model, 40), *figures_]
 
 
 def gate_line(question: Question, more: int, *, at: int, width: int) -> Text:

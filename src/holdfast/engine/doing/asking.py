@@ -1,4 +1,9 @@
-"""One model call, as the loop makes it: reserve, stream, settle."""
+"""One model call, as the loop makes it: reserve, stream, settle.
+
+Of a chain of models, each attempt on each of them is such a call, and each failure an event that says who failed, what
+it cost, what had come and who is asked next. So what comes follows from the log, and a process that dies between two
+of them loses nothing (`models/routing/` decides; nothing is decided here).
+"""
 
 from __future__ import annotations
 
@@ -9,11 +14,14 @@ from holdfast.engine.attempt import Attempt
 from holdfast.engine.events import AccountOpened, BudgetExhausted, ModelFailed, ModelFinished, ModelStarted
 from holdfast.engine.purse import Purse, own
 from holdfast.engine.state import Run
-from holdfast.errors import Malformed, ModelError, UnknownPrice
+from holdfast.errors import ContextOverflow, Malformed, MediaUnsupported, ModelError, UnknownPrice
 from holdfast.ledger.amounts import MOST
 from holdfast.ledger.port import Denied
 from holdfast.models import calling
 from holdfast.models.port import Model, ModelRequest
+from holdfast.models.routing.chain import note
+from holdfast.models.routing.seams import Seam, came
+from holdfast.models.routing.targets import Chain, Target
 from holdfast.types import AssistantMessage, from_dollars
 
 __all__ = ("ask_model",)
@@ -24,44 +32,121 @@ _COUNTED = {"tokens": "tokens", "cost": "dollars", "time": "seconds"}
 """What the dimensions of the ledger are called to people."""
 
 
+class _Asked(msgspec.Struct, frozen=True):
+    """One attempt on one model."""
+
+    chain: Chain
+    target: Target
+    request: ModelRequest
+    """What it is asked, but for the words it is to go on with."""
+    seam: Seam | None
+    reservation: calling.Reservation
+
+    @property
+    def sent(self) -> ModelRequest:
+        """What it is sent."""
+        return self.request if self.seam is None else self.seam.request(self.request)
+
+
 async def ask_model(attempt: Attempt, at: int, *, last: bool = False) -> None:
-    """Asks the model, not before `at`, and writes down the answer, or why there is none; the `last` time it may call no
-    tools.
+    """Asks the model, not before `at`, and writes down the answer, or why there is none and who is asked next; the
+    `last` time it may call no tools.
     """
     bindings = await attempt.bindings()
-    assert bindings.model is not None  # a pipeline has none, and asks none
-    request = assemble(bindings.spec, attempt.state.messages, last=last)
-    reservation = await _reserve(attempt, bindings.model, request, bindings.purse)
+    chain, run = bindings.chain, attempt.run
+    assert chain is not None  # a pipeline has none, and asks none
+    target = chain.only or chain.pick(run.tried, run.next, attempt.clock.now())
+    if target is None:
+        attempt.write(_nobody(chain))
+        return
+    request = target.request(assemble(bindings.spec, attempt.state.messages, last=last))
+    seam = None if run.partial is None else _seam(attempt, chain, target, request, run.partial)
+    if target.pictured:
+        shown = await _shown(attempt, _Asked(chain, target, request, seam, calling.Reservation()))
+        if shown is None:
+            return
+        request = shown
+    sent = request if seam is None else seam.request(request)
+    reservation = await _reserve(attempt, target.model, sent, bindings.purse)
     if isinstance(reservation, BudgetExhausted):
         attempt.write(reservation)
         return
     if at and not await _wait(attempt, at):
         return
     if reservation.binding:  # written no sooner: a call that was never made costs nothing
-        attempt.write(ModelStarted(reservation.tokens, reservation.cost))
+        attempt.write(ModelStarted(reservation.tokens, reservation.cost, target.name))
         await attempt.pen.sync()  # barrier: a call that is lost stays charged
     if attempt.stopping:
         return  # it came while the barrier was waited for
     attempt.pen.flush()  # no barrier: readers see what led here while the model thinks
-    message: AssistantMessage | None = None
+    await _attempt(attempt, _Asked(chain, target, request, seam, reservation), sent)
+
+
+async def _shown(attempt: Attempt, asked: _Asked) -> ModelRequest | None:
+    """Returns the request with its pictures as the model takes them; None when it takes one in no form, which is its
+    failure, or when something interrupted.
+    """
+    shown: ModelRequest | None = None
+    with attempt.interruptible():
+        try:
+            shown = await asked.target.shown(asked.request)
+        except MediaUnsupported as error:
+            _fail(attempt, asked, error)
+    return shown
+
+
+async def _attempt(attempt: Attempt, asked: _Asked, sent: ModelRequest) -> None:
+    target, seam, message = asked.target, asked.seam, None
     with attempt.interruptible():
         await attempt.pen.hold()  # nobody pays for a call whose answer may not be written
         began = attempt.clock.monotonic()
         try:
-            message = await _stream(attempt, bindings.model, request, reservation)
+            message = await _stream(attempt, asked, sent)
         except ModelError as error:
-            attempt.tail.reset(error.code, attempt.state.seq)
-            attempt.write(_failed(error, attempt.clock.now()))
+            _fail(attempt, asked, error)
             return
-        settled = calling.settle(bindings.model, reservation, message.usage)
-        if message.stop == "stop" and not message.calls and not message.text.strip():
-            _discard(attempt, bindings.model, message, settled)
+        if (wrong := _wrong(asked, sent, message)) is not None:
+            _fail(attempt, asked, wrong, message)
             return
+        asked.chain.succeeded(target.name)
+        settled = calling.settle(target.model, asked.reservation, message.usage)
         duration = int((attempt.clock.monotonic() - began) * 1e6)
         attempt.write(ModelFinished(message, settled.cost, duration, settled.exceeded))
     if message is None:
-        attempt.tail.reset("interrupted", attempt.state.seq)
-        attempt.write(ModelFailed("interrupted", "the call was stopped"))
+        attempt.tail.reset("interrupted", attempt.state.seq, carried=seam is not None)
+        attempt.write(ModelFailed("interrupted", "the call was stopped", model=target.name))
+
+
+def _seam(
+    attempt: Attempt, chain: Chain, target: Target, request: ModelRequest, partial: AssistantMessage
+) -> Seam | None:
+    """Returns where the answer goes on; None where the model that is asked now is one that begins again."""
+    heard = attempt.state.steered or attempt.state.followed  # what was said meanwhile wants an answer of its own
+    if not heard and chain.continues(target.name, partial.model, request):
+        return Seam(partial)
+    attempt.tail.reset("steered" if heard else "another model", attempt.state.seq, carried=True)
+    return None
+
+
+def _nobody(chain: Chain) -> ModelFailed:
+    """Returns the failure of a chain in which nobody is left, before anybody was asked."""
+    return ModelFailed(
+        "benched", f"nobody is left to ask of {', '.join(chain.names)}: take one off the bench, or name another model"
+    )
+
+
+def _wrong(asked: _Asked, sent: ModelRequest, message: AssistantMessage) -> ModelError | None:
+    """Returns what is wrong with an answer that came as it should: it says nothing, or to half of what was asked."""
+    name = asked.target.name
+    if message.stop == "stop" and not message.calls and not message.text.strip():
+        return Malformed(f"{name!r} gave an empty answer; try again, or look at what the server logs about it")
+    if asked.target.overflowed(sent, message):
+        return ContextOverflow(
+            f"{name!r}: the request has {message.usage.input_tokens:,} tokens and the model's window holds "
+            f"{asked.target.window:,}, so the answer is to a part of it; shorten the conversation, use a model with a "
+            "larger window, or tell Holdfast of the true one (`facts`)"
+        )
+    return None
 
 
 async def _reserve(
@@ -109,31 +194,60 @@ async def _wait(attempt: Attempt, at: int) -> bool:
     return not (scope.interrupted or attempt.hurried)
 
 
-async def _stream(
-    attempt: Attempt, model: Model, request: ModelRequest, reservation: calling.Reservation
-) -> AssistantMessage:
-    stream = calling.perform(model, request, reservation)
-    message: AssistantMessage | None = None
+async def _stream(attempt: Attempt, asked: _Asked, sent: ModelRequest) -> AssistantMessage:
+    stream = calling.perform(asked.target.model, sent, asked.reservation)
+    seam, message = asked.seam, None
     try:
         async for item in stream:
-            if isinstance(item, list):
-                attempt.tail.publish(item, attempt.state.seq)
-            else:
+            if not isinstance(item, list):
                 message = item
+            elif seam is None or (item := seam.trim(item)):
+                attempt.tail.publish(item, attempt.state.seq)
     finally:
         await stream.aclose()
     assert message is not None  # the port: a message last, or an error
-    return message
+    return message if seam is None else seam.join(message)
 
 
-def _discard(attempt: Attempt, model: Model, message: AssistantMessage, settled: calling.Settlement) -> None:
-    """Writes down an answer that says nothing and wants nothing as a failure, which costs what it used."""
-    error = Malformed(f"{model.name!r} gave an empty answer; try again, or look at what the server logs about it")
-    failed = _failed(error, attempt.clock.now())
-    if message.usage.total_tokens:  # a provider that reports nothing is charged like one that was not heard
-        failed = msgspec.structs.replace(failed, usage=message.usage, cost=settled.cost, exceeded=settled.exceeded)
-    attempt.tail.reset(error.code, attempt.state.seq)
-    attempt.write(failed)
+def _fail(attempt: Attempt, asked: _Asked, error: ModelError, message: AssistantMessage | None = None) -> None:
+    """Writes down a failure: what came, what it cost, and who is asked next. A `message` is an answer that will not do,
+    which costs what it used.
+    """
+    now, name, seam = attempt.clock.now(), asked.target.name, asked.seam
+    before = None if seam is None else seam.partial
+    broke = came(attempt.tail.heard(attempt.state.seq), before)
+    author = name if broke.size or before is None else before.model
+    asked.chain.failed(name, error.code, str(error), error.retry_after)
+    failed = _failed(error, now, name)
+    words = message is None and broke.is_open
+    if asked.chain.only is None:
+        tried = note(attempt.run.tried, name, error.code, str(error), failed.retry_at or 0)
+        coming = asked.chain.after(tried, now, asked.request if words else None, author)
+        at = (False, "", 0) if coming is None else (True, coming.model, coming.at)
+        failed = msgspec.structs.replace(failed, again=at[0], next=at[1], next_at=at[2])
+    if broke.parts or broke.torn:
+        goes_on = words and bool(failed.next) and asked.chain.continues(failed.next, author, asked.request)
+        partial = AssistantMessage(broke.parts, author) if broke.parts else None
+        failed = msgspec.structs.replace(failed, partial=partial, mode="continue" if goes_on else "reset")
+    if failed.mode != "continue":
+        attempt.tail.reset(error.code, attempt.state.seq, carried=seam is not None)
+    attempt.write(_charged(failed, asked, message, broke.size))
+
+
+def _charged(failed: ModelFailed, asked: _Asked, message: AssistantMessage | None, size: int) -> ModelFailed:
+    """Returns a failure with what it cost: what the provider says, or of an answer that broke off the most that it can
+    be. Where a limit binds what nobody reports stays charged at its reservation.
+    """
+    if message is not None and message.usage.total_tokens:
+        usage, estimated = message.usage, False
+    elif size and not asked.reservation.binding:
+        usage, estimated = asked.target.bound(asked.sent, size), True
+    else:
+        return failed  # a provider that reports nothing is charged like one that was not heard
+    settled = calling.settle(asked.target.model, asked.reservation, usage)
+    return msgspec.structs.replace(
+        failed, usage=usage, cost=settled.cost, exceeded=settled.exceeded, estimated=estimated
+    )
 
 
 def _allowance(run: Run) -> calling.Allowance:
@@ -144,7 +258,8 @@ def _allowance(run: Run) -> calling.Allowance:
     )
 
 
-def _failed(error: ModelError, now: int) -> ModelFailed:
+def _failed(error: ModelError, now: int, model: str) -> ModelFailed:
+    """Returns the failure of the only model there is."""
     wait = error.retry_after
     again = error.retry != "never" and (wait is None or wait <= _LONGEST_WAIT)
-    return ModelFailed(error.code, str(error), again, None if wait is None else now + int(wait * 1e6))
+    return ModelFailed(error.code, str(error), again, None if wait is None else now + int(wait * 1e6), model=model)

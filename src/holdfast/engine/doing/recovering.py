@@ -36,7 +36,10 @@ async def recover(attempt: Attempt) -> None:
     if state.run is None:
         return
     if attempt.run.reserved_tokens or attempt.run.reserved_cost:
-        attempt.write(ModelFailed("lost", "the process died during the call"))
+        partial = attempt.run.partial  # what the call that was lost was to go on with is still there
+        mode = "" if partial is None else "continue"
+        why = "the process died during the call"
+        attempt.write(ModelFailed("lost", why, model=attempt.run.asking, partial=partial, mode=mode))
     calls = [state.calls[call_id] for call_id in state.ready]  # thousands of others may wait, and one has been answered
     begun = [call for call in (*reversed(state.nested.values()), *calls) if _under_way(call)]
     if not begun and not state.processes:

@@ -13,14 +13,16 @@ Not here: the exchange itself (`talking.py`), the protocol (`wire/messages`); pr
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import ClassVar, final
 
 from holdfast.models.catalogue import ModelCard
 from holdfast.models.failures import Origin
 from holdfast.models.port import ModelRequest
+from holdfast.models.providers.custom_headers import bearer, read_headers, secrets_in
+from holdfast.models.providers.described.places import Place
 from holdfast.models.providers.talking import HttpModel, check_key
+from holdfast.models.wire.counting import MESSAGES, Counting
 from holdfast.models.wire.messages.requests import Encoder
 from holdfast.models.wire.messages.streaming import Parser
 from holdfast.models.wire.reading import MAX_CHARS
@@ -31,10 +33,7 @@ __all__ = ("DEFAULT_URL", "AnthropicModel")
 DEFAULT_URL = "https://api.anthropic.com"
 """Where Anthropic is, unless `ANTHROPIC_BASE_URL` says something else."""
 
-_CREDENTIALS = ("x-api-key", "authorization", "proxy-authorization")
-_SCHEMES = ("bearer", "basic")
-_PARTING = re.compile(r"[\s;,=]+")
-_SHORTEST_VALUE, _SHORTEST_WORD = 4, 7
+_PLACE = Place(name="anthropic", url=DEFAULT_URL, key_variable="ANTHROPIC_API_KEY", url_variable="ANTHROPIC_BASE_URL")
 _VERSION = "2026-10-21"
 _VERSION_WITH_TEMPERATURE = "2023-06-01"
 
@@ -44,37 +43,45 @@ class AnthropicModel(HttpModel[Encoder]):
     """One model of a server that speaks Messages, for one run."""
 
     image_tokens: ClassVar[int] = 8192  # the most that is documented is 4,784, for the largest pictures
+    counting: Counting | None = MESSAGES
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - where it is, whose key, what is known: each has its default
         self,
         name: str,
         client: HttpClient,
         *,
-        url: str = DEFAULT_URL,
+        place: Place = _PLACE,
+        url: str = "",
         key: str = "",
         token: str = "",
         headers: Mapping[str, str] | None = None,
         card: ModelCard | None = None,
         max_chars: int = MAX_CHARS,
     ) -> None:
-        """Describes a model; a `key` goes before a `token`, and `headers` before both."""
+        """Describes a model of a `place`, which is at its own address unless there is a `url`.
+
+        A `key` goes before a `token`, and `headers` before both.
+        """
+        url = url or place.url
         given = {name.lower(): value for name, value in (headers or {}).items()}
         sent = {"content-type": "application/json", "anthropic-version": _VERSION}
-        secret, variable = key or token, "ANTHROPIC_API_KEY" if key or not token else "ANTHROPIC_AUTH_TOKEN"
-        if given_key := given.get("x-api-key") or _token(given.get("authorization", "")):
+        secret, variable = key or token, place.key_variable
+        if token and not key and place is _PLACE:
+            variable = "ANTHROPIC_AUTH_TOKEN"
+        if given_key := given.get("x-api-key") or bearer(given.get("authorization", "")):
             secret, variable = given_key, "ANTHROPIC_CUSTOM_HEADERS"
         elif key:
             sent["x-api-key"] = key
         elif token:
             sent["authorization"] = f"Bearer {token}"
         origin = Origin(
-            provider="anthropic",
+            provider=place.name,
             model=name,
             url=url,
             key_variable=variable,
-            url_variable="ANTHROPIC_BASE_URL",
+            url_variable=place.url_variable,
             secret=secret,
-            others=(key, token, *_secrets(given)),
+            others=(key, token, *secrets_in(given)),
         )
         super().__init__(
             origin,
@@ -85,6 +92,7 @@ class AnthropicModel(HttpModel[Encoder]):
             card=card,
             max_chars=max_chars,
         )
+        self._own_url = place.own_url
         self._headers_with_temperature = {**sent, "anthropic-version": _VERSION_WITH_TEMPERATURE, **given}
 
     @classmethod
@@ -98,7 +106,7 @@ class AnthropicModel(HttpModel[Encoder]):
             url=env.get("ANTHROPIC_BASE_URL", "").strip().rstrip("/") or DEFAULT_URL,
             key=env.get("ANTHROPIC_API_KEY", "").strip(),
             token=env.get("ANTHROPIC_AUTH_TOKEN", "").strip(),
-            headers=_headers(env.get("ANTHROPIC_CUSTOM_HEADERS", "")),
+            headers=read_headers(env.get("ANTHROPIC_CUSTOM_HEADERS", "")),
             card=card,
         )
 
@@ -108,7 +116,7 @@ class AnthropicModel(HttpModel[Encoder]):
         Raises:
             AuthFailed: a key is needed and there is none, or it is none.
         """
-        check_key(self._origin, DEFAULT_URL)
+        check_key(self._origin, self._own_url)
 
     def _headers_of(self, request: ModelRequest) -> Mapping[str, str]:
         return self._headers if request.temperature is None else self._headers_with_temperature
@@ -122,28 +130,3 @@ class AnthropicModel(HttpModel[Encoder]):
             name_of=encoder.names.own,
             max_chars=self._max_chars,
         )
-
-
-def _token(authorization: str) -> str:
-    """Returns what stands behind `Bearer`, however that is written; the whole where there is no such word."""
-    scheme, _, token = authorization.partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else authorization.strip()
-
-
-def _secrets(headers: Mapping[str, str]) -> Iterator[str]:
-    """Yields what of headers a person gave may be secret: each value, and each of its words that is long enough.
-
-    A server may repeat the token without its scheme, or one of several cookies. Shorter ones are no secrets, and
-    would blank ordinary words.
-    """
-    for name, value in headers.items():
-        least = 1 if name in _CREDENTIALS else _SHORTEST_WORD
-        yield from (word for word in _PARTING.split(value) if len(word) >= least and word.lower() not in _SCHEMES)
-        if name in _CREDENTIALS or len(value) >= _SHORTEST_VALUE:
-            yield value
-
-
-def _headers(lines: str) -> dict[str, str]:
-    """Returns the headers of lines of `Name: value`; a line without a colon is none."""
-    pairs = [line.partition(":") for line in lines.split("\n") if ":" in line]
-    return {name.strip(): value.strip() for name, _, value in pairs if name.strip()}

@@ -1,30 +1,28 @@
 """From a model's name to the model.
 
 The provider is the text before the first slash; what follows, further slashes included, is the provider's own
-name for the model. Not here: tiers, failover, aliases; providers that other packages bring.
+name for the model. Not here: tiers, failover, aliases; servers and keys that a program gives (`models/access/`);
+providers that other packages bring.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 
 from holdfast.errors import UnknownModel
-from holdfast.models.catalogue import ModelCard, lookup
+from holdfast.models.catalogue import Facts, ModelCard, lookup
 from holdfast.models.port import Model
-from holdfast.models.providers.anthropic import AnthropicModel
-from holdfast.models.providers.openai import OpenAIModel
+from holdfast.models.providers.table import TABLE
 from holdfast.net.client import HttpClient
 from holdfast.types import Price
 
-__all__ = ("PROVIDERS", "MakeModel", "find_model", "split_name")
+__all__ = ("PROVIDERS", "MakeModel", "find_model", "split_name", "unknown_provider")
 
 MakeModel = Callable[[str, HttpClient, Mapping[str, str], ModelCard | None], Model]
 """Makes one of: the provider's own name for it, the client, the environment, and what is known about it."""
 
-PROVIDERS: Mapping[str, MakeModel] = {
-    "openai": OpenAIModel.from_env,
-    "anthropic": AnthropicModel.from_env,
-}
+PROVIDERS: Mapping[str, MakeModel] = {**TABLE}
 """Every provider by the name in front of the slash."""
 
 
@@ -38,14 +36,20 @@ def split_name(spec: str) -> tuple[str, str]:
     if provider.strip() and name.strip():
         return provider, name
     bare = spec.strip() if not slash and spec.strip() else name.strip() or "<model>"
-    written = " or ".join(repr(f"{each}/{bare}") for each in PROVIDERS)
-    raise UnknownModel(f"no model goes by the name {spec!r}: it takes a provider and a model, so write {written}")
+    raise UnknownModel(
+        f"no model goes by the name {spec!r}: it takes a provider and a model, so write 'openai/{bare}' or "
+        f"'anthropic/{bare}'"
+    )
 
 
 def find_model(
-    spec: str, client: HttpClient, env: Mapping[str, str], prices: Mapping[str, Price] | None = None
+    spec: str,
+    client: HttpClient,
+    env: Mapping[str, str],
+    prices: Mapping[str, Price] | None = None,
+    facts: Mapping[str, Facts] | None = None,
 ) -> Model:
-    """Returns the model of that name, for one run; `prices` by full name go before the catalogue's.
+    """Returns the model of that name, for one run; `prices` and `facts` by full name go before the catalogue's.
 
     Raises:
         UnknownModel: no provider goes by the name in front of the slash, or there is nothing after it.
@@ -53,10 +57,18 @@ def find_model(
     provider, name = split_name(spec)
     make = PROVIDERS.get(provider)
     if make is None:
-        known = ", ".join(map(repr, PROVIDERS))
-        raise UnknownModel(
-            f"no provider goes by the name {provider!r} in {spec!r} (known: {known}): write 'openai/<model>' and set "
-            "OPENAI_BASE_URL for any server that speaks OpenAI's protocol, or 'anthropic/<model>' and "
-            "ANTHROPIC_BASE_URL for one that speaks Anthropic's"
-        )
-    return make(name, client, env, lookup(spec, prices))
+        raise unknown_provider(spec, PROVIDERS)
+    return make(name, client, env, lookup(spec, prices, facts))
+
+
+def unknown_provider(spec: str, known: Iterable[str]) -> UnknownModel:
+    """Returns the error of a spec whose provider nobody knows."""
+    provider, _, model = spec.partition("/")
+    names = list(known)
+    near = get_close_matches(provider.lower(), names, n=1, cutoff=0.7)
+    hint = f"did you mean {f'{near[0]}/{model}'!r}? Or " if near else ""
+    return UnknownModel(
+        f"no provider goes by the name {provider!r} in {spec!r} (known: {', '.join(map(repr, names))}): {hint}"
+        "write 'openai/<model>' and set OPENAI_BASE_URL for any server that speaks OpenAI's protocol, or "
+        "'anthropic/<model>' and ANTHROPIC_BASE_URL for one that speaks Anthropic's"
+    )

@@ -1,8 +1,9 @@
 """OpenAI, and every server that speaks its Chat Completions.
 
 Address and key come from the variables the official client reads: `OPENAI_BASE_URL`, `OPENAI_API_KEY`,
-`OPENAI_ORG_ID` and `OPENAI_PROJECT_ID`. Servers of one's own often want no key, so only OpenAI itself is not
-called without one. The address is the operator's word: the client it is called with has the trusted policy.
+`OPENAI_ORG_ID` and `OPENAI_PROJECT_ID`; those of other services are in `described/servers.py`. Servers of one's own
+often want no key, so only a service itself is not called without one. The address is the operator's word: the client it
+is called with has the trusted policy.
 
 Not here: the exchange itself (`talking.py`), the protocol (`wire/chat`).
 """
@@ -16,6 +17,7 @@ from holdfast.flow.clock import Clock
 from holdfast.models.catalogue import ModelCard
 from holdfast.models.failures import Origin
 from holdfast.models.port import ModelRequest
+from holdfast.models.providers.described.servers import OPENAI_SERVER, Server
 from holdfast.models.providers.talking import HttpModel, check_key
 from holdfast.models.wire.chat.requests import Encoder
 from holdfast.models.wire.chat.streaming import Parser
@@ -24,7 +26,7 @@ from holdfast.net.client import HttpClient
 
 __all__ = ("DEFAULT_URL", "OpenAIModel")
 
-DEFAULT_URL = "https://api.openai.com/v1"
+DEFAULT_URL = OPENAI_SERVER.url
 """Where OpenAI is, unless `OPENAI_BASE_URL` says something else."""
 
 
@@ -34,51 +36,61 @@ class OpenAIModel(HttpModel[Encoder]):
 
     image_tokens: ClassVar[int] = 50_000  # eight tiles of the small models, which count the most for each
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - where it is, whose key, what is known: each has its default
         self,
         name: str,
         client: HttpClient,
         *,
-        url: str = DEFAULT_URL,
+        server: Server = OPENAI_SERVER,
+        url: str = "",
         key: str = "",
         headers: Mapping[str, str] | None = None,
         card: ModelCard | None = None,
         max_chars: int = MAX_CHARS,
         clock: Clock | None = None,
     ) -> None:
+        """Describes a model of a `server`, which is at its own address unless there is a `url`."""
+        url = (url or server.url).rstrip("/")
         sent = {"Content-Type": "application/json", **(headers or {})}
         if key:
             sent["Authorization"] = f"Bearer {key}"
+        origin = Origin(
+            provider=server.name,
+            model=name,
+            url=url,
+            key_variable=server.key_variables[0] if server.key_variables else "",
+            url_variable=server.url_variable,
+            secret=key,
+        )
         super().__init__(
-            Origin(
-                provider="openai",
-                model=name,
-                url=url,
-                key_variable="OPENAI_API_KEY",
-                url_variable="OPENAI_BASE_URL",
-                secret=key,
-            ),
+            origin,
             client,
-            url.rstrip("/") + "/chat/completions",
-            Encoder(name),
+            url + "/chat/completions",
+            Encoder(name, owner=origin.name, compat=server.compat),
             headers=sent,
             card=card,
             max_chars=max_chars,
             clock=clock,
         )
+        self._own_url = server.url if server.needs_key else ""
 
     @classmethod
     def from_env(
-        cls, name: str, client: HttpClient, env: Mapping[str, str], card: ModelCard | None = None
+        cls,
+        name: str,
+        client: HttpClient,
+        env: Mapping[str, str],
+        card: ModelCard | None = None,
+        server: Server = OPENAI_SERVER,
     ) -> OpenAIModel:
         """Returns the model at the address and with the key that the environment names."""
-        named = (("OpenAI-Organization", "OPENAI_ORG_ID"), ("OpenAI-Project", "OPENAI_PROJECT_ID"))
         return cls(
             name,
             client,
-            url=env.get("OPENAI_BASE_URL", "").strip().rstrip("/") or DEFAULT_URL,
-            key=env.get("OPENAI_API_KEY", "").strip(),
-            headers={header: value for header, variable in named if (value := env.get(variable, "").strip())},
+            server=server,
+            url=env.get(server.url_variable, "").strip(),
+            key=next((key for each in server.key_variables if (key := env.get(each, "").strip())), ""),
+            headers={name: value for name, each in server.headers.items() if (value := env.get(each, "").strip())},
             card=card,
         )
 
@@ -88,7 +100,14 @@ class OpenAIModel(HttpModel[Encoder]):
         Raises:
             AuthFailed: a key is needed and there is none, or it is none.
         """
-        check_key(self._origin, DEFAULT_URL)
+        check_key(self._origin, self._own_url)
 
     def _parser(self, request: ModelRequest) -> Parser:
-        return Parser(self._origin, turn=len(request.messages), taken=self._encoder.call_ids, max_chars=self._max_chars)
+        encoder = self._encoder
+        return Parser(
+            self._origin,
+            turn=len(request.messages),
+            taken=encoder.call_ids,
+            name_of=encoder.names.own,
+            max_chars=self._max_chars,
+        )

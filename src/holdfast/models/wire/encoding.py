@@ -5,11 +5,14 @@ Not here: any protocol.
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Any, cast
 
 import msgspec
 
-__all__ = ("bytes_of", "object_text")
+from holdfast.types import Document, Image
+
+__all__ = ("bytes_of", "data_url", "document_text", "object_text")
 
 _json = msgspec.json.Encoder()
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -20,7 +23,7 @@ def bytes_of(value: object) -> bytes:
     try:
         return _json.encode(value)
     except UnicodeEncodeError:
-        return _json.encode(_without_surrogates(msgspec.to_builtins(value)))
+        return _json.encode(_without_surrogates(msgspec.to_builtins(value, enc_hook=_read)))
 
 
 def object_text(arguments: str) -> str:
@@ -35,6 +38,24 @@ def object_text(arguments: str) -> str:
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return bytes_of({"invalid_arguments": arguments}).decode() if arguments.strip() else "{}"
     return arguments
+
+
+def document_text(document: Document) -> str:
+    """Returns a plain text document as words between tags, where a protocol has no place for documents."""
+    name = f" name={bytes_of(document.name).decode()}" if document.name else ""
+    return f"<document{name}>\n{document.text}\n</document>"
+
+
+def data_url(part: Image | Document) -> str:
+    """Returns a file as the address that holds all of it."""
+    return f"data:{part.media_type};base64,{b64encode(part.data).decode()}"
+
+
+def _read(value: Any) -> Any:
+    """Returns what JSON says that is kept as it is."""
+    if isinstance(value, msgspec.Raw):
+        return msgspec.json.decode(value)
+    raise NotImplementedError(f"no JSON is made of {type(value).__name__!r}")
 
 
 def _without_surrogates(value: Any) -> Any:

@@ -2,7 +2,8 @@
 
 A parser is fed what the network gives, cut anywhere, and returns the deltas of each piece; at the end it has the
 message, or raises why there is none. The first byte that is not blank says what came: `{`, `[` or `<` is a body,
-read whole at its end (servers may answer a streaming request with plain JSON); anything else is an event stream.
+read whole at its end (servers may answer a streaming request with plain JSON); anything else is a stream of events, as
+`wire/framing.py` parts them.
 
 Deliberately not here: any protocol, connections, HTTP statuses, retries.
 Invariants of every parser: the deltas joined are the message; a stop reason makes an answer whole, its absence makes
@@ -12,9 +13,13 @@ it broken, whatever else was said; memory is bounded by `max_chars`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
-from holdfast.errors import AnswerTooLarge, Malformed
-from holdfast.models.failures import Origin
+import msgspec
+
+from holdfast.errors import AnswerTooLarge, Malformed, ModelError
+from holdfast.models.failures import Origin, excerpt
+from holdfast.models.wire.framing import Framing
 from holdfast.net.sse import SseParser
 from holdfast.types import AssistantMessage, Delta, Usage
 
@@ -23,20 +28,37 @@ __all__ = ("MAX_CHARS", "AnswerParser")
 MAX_CHARS = 8 * 1024 * 1024
 """The longest answer read unless told otherwise, in characters."""
 
+_MOST_TOKENS = 2**40
+"""More than any call can use; a server that counts more is not believed, so that sums and costs stay numbers."""
+_BEGINNING = 400
+"""Bytes of what is no answer that an error may show."""
+_SHOWN = 40
+"""How many characters of them have to be text to be shown."""
+_FIELDS = (b"data", b"event", b"id", b"retry")
 _BLANK = b" \t\r\n\xef\xbb\xbf"
 
 
 class AnswerParser(ABC):
     """Reads one answer of one model; a protocol fills in what its events mean."""
 
-    __slots__ = ("_blanks", "_body", "_limit", "_origin", "_sse", "_started", "done")
+    __slots__ = ("_blanks", "_body", "_failed", "_first", "_framing", "_heard", "_limit", "_origin", "_started", "done")
 
-    def __init__(self, origin: Origin, max_chars: int) -> None:
+    BODIES: ClassVar[bytes] = b"{[<"
+    """What a body that is read whole begins with; a protocol whose events begin so leaves it out."""
+
+    def __init__(self, origin: Origin, max_chars: int, framing: Framing | None = None) -> None:
+        """Reads at most so many characters; without a framing, server-sent events."""
         self._origin = origin
         self._limit = max_chars
-        self._sse = SseParser(max_chars)
+        self._framing = framing or SseParser(max_chars)
         self._body: bytearray | None = None
         self._started = False
+        self._first = b""
+        """What the bytes begin with, for those that turn out to be no events."""
+        self._failed: ModelError | None = None
+        """Why nothing more is read."""
+        self._heard = False
+        """Whether any event came."""
         self._blanks = 0
         self.done = False
         """Whether the server said that the stream is over."""
@@ -60,8 +82,11 @@ class AnswerParser(ABC):
         """Returns what these bytes add.
 
         Raises:
-            ModelError: they hold an error, or are not this protocol, or make the answer too long.
+            ModelError: they hold an error, or are not this protocol, or make the answer too long. What they said before
+                that is returned first, since it is paid for; the error comes with the next bytes, or the end.
         """
+        if self._failed is not None:
+            raise self._failed
         if self.done or (not self._started and not self._start(data)):
             return []
         if self._body is not None:
@@ -69,20 +94,34 @@ class AnswerParser(ABC):
             self._check(len(self._body))
             return []
         try:
-            events = self._sse.feed_data(data)
+            events = self._framing.feed_data(data)
         except AnswerTooLarge as error:
             raise self._too_long() from error
+        if not self._heard:
+            self._heard = bool(events)
+            self._first += data[: _BEGINNING - len(self._first)]
         last = bool(events) and events[-1] == b"[DONE]"
         if last:
             events.pop()
         deltas: list[Delta] = []
+        self._failed = self._wrong(events, deltas)
+        self.done = self.done or last
+        if self._failed is not None and not deltas:
+            raise self._failed
+        return deltas
+
+    def _wrong(self, events: list[bytes], deltas: list[Delta]) -> ModelError | None:
+        """Takes events, as `_read` does, and returns what is wrong with one of them."""
         try:
             self._read(events, deltas)
+            self._check(self._held())
         except UnicodeDecodeError:
-            raise self._no_text() from None
-        self.done = self.done or last
-        self._check(self._held())
-        return deltas
+            return self._no_text()
+        except AnswerTooLarge:
+            return self._too_long()
+        except ModelError as error:
+            return error
+        return None
 
     def end(self) -> list[Delta]:
         """Returns what only the end of the bytes completes; call it once, when no more will come.
@@ -96,6 +135,8 @@ class AnswerParser(ABC):
             return self._read_body(bytes(self._body))
         except UnicodeDecodeError:
             raise self._no_text() from None
+        except AnswerTooLarge:
+            raise self._too_long() from None
 
     def message(self) -> AssistantMessage:
         """Returns the whole answer.
@@ -108,8 +149,13 @@ class AnswerParser(ABC):
         if not self._started:
             raise self._origin.malformed("an empty answer")
         if not self.is_whole:
-            raise self._origin.broke_off()
-        return self._whole()
+            raise self._broken()
+        message = self._whole()
+        counts = msgspec.structs.astuple(message.usage)
+        if max(counts) > _MOST_TOKENS:
+            usage = Usage(*[min(count, _MOST_TOKENS) for count in counts])
+            message = msgspec.structs.replace(message, usage=usage)
+        return message
 
     @abstractmethod
     def _read(self, events: list[bytes], deltas: list[Delta]) -> None:
@@ -138,7 +184,7 @@ class AnswerParser(ABC):
         self._started = bool(first)
         self._blanks += len(data)
         self._check(self._blanks)
-        if first and first in b"{[<":
+        if first and first in self.BODIES:
             self._body = bytearray()
         return self._started
 
@@ -146,8 +192,25 @@ class AnswerParser(ABC):
         if size > self._limit:
             raise self._too_long()
 
+    def _broken(self) -> ModelError:
+        """Returns the error of an answer that is not whole: it broke off, or was never one."""
+        first = self._first.strip(_BLANK)
+        if self._heard or self._body is not None or _begins_events(first):
+            return self._origin.broke_off()
+        words = excerpt(first)
+        said = "bytes that are no text" if "\ufffd" in words[:_SHOWN] else words
+        return self._origin.malformed(f"no answer of this protocol: {said}")
+
     def _no_text(self) -> Malformed:
         return self._origin.malformed("bytes that are no UTF-8")
 
     def _too_long(self) -> Malformed:
         return self._origin.malformed(f"an answer of more than {self._limit} characters")
+
+
+def _begins_events(first: bytes) -> bool:
+    """Whether bytes in which no event ended may be the beginning of one, and not words of a proxy."""
+    if first[:1] in b"{\0":  # a line of JSON, or a binary frame
+        return True
+    name, colon, _ = first.partition(b":")
+    return name in (b"", *_FIELDS) if colon else any(field.startswith(name) for field in _FIELDS)

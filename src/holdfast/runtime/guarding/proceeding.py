@@ -63,4 +63,5 @@ def next_setup(state: State, session: str, agent: BoundAgent | None, limits: Lim
     setup = msgspec.structs.replace(setup, limits=limits or setup.limits, workspace="", lineage=None, files=())
     if agent is None:
         return setup
-    return msgspec.structs.replace(setup, spec=agent.digest, model=agent.spec.model, agents=agent.below)
+    typed = agent.reader is not None
+    return msgspec.structs.replace(setup, spec=agent.digest, model=agent.spec.model, agents=agent.below, typed=typed)

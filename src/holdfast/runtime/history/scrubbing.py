@@ -27,10 +27,12 @@ from holdfast.types import (
     Event,
     Image,
     Limits,
+    ProviderStep,
     Scrubbed,
     SnapshotRef,
     Text,
     Thinking,
+    ToolCall,
     ToolError,
     Unknown,
     Usage,
@@ -63,11 +65,11 @@ STRUCTURE = frozenset(
         "run",
         "status",
     )
-) | {"stop", "subject", "token", "type", "workspace"}
+) | {"mode", "next", "stop", "subject", "token", "type", "workspace"}
 """Fields whose words hold a log together."""
 CONTENT = frozenset(
     ("arguments", "command", "content", "description", "header", "label", "message", "metadata", "prompt", "question")
-) | {"reason", "output", "stored", "text", "unsaved", "why"}
+) | {"data", "quote", "reason", "output", "signature", "source", "stored", "text", "title", "unsaved", "why"}
 """Fields whose words somebody said, or a tool brought."""
 
 _WHOLE = (ToolError, Usage, SnapshotRef, Effect, Limits, Control)
@@ -155,6 +157,12 @@ class Scrub:
         match part:
             case Thinking():  # a provider wants it verbatim or not at all
                 return None if self._holds(part.text, part.signature, part.redacted) else part
+            case ProviderStep():  # the same
+                return None if self._holds(part.text, part.data) else part
+            case Text(signature=signed) | ToolCall(signature=signed) if signed:
+                bare = replace(part, signature="")
+                scrubbed = self._any(bare)
+                return part if scrubbed == bare and not self._holds(signed) else scrubbed
             case Image() | Document():
                 return Text(GONE) if self._holds(part.name, part.data) else part
             case _:

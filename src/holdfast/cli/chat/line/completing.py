@@ -63,6 +63,8 @@ class ChatCompleter(Completer):
         if not callable(values):
             yield from self._paths(begun.lstrip())
             return
+        if command == "model":
+            begun = begun.rpartition(",")[2]  # of a chain, the model that is being typed
         begun = begun.lstrip()
         fitting = [value for value in values() if begun.lower() in value.lower()]
         for value in sorted(fitting, key=lambda each: not each.startswith(begun))[:_MOST]:

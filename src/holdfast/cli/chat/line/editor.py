@@ -182,7 +182,7 @@ class Editor:
         return fragments
 
     def _bar(self) -> StyleAndTextTuples:
-        return status_line(self._talk, self._app.output.get_size().columns)
+        return status_line(self._talk, self._app.output.get_size().columns, self._buffer.text)
 
     def refresh(self) -> None:
         """Draws what changes again, soon."""

@@ -12,19 +12,26 @@ from holdfast.cli.asking.picking import hint
 from holdfast.cli.chat.talk import Talk
 from holdfast.cli.outcomes import about
 from holdfast.cli.rendering.figures import percent
-from holdfast.cli.words import money, one_line, seconds
+from holdfast.cli.words import model_name, money, one_line, seconds
+from holdfast.models.counting import attachment_tokens
+from holdfast.types import Image
 
 __all__ = ("answer_hint", "ask_line", "asked_about", "status_line", "to_fragments")
 
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
-def status_line(talk: Talk, width: int) -> StyleAndTextTuples:
-    """Returns how the talk stands: what it is at, then what matters less and less, as far as the width goes."""
+def status_line(talk: Talk, width: int, typed: str = "") -> StyleAndTextTuples:
+    """Returns how the talk stands: what it is at, then what matters less and less, as far as the width goes.
+
+    What was `typed` and not sent yet counts for how full the model's window is.
+    """
     conversation, terms = talk.conversation, talk.conversation.terms
     figures, state = conversation.figures, talk.state
     run = figures.run
-    mode, model = (terms.mode, terms.model) if run is None else (run.setup.setup.mode, run.setup.setup.model)
+    mode = terms.mode if run is None else run.setup.setup.mode
+    # Who took over stays there until something else is named: the log says it of the last answer.
+    model = figures.model if run is not None or figures.spec == terms.model else terms.model
     first = _doing(talk, state)
     # What is left out first where there is little room stands last here; on the line it has its own place.
     ranked: list[tuple[int, str]] = [(4, money(figures.cost))]
@@ -32,8 +39,9 @@ def status_line(talk: Talk, width: int) -> StyleAndTextTuples:
         ranked.append((3, f"step {run.steps + (0 if figures.state.calls else 1)}"))
     ranked.append((2, mode))
     if figures.context:
-        ranked.append((5, _context(figures.context, figures.window(model))))
-    ranked.append((1, one_line(model.partition("/")[2], 32)))
+        coming = _coming(talk, model, typed)
+        ranked.append((5, ("~" if coming else "") + _context(figures.context + coming, figures.window(model))))
+    ranked.append((1, model_name(model)))
     ranked.append((6, one_line(conversation.session, 40)))
     room, fields = width - len(first) - 2, list[tuple[int, str]]()
     for place, text in ranked:
@@ -60,6 +68,17 @@ def _doing(talk: Talk, state: str) -> str:
             return "■ stopped, still open"
         case _:
             return "ready"
+
+
+def _coming(talk: Talk, model: str, typed: str) -> int:
+    """Returns about how many tokens the model has not seen yet: what waits to join, is typed, or goes with that."""
+    conversation = talk.conversation
+    said = [each.message.text for each in conversation.queued]
+    if typed and talk.question is None and not typed.startswith("/"):
+        said.append(typed)
+    size = sum(len(text.encode("utf-8", "replace")) for text in said)
+    pictures = sum(attachment_tokens(each) for each in talk.attached if isinstance(each, Image))
+    return conversation.runtime.estimator.estimate(model, size) + pictures
 
 
 def _context(used: int, window: int | None) -> str:

@@ -10,12 +10,11 @@ from holdfast.cli.attached import attach as read_file
 from holdfast.cli.chat.attaching import place
 from holdfast.cli.chat.talk import Talk
 from holdfast.cli.listing import Listed, list_runs
-from holdfast.cli.run import coder
 from holdfast.cli.words import age, count, money, one_line
 from holdfast.errors import UsageError
 from holdfast.types import MODES, stream_id
 
-__all__ = ("abort", "attach", "go", "list_sessions", "new", "resume", "sessions_of", "set_mode", "set_model")
+__all__ = ("abort", "attach", "go", "list_sessions", "new", "resume", "sessions_of", "set_mode", "when")
 
 _SHOWN = 20
 _LISTED = 500
@@ -26,17 +25,6 @@ _MEANS = {
     "accept-edits": "files are changed, everything else is asked about",
     "auto": "everything, without a question",
 }
-
-
-async def set_model(talk: Talk, argument: str) -> None:
-    """Changes the model, or says which it is."""
-    terms = talk.conversation.terms
-    if not argument:
-        talk.view.note(f"model {terms.model}; another one: /model NAME, where Tab completes")
-        return
-    coder(argument, terms.limits)  # which knows whether it can be one
-    terms.model = argument
-    talk.view.note(f"model {argument}{_from_when(talk)}")
 
 
 async def set_mode(talk: Talk, argument: str) -> None:
@@ -52,10 +40,11 @@ async def set_mode(talk: Talk, argument: str) -> None:
         meant = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(MODES)}"
         raise UsageError(f"there is no mode {argument!r}: {meant}")
     terms.mode, terms.strict = argument, True
-    talk.view.note(f"mode {argument}: {_MEANS[argument]}{_from_when(talk)}")
+    talk.view.note(f"mode {argument}: {_MEANS[argument]}{when(talk)}")
 
 
-def _from_when(talk: Talk) -> str:
+def when(talk: Talk) -> str:
+    """Returns what is said behind a change that the open run does not hear of."""
     return ", from your next prompt on: the run that is open keeps its own" if talk.conversation.busy else ""
 
 

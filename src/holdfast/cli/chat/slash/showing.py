@@ -15,7 +15,7 @@ __all__ = ("cost", "tools")
 async def cost(talk: Talk, argument: str) -> None:
     """Shows what the session cost and how full the model's window is."""
     figures, terms = talk.conversation.figures, talk.conversation.terms
-    usage, window = figures.usage, figures.window(terms.model)
+    usage, window = figures.usage, figures.window(figures.model or terms.model)
     cached = f", {usage.cache_read_tokens:,} of them from the cache" if usage.cache_read_tokens else ""
     rows = [
         ("session", f"{money(figures.cost)} in {count(figures.runs + (figures.run is not None), 'run')}"),

@@ -12,7 +12,7 @@ from types import MappingProxyType
 import msgspec
 from rich.text import Text
 
-from holdfast.cli.chat.slash import branches, session, showing
+from holdfast.cli.chat.slash import branches, context, models, session, showing
 from holdfast.cli.chat.talk import Talk
 from holdfast.errors import UsageError
 
@@ -66,7 +66,8 @@ async def _clear(talk: Talk, argument: str) -> None:
 COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
         "help": Command("this page", _help),
-        "model": Command("the model of what you say next", session.set_model, "[NAME]"),
+        "model": Command("the model of what you say next, and others there are", models.set_model, "[SPEC]"),
+        "thinking": Command("how much it thinks", models.set_thinking, "[LEVEL]"),
         "mode": Command("what it may do without asking", session.set_mode, "[MODE]"),
         "go": Command("go on with what was started in a freer mode", session.go),
         "abort": Command("end the run that is open, as Ctrl-C does", session.abort),
@@ -79,6 +80,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "sessions": Command("the newest sessions", session.list_sessions),
         "resume": Command("go to another session", session.resume, "NAME"),
         "cost": Command("what this session cost", showing.cost),
+        "context": Command("how full the model's window is, and of what", context.context, "[--ask]"),
         "tools": Command("what the agent can do", showing.tools),
         "clear": Command("clear the screen", _clear),
         "quit": Command("leave", _quit),

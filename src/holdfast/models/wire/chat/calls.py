@@ -10,12 +10,16 @@ and that depends on nothing but the conversation and the answer; it is the same 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from io import StringIO
 
 import msgspec
 
+from holdfast.errors import AnswerTooLarge
+from holdfast.models.wire.blocks import NO_LIMIT
 from holdfast.models.wire.chat.shapes import Fragment
+from holdfast.models.wire.naming import free_id
 from holdfast.types import CallDelta, CallId, Delta, ToolCall
 
 __all__ = ("Calls",)
@@ -44,7 +48,7 @@ class _Call:
             return False
         try:
             _object.decode(self.arguments.getvalue())
-        except (msgspec.DecodeError, UnicodeEncodeError):
+        except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
             return False
         return True
 
@@ -52,9 +56,17 @@ class _Call:
 class Calls:
     """Collects the calls of one answer."""
 
-    __slots__ = ("_all", "_by_given", "_by_index", "_taken", "_turn", "_used", "size")
+    __slots__ = ("_all", "_by_given", "_by_index", "_limit", "_name_of", "_taken", "_turn", "_used", "size")
 
-    def __init__(self, turn: int, taken: AbstractSet[str]) -> None:
+    def __init__(
+        self, turn: int, taken: AbstractSet[str], name_of: Callable[[str], str] = str, limit: int = NO_LIMIT
+    ) -> None:
+        """Collects; new ids are made of `turn` and none of `taken`, and `name_of` gives tools their own names.
+
+        No call begins when there are more than `limit` characters: one chunk may begin any number of them.
+        """
+        self._limit = limit
+        self._name_of = name_of
         self._turn = turn
         self._taken = taken
         self._used: set[str] = set()
@@ -87,11 +99,11 @@ class Calls:
                 self.size += len(arguments)
             elif not first:
                 continue
-            out.append(CallDelta(call.place, call.id, name if first else "", arguments))
+            out.append(CallDelta(call.place, call.id, self._name_of(name) if first and name else "", arguments))
 
     def parts(self) -> list[ToolCall]:
         """Returns the calls, in the order they began."""
-        return [ToolCall(call.id, call.name, call.arguments.getvalue()) for call in self._all]
+        return [ToolCall(call.id, self._name_of(call.name), call.arguments.getvalue()) for call in self._all]
 
     def _known(self, fragment: Fragment, name: str, arguments: str, position: int) -> _Call | None:
         """Returns the call a piece goes on with; None when it begins one."""
@@ -111,7 +123,8 @@ class Calls:
 
     def _open(self, fragment: Fragment, name: str) -> _Call:
         given = fragment.id or ""
-        call = _Call(len(self._all), given, self._free_id(given), name)
+        place = len(self._all)
+        call = _Call(place, given, free_id(given, self._used, self._taken, self._turn, place), name)
         self._all.append(call)
         self._used.add(call.id)
         if fragment.index is not None:
@@ -119,14 +132,9 @@ class Calls:
         if given:
             self._by_given[given] = call
         self.size += len(given) + len(name) + _CALL_COST
+        if self.size > self._limit:
+            raise AnswerTooLarge(f"calls of more than {self._limit} characters; ask for a shorter answer")
         return call
-
-    def _free_id(self, given: str) -> str:
-        id, tries = given, 0
-        while not id or id in self._used or id in self._taken:
-            id = f"call_{self._turn}_{len(self._all)}" + (f"_{tries}" if tries else "")
-            tries += 1
-        return id
 
 
 def _begins_another(call: _Call, id: str, name: str, arguments: str) -> bool:

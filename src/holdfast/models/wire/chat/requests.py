@@ -1,27 +1,27 @@
-"""Requests to bytes, each message encoded once.
-
-An encoder belongs to one model instance. It keeps the bytes of the conversation as far as it has encoded them and
-adds only what is new, so a step costs what it adds, and the copy of the bytes that are sent.
+"""Requests to bytes, each message encoded once (`wire/turns.py`).
 
 What the protocol has no place for, or servers trip over:
-- Thinking of earlier answers is not sent.
+- Thinking of earlier answers is not sent, unless the server wants it back (`compat.py`) and it is the same model's.
 - An answer without words has the content null when it has calls, else an empty string, because servers refuse a
   message with neither.
 - Images are sent as data URLs and PDF documents as files; a plain text document is sent as text between tags.
+- Names of tools that servers would refuse are sent as others (`wire/naming.py`), and so are ids of other models' calls
+  that are longer than OpenAI takes. A model's own go back as they came, since some read them.
 """
 
 from __future__ import annotations
 
-from base64 import b64encode
-from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
+import hashlib
+from typing import final
+
+import msgspec
 
 from holdfast.models.port import ModelRequest
+from holdfast.models.wire.chat.compat import OPENAI, Compat
+from holdfast.models.wire.chat.settings import offer, tail
 from holdfast.models.wire.chat.shapes import (
     AssistantTurn,
-    FunctionTool,
     SystemTurn,
-    ToolFunction,
     ToolTurn,
     TurnCall,
     TurnFile,
@@ -31,111 +31,114 @@ from holdfast.models.wire.chat.shapes import (
     TurnText,
     UserTurn,
 )
-from holdfast.models.wire.encoding import bytes_of, object_text
-from holdfast.types import AssistantMessage, Document, Image, Message, Text, ToolCall, ToolSpec, UserMessage, UserPart
+from holdfast.models.wire.encoding import bytes_of, data_url, document_text, object_text
+from holdfast.models.wire.naming import LONGEST_NAME, Names, sent_id
+from holdfast.models.wire.turns import TurnEncoder, is_plain
+from holdfast.types import (
+    AssistantMessage,
+    Document,
+    Image,
+    Message,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolMessage,
+    ToolSpec,
+    UserMessage,
+    UserPart,
+)
 
 __all__ = ("Encoder",)
 
-_NONE: AbstractSet[str] = frozenset()
-_Turn = SystemTurn | UserTurn | AssistantTurn | ToolTurn
+_Turn = UserTurn | AssistantTurn | ToolTurn
+_UNSET = msgspec.UNSET
+_BETWEEN = bytes_of(AssistantTurn("I have seen the results."))
+_NO_NAMES = Names()
+_GOES_ON = b',"prefix":true'
+_LONGEST_ID = 40
 
 
-class Encoder:
+@final
+class Encoder(TurnEncoder):
     """Makes the bodies of one model's requests, remembering the conversation it encoded last."""
 
-    __slots__ = (
-        "_history",
-        "_ids",
-        "_instructions",
-        "_known",
-        "_last",
-        "_messages",
-        "_prefix",
-        "_system",
-        "_tools",
-        "_tools_of",
-        "images",
-        "pdfs",
-    )
+    __slots__ = ("_compat", "_long", "_owner", "_plain", "_prefix", "_system", "_tools", "_turns", "names")
 
-    def __init__(self, model: str) -> None:
-        self._prefix = (
-            b'{"model":' + bytes_of(model) + b',"stream":true,"stream_options":{"include_usage":true},"messages":['
-        )
-        self._history = bytearray()
-        self._messages: Sequence[Message] = ()
-        self._known = 0
-        self._last: Message | None = None
-        self._ids: set[str] | None = None
-        self._instructions: str = ""
+    def __init__(self, model: str, *, owner: str = "", compat: Compat = OPENAI) -> None:
+        """Encodes for a model; `owner` is the name that its own answers carry as theirs."""
+        usage = b',"stream_options":{"include_usage":true}' if compat.usage_in_stream else b""
+        self._prefix = b'{"model":%b,"stream":true%b,"messages":[' % (bytes_of(model), usage)
+        self._owner = owner
+        self._compat = compat
+        self._plain = compat.store is None and compat.parallel_calls is None and compat.prefill != "template"
+        """Whether a request without settings has nothing to say after its tools."""
         self._system = b""
-        self._tools_of: tuple[ToolSpec, ...] = ()
         self._tools = b""
-        self.images = 0
-        """How many images the conversation encoded last holds."""
-        self.pdfs = 0
-        """How many PDF documents it holds."""
+        self.names: Names = _NO_NAMES
+        """How tools are called on the wire."""
+        super().__init__()
 
     def fresh(self) -> Encoder:
         """Returns an encoder of the same model that knows no conversation yet."""
         twin = object.__new__(Encoder)
-        twin._prefix, twin._instructions, twin._system = self._prefix, self._instructions, self._system
-        twin._tools, twin._tools_of = self._tools, self._tools_of
-        twin._history, twin._ids = bytearray(), None
-        twin._messages, twin._known, twin._last = (), 0, None
-        twin.images = twin.pdfs = 0
+        twin._prefix, twin._system, twin._tools = self._prefix, self._system, self._tools
+        twin._owner, twin._compat, twin._plain, twin.names = self._owner, self._compat, self._plain, self.names
+        self._copy_to(twin)
         return twin
-
-    @property
-    def call_ids(self) -> AbstractSet[str]:
-        """The ids of all calls in the conversation encoded last."""
-        return self._ids or _NONE
 
     def encode(self, request: ModelRequest) -> bytes:
         """Returns the body of a streaming request."""
         self._catch_up(request)
-        history = self._history
-        if not self._system and history:
-            history = memoryview(history)[1:]
-        return b"".join((self._prefix, self._system, history, b"]", self._tools, _tail(request)))
+        turns = self._turns
+        if not self._system and turns:
+            turns = memoryview(turns)[1:]
+        close = b"]"
+        if self._goes_on():
+            turns, close = turns[:-1], _GOES_ON + b"}]"
+        return b"".join((self._prefix, self._system, turns, close, self._tools, self._tail(request)))
 
     def size(self, request: ModelRequest) -> int:
         """Returns the length of `encode(request)` in bytes, without making it."""
         self._catch_up(request)
-        comma = 1 if self._history and not self._system else 0
-        return (
-            len(self._prefix)
-            + len(self._system)
-            + len(self._history)
-            - comma
-            + 1
-            + len(self._tools)
-            + len(_tail(request))
-        )
+        comma = 1 if self._turns and not self._system else 0
+        said = len(self._prefix) + len(self._system) + len(self._turns) - comma + 1 + len(self._tools)
+        return said + len(self._tail(request)) + (len(_GOES_ON) if self._goes_on() else 0)
 
-    def _catch_up(self, request: ModelRequest) -> None:
-        if request.instructions != self._instructions:
-            self._instructions = request.instructions
-            self._system = bytes_of(SystemTurn(request.instructions)) if request.instructions else b""
-        if request.tools is not self._tools_of:
-            self._tools_of = request.tools
-            self._tools = _encode_tools(request.tools)
-        messages, known = request.messages, self._known
-        # The port promises that a list which is still the same object only grew; anything else is encoded anew.
-        if messages is not self._messages or known > len(messages) or (known and messages[known - 1] is not self._last):
-            self._messages = messages
-            self._history.clear()
-            self._ids = None
-            self.images = self.pdfs = known = 0
-        if known < len(messages):
-            self._add(messages[known:])
-            self._known = len(messages)
-            self._last = messages[-1]
+    def _tail(self, request: ModelRequest) -> bytes:
+        if self._plain and request.max_output_tokens is None and is_plain(request):
+            return b"}"
+        return tail(request, self.names, self._compat)
 
-    def _add(self, messages: Sequence[Message]) -> None:
-        history = self._history
-        for message in messages:
-            history += b"," + bytes_of(self._turn(message))
+    def _goes_on(self) -> bool:
+        """Whether the last message is an answer that the server is told to go on with."""
+        return self._compat.prefill == "prefix" and isinstance(self._last, AssistantMessage)
+
+    def _forget(self) -> None:
+        self._turns = bytearray()
+        self._long: set[str] = set()
+        """Ids of other models' calls that are too long to be sent."""
+
+    def _take_instructions(self, instructions: str) -> None:
+        self._system = bytes_of(SystemTurn(instructions)) if instructions else b""
+        if instructions and self._compat.developer_role:
+            self._system = bytes_of({"role": "developer", "content": instructions})
+
+    def _take_tools(self, tools: tuple[ToolSpec, ...]) -> None:
+        names = Names((tool.name for tool in tools), LONGEST_NAME)
+        if names != self.names:
+            self._begin(())  # earlier calls may carry other names now
+        self.names = names
+        self._tools = offer(tools, self._provided, names, self._compat)
+
+    def _add(self, message: Message) -> None:
+        if (
+            self._compat.answer_after_result
+            and isinstance(message, UserMessage)
+            and isinstance(self._last, ToolMessage)
+        ):
+            self._turns += b"," + _BETWEEN
+        self._turns += b"," + bytes_of(self._turn(message))
+        self._last = message
 
     def _content(self, message: UserMessage) -> str | list[TurnPart]:
         if len(message.parts) == 1 and isinstance(only := message.parts[0], Text):
@@ -149,46 +152,56 @@ class Encoder:
     def _turn(self, message: Message) -> _Turn:
         if isinstance(message, UserMessage):
             return UserTurn(self._content(message))
-        if not isinstance(message, AssistantMessage):
-            return ToolTurn(message.call_id, message.content)
+        if isinstance(message, AssistantMessage):
+            return self._answered(message)
+        name = self.names.sent(message.name) if self._compat.tool_result_name else _UNSET
+        return ToolTurn(self._id(message.call_id), message.content, name)
+
+    def _answered(self, message: AssistantMessage) -> AssistantTurn:
         calls = message.calls
+        text = message.text
+        back = self._compat.thinking_back
+        field: str | msgspec.UnsetType = _UNSET
+        details: msgspec.Raw | msgspec.UnsetType = _UNSET
+        if back != "none" and message.model == self._owner:
+            thoughts = [part for part in message.parts if isinstance(part, Thinking)]
+            said = "".join([part.text for part in thoughts])
+            if back == "text" and said:
+                text = f"<thinking>\n{said}\n</thinking>\n{text}"
+            elif back == "field" and said:
+                field = said
+            elif back == "details":
+                details = next((msgspec.Raw(part.signature.encode()) for part in thoughts if part.signature), _UNSET)
         if not calls:
-            return AssistantTurn(message.text)
-        self._ids = self._ids or set()
+            return AssistantTurn(text, reasoning_content=field, reasoning_details=details)
         self._ids.update([call.id for call in calls])
-        return AssistantTurn(message.text or None, [_turn_call(call) for call in calls])
+        if message.model != self._owner:
+            self._long.update([call.id for call in calls if len(call.id) > _LONGEST_ID])
+        return AssistantTurn(text or None, [self._call(call) for call in calls], field, details)
+
+    def _call(self, call: ToolCall) -> TurnCall:
+        return TurnCall(self._id(call.id), TurnFunction(self.names.sent(call.name), object_text(call.arguments)))
+
+    def _id(self, id: str) -> str:
+        if self._compat.short_call_ids:
+            return _short_id(id)
+        return sent_id(id, _LONGEST_ID) if id in self._long else id
+
+
+def _short_id(id: str) -> str:
+    """Returns an id of nine letters and digits; one that has them already is sent as it is."""
+    if len(id) == 9 and id.isascii() and id.isalnum():
+        return id
+    number = int.from_bytes(hashlib.sha256(id.encode("utf-8", "replace")).digest()[:8])
+    digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+    return "".join(digits[number // 62**place % 62] for place in range(9))
 
 
 def _part(part: UserPart) -> TurnPart:
     if isinstance(part, Text):
         return TurnText(part.text)
-    if part.media_type == "text/plain":
-        name = f" name={bytes_of(part.name).decode()}" if part.name else ""
-        return TurnText(f"<document{name}>\n{part.data.decode('utf-8', 'replace')}\n</document>")
-    url = f"data:{part.media_type};base64,{b64encode(part.data).decode()}"
     if isinstance(part, Image):
-        return TurnImage({"url": url})
-    return TurnFile({"filename": part.name or "document.pdf", "file_data": url})
-
-
-def _turn_call(call: ToolCall) -> TurnCall:
-    return TurnCall(call.id, TurnFunction(call.name, object_text(call.arguments)))
-
-
-def _encode_tools(tools: tuple[ToolSpec, ...]) -> bytes:
-    if not tools:
-        return b""
-    return b',"tools":' + bytes_of(
-        [FunctionTool(ToolFunction(tool.name, tool.description, tool.parameters)) for tool in tools]
-    )
-
-
-def _tail(request: ModelRequest) -> bytes:
-    if request.max_output_tokens is None and request.temperature is None and request.may_call:
-        return b"}"
-    tail = b"" if request.may_call or not request.tools else b',"tool_choice":"none"'
-    if request.max_output_tokens is not None:
-        tail += b',"max_completion_tokens":%d' % request.max_output_tokens
-    if request.temperature is not None:
-        tail += b',"temperature":' + bytes_of(request.temperature)
-    return tail + b"}"
+        return TurnImage({"url": data_url(part)})
+    if part.media_type == "text/plain":
+        return TurnText(document_text(part))
+    return TurnFile({"filename": part.name or "document.pdf", "file_data": data_url(part)})

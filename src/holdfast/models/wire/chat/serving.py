@@ -14,11 +14,13 @@ import msgspec
 
 from holdfast.errors import InvalidRequest
 from holdfast.models.wire.chat.shapes import Fragment, InputPart, InputTool, InputTurn, RequestBody
-from holdfast.models.wire.served import ServedRequest, attachment, bare_name, pieces, refusal
+from holdfast.models.wire.served import ServedRequest, attachment, bare_name, pieces, provided, refusal
 from holdfast.types import (
     AssistantMessage,
     CallId,
+    Citation,
     Message,
+    ProviderStep,
     Text,
     Thinking,
     ToolCall,
@@ -52,6 +54,14 @@ _json = msgspec.json.Encoder()
 _request = msgspec.json.Decoder(RequestBody)
 
 
+class _Named(msgspec.Struct, frozen=True):
+    name: str
+
+
+class _Choice(msgspec.Struct, frozen=True):
+    function: _Named
+
+
 class ChatRequest(ServedRequest, frozen=True, kw_only=True):
     """A request in our own words."""
 
@@ -75,8 +85,12 @@ def parse_request(body: bytes) -> ChatRequest:
         model=request.model,
         instructions="\n\n".join(_words(turn) for turn in request.messages if turn.role in ("system", "developer")),
         messages=tuple(_messages(request.messages)),
-        tools=tuple(_tool(tool) for tool in request.tools or ()),
+        tools=tuple(_tool(tool) for tool in request.tools or () if tool.type == "function"),
+        provider_tools=tuple(
+            provided(tool.type, {}, _PROTOCOL) for tool in request.tools or () if tool.type != "function"
+        ),
         may_call=request.tool_choice != "none",
+        must_call=_must_call(request.tool_choice),
         stream=bool(request.stream),
         include_usage=bool(options and options.include_usage),
         max_output_tokens=request.max_tokens if cap is None else cap,
@@ -100,9 +114,11 @@ def render_stream(
         if isinstance(part, ToolCall):
             events += [_event(frame, {"tool_calls": [piece]}) for piece in _call_pieces(part, place, chunk)]
             place += 1
-        else:
+        elif not isinstance(part, ProviderStep):
             key = "reasoning_content" if isinstance(part, Thinking) else "content"
             events += [_event(frame, {key: piece}) for piece in pieces(part.text, chunk)]
+            if isinstance(part, Text) and part.citations:
+                events.append(_event(frame, {"annotations": [_annotation(each) for each in part.citations]}))
     events.append(_event(frame, {}, _FINISHES[message.stop]))
     if include_usage:
         events.append(_data({**frame, "choices": [], "usage": _usage(message.usage)}))
@@ -116,6 +132,8 @@ def render_answer(message: AssistantMessage, *, id: str = "chatcmpl-1") -> bytes
     thinking = "".join(part.text for part in message.parts if isinstance(part, Thinking))
     if thinking:
         said["reasoning_content"] = thinking
+    if citations := [each for part in message.parts if isinstance(part, Text) for each in part.citations]:
+        said["annotations"] = [_annotation(each) for each in citations]
     if message.calls:
         said["tool_calls"] = [
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
@@ -166,7 +184,7 @@ def _messages(turns: Sequence[InputTurn]) -> Iterator[Message]:
             yield message
         elif turn.role == "tool":
             id = turn.tool_call_id or ""
-            yield ToolMessage(CallId(id), names.get(id, ""), _words(turn))
+            yield ToolMessage(CallId(id), names.get(id) or turn.name or "", _words(turn))
 
 
 def _prompt(turn: InputTurn) -> tuple[UserPart, ...]:
@@ -217,6 +235,20 @@ def _words(turn: InputTurn) -> str:
         if part.type not in ("text", "refusal"):
             raise _refusal(f"a {turn.role} message holds a part of type {part.type!r}; only text can be read here")
     return "".join(part.text or part.refusal or "" for part in content)
+
+
+def _must_call(choice: Any) -> str | None:
+    if choice == "required":
+        return ""
+    try:
+        return msgspec.convert(choice, _Choice).function.name if isinstance(choice, dict) else None
+    except msgspec.ValidationError as error:
+        raise _refusal(f"tool_choice names no function ({error})") from None
+
+
+def _annotation(citation: Citation) -> dict[str, Any]:
+    page = {"url": citation.source, "title": citation.title, "start_index": 0, "end_index": 0}
+    return {"type": "url_citation", "url_citation": page}
 
 
 def _tool(tool: InputTool) -> ToolSpec:

@@ -12,6 +12,7 @@ import msgspec
 
 __all__ = (
     "Answer",
+    "Annotation",
     "AssistantTurn",
     "Choice",
     "Chunk",
@@ -24,6 +25,7 @@ __all__ = (
     "InputTurn",
     "RequestBody",
     "Said",
+    "SaidPart",
     "SystemTurn",
     "Tokens",
     "ToolFunction",
@@ -57,12 +59,33 @@ class Fragment(msgspec.Struct, frozen=True, gc=False):
     function: Function | None = None
 
 
+class SaidPart(msgspec.Struct, frozen=True, gc=False):
+    """A piece of an answer, of servers that part them."""
+
+    type: str = "text"
+    text: str | None = None
+    thinking: str | list[SaidPart] | None = None
+
+
+class _CitedPage(msgspec.Struct, frozen=True, gc=False):
+    url: str = ""
+    title: str = ""
+
+
+class Annotation(msgspec.Struct, frozen=True, gc=False):
+    """Where words come from."""
+
+    url_citation: _CitedPage | None = None
+
+
 class Said(msgspec.Struct, frozen=True, gc=False):
     """What a chunk adds, or all that a whole answer says."""
 
-    content: str | None = None
+    content: str | list[SaidPart] | None = None
     tool_calls: list[Fragment] | None = None
     reasoning_content: str | None = None
+    reasoning_details: list[dict[str, Any]] | None = None
+    annotations: list[Annotation] | None = None
     reasoning: str | None = None
     refusal: str | None = None
     function_call: Function | None = None
@@ -93,6 +116,9 @@ class Tokens(msgspec.Struct, frozen=True, gc=False):
     completion_tokens: int | None = None
     prompt_tokens_details: _PromptDetails | None = None
     completion_tokens_details: _CompletionDetails | None = None
+    total_tokens: int | None = None
+    prompt_cache_hit_tokens: int | None = None
+    """What was read from the cache, as DeepSeek says it."""
 
 
 class Failure(msgspec.Struct, frozen=True, gc=False):
@@ -176,6 +202,8 @@ class AssistantTurn(msgspec.Struct, frozen=True, gc=False, tag_field="role", tag
 
     content: str | None
     tool_calls: list[TurnCall] | msgspec.UnsetType = msgspec.UNSET
+    reasoning_content: str | msgspec.UnsetType = msgspec.UNSET
+    reasoning_details: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class ToolTurn(msgspec.Struct, frozen=True, gc=False, tag_field="role", tag="tool"):
@@ -183,14 +211,16 @@ class ToolTurn(msgspec.Struct, frozen=True, gc=False, tag_field="role", tag="too
 
     tool_call_id: str
     content: str
+    name: str | msgspec.UnsetType = msgspec.UNSET
 
 
-class ToolFunction(msgspec.Struct, frozen=True):
+class ToolFunction(msgspec.Struct, frozen=True, omit_defaults=True):
     """A tool, described."""
 
     name: str
     description: str
     parameters: dict[str, Any]
+    strict: bool | None = None
 
 
 class FunctionTool(msgspec.Struct, frozen=True, tag_field="type", tag="function"):
@@ -218,6 +248,7 @@ class InputTurn(msgspec.Struct, frozen=True, gc=False):
     tool_call_id: str | None = None
     reasoning_content: str | None = None
     refusal: str | None = None
+    name: str | None = None
 
 
 class _InputFunction(msgspec.Struct, frozen=True):

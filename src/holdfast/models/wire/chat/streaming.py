@@ -6,17 +6,31 @@ message holds its thinking, then its words, then its calls.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from io import StringIO
+from typing import Any
 
 import msgspec
 
 from holdfast.errors import ContextOverflow, ModelError, Overloaded, ServerError
 from holdfast.models.failures import Origin, excerpt, failure_in
 from holdfast.models.wire.chat.calls import Calls
-from holdfast.models.wire.chat.shapes import Answer, Chunk, Failure, Fragment, Said, Tokens
+from holdfast.models.wire.chat.shapes import Answer, Chunk, Failure, Fragment, Said, SaidPart, Tokens
+from holdfast.models.wire.encoding import bytes_of
 from holdfast.models.wire.reading import MAX_CHARS, AnswerParser
-from holdfast.types import AssistantMessage, Delta, Part, StopReason, Text, TextDelta, Thinking, ThinkingDelta, Usage
+from holdfast.types import (
+    AssistantMessage,
+    Citation,
+    Delta,
+    Part,
+    StopReason,
+    Text,
+    TextDelta,
+    Thinking,
+    ThinkingDelta,
+    Usage,
+)
 
 __all__ = ("MAX_CHARS", "Parser")
 
@@ -24,30 +38,99 @@ _STOPS: dict[str, StopReason] = {
     "stop": "stop",
     "length": "length",
     "max_tokens": "length",
+    "model_length": "length",  # Mistral's, of its window
     "tool_calls": "tool_calls",
     "function_call": "tool_calls",
     "content_filter": "refusal",
 }
 
+_CITATION_COST = 256
+"""Characters a citation counts for besides its own."""
+
 _chunk = msgspec.json.Decoder(Chunk)
 _answer = msgspec.json.Decoder(Answer)
+
+
+class _Notes:
+    """What stands beside the words of an answer: what they are from, and the thinking as its provider wants it back."""
+
+    __slots__ = ("_details", "_pieces", "citations", "size")
+
+    def __init__(self) -> None:
+        self._details: list[dict[str, Any]] = []
+        self._pieces: dict[str, list[str]] = {}
+        """What the last of them is put together from, so that many pieces take no more time than few."""
+        self.citations: dict[Citation, None] = {}
+        self.size = 0
+        """How much it holds, in characters, about."""
+
+    def add_details(self, details: list[dict[str, Any]]) -> None:
+        """Takes more of the thinking; pieces of one text are joined, since each chunk may bring a word."""
+        for detail in details:
+            self.size += len(bytes_of(detail))
+            last = self._details[-1] if self._details else None
+            if last is not None and all(last.get(key) == detail.get(key) for key in ("type", "index")):
+                for key in ("text", "summary", "data"):
+                    was, more = last.get(key) or "", detail.get(key)
+                    if isinstance(was, str) and isinstance(more, str):
+                        last[key] = was
+                        self._pieces.setdefault(key, [was]).append(more)
+                last |= {key: value for key, value in detail.items() if key not in last and value is not None}
+            else:
+                self._join()
+                self._details.append(dict(detail))
+
+    def cite(self, citation: Citation) -> None:
+        """Takes what words are from, once."""
+        if citation not in self.citations:
+            self.citations[citation] = None
+            self.size += len(citation.source) + len(citation.title) + _CITATION_COST
+
+    def _join(self) -> None:
+        for key, pieces in self._pieces.items():
+            self._details[-1][key] = "".join(pieces)
+        self._pieces.clear()
+
+    def signature(self) -> str:
+        """Returns the thinking as it is to be given back; nothing where none came so."""
+        self._join()
+        return bytes_of(self._details).decode() if self._details else ""
 
 
 class Parser(AnswerParser):
     """Reads one answer of one model."""
 
-    __slots__ = ("_calls", "_finish", "_refused", "_taken", "_text", "_thinking", "_tokens", "_turn")
+    __slots__ = (
+        "_calls",
+        "_finish",
+        "_name_of",
+        "_notes",
+        "_refused",
+        "_taken",
+        "_text",
+        "_thinking",
+        "_tokens",
+        "_turn",
+    )
 
     def __init__(
-        self, origin: Origin, *, turn: int = 0, taken: AbstractSet[str] = frozenset(), max_chars: int = MAX_CHARS
+        self,
+        origin: Origin,
+        *,
+        turn: int = 0,
+        taken: AbstractSet[str] = frozenset(),
+        name_of: Callable[[str], str] = str,
+        max_chars: int = MAX_CHARS,
     ) -> None:
         super().__init__(origin, max_chars)
+        self._name_of = name_of
         self._turn = turn
         self._taken = taken
         self._text = StringIO()
         # Most answers hold neither.
         self._thinking: StringIO | None = None
         self._calls: Calls | None = None
+        self._notes: _Notes | None = None
         self._tokens: Tokens | None = None
         self._finish = ""
         self._refused = False
@@ -61,6 +144,8 @@ class Parser(AnswerParser):
         held = self._text.tell()
         if self._thinking is not None:
             held += self._thinking.tell()
+        if self._notes is not None:
+            held += self._notes.size
         return held if self._calls is None else held + self._calls.size
 
     def _read(self, events: list[bytes], deltas: list[Delta]) -> None:
@@ -69,7 +154,9 @@ class Parser(AnswerParser):
                 chunk = _chunk.decode(event)
             except (msgspec.DecodeError, RecursionError) as error:
                 if self._is_end(event):
-                    return
+                    if self.done:
+                        return
+                    continue
                 raise self._origin.malformed(f"a chunk that is not of this protocol ({error})") from None
             choices = chunk.choices
             if choices:
@@ -82,13 +169,16 @@ class Parser(AnswerParser):
             if chunk.usage is not None:
                 self._tokens = chunk.usage
             if chunk.error is not None or (choices is None and chunk.usage is None):
-                self._check_error(_answer.decode(event))
+                self._check_error(self._decoded(event))
 
-    def _read_body(self, body: bytes) -> list[Delta]:
+    def _decoded(self, body: bytes) -> Answer:
         try:
-            answer = _answer.decode(body)
+            return _answer.decode(body)
         except (msgspec.DecodeError, RecursionError) as error:
             raise self._origin.malformed(f"no answer of this protocol ({error}): {excerpt(body)}") from None
+
+    def _read_body(self, body: bytes) -> list[Delta]:
+        answer = self._decoded(body)
         self._check_error(answer)
         if not answer.choices:
             raise self._origin.malformed(f"an answer without choices: {excerpt(body)}")
@@ -103,10 +193,12 @@ class Parser(AnswerParser):
 
     def _whole(self) -> AssistantMessage:
         parts: list[Part] = []
-        if self._thinking is not None:
-            parts.append(Thinking(self._thinking.getvalue()))
+        notes = self._notes
+        signature = "" if notes is None else notes.signature()
+        if self._thinking is not None or signature:
+            parts.append(Thinking("" if self._thinking is None else self._thinking.getvalue(), signature))
         if self._text.tell():
-            parts.append(Text(self._text.getvalue()))
+            parts.append(Text(self._text.getvalue(), citations=() if notes is None else tuple(notes.citations)))
         if self._calls is not None:
             parts += self._calls.parts()
         return AssistantMessage(tuple(parts), self._origin.name, self._stop(), self.usage or Usage())
@@ -118,12 +210,16 @@ class Parser(AnswerParser):
         if tokens is None or not self.is_metered:
             return None
         prompt, completion = tokens.prompt_tokens_details, tokens.completion_tokens_details
+        asked, said = _count(tokens.prompt_tokens), _count(tokens.completion_tokens)
+        thought = _count(completion.reasoning_tokens) if completion else 0
+        if thought and tokens.total_tokens == asked + said + thought:
+            said += thought  # xAI, for one, does not count thinking as part of the completion
         return Usage(
-            _count(tokens.prompt_tokens),
-            _count(tokens.completion_tokens),
-            _count(prompt.cached_tokens) if prompt else 0,
+            asked,
+            said,
+            _count(prompt.cached_tokens) if prompt else _count(tokens.prompt_cache_hit_tokens),
             _count(prompt.cache_write_tokens) if prompt else 0,
-            _count(completion.reasoning_tokens) if completion else 0,
+            thought,
         )
 
     @property
@@ -135,12 +231,15 @@ class Parser(AnswerParser):
     def _take(self, said: Said, deltas: list[Delta]) -> None:
         thinking = said.reasoning_content or said.reasoning
         if thinking:
-            self._thinking = self._thinking or StringIO()
-            self._thinking.write(thinking)
-            deltas.append(ThinkingDelta(thinking))
-        if said.content:
-            self._text.write(said.content)
-            deltas.append(TextDelta(said.content))
+            self._think(thinking, deltas)
+        content = said.content
+        if content:
+            if not isinstance(content, str):
+                content = self._words(content, deltas)
+            self._text.write(content)
+            deltas.append(TextDelta(content))
+        if said.reasoning_details or said.annotations:
+            self._note(said)
         if said.refusal:
             self._refused = True
             self._text.write(said.refusal)
@@ -150,8 +249,32 @@ class Parser(AnswerParser):
         if said.function_call is not None:
             self._add([Fragment(index=0, function=said.function_call)], deltas)
 
+    def _think(self, text: str, deltas: list[Delta]) -> None:
+        self._thinking = self._thinking or StringIO()
+        self._thinking.write(text)
+        deltas.append(ThinkingDelta(text))
+
+    def _words(self, parts: list[SaidPart], deltas: list[Delta]) -> str:
+        """Takes the thinking of an answer in parts, and returns its words."""
+        for part in parts:
+            given = part.thinking or ""
+            thought = given if isinstance(given, str) else "".join([each.text or "" for each in given])
+            if thought:
+                self._think(thought, deltas)
+        return "".join([part.text or "" for part in parts])
+
+    def _note(self, said: Said) -> None:
+        """Takes what stands beside the words."""
+        notes = self._notes = self._notes or _Notes()
+        if said.reasoning_details:
+            notes.add_details(said.reasoning_details)
+        for each in said.annotations or ():
+            page = each.url_citation
+            if page is not None and page.url:
+                notes.cite(Citation(page.url, page.title))
+
     def _add(self, fragments: list[Fragment], deltas: list[Delta]) -> None:
-        self._calls = self._calls or Calls(self._turn, self._taken)
+        self._calls = self._calls or Calls(self._turn, self._taken, self._name_of, self._limit)
         self._calls.add(fragments, deltas)
 
     def _check_error(self, answer: Answer) -> None:

@@ -13,13 +13,17 @@ import msgspec
 
 from holdfast.models.wire.encoding import bytes_of, object_text
 from holdfast.models.wire.messages.shapes import InputBlock, InputTool, InputTurn, RequestBody
-from holdfast.models.wire.served import ServedRequest, attachment, bare_name, pieces, refusal
+from holdfast.models.wire.messages.steps import is_step
+from holdfast.models.wire.served import ServedRequest, attachment, bare_name, guess_tokens, pieces, provided, refusal
 from holdfast.types import (
     AssistantMessage,
     CallId,
+    Citation,
     Document,
     Message,
     Part,
+    ProviderStep,
+    ProviderTool,
     StopReason,
     Text,
     Thinking,
@@ -58,8 +62,8 @@ _KINDS = {
     504: "timeout_error",
     529: "overloaded_error",
 }
-_BYTES_PER_TOKEN = 4
 
+_object = msgspec.json.Decoder(dict[str, Any])
 _request = msgspec.json.Decoder(RequestBody)
 
 
@@ -79,8 +83,10 @@ def parse_request(body: bytes) -> ServedRequest:
         model=request.model,
         instructions="\n\n".join(filter(None, words)),
         messages=tuple(_messages(request.messages)),
-        tools=tuple(_tool(tool) for tool in request.tools or ()),
+        tools=tuple(_tool(tool) for tool in request.tools or () if not _is_provided(tool)),
         may_call=request.tool_choice is None or request.tool_choice.type != "none",
+        must_call=_must_call(request),
+        provider_tools=tuple(_provided(tool) for tool in request.tools or () if _is_provided(tool)),
         stream=bool(request.stream),
         max_output_tokens=request.max_tokens,
         temperature=request.temperature,
@@ -121,8 +127,7 @@ def render_failure(message: str, type: str) -> bytes:
 
 def render_count(request: ServedRequest) -> bytes:
     """Returns the body of a count of tokens: a guess from the length of what is asked, images by their bytes."""
-    size = len(bytes_of([request.instructions, request.messages, [tool.parameters for tool in request.tools]]))
-    return bytes_of({"input_tokens": -(-size // _BYTES_PER_TOKEN)})
+    return bytes_of({"input_tokens": guess_tokens(request)})
 
 
 def render_models(names: Sequence[str]) -> bytes:
@@ -185,6 +190,8 @@ def _assistant(blocks: Sequence[InputBlock]) -> AssistantMessage:
             parts.append(Thinking("", redacted=block.data or ""))
         elif block.type == "tool_use":
             parts.append(_call(block))
+        elif is_step(block.type):
+            parts.append(ProviderStep(block.name or block.type, bytes_of(block).decode()))
         else:
             raise refusal(f"an answer holds a part of type {block.type!r}, which cannot be read here", _PROTOCOL)
     called = any(isinstance(part, ToolCall) for part in parts)
@@ -206,9 +213,24 @@ def _words(content: str | list[InputBlock]) -> str:
     return "\n\n".join([block.text or "" for block in content])
 
 
+def _must_call(request: RequestBody) -> str | None:
+    choice = request.tool_choice
+    if choice is None or choice.type not in ("any", "tool"):
+        return None
+    return (choice.name or "") if choice.type == "tool" else ""
+
+
+def _is_provided(tool: InputTool) -> bool:
+    return tool.type not in (None, "custom") and tool.input_schema is None
+
+
+def _provided(tool: InputTool) -> ProviderTool:
+    return provided(tool.type or "", {}, _PROTOCOL)
+
+
 def _tool(tool: InputTool) -> ToolSpec:
-    if tool.type not in (None, "custom") or tool.input_schema is None:
-        raise refusal(f"a tool of type {tool.type!r} cannot be offered here; only those with a schema can", _PROTOCOL)
+    if tool.input_schema is None:
+        raise refusal(f"the tool {tool.name!r} has no schema; only those with one can be offered", _PROTOCOL)
     return ToolSpec(name=tool.name, description=tool.description or "", parameters=tool.input_schema)
 
 
@@ -237,7 +259,9 @@ def _usage(usage: Usage) -> dict[str, Any]:
 
 def _block(part: Part) -> dict[str, Any]:
     if isinstance(part, Text):
-        return {"type": "text", "text": part.text, "citations": None}
+        return {"type": "text", "text": part.text, "citations": [_place(each) for each in part.citations] or None}
+    if isinstance(part, ProviderStep):
+        return _object.decode(part.data)
     if isinstance(part, ToolCall):
         given = msgspec.Raw(object_text(part.arguments).encode("utf-8", "replace"))
         return {"type": "tool_use", "id": part.id, "name": part.name, "input": given}
@@ -246,16 +270,22 @@ def _block(part: Part) -> dict[str, Any]:
     return {"type": "thinking", "thinking": part.text, "signature": part.signature}
 
 
+def _place(citation: Citation) -> dict[str, Any]:
+    place = {"type": "web_search_result_location", "encrypted_index": "", "url": citation.source}
+    return {**place, "title": citation.title, "cited_text": citation.quote}
+
+
 def _block_events(index: int, part: Part, chunk: int | None) -> Iterator[bytes]:
     begun = _block(part)
     deltas: list[dict[str, Any]] = []
     if isinstance(part, Text):
-        begun["text"] = ""
+        begun["text"], begun["citations"] = "", None
+        deltas += [{"type": "citations_delta", "citation": _place(each)} for each in part.citations]
         deltas += [{"type": "text_delta", "text": piece} for piece in pieces(part.text, chunk)]
     elif isinstance(part, ToolCall):
         begun["input"] = {}
         deltas += [{"type": "input_json_delta", "partial_json": piece} for piece in pieces(part.arguments, chunk)]
-    elif not part.redacted:
+    elif isinstance(part, Thinking) and not part.redacted:
         begun["thinking"] = begun["signature"] = ""
         deltas += [{"type": "thinking_delta", "thinking": piece} for piece in pieces(part.text, chunk)]
         if part.signature:

@@ -10,11 +10,14 @@ from typing import Any, Literal
 
 import msgspec
 
+from holdfast.types import Citation
+
 __all__ = (
     "Answer",
     "Base64Source",
     "Block",
     "BlockDelta",
+    "CitedPlace",
     "DocumentBlock",
     "Event",
     "Failure",
@@ -33,6 +36,7 @@ __all__ = (
     "Tokens",
     "ToolResultBlock",
     "ToolUseBlock",
+    "cited",
 )
 
 
@@ -43,6 +47,25 @@ class Kind(msgspec.Struct, frozen=True, gc=False):
     """Only what an object says it is."""
 
     type: str
+
+
+class CitedPlace(msgspec.Struct, frozen=True, gc=False):
+    """Where words come from: an address, a place in a document, or a result of a search."""
+
+    url: str | None = None
+    source: str | None = None
+    title: str | None = None
+    document_title: str | None = None
+    document_index: int | None = None
+    cited_text: str | None = None
+
+
+def cited(place: CitedPlace) -> Citation | None:
+    """Returns it in our own words; None where it names no place."""
+    title = place.title or place.document_title or ""
+    number = "" if place.document_index is None else f"document {place.document_index}"
+    source = place.url or place.source or title or number
+    return Citation(source, title, place.cited_text or "") if source else None
 
 
 class Block(msgspec.Struct, frozen=True, gc=False):
@@ -56,6 +79,7 @@ class Block(msgspec.Struct, frozen=True, gc=False):
     thinking: str | None = None
     signature: str | None = None
     data: str | None = None
+    citations: list[CitedPlace] | None = None
 
 
 class BlockDelta(msgspec.Struct, frozen=True, gc=False):
@@ -66,6 +90,7 @@ class BlockDelta(msgspec.Struct, frozen=True, gc=False):
     partial_json: str | None = None
     thinking: str | None = None
     signature: str | None = None
+    citation: CitedPlace | None = None
     stop_reason: str | None = None
 
 
@@ -110,7 +135,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     type: str
     index: int = 0
     delta: BlockDelta | None = None
-    content_block: Block | None = None
+    content_block: msgspec.Raw = msgspec.Raw()
     message: _Begun | None = None
     usage: Tokens | None = None
     error: Failure | str | None = None
@@ -235,6 +260,7 @@ class ToolChoice(msgspec.Struct, frozen=True):
     """Whether tools may, or must, be called."""
 
     type: str
+    name: str | None = None
 
 
 class RequestBody(msgspec.Struct, frozen=True):

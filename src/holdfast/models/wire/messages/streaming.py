@@ -11,12 +11,13 @@ from collections.abc import Set as AbstractSet
 
 import msgspec
 
-from holdfast.errors import ModelError
+from holdfast.errors import Malformed, ModelError
 from holdfast.models.failures import Origin, excerpt, failure_in
-from holdfast.models.wire.messages.blocks import Blocks
-from holdfast.models.wire.messages.shapes import Answer, Block, Event, Failure, Kind, Tokens
+from holdfast.models.wire.blocks import BlockKind, Blocks
+from holdfast.models.wire.messages.shapes import Answer, Block, BlockDelta, Event, Failure, Kind, Tokens, cited
+from holdfast.models.wire.messages.steps import Step, is_step
 from holdfast.models.wire.reading import MAX_CHARS, AnswerParser
-from holdfast.types import AssistantMessage, Delta, StopReason, Usage
+from holdfast.types import AssistantMessage, Delta, StopReason, TextDelta, Usage
 
 __all__ = ("MAX_CHARS", "Parser")
 
@@ -29,26 +30,27 @@ _STOPS: dict[str, StopReason] = {
     "pause_turn": "length",  # the server wanted to go on later: the answer is not whole either
     "refusal": "refusal",
 }
+_MORE = "content_block_delta"
 _EVENTS = {
     "message_start",
     "content_block_start",
-    "content_block_delta",
+    _MORE,
     "content_block_stop",
     "message_delta",
     "message_stop",
     "error",
 }
 _BLOCKS = {"text", "thinking", "redacted_thinking", "tool_use"}
-_DELTAS = {"text_delta", "thinking_delta", "signature_delta", "input_json_delta"}
+_KINDS: dict[str, BlockKind] = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "call"}
+_DELTAS = {*_KINDS, "signature_delta", "citations_delta"}
 
 
 class _Hull(msgspec.Struct, frozen=True, gc=False):
     type: str
-    index: int = 0
     delta: Kind | None = None
-    content_block: Kind | None = None
 
 
+_NOTHING = (b"", b"null")
 _event = msgspec.json.Decoder(Event)
 _hull = msgspec.json.Decoder(_Hull)
 _kind = msgspec.json.Decoder(Kind)
@@ -59,7 +61,18 @@ _answer = msgspec.json.Decoder(Answer)
 class Parser(AnswerParser):
     """Reads one answer of one model."""
 
-    __slots__ = ("_blocks", "_final", "_input", "_output", "_read_tokens", "_stop", "_thought", "_written")
+    __slots__ = (
+        "_blocks",
+        "_final",
+        "_input",
+        "_kept",
+        "_output",
+        "_read_tokens",
+        "_steps",
+        "_stop",
+        "_thought",
+        "_written",
+    )
 
     def __init__(
         self,
@@ -71,7 +84,10 @@ class Parser(AnswerParser):
         max_chars: int = MAX_CHARS,
     ) -> None:
         super().__init__(origin, max_chars)
-        self._blocks = Blocks(turn, taken, name_of)
+        self._blocks = Blocks(turn, taken, name_of, max_chars)
+        self._steps: dict[int, Step] = {}
+        self._kept = 0
+        """How much was taken of them, in characters."""
         self._stop = ""
         self._input: int | None = None
         self._output: int | None = None
@@ -100,33 +116,127 @@ class Parser(AnswerParser):
         return Usage(whole, self._output or 0, self._read_tokens, self._written, self._thought)
 
     def _held(self) -> int:
-        return self._blocks.size
+        return self._blocks.size + self._kept
 
     def _read(self, events: list[bytes], deltas: list[Delta]) -> None:
+        decode = _event.decode
+        words: list[str] = []
+        index = 0
         for data in events:
+            try:
+                event = decode(data)
+            except (msgspec.DecodeError, RecursionError) as error:
+                self._say_all(index, words, deltas)
+                if not (self._is_end(data) or self._is_strange(data)):
+                    raise self._origin.malformed(f"an event that is not of this protocol ({error})") from None
+            else:
+                more = event.delta
+                if more is not None and more.type == "text_delta" and more.text and event.type == _MORE:
+                    if words and event.index != index:
+                        self._say_all(index, words, deltas)
+                    index = event.index
+                    words.append(more.text)  # nearly all events: those of one block at once
+                    continue
+                self._say_all(index, words, deltas)
+                self._take(event, deltas)
             if self.done:
                 return
-            try:
-                event = _event.decode(data)
-            except (msgspec.DecodeError, RecursionError) as error:
-                if self._is_end(data) or self._is_strange(data):
-                    continue
-                raise self._origin.malformed(f"an event that is not of this protocol ({error})") from None
-            self._take(event, deltas)
+        self._say_all(index, words, deltas)
+
+    def _say_all(self, index: int, words: list[str], deltas: list[Delta]) -> None:
+        """Takes words that came one after another, and forgets them: each is a delta, and all go into their block."""
+        if words and not self._stop:
+            whole: list[Delta] = []
+            if not self._blocks.more(index, "text", "".join(words), whole):
+                raise self._never_began(index)
+            if whole:  # not held back
+                deltas += map(TextDelta, words)
+        words.clear()
 
     def _take(self, event: Event, deltas: list[Delta]) -> None:
         kind = event.type
-        if kind == "content_block_delta":
-            known = event.delta is None or self._blocks.more(event.index, event.delta, deltas)
-            if not known and not self._stop:
-                raise self._origin.malformed(f"more of block {event.index}, which never began")
+        if self._stop:  # the answer is whole: what goes on after its end is none of it
+            self._frame(event, deltas)
+        elif kind == _MORE:
+            if event.delta is not None and not self._more(event.index, event.delta, deltas):
+                raise self._never_began(event.index)
         elif kind == "content_block_start":
-            if event.content_block is not None:
-                self._blocks.begin(event.index, event.content_block, deltas)
+            if event.content_block not in _NOTHING:
+                self._begin(event.index, event.content_block, deltas)
         elif kind == "content_block_stop":
-            self._blocks.close(event.index, deltas)
+            self._close(event.index, deltas)
         else:
             self._frame(event, deltas)
+
+    def _never_began(self, index: int) -> Malformed:
+        return self._origin.malformed(f"more of block {index}, which never began")
+
+    def _begin(self, index: int, given: msgspec.Raw, deltas: list[Delta]) -> None:
+        block, blocks = self._decoded(given), self._blocks
+        match block.type:
+            case "tool_use":
+                raw = bytes(block.input)
+                whole = "{}" if raw in (b"", b"null") else raw.decode("utf-8", "replace")
+                blocks.call(index, block.id or "", block.name or "", deltas, whole)
+            case "text":
+                blocks.begin(index, "text")
+                blocks.more(index, "text", block.text or "", deltas)
+                for place in block.citations or ():
+                    blocks.cite(index, cited(place))
+            case "thinking":
+                blocks.begin(index, "thinking")
+                blocks.more(index, "thinking", block.thinking or "", deltas)
+                if block.signature:
+                    blocks.sign(index, block.signature)
+            case "redacted_thinking":
+                blocks.begin(index, "redacted", data=block.data or "")
+            case kind if is_step(kind):
+                blocks.begin(index, "step", name=block.name or kind)
+                self._steps[index] = Step(given)
+                self._kept += self._steps[index].size
+            case _:
+                blocks.begin(index, "unknown")
+
+    def _decoded(self, given: msgspec.Raw) -> Block:
+        try:
+            return _block.decode(given)
+        except (msgspec.DecodeError, RecursionError) as error:
+            try:
+                kind = _kind.decode(given).type
+            except (msgspec.DecodeError, RecursionError):
+                kind = "text"
+            if kind in _BLOCKS:
+                raise self._origin.malformed(f"a block that is not of this protocol ({error})") from None
+            return Block(kind)
+
+    def _more(self, index: int, delta: BlockDelta, deltas: list[Delta]) -> bool:
+        kind = _KINDS.get(delta.type)
+        if kind == "text":
+            return self._blocks.more(index, kind, delta.text or "", deltas)
+        if kind == "call":
+            if index in self._steps:
+                self._steps[index].add(delta.partial_json or "")
+                self._kept += len(delta.partial_json or "")
+            return self._blocks.more(index, kind, delta.partial_json or "", deltas)
+        if kind is not None:
+            return self._blocks.more(index, kind, delta.thinking or "", deltas)
+        if delta.type == "signature_delta":
+            return self._blocks.sign(index, delta.signature or "")
+        if delta.citation is not None:
+            self._blocks.cite(index, cited(delta.citation))
+        return self._blocks.has(index)
+
+    def _close(self, index: int, deltas: list[Delta]) -> None:
+        if index in self._steps:
+            step = self._steps.pop(index)
+            self._blocks.keep(index, step.data())
+            self._blocks.more(index, "step", step.words(), deltas)
+        self._blocks.close(index, deltas)
+
+    def _close_all(self, deltas: list[Delta]) -> None:
+        for index in tuple(self._steps):
+            self._close(index, deltas)
+        self._blocks.close_all(deltas)
 
     def _frame(self, event: Event, deltas: list[Delta]) -> None:
         """Takes what is about the answer as a whole."""
@@ -134,7 +244,7 @@ class Parser(AnswerParser):
         if kind == "message_delta":
             if event.delta is not None and event.delta.stop_reason:
                 self._stop = event.delta.stop_reason
-                self._blocks.close_all(deltas)
+                self._close_all(deltas)
             self._count(event.usage, final=True)
         elif kind == "message_start":
             self._count(event.message.usage if event.message else None, final=False)
@@ -157,12 +267,9 @@ class Parser(AnswerParser):
             raise self._origin.malformed(f"an answer without content: {excerpt(body)}")
         deltas: list[Delta] = []
         for index, data in enumerate(answer.content):
-            try:
-                self._blocks.begin(index, _block.decode(data), deltas)
-            except msgspec.DecodeError as error:
-                if _kind.decode(data).type in _BLOCKS:
-                    raise self._origin.malformed(f"a block that is not of this protocol ({error})") from None
-        self._blocks.close_all(deltas)
+            self._begin(index, data, deltas)
+            self._close(index, deltas)
+        self._close_all(deltas)
         self._stop = answer.stop_reason or "end_turn"
         self._count(answer.usage, final=True)
         return deltas
@@ -202,8 +309,4 @@ class Parser(AnswerParser):
             hull = _hull.decode(data)
         except (msgspec.DecodeError, RecursionError):
             return False
-        block, delta = hull.content_block, hull.delta
-        if block is not None and block.type not in _BLOCKS:
-            self._blocks.begin(hull.index, Block(block.type), [])  # what follows of it is skipped, too
-            return True
-        return delta is not None and delta.type not in _DELTAS
+        return hull.delta is not None and hull.delta.type not in _DELTAS

@@ -1,0 +1,1 @@
+"""`holdfast models`: what is known of models."""
