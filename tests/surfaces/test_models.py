@@ -10,6 +10,7 @@ from tests.surfaces.commands import Shell
 from tests.surfaces.test_completion import in_bash
 
 from holdfast.models.catalogue import about
+from holdfast.models.providers.table import TABLE
 
 
 def row(sh: Shell, provider: str, name: str, *more: str) -> list[str]:
@@ -57,11 +58,14 @@ def test_old_models_are_shown_when_asked_for(tmp_path: Path) -> None:
 def test_without_a_provider_there_are_the_providers_and_with_all_their_models(tmp_path: Path) -> None:
     sh = Shell(tmp_path)
     text = sh.run("models", "list").stdout
-    assert any(line.split() == ["ollama", "0"] for line in text.splitlines())
-    assert "azure" in text
-    assert "and those of openai, anthropic" in text
+    rows = [line.split() for line in text.splitlines()]
+    assert [row for row in rows if row[:1] in (["ollama"], ["vllm"])] == [["ollama", "-"], ["vllm", "-"]]
+    assert "those of openai, anthropic" in text
+    assert next(row for row in rows if row[:1] == ["together"])[2:4] == ["described", "only:"]
     told = json.loads(sh.run("models", "list", "-o", "json").stdout)
-    assert {"openai", "bedrock", "groq"} <= {each["provider"] for each in told["providers"]}
+    asked = {each["provider"]: each["asked"] for each in told["providers"]}
+    assert {name for name, can in asked.items() if can} == {*TABLE}
+    assert asked["together"] is False
     every = json.loads(sh.run("models", "list", "--all", "-o", "json").stdout)["models"]
     assert len(every) > 1000
     assert "no model of ollama is described" in sh.run("models", "list", "ollama").stdout
@@ -103,7 +107,7 @@ def test_what_is_unknown_of_a_model_is_said(tmp_path: Path) -> None:
         (("show", "gpt-5"), "did you mean 'openai/gpt-5'?"),
         (("show", "qqqqqq"), "holdfast models list shows what is described"),
         (("list", "anthropc"), "did you mean 'anthropic'?"),
-        (("list", "../data"), "there are anthropic"),
+        (("list", "../data"), "there are openai, openai-responses, anthropic"),
     ],
     ids=str,
 )

@@ -177,7 +177,7 @@ class Binder:
             if limits.dollars is not None and model.price is None:
                 raise UnknownPrice(
                     f"the price of {model.name!r} is unknown, so a dollar limit cannot be kept: limit tokens instead, "
-                    "or give the price with Runtime.open(prices={...})"
+                    "or give the price: holdfast config set models.<name>.input, or Runtime.open(prices={...})"
                 )
 
     def _meant(self, spec: str, own: Own | None) -> _Meant:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 import click
@@ -16,6 +16,7 @@ from holdfast.cli.terminal import open_console
 from holdfast.cli.words import count
 from holdfast.errors import UsageError
 from holdfast.models.catalogue import Facts, LongContextPrice, ModelCard, about, listed_models, lookup, providers
+from holdfast.models.providers.table import TABLE
 
 __all__ = ("list_",)
 
@@ -54,7 +55,7 @@ def _own(provider: str, facts: Mapping[str, Facts]) -> list[str]:
 
 
 def _known(provider: str, own: Iterable[str]) -> str:
-    known = (*providers(), *own)
+    known = tuple(dict.fromkeys((*TABLE, *providers(), *own)))
     if provider in known:
         return provider
     near = get_close_matches(provider, known, n=1)
@@ -63,19 +64,26 @@ def _known(provider: str, own: Iterable[str]) -> str:
 
 
 def _providers(console: Console, output: str) -> None:
-    rows = [(name, len(listed_models(name)), like) for name, like in providers().items()]
+    described = providers()
+    names = dict.fromkeys((*TABLE, *described))  # those that can be asked come first
+    rows = [(name, len(listed_models(name)) if name in described else 0, described.get(name, ())) for name in names]
     if output == "json":
-        told = [{"provider": name, "models": number, "like": like} for name, number, like in rows]
+        told = [{"provider": n, "models": number, "like": like, "asked": n in TABLE} for n, number, like in rows]
         said = {"source": about().source, "day": about().day, "providers": told}
         click.echo(msgspec.json.format(msgspec.json.encode(said)))
         return
     lines = [
-        [Text(name), Text(str(number)), Text(f"and those of {', '.join(like)}" if like else "", "dim")]
+        [Text(name), Text(str(number) if number else "-"), Text(_remark(name, like), "dim")]
         for name, number, like in rows
     ]
     _print(console, ["provider", "models", ""], lines)
     console.print(Text(f"\nprices and windows: {origin()}", "dim"), soft_wrap=True)
     console.print(Text("models of one: holdfast models list PROVIDER, of all: --all", "dim"), soft_wrap=True)
+
+
+def _remark(name: str, like: Sequence[str]) -> str:
+    said = f"those of {', '.join(like)} too" if like else ""
+    return said if name in TABLE else f"{said} described only: to ask it, describe its server in your settings".strip()
 
 
 def _table(console: Console, cards: list[ModelCard]) -> None:

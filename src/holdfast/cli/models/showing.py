@@ -75,8 +75,8 @@ def _unknown(name: str) -> str:
         near = near or get_close_matches(f"openai/{name}", known_models("openai"), n=1, cutoff=0.8)
     else:
         near = get_close_matches(name, known_models(provider), n=3, cutoff=0.7)
-    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "holdfast models list shows what is described"
-    return f"nothing is known of a model {name!r}: {hint} A model can be used without; its price is unknown then"
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "holdfast models list shows what is described."
+    return f"nothing is known of a model {name!r}: {hint} A model can be asked all the same; its price is unknown then"
 
 
 def _facts(card: ModelCard, given: Mapping[str, str]) -> Iterator[tuple[str, str]]:

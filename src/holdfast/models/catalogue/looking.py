@@ -88,7 +88,8 @@ def sources(model: str) -> dict[str, str]:
 
 def providers() -> dict[str, tuple[str, ...]]:
     """Returns the providers the catalogue knows, with those whose models each has too."""
-    return {name: each.like for name, each in _current().about.providers.items()}
+    doors = {name: (same,) for name, same in _SAME.items()}
+    return {name: each.like for name, each in _current().about.providers.items()} | doors
 
 
 def about() -> About:
