@@ -147,7 +147,8 @@ async def test_events_of_a_newer_version_are_shown_and_what_must_be_understood_i
 @pytest.mark.requirement("cli:runs-steer")
 def test_a_run_of_another_process_hears_what_is_said_to_it(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "gate")
-    with ScriptedModelServer.in_thread(TURNS) as server:
+    # It hears of it a moment later, perhaps after its answer: then it answers once more.
+    with ScriptedModelServer.in_thread([*TURNS, Turn(text="Through the back door.")]) as server:
         sh = Shell(tmp_path, server)
         with sh.running("run", "Pass", "-s", "one") as process:
             await_line(process, "I run test")
