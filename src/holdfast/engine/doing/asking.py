@@ -39,13 +39,10 @@ class _Asked(msgspec.Struct, frozen=True):
     target: Target
     request: ModelRequest
     """What it is asked, but for the words it is to go on with."""
+    sent: ModelRequest
+    """What it is sent: the same, with those words at its end."""
     seam: Seam | None
     reservation: calling.Reservation
-
-    @property
-    def sent(self) -> ModelRequest:
-        """What it is sent."""
-        return self.request if self.seam is None else self.seam.request(self.request)
 
 
 async def ask_model(attempt: Attempt, at: int, *, last: bool = False) -> None:
@@ -55,14 +52,14 @@ async def ask_model(attempt: Attempt, at: int, *, last: bool = False) -> None:
     bindings = await attempt.bindings()
     chain, run = bindings.chain, attempt.run
     assert chain is not None  # a pipeline has none, and asks none
-    target = chain.only or chain.pick(run.tried, run.next, attempt.clock.now())
+    target = chain.pick(run.tried, run.next, attempt.clock.now())
     if target is None:
         attempt.write(_nobody(chain))
         return
     request = target.request(assemble(bindings.spec, attempt.state.messages, last=last))
     seam = None if run.partial is None else _seam(attempt, chain, target, request, run.partial)
     if target.pictured:
-        shown = await _shown(attempt, _Asked(chain, target, request, seam, calling.Reservation()))
+        shown = await _shown(attempt, _Asked(chain, target, request, request, seam, calling.Reservation()))
         if shown is None:
             return
         request = shown
@@ -79,7 +76,7 @@ async def ask_model(attempt: Attempt, at: int, *, last: bool = False) -> None:
     if attempt.stopping:
         return  # it came while the barrier was waited for
     attempt.pen.flush()  # no barrier: readers see what led here while the model thinks
-    await _attempt(attempt, _Asked(chain, target, request, seam, reservation), sent)
+    await _attempt(attempt, _Asked(chain, target, request, sent, seam, reservation))
 
 
 async def _shown(attempt: Attempt, asked: _Asked) -> ModelRequest | None:
@@ -95,17 +92,17 @@ async def _shown(attempt: Attempt, asked: _Asked) -> ModelRequest | None:
     return shown
 
 
-async def _attempt(attempt: Attempt, asked: _Asked, sent: ModelRequest) -> None:
+async def _attempt(attempt: Attempt, asked: _Asked) -> None:
     target, seam, message = asked.target, asked.seam, None
     with attempt.interruptible():
         await attempt.pen.hold()  # nobody pays for a call whose answer may not be written
         began = attempt.clock.monotonic()
         try:
-            message = await _stream(attempt, asked, sent)
+            message = await _stream(attempt, asked)
         except ModelError as error:
             _fail(attempt, asked, error)
             return
-        if (wrong := _wrong(asked, sent, message)) is not None:
+        if (wrong := _wrong(asked, message)) is not None:
             _fail(attempt, asked, wrong, message)
             return
         asked.chain.succeeded(target.name)
@@ -135,12 +132,12 @@ def _nobody(chain: Chain) -> ModelFailed:
     )
 
 
-def _wrong(asked: _Asked, sent: ModelRequest, message: AssistantMessage) -> ModelError | None:
+def _wrong(asked: _Asked, message: AssistantMessage) -> ModelError | None:
     """Returns what is wrong with an answer that came as it should: it says nothing, or to half of what was asked."""
     name = asked.target.name
     if message.stop == "stop" and not message.calls and not message.text.strip():
         return Malformed(f"{name!r} gave an empty answer; try again, or look at what the server logs about it")
-    if asked.target.overflowed(sent, message):
+    if asked.target.overflowed(asked.sent, message):
         return ContextOverflow(
             f"{name!r}: the request has {message.usage.input_tokens:,} tokens and the model's window holds "
             f"{asked.target.window:,}, so the answer is to a part of it; shorten the conversation, use a model with a "
@@ -194,8 +191,8 @@ async def _wait(attempt: Attempt, at: int) -> bool:
     return not (scope.interrupted or attempt.hurried)
 
 
-async def _stream(attempt: Attempt, asked: _Asked, sent: ModelRequest) -> AssistantMessage:
-    stream = calling.perform(asked.target.model, sent, asked.reservation)
+async def _stream(attempt: Attempt, asked: _Asked) -> AssistantMessage:
+    stream = calling.perform(asked.target.model, asked.sent, asked.reservation)
     seam, message = asked.seam, None
     try:
         async for item in stream:

@@ -133,10 +133,6 @@ class ModelMaker:
         self._made[spec, own] = _Made(model, card, read)
         return model, card
 
-    def forget(self, spec: str, own: Own | None = None) -> None:
-        """Lets the next `find` make the model anew."""
-        self._made.pop((spec, own), None)
-
     def make(
         self, spec: str, own: Own | None, key: str = "", source: Source | None = None
     ) -> tuple[Model, ModelCard | None, Mapping[str, str | None]]:

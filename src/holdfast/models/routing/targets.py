@@ -20,7 +20,7 @@ from holdfast.models.port import Model, ModelRequest
 from holdfast.models.routing.chain import Candidate, Failover, Next, Tried, choose, is_held_against
 from holdfast.models.routing.fitting import Fitting, Reader, is_words
 from holdfast.models.routing.health import Health
-from holdfast.models.routing.seams import Seam, can_continue
+from holdfast.models.routing.seams import can_continue
 from holdfast.types import AssistantMessage, ThinkingLevel, Usage
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Target:
         """Whether it takes an answer that has begun as the end of its request, and goes on with it."""
         return self._card is not None and bool(self._card.prefill)
 
-    def request(self, request: ModelRequest, seam: Seam | None = None) -> ModelRequest:
+    def request(self, request: ModelRequest) -> ModelRequest:
         """Returns a request as this model can read it; the very same one where nothing has to change."""
         fitting = self._fitting
         if fitting is not None or not is_words(request.messages):
@@ -67,7 +67,7 @@ class Target:
                 request = msgspec.structs.replace(request, messages=messages)
         if self.level is not None and self.level != request.thinking:
             request = msgspec.structs.replace(request, thinking=self.level)
-        return request if seam is None else seam.request(request)
+        return request
 
     async def shown(self, request: ModelRequest) -> ModelRequest:
         """Returns a request with its pictures and documents as the model's provider takes them.
