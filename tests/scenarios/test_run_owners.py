@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from tests.running import MODEL, Scene, all_answered, of, scene, soon, until
 
 from holdfast import Agent, Limits, ToolContext, tool
 from holdfast.engine.events import RunFinished, ToolFinished
-from holdfast.flow.ids import is_alive, worker_name
+from holdfast.flow.ids import is_alive, new_session, worker_name
 from holdfast.testing import Call, Turn
 from holdfast.testing.clock import FakeClock
 from holdfast.testing.faults import Hang
@@ -217,6 +218,15 @@ async def test_ids_of_many_processes_and_their_forks_do_not_collide() -> None:
 
     made = [each for some in await soon(asyncio.gather(ids(), ids(), ids()), 10) for each in some]
     assert len(set(made)) == len(made) == 3 * 3 * 1500
+
+
+@pytest.mark.requirement("flow:session-names-together")
+def test_sessions_named_in_a_row_lie_close_together_and_have_names_of_their_own() -> None:
+    names = [new_session() for _ in range(2000)]
+    assert len(set(names)) == 2000
+    assert all(re.fullmatch("s-[0-9a-f]{10}", name) for name in names)
+    assert len({name[:5] for name in names}) <= 9, "256 in a row begin alike"
+    assert len({name[-5:] for name in names}) > 1900
 
 
 @pytest.mark.parametrize("store", ["memory:", "sqlite"])

@@ -97,6 +97,36 @@ async def test_what_waits_together_is_committed_together(database: Database, han
     assert [await future for future in waiting] == list(range(1, 101)), "in the order in which they were handed in"
 
 
+@pytest.mark.requirement("storage:sqlite-group-waits-for-its-own")
+async def test_as_many_as_shared_the_last_commit_wait_for_nobody_else(
+    database: Database, hand_in, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = await statements(database)
+    seen.clear()
+    monkeypatch.setattr(storage_sqlite, "_GATHER", 1000)
+    async with asyncio.timeout(10):
+        await asyncio.gather(*[hand_in(add, f"first {n}") for n in range(3)])
+        first = hand_in(add, "again 0")
+        await asyncio.sleep(0)
+        await asyncio.gather(first, *[hand_in(add, f"again {n}") for n in range(1, 3)])
+        begun, go_on = threading.Event(), threading.Event()
+        held = [database.write(hold, begun, go_on), hand_in(add, "beside 1"), hand_in(add, "beside 2")]
+        assert await asyncio.to_thread(begun.wait, 5)
+        waiting = [hand_in(add, f"meanwhile {n}") for n in range(4)]
+        go_on.set()
+        await asyncio.gather(*held, *waiting)
+    assert [statement for statement, _ in seen].count("commit") == 4
+
+
+@pytest.mark.requirement("storage:sqlite-group-waits-for-its-own")
+async def test_one_that_is_missing_is_not_waited_for_long(database: Database, hand_in) -> None:
+    async with asyncio.timeout(10):
+        await asyncio.gather(*[hand_in(add, f"first {n}") for n in range(3)])
+        await hand_in(add, "alone")
+        await hand_in(add, "and once more")
+    assert len(await database.read(texts)) == 5
+
+
 @pytest.mark.requirement("storage:sqlite-group-isolates-failure")
 @pytest.mark.parametrize(
     ("call", "error"),

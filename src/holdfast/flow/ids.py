@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
+from collections.abc import Iterator
 
 from holdfast.types import BatchId, SessionId, WorkerId
 
@@ -19,14 +20,20 @@ class _Source:
     def __init__(self) -> None:
         self.prefix = secrets.token_hex(6)
         self.count = itertools.count(1)
-        self.pool = ""
+        self.names: Iterator[str] = iter(())
 
-    def draw(self, digits: int) -> str:
-        """Returns fresh random digits; the kernel is asked for many at a time."""
-        if len(self.pool) < digits:
-            self.pool = secrets.token_hex(512)
-        drawn, self.pool = self.pool[:digits], self.pool[digits:]
+    def name(self) -> str:
+        """Returns ten random digits, of which 256 in a row share the first three and no two the next two."""
+        drawn = next(self.names, "")
+        if not drawn:
+            self.names = _names(secrets.token_hex(2)[1:], secrets.randbelow(256), secrets.token_hex(640))
+            drawn = next(self.names)
         return drawn
+
+
+def _names(start: str, mask: int, digits: str) -> Iterator[str]:
+    for place in range(256):
+        yield f"{start}{place ^ mask:02x}{digits[5 * place : 5 * place + 5]}"
 
 
 _source = _Source()
@@ -52,8 +59,12 @@ def new_key() -> str:
 
 
 def new_session() -> SessionId:
-    """Returns a session name that is random throughout: people pass it around."""
-    return SessionId(f"s-{_source.draw(10)}")
+    """Returns a random session name: people pass it around.
+
+    Those that one process draws in a row begin alike, so that an index has them close together, and a commit of many
+    new sessions writes one page of it instead of one for each.
+    """
+    return SessionId(f"s-{_source.name()}")
 
 
 def worker_name() -> WorkerId:

@@ -52,8 +52,8 @@ _GROUP = 256
 _STAGED = 64
 """How many of them may run in the event loop, which does nothing else meanwhile."""
 _GATHER = 0.0006
-"""Seconds a function waits for others when the last commit was shared; one that is alone waits for nobody. About what
-a commit takes: shorter, and a sixth more commits are made for the same work.
+"""Seconds a function waits at most for as many others as shared the last commit; one that is alone waits for nobody.
+About what a commit takes: shorter, and a sixth more commits are made for the same work.
 """
 
 
@@ -123,8 +123,8 @@ class Database:
         """What each event loop handed in and has not passed on yet."""
         self._taken = False
         """Whether somebody has the turn: the writing connection is theirs until it was committed."""
-        self._crowded = False
-        """Whether the last group was one of several, so that waiting a moment makes the next one larger."""
+        self._last = 0
+        """How many were in the last group: of several, so that waiting a moment makes the next one as large."""
         self._turns: SimpleQueue[_Turn] = SimpleQueue()
         self._pace = Pace()
         self._checkpoints = True
@@ -153,7 +153,8 @@ class Database:
         """
         full = os.path.abspath(path)  # noqa: PTH100, ASYNC240 - no pathlib at start-up; it reads no disk
         database = cls(full, schemas, buffer, synchronous, patience)
-        opened = Job(bool, (), asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        opened = Job(bool, (), loop, loop.create_future())
         threading.Thread(target=database._write_all, args=(opened,), name="holdfast-writer", daemon=True).start()
         try:
             await opened.future
@@ -199,7 +200,7 @@ class Database:
         """Puts a function to the others that this event loop hands in at about the same time."""
         self._check_process()
         loop = asyncio.get_running_loop()
-        job = Job(call, args, loop, quick=quick)
+        job = Job(call, args, loop, loop.create_future(), quick)
         with self._lock:
             self._check_open()
             tray = self._trays.get(loop)
@@ -207,16 +208,18 @@ class Database:
                 self._trays[loop] = [job]
             else:
                 tray.append(job)
+                if len(tray) == self._last and not self._taken:
+                    loop.call_soon(self._pass_on, loop)
             alone = tray is None and not self._taken  # otherwise the end of the turn passes it on
         if alone:
             self._pass_on_soon(loop)
         return job.future
 
     def _pass_on_soon(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._crowded:
+        if len(self._trays.get(loop, ())) < self._last:
             loop.call_later(_GATHER, self._pass_on, loop)
         else:
-            loop.call_soon(self._pass_on, loop)
+            loop.call_soon(self._pass_on, loop)  # those that came together come together: nobody is missing
 
     def _pass_on(self, loop: asyncio.AbstractEventLoop) -> None:
         """Takes the turn for what this loop handed in, if it is to be had."""
@@ -229,7 +232,7 @@ class Database:
                 tray, self._trays[loop] = tray[:_GROUP], tray[_GROUP:]
             else:
                 del self._trays[loop]
-            self._crowded = len(tray) > 1
+            self._last = len(tray)
         turn = _Turn(tray)
         try:
             slow = [job for job in tray if not job.quick]

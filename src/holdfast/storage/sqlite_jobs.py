@@ -7,24 +7,21 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 __all__ = ("Job", "answer", "settle")
 
 
-class Job:
+class Job(msgspec.Struct, eq=False):
     """A function and its caller."""
 
-    __slots__ = ("args", "call", "error", "future", "loop", "quick", "result")
-
-    def __init__(
-        self, call: Callable[..., Any], args: tuple[Any, ...], loop: asyncio.AbstractEventLoop, *, quick: bool = False
-    ) -> None:
-        self.call = call
-        self.args = args
-        self.loop = loop
-        self.quick = quick
-        self.future: asyncio.Future[Any] = loop.create_future()
-        self.result: Any = None
-        self.error: BaseException | None = None
+    call: Callable[..., Any]
+    args: tuple[Any, ...]
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+    quick: bool = False
+    result: Any = None
+    error: BaseException | None = None
 
 
 def answer(jobs: list[Job], then: Callable[[asyncio.AbstractEventLoop], None] | None = None) -> None:

@@ -40,7 +40,8 @@ class Readers:
         Raises:
             StorageError: the database was closed.
         """
-        job = Job(call, args, asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        job = Job(call, args, loop, loop.create_future())
         with self._lock:
             if self._closed:
                 raise StorageError(f"the database {self._path!r} was closed; open it again")

@@ -123,7 +123,8 @@ class HeadBuffer(Buffer):
     def add_mail(self, stream: StreamId, mail: Mail) -> None:
         """Adds a message to a stream whose head was set."""
         sid = self._rows[stream].sid
-        self._mail += (sid, mail.n, mail.key, mail.kind, bytearray(mail.body), mail.actor, mail.at)
+        place = sid * tables.MAIL + mail.n
+        self._mail += (place, sid, mail.n, mail.key, mail.kind, bytearray(mail.body), mail.actor, mail.at)
         self._keys[sid, mail.key] = mail.n
 
     def mail(self, connection: Connection, stream: StreamId, after: int) -> list[Mail]:

@@ -158,9 +158,9 @@ async def erase(database: Database) -> None:
 
 
 def _rewrite_inbox(connection: Connection) -> None:
-    rows = connection.execute("select sid, n, key, kind, body, actor, at from inbox order by sid, n").fetchall()
+    rows = connection.execute("select id, sid, n, key, kind, body, actor, at from inbox order by id").fetchall()
     connection.execute("delete from inbox")
-    connection.executemany(f"insert into {tables.INBOX} values (?, ?, ?, ?, ?, ?, ?)", rows)
+    connection.executemany(f"insert into {tables.INBOX} values (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
 
 def _cut_log_off(connection: Connection) -> bool:

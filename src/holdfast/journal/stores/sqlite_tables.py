@@ -26,6 +26,7 @@ __all__ = (
     "HEAD",
     "INBOX",
     "JOURNAL",
+    "MAIL",
     "Mark",
     "NOTHING",
     "PLACES",
@@ -64,8 +65,8 @@ JOURNAL = Schema(
             "create trigger record_last before delete on record "
             "when old.position = (select max(position) from record) "
             "begin select raise(abort, 'the newest record stays: its position must not be given out again'); end",
-            "create table inbox (sid integer not null, n integer not null, key text not null, kind text not null, "
-            "body blob not null, actor text not null, at integer not null, primary key (sid, n)) without rowid",
+            "create table inbox (id integer primary key, sid integer not null, n integer not null, key text not null, "
+            "kind text not null, body blob not null, actor text not null, at integer not null)",
             "create unique index inbox_key on inbox (sid, key)",
         ),
         ("create index head_parent on head (parent) where parent is not null",),
@@ -77,6 +78,10 @@ _HEAD = (
     "stream, seq, epoch, owner, lease_until, last_batch, inbox_seq, inbox_taken, state, wake_at, updated_at, parent, "
     "parent_seq, created_at"
 )
+MAIL = 2**28
+"""Messages a stream can have. The n-th of stream `sid` is row `sid * MAIL + n`: the mail of a stream lies together, and
+that of new streams at the end, where a row is added without moving others.
+"""
 _ALIVE = "instr(stream, '~') = 0"
 """Whether a stream was not deleted: see `heads.grave`."""
 _PAGE = 1000
@@ -215,13 +220,14 @@ def fetch_feed(
 
 def fetch_mail(connection: Connection, stream: StreamId, after: int) -> list[Mail]:
     """Returns the messages numbered over `after`, oldest first."""
+    # A cross join is done from left to right: one stream is looked up, and its mail lies in one piece.
     query = (
-        "select n, key, kind, body, actor, at from inbox "
-        "where sid = (select sid from head where stream = ?) and n > ? order by n"
+        "select n, key, kind, body, actor, at from head cross join inbox "
+        f"on id > head.sid * {MAIL} + ? and id < (head.sid + 1) * {MAIL} where stream = ? order by id"
     )
     return [
         Mail(n=n, key=key, kind=kind, body=body, actor=actor, at=at)
-        for n, key, kind, body, actor, at in connection.execute(query, (stream, after)).fetchall()
+        for n, key, kind, body, actor, at in connection.execute(query, (after, stream)).fetchall()
     ]
 
 
@@ -247,7 +253,7 @@ _COLUMNS = ("sid", *Head.__struct_fields__, "due_at")
 HEAD = f"head ({', '.join(_COLUMNS)})"
 """The columns of a head, in the order of `head_row`."""
 RECORD = "record (sid, seq, type, body, blob)"
-INBOX = "inbox (sid, n, key, kind, body, actor, at)"
+INBOX = "inbox (id, sid, n, key, kind, body, actor, at)"
 WIDTH = {table: table.count(",") + 1 for table in (HEAD, RECORD, INBOX)}
 """How many columns each has."""
 NOTHING = ""
