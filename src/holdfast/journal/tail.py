@@ -42,25 +42,33 @@ class Tail:
         return self.broadcast.join(), coalesce(self._partial)
 
     def commit(self, events: Sequence[Event]) -> None:
-        """Publishes events that are durable, and the deltas that waited for them."""
-        while self._held and self._held[0][0] <= self.last + len(events):
-            after, deltas = self._held.popleft()
-            before = after - self.last
-            self._commit(events[:before])
-            events = events[before:]
-            self.publish(deltas, after)
-        if events:
-            self._commit(events)
-
-    def _commit(self, events: Sequence[Event]) -> None:
-        self._partial.clear()
+        """Publishes events that are durable, and the deltas that waited for them, as one list."""
+        items: Sequence[Event | Delta] = events
+        last = self.last + len(events)
+        if self._held and self._held[0][0] <= last:
+            items = self._with_held(events)
+        else:
+            self._partial.clear()
         self.recent.extend(events)
-        self.last += len(events)
+        self.last = last
         if len(self.recent) > _RECENT:
             drop = len(self.recent) - _RECENT // 2
             del self.recent[:drop]
             self.after += drop
-        self.broadcast.publish(events, self.last)
+        self.broadcast.publish(items, last)
+
+    def _with_held(self, events: Sequence[Event]) -> list[Event | Delta]:
+        """Returns events with the deltas that come after each; those after the last are the answer so far."""
+        items: list[Event | Delta] = []
+        place, deltas = 0, list[Delta]()
+        while self._held and self._held[0][0] <= self.last + len(events):
+            after, deltas = self._held.popleft()
+            items += events[place : after - self.last]
+            items += deltas
+            place = after - self.last
+        self._partial = list(deltas) if place == len(events) else []
+        items += events[place:]
+        return items
 
     def publish(self, deltas: Sequence[Delta], after: int) -> None:
         """Publishes deltas once the events up to `after` are; they are nowhere else."""

@@ -203,15 +203,11 @@ class Database:
         job = Job(call, args, loop, loop.create_future(), quick)
         with self._lock:
             self._check_open()
-            tray = self._trays.get(loop)
-            if tray is None:
-                self._trays[loop] = [job]
-            else:
-                tray.append(job)
-                if len(tray) == self._last and not self._taken:
-                    loop.call_soon(self._pass_on, loop)
-            alone = tray is None and not self._taken  # otherwise the end of the turn passes it on
-        if alone:
+            tray = self._trays.setdefault(loop, [])
+            tray.append(job)
+            count, taken = len(tray), self._taken
+        # Who comes first sees to it that they are passed on, and who makes them complete; or else the end of a turn.
+        if not taken and count in (1, self._last):
             self._pass_on_soon(loop)
         return job.future
 
