@@ -121,6 +121,8 @@ class Database:
         self._lock = threading.Lock()
         self._trays: _Trays = {}
         """What each event loop handed in and has not passed on yet."""
+        self._timers: dict[asyncio.AbstractEventLoop, asyncio.TimerHandle] = {}
+        """When it is passed on at the latest, complete or not."""
         self._taken = False
         """Whether somebody has the turn: the writing connection is theirs until it was committed."""
         self._last = 0
@@ -213,12 +215,15 @@ class Database:
 
     def _pass_on_soon(self, loop: asyncio.AbstractEventLoop) -> None:
         if len(self._trays.get(loop, ())) < self._last:
-            loop.call_later(_GATHER, self._pass_on, loop)
+            if loop not in self._timers:
+                self._timers[loop] = loop.call_later(_GATHER, self._pass_on, loop)
         else:
             loop.call_soon(self._pass_on, loop)  # those that came together come together: nobody is missing
 
     def _pass_on(self, loop: asyncio.AbstractEventLoop) -> None:
         """Takes the turn for what this loop handed in, if it is to be had."""
+        if (timer := self._timers.pop(loop, None)) is not None:
+            timer.cancel()  # it would pass on the next group before that is complete
         with self._lock:
             tray = self._trays.get(loop)
             if not tray or self._taken or self._closed:
