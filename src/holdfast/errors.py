@@ -462,7 +462,7 @@ class MediaUnsupported(InvalidRequest):
 
 
 class ContextOverflow(ModelError):
-    """The request is longer than the model's context window."""
+    """The request is longer than the model's context window, or larger than its server takes."""
 
     code = "context_overflow"
     retry = "never"

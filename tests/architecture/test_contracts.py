@@ -21,6 +21,7 @@ PLANTS = {
     "Only net opens HTTP": ("tools/planted.py", "def deferred():\n    import aiohttp"),
     "Only storage speaks to SQLite": ("runtime/planted.py", "import sqlite3"),
     "Only the command line draws": ("engine/planted.py", "import rich.text"),
+    "Only models knows how a provider": ("engine/planted.py", "import holdfast.models.wire.chat.requests"),
     "Only the remaking of pictures": ("models/media/fitting.py", "import PIL.Image"),
     "Only signing loads Amazon's": ("models/providers/bedrock.py", "import botocore.session"),
     "Only the local embedder": ("models/embedding/finding.py", "import model2vec"),

@@ -14,9 +14,19 @@ import msgspec
 from holdfast.errors import UnknownPrice
 from holdfast.models.port import Model, ModelRequest, default_output
 from holdfast.models.thinking import BUDGETS, LEVELS, allot
-from holdfast.types import AssistantMessage, Delta, Usage
+from holdfast.types import AssistantMessage, Delta, Price, Usage
 
-__all__ = ("Allowance", "Exhausted", "Reservation", "Settlement", "narrower", "perform", "reserve", "settle")
+__all__ = (
+    "Allowance",
+    "Exhausted",
+    "Reservation",
+    "Settlement",
+    "least_of",
+    "narrower",
+    "perform",
+    "reserve",
+    "settle",
+)
 
 _LEAST_OUTPUT = 16
 """Tokens below which an answer is not worth asking for."""
@@ -45,9 +55,15 @@ class Reservation(msgspec.Struct, frozen=True, gc=False):
 
 
 class Exhausted(msgspec.Struct, frozen=True, gc=False):
-    """What is left does not pay for a call."""
+    """What is left does not pay for a call. All in tokens, or all in nanodollars."""
 
     limit: str
+    """`tokens` or `dollars`."""
+    request: int = 0
+    """The most that the request can be."""
+    answer: int = 0
+    """An answer of any use, the least that is asked for."""
+    left: int = 0
 
 
 class Settlement(msgspec.Struct, frozen=True, gc=False):
@@ -88,14 +104,27 @@ def reserve(model: Model, request: ModelRequest, allowance: Allowance) -> Reserv
     if allowance.tokens is not None:
         output = min(output, allowance.tokens - size)
         if output < least:
-            return Exhausted("tokens")
+            return Exhausted("tokens", size, least, allowance.tokens)
     if allowance.cost is not None and price is not None:
         left = allowance.cost - price.bound(size, 0)
         if rate := price.bound(size, 1_000_000) - price.bound(size, 0):  # a long input makes output dearer, too
             output = min(output, left * 1_000_000 // rate)
         if left < 0 or output < least:
-            return Exhausted("dollars")
+            return _dear(price, size, least, allowance.cost)
     return Reservation(size + output, price.bound(size, output) if price else None, output, binding=True)
+
+
+def least_of(model: Model, request: ModelRequest, limit: str) -> Exhausted:
+    """Returns what a call needs at least, of `tokens` or, at a price that is known, of `dollars`; nothing is left."""
+    size, least = model.size(request), min(_longest(model, request), _LEAST_OUTPUT)
+    if limit == "dollars" and model.price is not None:
+        return _dear(model.price, size, least, 0)
+    return Exhausted(limit, size, least)
+
+
+def _dear(price: Price, size: int, least: int, left: int) -> Exhausted:
+    request, rate = price.bound(size, 0), price.bound(size, 1_000_000) - price.bound(size, 0)
+    return Exhausted("dollars", request, -(-least * rate // 1_000_000), left)
 
 
 def perform(

@@ -4,9 +4,9 @@ Three ways in: an HTTP answer that is no answer (`failure_of`), an error object 
 a network that brought nothing (`failure_from`).
 
 Not here: whether and when to try again; the class and `retry_after` say what the server said, `calling` decides.
-Invariants: a 429 is never an overflow; a message is one line of printable text that names provider and model,
-ends with the next step, and never holds the key,
-nor anything else that is secret and was sent.
+Invariants: a 429 is never an overflow, and a 413 always one, unless it names a limit on the rate; a message is one
+line of printable text that names provider and model, ends with the next step, and never holds the key, nor anything
+else that is secret and was sent.
 """
 
 from __future__ import annotations
@@ -227,6 +227,12 @@ _OVERLONG = _Verdict(
     "the conversation is too long for the model",
     "shorten it, or use a model with a larger window",
 )
+_OVERSIZED = _Verdict(
+    ContextOverflow,
+    "the request is larger than the server, or a proxy in front of it, takes",
+    "shorten the conversation, send fewer or smaller pictures and documents, or raise the bound on requests at {url}",
+)
+"""What 413 says of itself, whoever says it: a proxy's page knows nothing of models."""
 _AUTH = _Verdict(
     AuthFailed, "the provider does not accept the key", "check the key in {key_variable} and what it may use"
 )
@@ -255,6 +261,7 @@ _REFUSED = _Verdict(
 _BY_STATUS = {
     **dict.fromkeys((401, 403), _AUTH),
     402: _NO_CREDIT,
+    413: _OVERSIZED,
     404: _UNKNOWN,
     **dict.fromkeys((408, 504, 524), _LATE),
     429: _LIMITED,
@@ -289,7 +296,8 @@ def _classified(
     spent = status in (0, 429) and any(sign in kind for sign in ("insufficient_quota", "billing_hard_limit"))
     if spent or (status in (0, 400) and "credit balance is too low" in words[:20_000]):
         return _failure(origin, _NO_CREDIT, words, status, wait, request)
-    limited = status == 429 or (status in (0, 400) and any(sign in kind for sign in _LIMITS))
+    # Groq says 413 with `rate_limit_exceeded` of a request that is larger than what a minute may take.
+    limited = status == 429 or (status in (0, 400, 413) and any(sign in kind for sign in _LIMITS))
     if not limited and _OVERFLOW.search(f"{words[:20_000]} {kind}"):
         return _failure(origin, _OVERLONG, words, status, wait, request)
     if limited:

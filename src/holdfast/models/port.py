@@ -91,7 +91,10 @@ class Model(Protocol):
     def stream(self, request: ModelRequest) -> AsyncGenerator[list[Delta] | AssistantMessage, None]:
         """Yields lists of deltas, one list for each read from the network, then the whole message, last.
 
-        The message holds everything the deltas said. Closing the iterator early gives the connection back.
+        The message holds everything the deltas said. Closing the iterator early, or cancelling who reads it, ends it
+        then and there: no message and no error comes any more, the request is broken off at the server, and the
+        connection goes with it. Whoever closed it says what that means; the engine writes it down, once, as a call
+        that was `interrupted`.
 
         Raises:
             ModelError: instead of the message; nothing comes after it.

@@ -3,7 +3,8 @@
 The library is botocore, an extra (`holdfast[bedrock]`), loaded with the first request that is to be signed. Credentials
 are those the environment names, else what botocore's own chain finds: profiles, single sign-on, roles, the machine's.
 Looking for them reads files and may ask the network, so it happens in a thread, as does renewing what expires; what is
-found is kept and shared by everything that asks for the same profile, until a server does not take it any more.
+found is kept and shared by everything that asks for the same profile, until one of these files is another one or a
+server does not take it any more.
 
 Not here: which service, address or model; keys that are sent as they are. There is no key where none was found.
 """
@@ -14,6 +15,7 @@ import asyncio
 import functools
 import importlib.util
 from collections.abc import Mapping
+from pathlib import Path
 from threading import Lock
 from typing import Any, Final, final
 
@@ -30,13 +32,17 @@ def is_installed() -> bool:
     return importlib.util.find_spec("botocore") is not None
 
 
+_Files = tuple[tuple[int, int, int] | None, ...]
+
 _LOOKING: Final = Lock()
 """Held while a session is made: those who ask at once share one."""
 
 
 @functools.lru_cache(maxsize=16)
-def _session(profile: str) -> Any:
-    """Returns the one session of a profile; its credentials are looked for when they are asked for, and then kept."""
+def _session(profile: str, files: _Files) -> Any:
+    """Returns the one session of a profile in files that are as they are; its credentials are looked for when they are
+    asked for, and then kept.
+    """
     from botocore.session import Session  # noqa: PLC0415 - an extra, and slow to load
 
     return Session(profile=profile or None)
@@ -56,7 +62,16 @@ class AwsSigner:
             env.get("AWS_SECRET_ACCESS_KEY", "").strip(),
             env.get("AWS_SESSION_TOKEN", "").strip() or None,
         )
+        self._files = tuple(
+            Path(env.get(variable, "").strip() or usual).expanduser()
+            for variable, usual in (
+                ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
+                ("AWS_CONFIG_FILE", "~/.aws/config"),
+            )
+        )
         self._found: Any = None
+        self._found_in: _Files = ()
+        """What the files were like when the credentials were looked for."""
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -77,7 +92,9 @@ class AwsSigner:
         Raises:
             AuthFailed: there are no credentials, or they cannot be renewed.
         """
-        credentials = self._found
+        credentials, files = self._found, () if all(self._static[:2]) else _seen(self._files)
+        if files != self._found_in:
+            credentials, self._found, self._found_in = None, None, files
         if credentials is None or _is_stale(credentials):
             credentials = self._found = await asyncio.to_thread(self._find)
         return self._signed(credentials, url, body, headers, region)
@@ -97,7 +114,7 @@ class AwsSigner:
             return Credentials(*self._static)
         try:
             with _LOOKING:
-                found = self._found or _session(self._profile).get_credentials()
+                found = self._found or _session(self._profile, self._found_in).get_credentials()
             if found is None:
                 raise AuthFailed(f"{self._name!r} needs credentials and there are none; {_HOW}")
             found.get_frozen_credentials()  # renews what is about to expire
@@ -110,7 +127,7 @@ class AwsSigner:
 
         try:
             with _LOOKING:
-                session = _session(self._profile)
+                session = _session(self._profile, _seen(self._files))
             profile: dict[str, Any] = session.get_scoped_config()
             services: dict[str, Any] = session.full_config.get("services", {})
             region = session.get_config_variable("region")
@@ -136,6 +153,19 @@ class AwsSigner:
     def _unreadable(self, error: Exception) -> AuthFailed:
         words = " ".join(str(error).split())[:300]
         return AuthFailed(f"{self._name!r}: the credentials cannot be read ({words}); {_HOW}")
+
+
+def _seen(files: tuple[Path, ...]) -> _Files:
+    """Returns what tells a file from the one that was in its place before; None for none."""
+    found: list[tuple[int, int, int] | None] = []
+    for file in files:
+        try:
+            status = file.stat()
+        except OSError:
+            found.append(None)
+        else:
+            found.append((status.st_ino, status.st_size, status.st_mtime_ns))
+    return tuple(found)
 
 
 def _is_stale(credentials: Any) -> bool:

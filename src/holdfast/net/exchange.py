@@ -10,7 +10,7 @@ left out: they cost as much as the whole exchange, and a request that is bytes a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from types import TracebackType
 from typing import Final, final
 
@@ -54,16 +54,13 @@ class Exchange(Reading):
         self.headers: Mapping[str, str] = {}
         """The answer's headers; names match in any case."""
 
-    async def __aenter__(self) -> Exchange:
+    def __aenter__(self) -> Coroutine[None, None, Exchange]:
         """Sends the request, follows as many redirects as were allowed, and returns with the headers there.
 
         Raises:
             NetError: there is no answer; the subclass says why.
         """
-        await self._send()
-        if self._redirects and self.status in REDIRECTS:
-            await self._follow()
-        return self
+        return self._follow() if self._redirects else self._send()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -131,7 +128,7 @@ class Exchange(Reading):
         origin = origin_of(self._hop.url)
         return AnswerTooLarge(f"the answer of {origin!r} is over {limit} bytes; ask for less or raise the limit")
 
-    async def _send(self) -> None:
+    async def _send(self) -> Exchange:
         try:
             try:
                 await self._attempt()
@@ -141,6 +138,7 @@ class Exchange(Reading):
                 await self._attempt()
         except CAUGHT as error:
             raise translated(error, origin_of(self._hop.url)) from None
+        return self
 
     async def _attempt(self) -> None:
         """Writes the request to a connection and returns with the answer's headers there."""
@@ -188,16 +186,17 @@ class Exchange(Reading):
         else:
             connection.release()  # which closes it unless the answer has ended
 
-    async def _follow(self) -> None:
+    async def _follow(self) -> Exchange:
+        await self._send()
         for _ in range(self._redirects):
             location = self.headers.get("Location")
-            if location is None:
-                return
+            if self.status not in REDIRECTS or location is None:
+                return self
             self._leave()
             self._hop = next_hop(self._hop, self.status, location)
             await self._send()
-            if self.status not in REDIRECTS:
-                return
+        if self.status not in REDIRECTS:
+            return self
         self._leave()
         message = f"{origin_of(self._hop.url)!r} redirects more than {self._redirects} times; ask for the final URL"
         raise ProtocolError(message)

@@ -74,27 +74,25 @@ class Pool:
         Raises:
             aiohttp.ClientError, OSError: there is none to be had.
         """
-        if self._turns is None:
-            return await self._connect(url)
-        await self._turns.acquire()
+        if self._turns is not None:
+            await self._turns.acquire()
         try:
-            return await self._connect(url)
+            request = self._targets.get(url) or self._target(url)
+            connection = await self._connector.connect(request, [], self._timeout)
         except BaseException:
-            self._turns.release()
+            if self._turns is not None:
+                self._turns.release()
             raise
-
-    async def _connect(self, url: URL) -> Connection:
-        request = self._targets.get(url)
-        if request is None:
-            if len(self._targets) >= _TARGETS:
-                self._targets.clear()
-            request = aiohttp.ClientRequest("GET", url, loop=asyncio.get_running_loop())
-            self._targets[url] = request
-        connection = await self._connector.connect(request, [], self._timeout)
         transport = connection.transport
         if getattr(transport, "max_size", 0) > _READ_AT_ONCE:
             transport.max_size = _READ_AT_ONCE  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
         return connection
+
+    def _target(self, url: URL) -> aiohttp.ClientRequest:
+        if len(self._targets) >= _TARGETS:
+            self._targets.clear()
+        request = self._targets[url] = aiohttp.ClientRequest("GET", url, loop=asyncio.get_running_loop())
+        return request
 
     def join(self, reading: Reading) -> None:
         """Watches somebody who begins to read."""

@@ -113,22 +113,20 @@ class SseParser:
         end = data.rfind(b"\n") + 1
         tail = self._tail
         lines = data[:end]
-        if end:
-            if tail:
-                lines = bytes(tail) + lines
-                tail.clear()
-            if end < len(data):
-                tail += data[end:]
-        else:
-            tail += data
-        if len(tail) > self._limit:
-            raise self._too_large("a line")
+        if end and tail:
+            lines = bytes(tail) + lines
+            tail.clear()
+        if end < len(data):
+            tail += data[end:]
+            if len(tail) > self._limit:
+                raise self._too_large("a line")
         return lines
 
     def _without_lead(self, data: bytes) -> bytes:
         if self._at_start:
-            data = bytes(self._tail) + data
-            self._tail.clear()
+            if self._tail:
+                data = bytes(self._tail) + data
+                self._tail.clear()
             if len(data) < len(_BOM) and _BOM.startswith(data):
                 self._tail += data  # may become a byte order mark
                 return b""

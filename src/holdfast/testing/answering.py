@@ -7,6 +7,7 @@ can end. The order of the looks is: path, body, script by the model's name, turn
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import final
 
@@ -23,6 +24,7 @@ from holdfast.testing.http1 import BadRequest, HttpRequest, Step
 from holdfast.testing.protocols import PROTOCOLS, counter_of, protocol_of
 from holdfast.testing.recording import Exchange, Recording, run_key
 from holdfast.testing.scripts import ANY_MODEL, Canned, ScriptFunction, ScriptRequest, Turn, find_turn
+from holdfast.testing.vectors import EMBEDDINGS, parse_wanted, render_vectors
 
 __all__ = ("Answering",)
 
@@ -76,6 +78,8 @@ class Answering:
             return self._complete(http, number, *found)
         if http.method == "POST" and (found := counter_of(path)) is not None:
             return self._count(http, number, *found)
+        if http.method == "POST" and re.fullmatch(EMBEDDINGS, path):
+            return self._embed(http, number)
         path = path.removeprefix("/v1beta").removeprefix("/v1")
         if http.method == "GET" and path in ("/models", "/health"):
             return self._list(http, number, path)
@@ -105,6 +109,17 @@ class Answering:
             return self._refusal(http, number, 400, str(error), protocol=protocol)
         self._record(http, number, label="count_tokens")
         return reply_steps(Reply(events=(body,), protocol=protocol))
+
+    async def _embed(self, http: HttpRequest, number: int) -> Sequence[Step]:
+        """Answers with vectors, of which no script says anything."""
+        try:
+            wanted = parse_wanted(http.body)
+            body = await render_vectors(wanted)
+        except InvalidRequest as error:
+            return self._refusal(http, number, 400, str(error))
+        said = f"{len(wanted.texts):,} vector{'' if len(wanted.texts) == 1 else 's'}"
+        self._record(http, number, label=said, model=wanted.model)
+        return reply_steps(Reply(events=(body,)))
 
     # ---- which turn ----
 
@@ -261,7 +276,14 @@ class Answering:
         )
 
     def _record(
-        self, http: HttpRequest, number: int, *, label: str = "", status: int = 200, unexpected: str = ""
+        self,
+        http: HttpRequest,
+        number: int,
+        *,
+        label: str = "",
+        status: int = 200,
+        unexpected: str = "",
+        model: str = "",
     ) -> None:
         self._recording.add(
             Exchange(
@@ -271,6 +293,7 @@ class Answering:
                 target=http.target,
                 headers=http.headers,
                 body=http.body,
+                model=model,
                 label=label,
                 status=status,
                 unexpected=unexpected,

@@ -1,10 +1,10 @@
 """A model provider on loopback that says what a script tells it to, over real HTTP, with real faults.
 
-It speaks every protocol of `protocols.py` (streamed or whole, and counts of tokens), the lists of models and
-`/health`, so the same script is served to clients of all; nothing in it is random and it keeps no position of its own,
-so any number of clients get the same answers in any order of arrival. What is said is in `scripts.py`, what goes
-wrong in `faults.py`, how an answer is found in `answering.py`, what is remembered in `recording.py`; here are its life
-and its account.
+It speaks every protocol of `protocols.py` (streamed or whole, and counts of tokens), the lists of models, `/health`
+and embeddings in OpenAI's form, so the same script is served to clients of all; nothing in it is random and it keeps no
+position of its own, so any number of clients get the same answers in any order of arrival. What is said is in
+`scripts.py`, what goes wrong in `faults.py`, what clients set in `doors.py`, how an answer is found in `answering.py`,
+what is remembered in `recording.py`; here are its life and its account.
 
 A request no turn fits is answered with an error that says why, and reported. So is every turn nobody asked for:
 a test ends with `server.verify()`.

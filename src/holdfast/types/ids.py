@@ -47,12 +47,12 @@ def stream_id(tenant: str, session: str) -> StreamId:
     Raises:
         UsageError: a name is empty, too long, or holds characters a key may not have.
     """
-    for what, name in (("tenant", tenant), ("session", session)):
-        if not _NAME.fullmatch(name):
-            raise UsageError(
-                f"{what} {name!r} is not a valid name: use 1 to 128 letters, digits, dots, dashes, colons "
-                "or underscores, the first a letter or digit"
-            )
+    if not (_NAME.fullmatch(tenant) and _NAME.fullmatch(session)):
+        what, name = ("session", session) if _NAME.fullmatch(tenant) else ("tenant", tenant)
+        raise UsageError(
+            f"{what} {name!r} is not a valid name: use 1 to 128 letters, digits, dots, dashes, colons "
+            "or underscores, the first a letter or digit"
+        )
     return StreamId(f"{tenant}/{session}")
 
 

@@ -193,6 +193,8 @@ class AssistantMessage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True
     @property
     def text(self) -> str:
         """Its words, without thinking and calls."""
+        if len(self.parts) == 1 and isinstance(only := self.parts[0], Text):
+            return only.text
         return "".join([part.text for part in self.parts if isinstance(part, Text)])
 
     @property

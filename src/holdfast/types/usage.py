@@ -39,21 +39,30 @@ class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The part of the input that was written to the provider's cache."""
     reasoning_tokens: int = 0
     """The part of the output nobody sees."""
+    estimated: bool = False
+    """Whether this, or a part of a sum, is no count: the most that can have been used, as nobody said what was. What it
+    costs is then the most, too."""
 
     def __add__(self, other: Usage) -> Usage:
-        """Returns the sum, field by field."""
+        """Returns the sum, field by field; of what is estimated in part, it is all estimated."""
+        if self == _NOTHING:  # as most sums begin
+            return other
         return Usage(
             self.input_tokens + other.input_tokens,
             self.output_tokens + other.output_tokens,
             self.cache_read_tokens + other.cache_read_tokens,
             self.cache_write_tokens + other.cache_write_tokens,
             self.reasoning_tokens + other.reasoning_tokens,
+            self.estimated or other.estimated,
         )
 
     @property
     def total_tokens(self) -> int:
         """Input and output together."""
         return self.input_tokens + self.output_tokens
+
+
+_NOTHING = Usage()
 
 
 class Price(msgspec.Struct, frozen=True, gc=False):

@@ -90,6 +90,9 @@ class Wait(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Of an approval, what `always` allows: this tool, of this author, with this effect."""
     digest: Digest = Digest("")
     """What an answer is bound to: of an approval, the call as it was asked about."""
+    arguments: str = ""
+    """Of an approval, the JSON the call would be made with, where that is not what was written: mended, or its strings
+    read as the numbers, truth values or nulls that the schema wants; empty where it is."""
     questions: tuple[Question, ...] = ()
     """Of a question, what is asked: the answer is a JSON list with a list of words for each."""
     attachments: tuple[Attachment, ...] = ()

@@ -19,7 +19,7 @@ from holdfast.models.providers import finding
 __all__ = ("NO_ACCESS", "Access", "Key", "Own")
 
 Key = str | Callable[[], str | Awaitable[str]]
-"""A key, or a function, `async` or not, that gives it: asked when it is first needed, and again when it was refused."""
+"""A key, or a function, `async` or not, that gives it: asked before each call, and again when it was refused."""
 
 
 @final

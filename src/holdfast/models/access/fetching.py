@@ -1,7 +1,8 @@
-"""Keys that a function gives: asked for once by all who need one, and again when one was refused.
+"""Keys that a function gives: it is asked before each call, so what it gives may change at any time.
 
-What it gave counts until then, for all models of this process that use it. Not here: tokens of OAuth (`oauth.py`),
-keys that are text.
+An answer counts for all who came before it was asked for. Whoever comes while the function is asked may need a later
+key than the one it will give, and waits for the next answer, with all others who do. A function that takes long should
+remember what it gave. Not here: tokens of OAuth (`oauth.py`), keys that are text.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class Source(Protocol):
     """Where a key is from that has to be waited for."""
 
     async def token(self, origin: Origin, *, refused: str = "") -> str:
-        """Returns the key, another than the `refused` one if there is another by now.
+        """Returns the key to call with, another than the `refused` one if there is another by now.
 
         Raises:
             ModelError: there is none.
@@ -36,31 +37,29 @@ class Asked(Source):
     def __init__(self, ask: Callable[[], str | Awaitable[str]]) -> None:
         self._ask = ask
         self._key = ""
-        self._times = 0
+        self._begun = 0
+        """How often it was asked."""
+        self._ended = 0
+        """Which time of these it answered, or failed, last."""
         self._failure = ""
         self._asking = asyncio.Lock()
 
     async def token(self, origin: Origin, *, refused: str = "") -> str:
-        """Returns the key; whoever comes while the function is asked waits for the same answer.
+        """Returns the key that the function gives now, whether or not it is the one that was refused.
 
         Raises:
             AuthFailed: the function failed, or gave no key.
         """
-        if self._holds(refused):
-            return self._key
-        times = self._times
+        begun = self._begun
         async with self._asking:
-            if not self._holds(refused):
-                if self._times != times and self._failure:
-                    raise AuthFailed(self._failure)
-                if self._times == times or not self._key:
-                    await self._renew(origin.name)
+            if self._ended <= begun:
+                await self._renew(origin.name)
+            elif self._failure:
+                raise AuthFailed(self._failure)
             return self._key
-
-    def _holds(self, refused: str) -> bool:
-        return bool(self._key) and self._key != refused
 
     async def _renew(self, name: str) -> None:
+        self._begun += 1
         self._failure = ""
         try:
             key = self._ask()
@@ -69,9 +68,9 @@ class Asked(Source):
         except Exception as error:  # what people wrote may raise anything, and its words may hold the key
             kind = type(error).__name__
             self._failure = f"the function that gives the key for {name!r} failed ({kind}); look at it"
+            self._ended = self._begun
             raise AuthFailed(self._failure) from error
-        finally:
-            self._times += 1
+        self._ended = self._begun
         key = key.strip() if isinstance(key, str) else ""  # pyright: ignore[reportUnnecessaryIsInstance] - people wrote it
         if not key or not (key.isascii() and key.isprintable()):
             self._failure = f"the function that gives the key for {name!r} gave none; let it return the key as text"

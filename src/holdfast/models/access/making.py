@@ -4,10 +4,10 @@ Theory of operation. A key is the agent's own, else the one that is registered, 
 text is laid over the environment that the provider reads, so that each provider sends it where its protocol wants it.
 One that has to be waited for (a function's, a token) is put in before a request, by the model's keeper.
 
-A model is made once and kept. Everything its provider read from the environment is remembered, and a model of which
-something has changed since is made anew: a key that is put in another's place counts from the next look on. A key that
-is refused in the middle of a run is looked up again, and the request is sent once more where there is another one by
-then.
+A model is made once and kept. Everything its provider read from the environment is remembered, and looked at before
+each call: a model of which something has changed since is made anew, so a key that is put in another's place counts
+from the next call on. A key that is refused is looked up again, and the request is sent once more where there is
+another one by then.
 
 All runs that ask one model with one key share a pace (`pacing.py`).
 
@@ -17,7 +17,7 @@ Not here: names that stand for others (`routing/`); what servers are asked.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final, cast, final
 
@@ -25,6 +25,7 @@ from holdfast.errors import AuthFailed, UsageError
 from holdfast.flow.clock import Clock
 from holdfast.models.access.access import NO_ACCESS, Access, Key, Own
 from holdfast.models.access.custom import make_custom
+from holdfast.models.access.environment import Reading, same_in
 from holdfast.models.access.fetching import Asked, Source
 from holdfast.models.access.headers import CREDENTIALS, joined
 from holdfast.models.access.oauth import Tokens
@@ -48,39 +49,15 @@ _SHORTEST: Final = 4
 """Letters below which a value is no secret, and would blank ordinary words."""
 
 
-class _Reading(Mapping[str, str]):
-    """An environment with something laid over it, that remembers what was read of what is below."""
-
-    def __init__(self, env: Mapping[str, str], over: Mapping[str, str | None]) -> None:
-        self._env = env
-        self._over = over
-        self.read: dict[str, str | None] = {}
-
-    def __getitem__(self, name: str) -> str:
-        if name in self._over:
-            value = self._over[name]
-        else:
-            value = self.read[name] = self._env.get(name)
-        if value is None:
-            raise KeyError(name)
-        return value
-
-    def __iter__(self) -> Iterator[str]:
-        return iter({*self._env, *self._over})
-
-    def __len__(self) -> int:
-        return len({*self._env, *self._over})
-
-
 class _Made:
     """A model that is kept."""
 
-    __slots__ = ("card", "model", "read")
+    __slots__ = ("card", "model", "unchanged")
 
-    def __init__(self, model: Model, card: ModelCard | None, read: Mapping[str, str | None]) -> None:
+    def __init__(self, model: Model, card: ModelCard | None, unchanged: Callable[[], bool]) -> None:
         self.model = model
         self.card = card
-        self.read = tuple(read.items())
+        self.unchanged = unchanged
 
 
 def _at_http(model: Model) -> HttpModel[Any] | None:
@@ -123,33 +100,34 @@ class ModelMaker:
             UsageError: the server speaks what nobody here does, or the environment says what cannot be meant.
         """
         known = self._made.get((spec, own))
-        if known is not None and all(self.env.get(name) == value for name, value in known.read):
+        if known is not None and known.unchanged():
             return known.model, known.card
-        model, card, read = self.make(spec, own)
+        model, card, unchanged = self.make(spec, own)
         if len(self._made) >= _KEPT:
             oldest = next(iter(self._made))
             del self._made[oldest]
             self._sources.pop((oldest[0].partition("/")[0], oldest[1]), None) if oldest[1] is not None else None
-        self._made[spec, own] = _Made(model, card, read)
+        self._made[spec, own] = _Made(model, card, unchanged)
         return model, card
 
     def make(
         self, spec: str, own: Own | None, key: str = "", source: Source | None = None
-    ) -> tuple[Model, ModelCard | None, Mapping[str, str | None]]:
-        """Returns a model with a key that was fetched, or with the one that counts, and what was read of the
-        environment for it.
+    ) -> tuple[Model, ModelCard | None, Callable[[], bool]]:
+        """Returns a model with a key that was fetched, or with the one that counts, and what says whether the
+        environment is for it as it was.
         """
         provider, name = finding.split_name(spec)
         given = self.key(provider, own)
         source = source or self.source(provider, own, given)
         text = key or (_PENDING if source is not None else given if isinstance(given, str) else "")
         bearer = isinstance(source, Tokens)
-        env = _Reading(self.env, self._over(provider, text))
+        env = Reading(self.env)
+        env.over = self._over(provider, text, env)
         card = lookup(spec, self._prices, self._facts)
         model = self._model(provider, name, env, "" if bearer else text, card)
         made = _at_http(model)
         if made is None:
-            return model, card, env.read
+            return model, card, same_in(self.env, env.read)
         headers, secrets = self._headers(provider, own, env, keyed=bool(text))
         if bearer:
             headers["authorization"] = f"Bearer {text}"
@@ -161,7 +139,8 @@ class ModelMaker:
         made.pace = self._pace(made, source)
         made.estimator = self.estimator
         made.keeper = _Kept(self, spec, own, source)
-        return made, card, env.read
+        made.unchanged = same_in(self.env, env.read)
+        return made, card, made.unchanged
 
     def key(self, provider: str, own: Own | None) -> Key | None:
         """Returns the key that goes before the environment's, or the function that gives it."""
@@ -191,8 +170,9 @@ class ModelMaker:
         """Lets runs to come begin with what another model of this name was found to need."""
         known = self._made.get((spec, own))
         base = None if known is None else _at_http(known.model)
-        if base is not None:
+        if known is not None and base is not None:
             base.adopt(model)
+            known.unchanged = model.unchanged
 
     # ---- inside ----
 
@@ -206,7 +186,7 @@ class ModelMaker:
             raise finding.unknown_provider(f"{provider}/{name}", (*finding.PROVIDERS, *self.access.servers))
         return make(name, self.client, env, card)
 
-    def _over(self, provider: str, key: str) -> dict[str, str | None]:
+    def _over(self, provider: str, key: str, env: Reading) -> dict[str, str | None]:
         """Returns what lies over the environment, so that a provider finds this key there and no other."""
         if not key:
             return {}
@@ -221,7 +201,7 @@ class ModelMaker:
         if variables:
             over[variables[0]] = key
         if lines:  # a key among them would go before it
-            said = self.env.get(lines, "").split("\n")
+            said = (env.below(lines) or "").split("\n")
             over[lines] = "\n".join(each for each in said if each.partition(":")[0].strip().lower() not in CREDENTIALS)
         return over
 
@@ -278,8 +258,13 @@ class _Kept(Keeper):
 
     async def ready(self, model: HttpModel[Any]) -> None:
         """Gives a model the key that holds now."""
-        assert self._source is not None
-        self._put(model, await self._source.token(model.origin))
+        if self._source is not None:
+            self._put(model, await self._source.token(model.origin))
+            return
+        with suppress(UsageError):  # what cannot be meant is told where the next run begins
+            made = _at_http(self._maker.make(self._spec, self._own)[0])
+            if made is not None:
+                self._take(model, made)
 
     async def renewed(self, model: HttpModel[Any], status: int) -> bool:
         """Looks for another key than the one that was refused."""
@@ -298,9 +283,10 @@ class _Kept(Keeper):
         return model.origin.secret != before
 
     def _put(self, model: HttpModel[Any], key: str) -> None:
-        if model.origin.secret == key:
-            return
-        made = cast("HttpModel[Any]", self._maker.make(self._spec, self._own, key, self._source)[0])
+        if model.origin.secret != key or not model.unchanged():
+            self._take(model, cast("HttpModel[Any]", self._maker.make(self._spec, self._own, key, self._source)[0]))
+
+    def _take(self, model: HttpModel[Any], made: HttpModel[Any]) -> None:
         made.check()
         model.adopt(made)
         self._maker.keep(self._spec, self._own, made)

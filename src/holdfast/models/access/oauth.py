@@ -1,9 +1,9 @@
 """Tokens of OAuth 2 client credentials: fetched once, shared, renewed before they end or when a server refuses one.
 
 Source: RFC 6749, 4.4. Many runs that need a token at once cause one request, and share what it came to, a failure
-too. A token is fetched anew when less than `EARLY` of its time is left, and when a server refused the very one that is
-held; whoever was refused with an older one gets the newer one without a request. The client's secret is read for each
-request, so a changed one counts from the next.
+too. A token is fetched anew when less than `EARLY` of its time is left, when the client's secret is no more the one it
+was fetched with, and when a server refused the very one that is held; whoever was refused with an older one gets the
+newer one without a request.
 
 Not here: other grants; secrets on disk.
 """
@@ -67,6 +67,8 @@ class Tokens:
         self._clock = clock
         self._token = ""
         self._until = 0.0
+        self._shown = ""
+        """The secret for which the token was given."""
         self._fetching = asyncio.Lock()
         self._fetched = 0
         """How often somebody asked the server to the end."""
@@ -91,7 +93,9 @@ class Tokens:
             return self._token
 
     def _holds(self, refused: str) -> bool:
-        return bool(self._token) and self._token != refused and self._clock.monotonic() < self._until
+        if not self._token or self._token == refused or self._clock.monotonic() >= self._until:
+            return False
+        return self._secret() == self._shown
 
     async def _fetch(self, origin: Origin) -> None:
         self._failure = None
@@ -126,6 +130,7 @@ class Tokens:
         status, headers, body = await self._exchange(shown, *_request(given, secret))
         if 200 <= status < 300:
             self._take(body)
+            self._shown = secret
         elif status in _TRANSIENT or status >= 500:
             raise failure_of(shown, status, headers, body)
         else:

@@ -1,23 +1,20 @@
 """From an embedder's name to the embedder.
 
 The provider is the text before the first slash; what follows, further slashes included, is the provider's own name
-for the model: a number of dimensions for `hashing`, a folder for `local`. Not here: tiers, aliases, defaults.
+for the model: a number of dimensions for `hashing`, a folder for `local`. The module of a provider is loaded when its
+first embedder is made. Not here: tiers, aliases, defaults.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
 
 from holdfast.errors import UnknownModel
 from holdfast.flow.clock import Clock
 from holdfast.models.embedding.cards import EmbedderCard, lookup_embedder
-from holdfast.models.embedding.hashing import HashingEmbedder
-from holdfast.models.embedding.local import LocalEmbedder
 from holdfast.models.embedding.port import Embedder
-from holdfast.models.embedding.providers.cohere import CohereEmbedder
-from holdfast.models.embedding.providers.google import GoogleEmbedder
-from holdfast.models.embedding.providers.ollama import OllamaEmbedder
-from holdfast.models.embedding.providers.openai import OpenAIEmbedder
 from holdfast.net.client import HttpClient
 from holdfast.types import Price
 
@@ -26,13 +23,30 @@ __all__ = ("EMBEDDERS", "MakeEmbedder", "find_embedder")
 MakeEmbedder = Callable[[str, HttpClient, Mapping[str, str], EmbedderCard, Clock | None], Embedder]
 """Makes one of: the provider's own name for it, the client, the environment, what is known about it, the clock."""
 
+
+def _kind(path: str) -> Any:
+    module, _, kind = path.partition(":")
+    return getattr(import_module(f"holdfast.models.embedding.{module}"), kind)
+
+
+def _asked(path: str) -> MakeEmbedder:
+    """Returns what makes embedders that ask a provider."""
+
+    def make(
+        name: str, client: HttpClient, env: Mapping[str, str], card: EmbedderCard, clock: Clock | None
+    ) -> Embedder:
+        return _kind(f"providers.{path}").from_env(name, client, env, card, clock)
+
+    return make
+
+
 EMBEDDERS: Mapping[str, MakeEmbedder] = {
-    "hashing": lambda name, client, env, card, clock: HashingEmbedder.named(name),
-    "local": lambda name, client, env, card, clock: LocalEmbedder(name),
-    "openai": OpenAIEmbedder.from_env,
-    "google": GoogleEmbedder.from_env,
-    "cohere": CohereEmbedder.from_env,
-    "ollama": OllamaEmbedder.from_env,
+    "hashing": lambda name, client, env, card, clock: _kind("hashing:HashingEmbedder").named(name),
+    "local": lambda name, client, env, card, clock: _kind("local:LocalEmbedder")(name),
+    "openai": _asked("openai:OpenAIEmbedder"),
+    "google": _asked("google:GoogleEmbedder"),
+    "cohere": _asked("cohere:CohereEmbedder"),
+    "ollama": _asked("ollama:OllamaEmbedder"),
 }
 """Every provider by the name in front of the slash."""
 

@@ -9,7 +9,7 @@ what the stream raises is a `ModelError`.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
@@ -77,7 +77,7 @@ class Keeper(Protocol):
     """Knows the credentials of a model: those that are fetched, and what they are after they changed."""
 
     fetches: bool
-    """Whether `ready` has to be asked before each request."""
+    """Whether `ready` has to be asked before each request, and not only when something changed."""
 
     async def ready(self, model: HttpModel[Any]) -> None:
         """Gives a model what it is to be asked with now.
@@ -136,6 +136,8 @@ class HttpModel(Model, Generic[E]):
         """Learns how many tokens what is sent came to."""
         self.keeper: Keeper | None = None
         """Whom its credentials are from, where they may change while it is used."""
+        self.unchanged: Callable[[], bool] = _always
+        """Whether what its credentials were made from is as it was."""
         self._added: Mapping[str, str] = {}
         """Headers that are sent beside its own."""
         self._source: Self | None = None
@@ -317,7 +319,7 @@ class HttpModel(Model, Generic[E]):
     def _begin(self) -> Coroutine[Any, Any, None] | None:
         """Takes a place in the pace; returns what has to be waited for where credentials or a place are."""
         keeper = self.keeper
-        if keeper is not None and keeper.fetches:
+        if keeper is not None and (keeper.fetches or not self.unchanged()):
             return self._get_ready(keeper)
         pace = self.pace
         return None if pace.enter() else pace.wait(self._origin.name)
@@ -394,11 +396,15 @@ class HttpModel(Model, Generic[E]):
         cap = request.max_output_tokens
         # What was reserved did not count the cap itself.
         bare = msgspec.structs.replace(request, max_output_tokens=None)
-        return Usage(self.size(bare), said if cap is None else min(said, cap))
+        return Usage(self.size(bare), said if cap is None else min(said, cap), estimated=True)
 
 
 _OWN = frozenset(("_encoder", "_source", "_begins", "_client", "_clock", "keeper", "estimator"))
 """What a model keeps when its credentials change."""
+
+
+def _always() -> bool:
+    return True
 
 
 def check_key(origin: Origin, own_url: str) -> None:

@@ -11,6 +11,7 @@ A bench is advice to chains: a run that has no other model asks it all the same.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import final
 
@@ -22,6 +23,8 @@ __all__ = ("Health", "Standing")
 
 _MOST = 4096
 """Models that are remembered: of more, those that failed longest ago are forgotten."""
+_SHOWN = 20
+"""Models that are named where all of it is printed."""
 _DOUBLINGS = 32
 """After so many, whatever the bound, it is long passed."""
 
@@ -43,6 +46,19 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
         """Returns for how many seconds it is benched yet; 0 when it is not."""
         return max(0.0, self.until - now)
 
+    def told(self, now: float) -> str:
+        """Returns in words how it does, in one line."""
+        left, quiet = self.left(now), self.quiet - now
+        parts = [f"{self.failures} failure{'' if self.failures == 1 else 's'} in a row"] if self.failures else []
+        if left:
+            parts.append("benched until further notice" if left == math.inf else f"benched for {left:.0f} s yet")
+        elif self.benches:
+            parts.append("its bench is over")
+        if quiet > 0:
+            parts.append(f"wants to be left alone for {quiet:.0f} s yet")
+        why = "".join(char if char.isprintable() else " " for char in self.why)
+        return ", ".join(parts or ["nothing is known against it"]) + (f" ({why})" if why else "")
+
 
 @final
 class Health:
@@ -56,6 +72,16 @@ class Health:
         self._longest = most
         self.troubled: dict[str, Standing] = {}
         """Those that something is known against; empty, and there is nothing to ask or to tell."""
+
+    def __repr__(self) -> str:
+        """Returns a line for each model that something is known against, for people."""
+        if not self.troubled:
+            return "Health: nothing is known against any model"
+        now = self._clock.monotonic()
+        shown = [f"  {name}: {each.told(now)}" for name, each in list(self.troubled.items())[:_SHOWN]]
+        if len(self.troubled) > _SHOWN:
+            shown.append(f"  and {len(self.troubled) - _SHOWN:,} more, see Health.snapshot()")
+        return "\n".join(["Health:", *shown])
 
     def failed(self, name: str, why: str = "", wait: float = 0.0) -> bool:
         """Notes a failure that trying again may help, and returns whether it benched the model; `wait` is how many

@@ -11,7 +11,7 @@ from typing import final
 from holdfast.errors import UsageError
 from holdfast.flow.clock import Clock
 from holdfast.models.routing.chain import Failover
-from holdfast.models.routing.grammar import Names, Written, check_aliases, expand
+from holdfast.models.routing.grammar import Names, Written, check_aliases, check_cycles, expand
 from holdfast.models.routing.health import Health
 from holdfast.models.routing.targets import Chain, Target
 from holdfast.models.routing.tiers import Tiers
@@ -41,6 +41,7 @@ class Routes:
         if set(provider) & set("/,:") or provider != provider.strip():
             raise UsageError(f"{provider!r} is no provider: give the word before the slash, as in 'openai'")
         if tiers is not None and not isinstance(tiers, Tiers):
+            check_cycles({**tiers, **(aliases or {})})
             tiers = Tiers(tiers, clock=clock)
         self.policy = failover or Failover()
         self._names = Names(dict(aliases or {}), None if tiers is None else tiers.find, provider)

@@ -95,7 +95,7 @@ class Target:
 
     def bound(self, request: ModelRequest, came: int) -> Usage:
         """Returns the most a call can have used of which so many bytes came, where nobody says what it did."""
-        return Usage(self.model.size(msgspec.structs.replace(request, max_output_tokens=None)), came)
+        return Usage(self.model.size(msgspec.structs.replace(request, max_output_tokens=None)), came, estimated=True)
 
 
 @final

@@ -97,15 +97,16 @@ class AnswerParser(ABC):
             events = self._framing.feed_data(data)
         except AnswerTooLarge as error:
             raise self._too_long() from error
-        if not self._heard:
-            self._heard = bool(events)
-            self._first += data[: _BEGINNING - len(self._first)]
-        last = bool(events) and events[-1] == b"[DONE]"
-        if last:
-            events.pop()
         deltas: list[Delta] = []
-        self._failed = self._wrong(events, deltas)
-        self.done = self.done or last
+        if events:
+            self._heard = True
+            last = events[-1] == b"[DONE]"
+            if last:
+                events.pop()
+            self._failed = self._wrong(events, deltas)
+            self.done = self.done or last
+        elif not self._heard:
+            self._first += data[: _BEGINNING - len(self._first)]
         if self._failed is not None and not deltas:
             raise self._failed
         return deltas
@@ -114,7 +115,8 @@ class AnswerParser(ABC):
         """Takes events, as `_read` does, and returns what is wrong with one of them."""
         try:
             self._read(events, deltas)
-            self._check(self._held())
+            if self._held() > self._limit:
+                return self._too_long()
         except UnicodeDecodeError:
             return self._no_text()
         except AnswerTooLarge:
@@ -181,12 +183,14 @@ class AnswerParser(ABC):
 
     def _start(self, data: bytes) -> bool:
         first = data.lstrip(_BLANK)[:1]
-        self._started = bool(first)
-        self._blanks += len(data)
-        self._check(self._blanks)
-        if first and first in self.BODIES:
+        if not first:
+            self._blanks += len(data)
+            self._check(self._blanks)
+            return False
+        self._started = True
+        if first in self.BODIES:
             self._body = bytearray()
-        return self._started
+        return True
 
     def _check(self, size: int) -> None:
         if size > self._limit:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from holdfast.errors import Fenced, UsageError
+from holdfast.errors import Fenced, LeaseHeld, UsageError
 from holdfast.journal.port import Journal, Park, Record
 from holdfast.testing.clock import FakeClock
 from holdfast.testing.conformance.checking import (
     ANN,
+    BEN,
     LOCAL,
     STREAM,
     TTL,
@@ -84,6 +85,40 @@ async def a_name_is_free_after_a_deletion(make: Make) -> None:
     await journal.delete(STREAM, again.epoch)
     expect(await journal.read(named("second")) == notes(1, body=b"new"), "nor do two old ones mix")
     expect(await journal.read(_CHILD) == mine, "whichever was forked")
+
+
+async def an_epoch_of_a_deleted_stream_is_never_given_out_again(make: Make) -> None:
+    """Nor is an epoch that the stream had: whatever is made later, by a claim, a post or a fork, begins above it."""
+    clock = FakeClock()
+    journal, other = await make(clock), await make(clock)
+    stopped = (await journal.claim(STREAM, ANN, TTL)).head.epoch
+    heir = (await other.claim(STREAM, BEN, TTL, over=stopped)).head.epoch
+    await fill(journal, _OTHER, 2)  # a stream that is there, and keeps counting its own claims
+    await other.delete(STREAM, heir)
+    last = heir
+    for made in ("claim", "post", "fork"):
+        if made == "post":
+            await other.post(STREAM, letter("a"))
+        elif made == "fork":
+            await other.fork(_OTHER, 2, STREAM, BatchId("f"), notes(3))
+        for turn in range(2):
+            head = (await journal.claim(STREAM, ANN, TTL)).head
+            expect(head.epoch > last, "a stream that is made anew begins above every epoch of the last", head, last)
+            last = head.epoch
+            for epoch in (stopped, heir):
+                expect(await journal.renew([(STREAM, epoch)], TTL) == {STREAM}, "who owned the last owns it no more")
+                late = journal.append(STREAM, epoch, head.seq, BatchId("late"), notes(head.seq + 1))
+                await refused(Fenced, late, "who owned the last is fenced")
+                await refused(Fenced, journal.delete(STREAM, epoch), "and deletes nothing")
+                await journal.release(STREAM, epoch)
+            await refused(LeaseHeld, other.claim(STREAM, BEN, TTL, over=heir), "nor is its epoch the one to claim over")
+            expect(await other.head(STREAM) == head, "nothing of that changed the stream", await other.head(STREAM))
+            if not turn:
+                await journal.release(STREAM, head.epoch)
+        await journal.delete(STREAM, last)
+    fresh = (await (await make(clock)).claim(named("fresh"), ANN, TTL)).head
+    expect(fresh.epoch > last, "under any name, in any process", fresh, last)
+    expect((await journal.claim(_OTHER, BEN, TTL, over=1)).head.epoch == 2, "streams that are there count on")
 
 
 async def what_forks_share_stays_until_the_last_is_deleted(make: Make) -> None:
@@ -230,6 +265,7 @@ ERASING: tuple[Check, ...] = (
     a_deleted_stream_is_gone_with_all_it_had,
     only_the_owner_deletes_and_scrubs,
     a_name_is_free_after_a_deletion,
+    an_epoch_of_a_deleted_stream_is_never_given_out_again,
     what_forks_share_stays_until_the_last_is_deleted,
     positions_are_never_given_out_again,
     a_scrubbed_record_keeps_its_place,

@@ -187,6 +187,41 @@ async def a_window_reaches_as_far_back_as_settled_grants_are_known(make: Make) -
     expect(await ledger.caps(ANN) == (Cap(tokens=20, window=LONGEST),), "nothing was changed")
 
 
+async def an_account_begins_anew_and_those_above_and_below_stay(make: Make) -> None:
+    """It has no caps, and what was settled before counts there no more. At the others everything stays."""
+    clock = FakeClock()
+    ledger, other = await make(clock), await make(clock)
+    session, week = RUN[:3], Cap(tokens=100, window=7 * 86_400 * SECOND)
+    for account in (ANN, session):
+        await ledger.set_caps(account, [Cap(tokens=100), week])
+    grant_of(await ledger.grant(RUN, Amount(60), "old"))
+    await refused(UsageError, other.reset(session), "while what is open below it is charged there")
+    expect((await ledger.balance(session)).open == Amount(60), "a refusal changes nothing")
+    await ledger.settle("old", Amount(60))
+    await clock.advance(1e-6)
+    await other.reset(session)
+    fresh = await ledger.balance(session)
+    expect((fresh.settled, fresh.standings) == (Amount(), ()), "it is as one that nobody used", fresh)
+    for account in (TENANT, ANN, RUN):
+        balance = await ledger.balance(account)
+        expect(balance.settled == Amount(60), "at the others everything stays", balance)
+    denied = denied_of(await ledger.grant((*session, "r2"), Amount(41), "more"))
+    expect(denied.account == ANN, "and binds", denied)
+    await ledger.set_caps(ANN, [])
+    await ledger.set_caps(session, [Cap(tokens=50), week, Cap(tokens=70, window=3_600 * SECOND)])
+    used = [standing.used for standing in (await ledger.balance(session)).standings]
+    expect(used == [Amount()] * 3, "nor does it count for caps and windows that are given later", used)
+    grant_of(await ledger.grant((*session, "r2"), Amount(50), "new"))
+    await ledger.settle("new", Amount(50))
+    await ledger.set_caps(session, [Cap(tokens=200, window=60 * SECOND)])
+    used = [standing.used for standing in (await other.balance(session)).standings]
+    expect(used == [Amount(50)], "what comes then counts", used)
+    await other.reset(("local", "nobody"))
+    expect(await other.capped(8) == [session], "an account that nobody has used stays so", await other.capped(8))
+    late = await ledger.settle("old", Amount(99))
+    expect(late.spent == Amount(60), "and what was settled stays settled", late)
+
+
 SETTLING: tuple[Check, ...] = (
     a_settlement_charges_what_was_spent_and_frees_the_rest,
     the_first_settlement_counts,
@@ -196,5 +231,6 @@ SETTLING: tuple[Check, ...] = (
     an_open_grant_shrinks_and_the_rest_is_free,
     what_was_settled_long_ago_is_forgotten_one_by_one_and_remembered_in_sum,
     a_window_reaches_as_far_back_as_settled_grants_are_known,
+    an_account_begins_anew_and_those_above_and_below_stay,
 )
 """Every check of this module."""

@@ -193,12 +193,12 @@ class Parser(AnswerParser):
 
     def _whole(self) -> AssistantMessage:
         parts: list[Part] = []
-        notes = self._notes
+        notes, text = self._notes, self._text.getvalue()
         signature = "" if notes is None else notes.signature()
         if self._thinking is not None or signature:
             parts.append(Thinking("" if self._thinking is None else self._thinking.getvalue(), signature))
-        if self._text.tell():
-            parts.append(Text(self._text.getvalue(), citations=() if notes is None else tuple(notes.citations)))
+        if text:
+            parts.append(Text(text) if notes is None else Text(text, citations=tuple(notes.citations)))
         if self._calls is not None:
             parts += self._calls.parts()
         return AssistantMessage(tuple(parts), self._origin.name, self._stop(), self.usage or Usage())
@@ -287,11 +287,14 @@ class Parser(AnswerParser):
             raise failure_in(self._origin, error.message or "", error.type or "", error.code or "")
 
     def _stop(self) -> StopReason:
-        if self._finish not in _STOPS:
+        stop = _STOPS.get(self._finish)
+        if stop is None:
             failure = _failure_by_finish(self._origin, self._finish)
             if failure is not None:
                 raise failure
-        stop = "refusal" if self._refused else _STOPS.get(self._finish, "stop")
+            stop = "stop"
+        if self._refused:
+            stop = "refusal"
         called = self._calls is not None and self._calls.size > 0
         if stop in ("stop", "tool_calls"):
             return "tool_calls" if called else "stop"
