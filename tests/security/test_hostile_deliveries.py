@@ -16,7 +16,7 @@ from holdfast.errors import DeliveryRefused, UsageError
 from holdfast.runtime.delivering.port import Delivery
 from holdfast.runtime.delivering.targets.finding import Targets
 from holdfast.testing import Call, Turn
-from holdfast.types import SessionId, distinct, plain_name, plain_type
+from holdfast.types import SessionId, distinct, plain_name, plain_type, stream_id
 
 HOSTILE = (
     "../../../etc/passwd",
@@ -115,13 +115,21 @@ def test_headers_that_would_change_the_request_are_refused_when_the_target_is_ma
 )
 async def test_an_endpoint_that_a_run_names_may_not_lie_in_this_machine_or_its_network(host: str) -> None:
     async with serving() as server, scene([Turn(text="done")]) as s:
-        url = f"webhook:http://{host}:{server.port}/hook"
-        run = await s.runtime.start(Agent(MODEL), "go", session="s", deliver=[url])
-        assert (await soon(run.result())).status == "completed"
-        (left,) = await s.runtime.flush_deliveries()
-    assert left.dead
-    assert "public policy" in left.error
-    assert "targets=" in left.error
+        with pytest.raises(UsageError, match="of this machine or of a private network"):
+            await s.runtime.start(
+                Agent(MODEL), "go", session="s", deliver=[f"webhook:http://{host}:{server.port}/hook"]
+            )
+        assert await s.runtime.journal.head(stream_id("local", "s")) is None, "nothing was begun"
+    assert server.connections == 0
+
+
+@pytest.mark.requirement("runtime:delivery-guarded")
+async def test_an_address_that_is_not_trusted_is_looked_at_when_it_is_dialled() -> None:
+    async with serving() as server:
+        target = WebhookTarget(f"http://127.0.0.1:{server.port}/hook", trusted=False)
+        with pytest.raises(DeliveryRefused, match=r"public policy.*targets="):
+            await target.deliver(Delivery(id="d-1", session=SessionId("s"), run=1, status="completed"))
+        await target.close()
     assert server.connections == 0
 
 

@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from tests.repositories import ACTIONS, Place, promised
+from tests.repositories import ACTIONS, Place, promised, unbounded
 
 from holdfast.tools.binding import ToolFailure
 from holdfast.tools.builtin.git import git_tool
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    unbounded(monkeypatch)  # `test_bounded_git.py` is about the other half
     return Place(tmp_path)
 
 

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.repositories import ACTIONS, Place, promised
+from tests.repositories import ACTIONS, Place, promised, unbounded
 
 from holdfast.sandbox.workspace import Workspace
 from holdfast.tools.binding import ToolFailure
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    unbounded(monkeypatch)  # `test_bounded_git.py` is about the other half
     return Place(tmp_path)
 
 
@@ -153,6 +154,31 @@ def linked(path: str) -> Callable[[Place], None]:
     return lay
 
 
+def linked_within(path: str, to: str) -> Callable[[Place], None]:
+    """What git would write lies in the workspace, among what programs outside obey."""
+
+    def lay(place: Place) -> None:
+        (place.root / to).parent.mkdir(exist_ok=True)
+        (place.root / to).touch()
+        (place.root / path).unlink(missing_ok=True)
+        (place.root / path).symlink_to(place.root / to)
+
+    return lay
+
+
+def linked_behind_a_link(folder: str, name: str) -> Callable[[Place], None]:
+    """A folder of `.git` is a link to one among the files, and a link in there leads out."""
+
+    def lay(place: Place) -> None:
+        (place.root / ".git" / folder).mkdir(parents=True, exist_ok=True)
+        (place.root / ".git" / folder).rename(place.root / "side")
+        (place.root / ".git" / folder).symlink_to(place.root / "side")
+        (place.root / "side" / name).unlink(missing_ok=True)
+        (place.root / "side" / name).symlink_to(place.base / "outside")
+
+    return lay
+
+
 def moved(place: Place) -> None:
     (place.root / ".git").rename(place.base / "moved")
 
@@ -201,6 +227,14 @@ def borrowing(line: str) -> Callable[[Place], None]:
         linked(".git/objects/00/11111111111111111111111111111111111111"),
         linked(".git/logs/refs/heads/objects/ab/x"),
         linked(".git/refs/objects/ab"),
+        linked(".git/hooks/pre-commit"),
+        linked_within(".git/COMMIT_EDITMSG", ".git/config"),
+        linked_within(".git/COMMIT_EDITMSG", ".vscode/tasks.json"),
+        linked_within(".git/HEAD", "HEAD"),
+        linked_behind_a_link("logs", "HEAD"),
+        linked_behind_a_link("logs/refs/heads", "main"),
+        linked_behind_a_link("objects/pack", "x.pack"),
+        linked_behind_a_link("modules/sub", "COMMIT_EDITMSG"),
     ],
 )
 async def test_a_repository_that_leads_out_of_the_workspace_is_not_used(
@@ -213,6 +247,22 @@ async def test_a_repository_that_leads_out_of_the_workspace_is_not_used(
     for arguments in ACTIONS:
         assert (await place.fails(**arguments)).code == "permission_denied"
     assert {path: path.read_bytes() for path in place.base.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.requirement("tools:git-tools")
+async def test_links_that_git_makes_itself_or_never_follows_here_are_no_hindrance(place: Place) -> None:
+    (place.root / ".git/HEAD").unlink()
+    (place.root / ".git/HEAD").symlink_to("refs/heads/main")
+    (place.root / ".git/hooks").rename(place.root / "githooks")
+    (place.root / ".git/hooks").symlink_to("../githooks")
+    (place.root / "a.txt").write_text("changed\n")
+    await place.use("add", paths=["a.txt"])
+    assert (
+        await place.says("commit", message="more")
+        == f"committed {place.plain('rev-parse', '--short=7', 'HEAD')}: more\n"
+    )
+    await place.use("branch", branch="other")
+    assert place.plain("rev-parse", "--abbrev-ref", "HEAD") == "other"
 
 
 @pytest.mark.requirement("tools:git-stays-in-workspace")

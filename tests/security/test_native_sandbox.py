@@ -260,7 +260,8 @@ def test_the_launcher_loads_the_standard_library_and_its_neighbours_alone() -> N
     assert {each for each in loaded if each.startswith("holdfast.")} <= {
         "holdfast.sandbox",
         *(f"holdfast.sandbox.longrunning{each}" for each in ("", ".dialling")),
-        *(f"holdfast.sandbox.native{each}" for each in (".blanks", ".lasting", ".lasting.sparing")),
+        *(f"holdfast.sandbox.native{each}" for each in (".blanks", ".bounds", ".bounds.measuring")),
+        *(f"holdfast.sandbox.native{each}" for each in (".lasting", ".lasting.sparing")),
         *(f"holdfast.sandbox.kernel{each}" for each in ("", ".syscalls", ".landlock", ".seccomp", ".cgroups")),
         *(f"holdfast.sandbox.native{each}" for each in ("", ".launching", ".building", ".serving", ".slots")),
         *(f"holdfast.sandbox.native.talking{each}" for each in ("", ".wire")),

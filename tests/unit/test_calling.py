@@ -77,7 +77,7 @@ def test_what_is_reserved_is_the_size_of_the_request_and_the_longest_answer() ->
 def test_whoever_asks_for_a_very_short_answer_gets_one() -> None:
     short = msgspec.structs.replace(REQUEST, max_output_tokens=3)
     assert held_for(Paper(), short, Allowance(tokens=1003, cost=10**9)).max_output_tokens == 3
-    assert reserve(Paper(), short, Allowance(tokens=1002)) == Exhausted("tokens")
+    assert reserve(Paper(), short, Allowance(tokens=1002)) == Exhausted("tokens", request=1000, answer=3, left=1002)
 
 
 @pytest.mark.parametrize(
@@ -103,13 +103,17 @@ def test_near_the_cap_the_answer_may_be_as_long_as_what_is_left_pays_for(left: A
     ],
 )
 def test_what_is_left_for_less_than_a_useful_answer_is_nothing(left: Allowance, limit: str) -> None:
-    assert reserve(Paper(), REQUEST, left) == Exhausted(limit)
+    found = reserve(Paper(), REQUEST, left)
+    assert isinstance(found, Exhausted)
+    assert found.limit == limit
 
 
 def test_a_model_whose_answers_are_free_is_held_by_its_input_alone() -> None:
     free = Paper(price=Price.per_million(1, 0))
     assert reserve(free, REQUEST, Allowance(cost=10**6)) == Reservation(3000, 10**6, 2000, binding=True)
-    assert reserve(free, REQUEST, Allowance(cost=10**6 - 1)) == Exhausted("dollars")
+    assert reserve(free, REQUEST, Allowance(cost=10**6 - 1)) == Exhausted(
+        "dollars", request=10**6, answer=0, left=10**6 - 1
+    )
 
 
 @pytest.mark.requirement("engine:limit-dollars-price-unknown")

@@ -80,7 +80,7 @@ def failure(status: int, body: bytes = b"no", headers: dict[str, str] | None = N
         (404, ModelNotFound),
         (405, InvalidRequest),
         (408, ModelTimeout),
-        (413, InvalidRequest),
+        (413, ContextOverflow),
         (422, InvalidRequest),
         (429, RateLimited),
         (500, ServerError),

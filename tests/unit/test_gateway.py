@@ -22,7 +22,7 @@ from holdfast.storage.stores.memory import MemoryBlobStore
 from holdfast.tools.binding import Tool
 from holdfast.tools.gateway import Admitted, Gateway
 from holdfast.tools.results import Refused, canceled, unknown_outcome
-from holdfast.types import CallId, StreamId, ToolCall, ToolError, Wait
+from holdfast.types import CallId, EventId, StreamId, ToolCall, ToolError, Wait
 
 RAN: list[Any] = []
 
@@ -43,7 +43,7 @@ async def save(path: str) -> str:
 def gateway(*tools: Tool, workspace: Path | None = None) -> Gateway:
     blobs = MemoryBlobStore()
     place = None if workspace is None else sandbox_at(workspace, blobs)
-    return Gateway(tools or (add, save), stream=StreamId("local/s"), sandbox=place, blobs=blobs)
+    return Gateway(tools or (add, save), stream=StreamId("local/s"), run=EventId("e"), sandbox=place, blobs=blobs)
 
 
 def call(name: str, arguments: str = "{}") -> ToolCall:
@@ -94,7 +94,7 @@ def test_a_tool_that_is_not_there_is_refused_with_those_that_are() -> None:
     assert "'sub'" in text
     assert "add, save" in text
     assert error == ToolError("unsupported_tool", "tool_unsupported", "error", retryable=False)
-    empty = Gateway((), stream=StreamId("local/s"), sandbox=None, blobs=MemoryBlobStore())
+    empty = Gateway((), stream=StreamId("local/s"), run=EventId("e"), sandbox=None, blobs=MemoryBlobStore())
     assert "none" in refused(empty.admit(call("sub"), "3/c1"))[0]
 
 
@@ -290,9 +290,9 @@ async def test_a_tool_learns_its_call_its_place_and_the_key_that_stays_the_same(
     for _ in range(2):
         gate = gateway(peek, workspace=tmp_path)
         await gate.perform(admitted(gate, "peek"))
-    fork = Gateway((peek,), stream=StreamId("local/child"), sandbox=None, blobs=MemoryBlobStore())
+    fork = Gateway((peek,), stream=StreamId("local/child"), run=EventId("f"), sandbox=None, blobs=MemoryBlobStore())
     await fork.perform(admitted(fork, "peek"))
-    assert [each.key for each in seen] == ["local/s/3/c1", "local/s/3/c1", "local/child/3/c1"]
+    assert [each.key for each in seen] == ["local/s/e/3/c1", "local/s/e/3/c1", "local/child/f/3/c1"]
     assert seen[0].call_id == "c1"
     assert seen[0].workspace is not None
     assert seen[0].workspace.root == Workspace(tmp_path).root

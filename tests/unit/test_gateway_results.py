@@ -14,7 +14,7 @@ from tests.running import soon
 from holdfast import ToolResult, Wait, tool
 from holdfast.storage.stores.memory import MemoryBlobStore
 from holdfast.tools.gateway import Admitted, Gateway
-from holdfast.types import CallId, StreamId, ToolCall
+from holdfast.types import CallId, EventId, StreamId, ToolCall
 
 
 class Point(pydantic.BaseModel):
@@ -24,7 +24,7 @@ class Point(pydantic.BaseModel):
 def only(function: Callable[..., Any], **options: Any) -> tuple[Gateway, Admitted]:
     """Returns a gateway with a tool made of the function, and a call of it."""
     made = tool(name="t", **options)(function)
-    gate = Gateway((made,), stream=StreamId("local/s"), sandbox=None, blobs=MemoryBlobStore())
+    gate = Gateway((made,), stream=StreamId("local/s"), run=EventId("e"), sandbox=None, blobs=MemoryBlobStore())
     ready = gate.admit(ToolCall(CallId("c1"), "t", "{}"), "3/c1")
     assert isinstance(ready, Admitted)
     return gate, ready

@@ -96,7 +96,7 @@ workspace: { protect: [.git/hooks] }
         ("write .git/hooks", False, "workspace.protect"),
         ("write .git/hooks2", True, "the workspace"),
         ("connect api.example.com:443 /usr/bin/curl", True, "'web'"),
-        ("connect api.example.com:443", False, "real path"),
+        ("connect api.example.com:443", False, "name the program behind the address"),
         ("connect api.example.com:22 /usr/bin/curl", False, "only to 443"),
         ("GET https://api.example.com/x?y=1 /usr/bin/curl", True, "'web' allows GET /x"),
         ("POST https://api.example.com/x /bin/sh /usr/bin/curl", False, "read-only"),

@@ -18,7 +18,7 @@ import msgspec
 
 from holdfast.errors import AddressBlocked, UsageError
 
-__all__ = ("PUBLIC", "TRUSTED", "AddressPolicy", "Verdict", "check", "judge", "may_reach")
+__all__ = ("CARRIERS", "PUBLIC", "RANGES", "TRUSTED", "AddressPolicy", "Verdict", "check", "judge", "may_reach")
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -97,6 +97,15 @@ _CARRIERS: Final[tuple[tuple[IPv6Network, int], ...]] = (
     (IPv6Network("2002::/16"), 80),  # 6to4
     (IPv6Network("::/96"), 0),  # compatible, given up
 )
+CARRIERS: Final = tuple(network for network, _ in _CARRIERS)
+"""The IPv6 ranges whose addresses have an IPv4 address inside that decides."""
+RANGES: Final[tuple[Network, ...]] = (
+    *(network for network, _ in _RANGES_V4),
+    *(network for network, _ in _RANGES_V6),
+    *CARRIERS,
+    *(ip_network(each) for each in _METADATA),
+)
+"""Everything that has a verdict of its own: between the edges of these, all addresses are alike."""
 _LEADS_ON: Final = frozenset((IPv6Network("::ffff:0:0/96"), IPv6Network("64:ff9b::/96")))
 _TEREDO: Final = IPv6Network("2001::/32")
 _OPENABLE: Final[frozenset[Verdict]] = frozenset(("public", "loopback", "private", "unique-local", "shared"))

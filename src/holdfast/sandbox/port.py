@@ -16,9 +16,11 @@ from typing import Final, Protocol
 import msgspec
 
 from holdfast.errors import SandboxError, UsageError
+from holdfast.sandbox.egress.settings import Service
 from holdfast.sandbox.longrunning.keeping import Kept
 from holdfast.sandbox.longrunning.process import Process
 from holdfast.sandbox.output import Watch
+from holdfast.sandbox.policy.openshell import Policy
 from holdfast.sandbox.processes import Ended
 from holdfast.types import Digest, digest_of
 
@@ -136,6 +138,12 @@ class Backend(Protocol):
         """
         return ()
 
+    def hide(self, paths: Mapping[Path, bool]) -> None:
+        """Lets no command see what is at these resolved paths, our own files; called before the first one.
+
+        Beside each stands whether it is a folder's. What isolates nothing hides nothing.
+        """
+
     async def run(
         self,
         command: str | Sequence[str],
@@ -184,6 +192,18 @@ class Backend(Protocol):
             f"the sandbox {self.posture.backend!r} keeps no processes running: take the sandbox native, or run it "
             "within one command"
         )
+
+    async def update(self, policy: Policy, services: Mapping[str, Service]) -> None:
+        """Decides about the network by another policy from now on, also for what is going on: a connection that it does
+        not allow ends. `services` are reached by their names, whatever it says: at the path of a unix socket, or by a
+        function that connects.
+
+        Raises:
+            UsageError: more than the network differs, or the name of a service is no name of a host.
+            SandboxError: this backend lets nothing out, or a layer that is required would be lost. All goes on as
+                before.
+        """
+        raise SandboxError(f"the sandbox {self.posture.backend!r} has no way out to change: take the sandbox native")
 
     async def attach(self, owner: str, epoch: int) -> int:
         """Kills what commands of this owner's lower epochs left running, and returns how many processes that were.

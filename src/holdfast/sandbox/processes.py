@@ -23,7 +23,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -35,9 +35,12 @@ from holdfast.sandbox import fencing, leash
 from holdfast.sandbox.environment import CALL
 from holdfast.sandbox.output import Fed, Intake, Output, Watch
 
-__all__ = ("LINGER", "Breach", "Ended", "Group", "run_command")
+__all__ = ("LINGER", "Breach", "Ended", "Group", "Within", "run_command")
 
-Breach = Literal["memory", "cpu", "wall", "pids", "disk", "inodes", "file", "nofile", "output"]
+Within = Callable[[Callable[[], "subprocess.Popen[bytes]"]], "subprocess.Popen[bytes]"]
+"""Calls what starts a program, and returns what that does."""
+
+Breach = Literal["memory", "cpu", "wall", "pids", "disk", "inodes", "file", "output"]
 
 _GATE = 'read -r _ && exec -a bash "$0" -c "$1" </dev/null'
 _PROGRAM_GATE = 'read -r _ && exec "$@" </dev/null'
@@ -62,10 +65,14 @@ class Ended(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """How many processes it left outside its group; they were killed, too."""
     breach: Breach | None = None
     """The quota it ran into, as far as that can be told."""
+    unbound: tuple[str, ...] = ()
+    """Quotas of its profile that do not bound what it adds to the workspace."""
     taken: tuple[str, ...] = ()
     """Paths of the workspace at which it, or somebody meanwhile, put what programs outside obey; that was removed."""
     elsewhere: tuple[str, ...] = ()
     """Names of its owner's processes in this folder that go on in another sandbox: it did not reach their ports."""
+    lost: str = ""
+    """Why nothing of what it changed came in; empty where that did, or it changed nothing."""
     out: tuple[dict[str, object], ...] = ()
     """What was decided about each connection it wanted, where it runs in a sandbox with a way out."""
 
@@ -79,12 +86,14 @@ async def run_command(
     keep: int,
     errors: bool = True,
     watch: Watch | None = None,
+    within: Within | None = None,
 ) -> Ended:
     """Runs a command in the folder and returns how it ended; `keep` bounds the output's bytes.
 
     A text is run as `bash -c text`; a sequence is a program and its arguments, which no shell reads, and `errors`
     says whether its standard error is part of the output or dropped. Cancelling ends the group: politely, and after
-    a short grace for certain. `watch` gets each piece of the output when it comes.
+    a short grace for certain. `watch` gets each piece of the output when it comes. `within` calls what starts it where
+    it is to be started, such as under rules by which the kernel lets it open paths (`kernel/bounding.py`).
 
     Raises:
         SandboxError: there is no bash, or it cannot be started in this folder.
@@ -92,7 +101,7 @@ async def run_command(
     """
     started = time.monotonic()
     output = Output(keep, watch)
-    group = Group(command, folder, env, output, errors=errors)
+    group = Group(command, folder, env, output, errors=errors, within=within)
     try:
         group.begin()
         in_time = await group.ends_within(timeout)
@@ -134,6 +143,7 @@ class Group:
         output: Fed,
         *,
         errors: bool = True,
+        within: Within | None = None,
     ) -> None:
         """Starts it; what it prints goes to the output.
 
@@ -152,7 +162,8 @@ class Group:
         self._intake = Intake(output)
         arguments = _arguments(command, errors=errors)
         try:
-            self._process = _start(self._shell, arguments, folder, {**env, CALL: self._mark}, self._intake.writing)
+            marked = {**env, CALL: self._mark}
+            self._process = _start(self._shell, arguments, folder, marked, self._intake.writing, within)
         except BaseException:
             self._intake.close()
             raise
@@ -239,10 +250,11 @@ class Group:
 
 
 def _start(
-    shell: str, arguments: list[str], folder: Path, env: Mapping[str, str], output: int
+    shell: str, arguments: list[str], folder: Path, env: Mapping[str, str], output: int, within: Within | None
 ) -> subprocess.Popen[bytes]:
     gate, *rest = arguments
-    try:
+
+    def start() -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [shell, "-c", gate, shell, *rest],
             stdin=subprocess.PIPE,
@@ -253,6 +265,9 @@ def _start(
             start_new_session=True,
             bufsize=0,
         )
+
+    try:
+        return start() if within is None else within(start)
     except OSError as error:
         if error.errno == errno.E2BIG:
             raise ValueError("it is too long for one command; write it to a file and run that") from None

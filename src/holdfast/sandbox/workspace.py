@@ -28,6 +28,7 @@ from typing import IO
 import msgspec
 
 from holdfast.errors import PathEscape, SandboxError
+from holdfast.sandbox.protecting.layout import layout_of
 from holdfast.sandbox.walking import Place, check, is_special, keep_out, walk
 
 __all__ = ("MAX_FILE", "Entry", "Workspace", "sweep")
@@ -98,8 +99,8 @@ class Workspace:
         keep_out(self.apart, path, path)
 
     def refuse_protected(self, path: str) -> None:
-        """Refuses to write a path at or below, or in the place of a folder above, one that is protected; through links,
-        in any letter case.
+        """Refuses to write a path at or below, or in the place of a folder above, one that is protected, or that a
+        protected one leads to; through links, in any letter case.
 
         Raises:
             SandboxError: it is one.
@@ -113,7 +114,7 @@ class Workspace:
 
     def _refuse_protected(self, found: str, path: str) -> None:
         found = f"{found.casefold()}/"
-        for each in self.protected:
+        for each in {**dict.fromkeys(self.protected), **layout_of(self._root, self.protected)}:
             if found.startswith(f"{each.casefold()}/") or f"{each.casefold()}/".startswith(found):
                 raise SandboxError(
                     f"{path!r} is not written: programs outside the sandbox obey {each!r}, which its profile protects "

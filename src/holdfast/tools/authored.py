@@ -19,6 +19,7 @@ from holdfast.sandbox.port import Posture
 from holdfast.tools.binding import Suspended, Tool, ToolContext, ToolFailure
 from holdfast.tools.repairing import repair_json
 from holdfast.tools.results import Refused, broken, failure, refusal, shaped, shown
+from holdfast.tools.schema.coercing import coerced
 from holdfast.types import Effect, ToolResult, Wait
 
 __all__ = ("ask", "effect_of", "may_have_acted", "parse", "paths_of", "run")
@@ -29,9 +30,12 @@ _SCHEMA = 1_500
 """Characters of a schema that is said again to a model whose arguments did not fit it."""
 
 
-def parse(tool: Tool, text: str, *, cut: bool) -> Any:
-    """Returns the arguments as the tool's function takes them, damage mended where it can mean only one thing; a
-    `Refused` when they do not fit. `cut` says that they may be half of what the model meant.
+def parse(tool: Tool, text: str, *, cut: bool) -> tuple[Any, str] | Refused:
+    """Returns the arguments as the tool's function takes them, and the JSON they were read from where that is not what
+    was written, empty where it is; a `Refused` when they do not fit.
+
+    Damage is mended, and strings are read as the numbers, truth values or nulls that the schema wants, where it can
+    mean only one thing, and only of what does not fit as it is. `cut` says that it may be half of what was meant.
     """
     try:
         return _decoded(tool, text, cut=cut)
@@ -174,16 +178,30 @@ def _schema_of(tool: Tool) -> str:
     return f": {schema}" if len(schema) <= _SCHEMA else "."
 
 
-def _decoded(tool: Tool, text: str, *, cut: bool) -> Any:
+def _decoded(tool: Tool, text: str, *, cut: bool) -> tuple[Any, str]:
     try:
-        return tool.parse(text.encode("utf-8", "replace") if text else b"{}")
-    except msgspec.ValidationError:
-        raise
-    except msgspec.DecodeError:
-        repaired = repair_json(text, cut=cut)
-        if repaired is None:
-            raise
-        return tool.parse(repaired.encode("utf-8", "replace"))
+        return tool.parse(text.encode("utf-8", "replace") if text else b"{}"), ""
+    except msgspec.DecodeError as error:  # also what does not fit; damage may stand behind that
+        return _read_again(tool, text, error, cut=cut)
+
+
+def _read_again(tool: Tool, text: str, error: msgspec.DecodeError, *, cut: bool) -> tuple[Any, str]:
+    """Returns the same, of arguments that cannot be taken as they are.
+
+    Raises:
+        msgspec.DecodeError: there is no one thing that they can mean.
+    """
+    if (mended := repair_json(text, cut=cut)) is None:
+        raise error
+    data = mended.encode("utf-8", "replace")
+    if mended is not text:
+        try:
+            return tool.parse(data), data.decode()
+        except msgspec.ValidationError as unfit:
+            error = unfit
+    if (read := coerced(tool.spec.parameters, data)) is None:
+        raise error
+    return tool.parse(read), read.decode()
 
 
 def _raised(name: str, function: str, error: Exception) -> Refused:

@@ -13,12 +13,19 @@ from holdfast.flow.clock import SystemClock
 from holdfast.sandbox.port import Backend, Posture
 from holdfast.sandbox.workspace import Workspace
 from holdfast.tools.tiers import Tier
-from holdfast.types import Attachment, CallId, Digest, Effect, StreamId, ToolResult, ToolSpec, Wait
+from holdfast.types import Attachment, CallId, Digest, Effect, EventId, StreamId, ToolResult, ToolSpec, Wait
 
-__all__ = ("Order", "Output", "Suspended", "Tool", "ToolContext", "ToolFailure")
+__all__ = ("Order", "Output", "Suspended", "Tool", "ToolContext", "ToolFailure", "key_of_call")
 
 Output = ToolResult | Wait | Any
 """What a tool's function may return: text, anything that JSON can hold, a whole result, or a wait."""
+
+
+def key_of_call(stream: StreamId, run: EventId, name: str) -> str:
+    """Returns the idempotency key of a call: the same however often the call is made, and of no other, also where its
+    session is deleted and another one has its name.
+    """
+    return f"{stream}/{run}/{name}"
 
 
 class ToolFailure(Exception):
@@ -61,7 +68,9 @@ class ToolContext(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     call_id: CallId
     stream: StreamId
     key: str
-    """Idempotency key of this very call: the same after a crash, different in a fork."""
+    """Idempotency key of this very call: the same after a crash, different in a fork, and in every other session that
+    ever has this one's name.
+    """
     workspace: Workspace | None = None
     """The folder the call may act in; None when the run was given none."""
     backend: Backend | None = None

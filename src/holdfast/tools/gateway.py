@@ -1,6 +1,6 @@
 """The one gateway for effects: every tool call of every kind passes these three functions.
 
-    admit     resolve -> repair -> validate -> permit              no effect, may be done again
+    admit     resolve -> repair -> validate -> coerce -> permit    no effect, may be done again
     protect   snapshot of what the call may change                 (the last stage of admission, done at its turn)
     perform   run it within its timeout                            the effect
     finish    bound the size                                       what the model gets to read
@@ -27,7 +27,7 @@ from holdfast.journal.owning import Pen
 from holdfast.sandbox.backends.none import NoIsolation
 from holdfast.sandbox.environment import OWNER
 from holdfast.sandbox.longrunning.process import Process
-from holdfast.sandbox.native.guarding import absent, put_away
+from holdfast.sandbox.native.guarding import appeared, look, put_away
 from holdfast.sandbox.port import Backend, Posture
 from holdfast.sandbox.sandbox import Sandbox
 from holdfast.sandbox.snapshots.differences import unified
@@ -37,13 +37,14 @@ from holdfast.storage.blobs import BlobStore
 from holdfast.storage.chunks import get_chunked
 from holdfast.tools import authored
 from holdfast.tools.attaching import MOST, stored_file, waiting
-from holdfast.tools.binding import Order, Tool, ToolContext
+from holdfast.tools.binding import Order, Tool, ToolContext, key_of_call
 from holdfast.tools.permitting import Rules, bound_to, granted, in_short, judge
 from holdfast.tools.results import Refused, bounded, nobody_there, refusal, unasked
 from holdfast.types import (
     Attachment,
     Digest,
     Effect,
+    EventId,
     SnapshotRef,
     StreamId,
     ToolCall,
@@ -78,6 +79,7 @@ class Admitted(msgspec.Struct, frozen=True):
     """A call that may run."""
 
     call: ToolCall
+    """With the arguments it is made with, which are those it was judged by."""
     tool: Tool
     arguments: Any
     effect: Effect
@@ -88,6 +90,8 @@ class Admitted(msgspec.Struct, frozen=True):
     """Why there is no snapshot of files that it may change."""
     absent: tuple[str, ...] = ()
     """Protected paths of the workspace at which there is nothing yet."""
+    read: str = ""
+    """The arguments of the call, where they are not as they were written: mended, or read as the schema wants them."""
 
 
 @final
@@ -100,6 +104,7 @@ class Gateway:
         "_named",
         "_pen",
         "_rules",
+        "_run",
         "_sandbox",
         "_spawn",
         "_stream",
@@ -112,6 +117,7 @@ class Gateway:
         tools: Iterable[Tool],
         *,
         stream: StreamId,
+        run: EventId,
         sandbox: Sandbox | None,
         blobs: BlobStore,
         rules: Rules | None = None,
@@ -120,6 +126,7 @@ class Gateway:
     ) -> None:
         self._tools = {tool.spec.name: tool for tool in tools}
         self._stream = stream
+        self._run = run
         self._sandbox = sandbox
         self._blobs = blobs
         self._rules = rules or Rules()
@@ -189,8 +196,7 @@ class Gateway:
 
         `name` tells the call from every other of its session; `cut` says that the model was stopped by its length
         cap, so that damaged arguments may be half of what it meant. `approved` is what a person allowed once,
-        `always` the tools, with their effects, a person allowed for good; `edited` is the call as the person who
-        allowed it wants it made.
+        `always` the tools, with their effects, a person allowed for good; `edited` is the call as they want it made.
         """
         prepared = self.prepare(call, name, cut=cut)
         if isinstance(prepared, Refused):
@@ -214,15 +220,18 @@ class Gateway:
         if tool is None:
             known = ", ".join(sorted(self._tools)) or "none"
             return refusal(f"There is no tool {call.name!r}. Tools: {known}.", "unsupported_tool", "tool_unsupported")
-        arguments = authored.parse(tool, call.arguments, cut=cut)
-        if isinstance(arguments, Refused):
-            return arguments
+        parsed = authored.parse(tool, call.arguments, cut=cut)
+        if isinstance(parsed, Refused):
+            return parsed
+        arguments, read = parsed
+        if read:
+            call = msgspec.structs.replace(call, arguments=read)
         effect = authored.effect_of(tool, arguments, self.posture)
         if isinstance(effect, Refused):
             return effect
         if self._rules.effects and (known_better := self._rules.effects.get(call.name)) is not None:
             effect = Effect(effect.workspace, known_better)  # it sends nothing, either
-        return Admitted(call, tool, arguments, effect, f"{self._stream}/{name}")
+        return Admitted(call, tool, arguments, effect, key_of_call(self._stream, self._run, name), read=read)
 
     def _permit(
         self, admitted: Admitted, name: str, approved: Container[Digest], always: Container[Digest]
@@ -246,7 +255,9 @@ class Gateway:
         token = f"approval:{name}:{digest[-12:]}"
         prompt = f"{call.name} {in_short(call.arguments)}"
         deadline = None if rules.patience is None else self._clock.now() + int(rules.patience * 1e6)
-        return Wait(token, "approval", deadline, prompt, subject=call.name, grant=grant, digest=digest)
+        return Wait(
+            token, "approval", deadline, prompt, subject=call.name, grant=grant, digest=digest, arguments=admitted.read
+        )
 
     async def protect(self, admitted: Admitted) -> Admitted | Refused:
         """Returns the call with a snapshot of the files it may change: of those it names, or of the whole workspace.
@@ -262,7 +273,7 @@ class Gateway:
             return paths
         if paths is None:
             if guarded := sandbox.backend.guarded:
-                none = await asyncio.to_thread(absent, sandbox.workspace.root, guarded)
+                _, none = await asyncio.to_thread(look, sandbox.workspace.root, guarded)
                 admitted = msgspec.structs.replace(admitted, absent=tuple(sorted(none)))
             try:
                 return msgspec.structs.replace(
@@ -354,23 +365,23 @@ class Gateway:
             return ""
         return f"Files that changed since it began:\n{text}" if text else "No file changed since it began."
 
-    async def appeared(self, paths: Sequence[str]) -> bool:
-        """Returns whether there is something at one of the paths of the workspace."""
+    async def appeared(self, paths: Sequence[str]) -> frozenset[str]:
+        """Returns those of the paths that are protected in the workspace, and at which there is something."""
         if self._sandbox is None or not paths:
-            return False
-        return len(await asyncio.to_thread(absent, self._sandbox.workspace.root, paths)) < len(paths)
+            return frozenset()
+        return await asyncio.to_thread(appeared, self._sandbox.workspace.root, paths, self._sandbox.backend.guarded)
 
     async def put_away(self, paths: Sequence[str]) -> tuple[str, ...]:
         """Removes what is at protected paths where nothing was before a call, and returns what that was: programs
-        outside obey it, and whoever would have removed it was killed.
+        outside obey it, and whoever would have removed it was killed. Other paths stay, whatever a log says of them.
 
         Raises:
             OSError: it cannot be done.
         """
-        if self._sandbox is None or not paths:
+        if self._sandbox is None or not (there := await self.appeared(paths)):
             return ()
         folder = self._sandbox.workspace.root
-        return await in_thread(lambda: put_away(folder, paths))
+        return await in_thread(lambda: put_away(folder, there))
 
     # ---- perform ------------------------------------------------------------------------------------------
 

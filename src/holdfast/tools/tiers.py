@@ -34,7 +34,7 @@ REASONS: Final = {
     "process": "runs what a model writes, for as long as it likes",
     "git": (
         "changes .git, which the sandbox protects, and speaks with remotes; no program, hook, filter or setting of the "
-        "repository is obeyed (`builtin/repository/taming.py`)"
+        "repository is obeyed (`builtin/repository/taming.py`), and the kernel bounds what it opens (`bounding.py`)"
     ),
 }
 """Why each built-in tool is where it is."""

@@ -17,10 +17,12 @@ import msgspec
 
 from holdfast.errors import HoldfastError, IsolationMissing, SandboxError
 from holdfast.sandbox.backends.none import NoIsolation
-from holdfast.sandbox.capacity.abilities import refuse_more
+from holdfast.sandbox.capacity.abilities import refuse_more, refuse_unheeded
+from holdfast.sandbox.egress.settings import Service
 from holdfast.sandbox.longrunning.keeping import Kept
 from holdfast.sandbox.longrunning.process import Process
 from holdfast.sandbox.output import Watch
+from holdfast.sandbox.policy.openshell import Policy
 from holdfast.sandbox.policy.profile import BackendName, Profile
 from holdfast.sandbox.port import LAYERS, Backend, Missing, Posture, unmet
 from holdfast.sandbox.processes import Ended
@@ -94,6 +96,7 @@ async def open_backend(profile: Profile) -> Backend:
     Raises:
         IsolationMissing: there is none; the message says what was tried, each on a line with what it lacks.
     """
+    refuse_unheeded(profile)
     tried: list[str] = []
     for name in AUTO if profile.backend == "auto" else (profile.backend,):
         try:
@@ -112,6 +115,7 @@ async def open_named(profile: Profile) -> Backend:
     name = profile.backend
     if sys.platform != "linux" and name != "none":
         raise IsolationMissing("it works on Linux only")
+    refuse_unheeded(profile)
     backend = await _OPENERS[name](profile)
     try:
         refuse_more(name, backend.can, profile)
@@ -130,8 +134,10 @@ def passed_on(profile: Profile) -> dict[str, str]:
 class LazyBackend(Backend):
     """A backend that is opened when a run first needs it, and one that refuses commands where there is none."""
 
-    def __init__(self, profile: Profile) -> None:
+    def __init__(self, profile: Profile, apart: Mapping[Path, bool] | None = None) -> None:
+        """`apart` are our own files, which no command sees where anything is hidden from it; see `Backend.hide`."""
         self._profile = profile
+        self._apart = apart or {}
         self._opening: asyncio.Task[Backend] | None = None
         self._backend: Backend = NoIsolation()
         self._refused = ""
@@ -152,6 +158,7 @@ class LazyBackend(Backend):
             self._opening = None  # it may work the next time
             raise
         else:
+            self._backend.hide(self._apart)
             self._posture = self._backend.posture  # as it was opened; what it says later goes before
 
     @property
@@ -222,6 +229,17 @@ class LazyBackend(Backend):
             )
         env = {**passed_on(self._profile), **env}
         return await self._backend.start(command, name=name, folder=folder, env=env, call=call)
+
+    async def update(self, policy: Policy, services: Mapping[str, Service]) -> None:
+        """Changes the policy of what was opened, or is about to be, as the port says.
+
+        Raises:
+            IsolationMissing: nothing works here that keeps the profile.
+        """
+        await self.ready()
+        if self._refused:
+            raise IsolationMissing(self._refused)
+        await self._backend.update(policy, services)
 
     async def attach(self, owner: str, epoch: int) -> int:
         """Kills what lower epochs left, in a sandbox or without one, as the port says."""

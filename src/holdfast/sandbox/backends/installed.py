@@ -25,8 +25,9 @@ from holdfast.sandbox.backends.observing import LOOK, Observed, breach_of
 from holdfast.sandbox.backends.running import Running
 from holdfast.sandbox.capacity.abilities import refuse_more
 from holdfast.sandbox.environment import owner_of
+from holdfast.sandbox.native.bounds.breaching import met_anew
 from holdfast.sandbox.native.client import Box, Launcher
-from holdfast.sandbox.native.guarding import absent, put_away
+from holdfast.sandbox.native.guarding import look, put_away
 from holdfast.sandbox.native.planning import plan_of
 from holdfast.sandbox.native.pooling import Key, Pool
 from holdfast.sandbox.native.slots import FIRST_UID, fence
@@ -130,6 +131,10 @@ class InstalledProgram(Backend, ABC):
         """Paths that are looked after where nothing is at them, as the port says."""
         return self._watched
 
+    def hide(self, paths: Mapping[Path, bool]) -> None:
+        """Hides our own files, as the port says."""
+        self.pool.apart = dict(paths)
+
     async def begin(self) -> None:
         """Finds out what it does here, and sees that what the profile requires is there, as `open` says."""
         try:
@@ -177,12 +182,15 @@ class InstalledProgram(Backend, ABC):
         key = (str(place), *owner_of(env), env.get("HOME", ""))
         box = await self.pool.take(key)
         before: frozenset[str] = frozenset()
+        begun = time.time()
         try:
-            before = await asyncio.to_thread(absent, place, self._watched)
+            _, before = await asyncio.to_thread(look, place, self._watched)
             ended = await Running(box, Output(kept, watch)).through(words, env, place, seconds, errors=True)
             if not (box.told.get("started") or ended.timed_out):
                 raise SandboxError(f"{self.name!r} cannot start a command: {_said(ended) or 'it was killed'}")
             told = {**box.told, "breaches": await self._breaches(box)}
+            if ended.code and not ended.timed_out:
+                told["met"] = await met_anew(box, begun)
             taken = await in_thread(lambda: put_away(place, before))
         except BaseException:
             if box.open:
@@ -193,7 +201,7 @@ class InstalledProgram(Backend, ABC):
         finally:
             self.pool.give_back(key, box)
         breach = breach_of(ended, told, limits, kept < keep, seconds < timeout)
-        return msgspec.structs.replace(ended, breach=breach, taken=taken)
+        return msgspec.structs.replace(ended, breach=breach, taken=taken, unbound=self.profile.unbound)
 
     async def attach(self, owner: str, epoch: int) -> int:
         """Ends what lower epochs left, as the port says; what is in a place goes with it."""
@@ -222,7 +230,8 @@ class InstalledProgram(Backend, ABC):
     async def _make(self, key: Key) -> Box:
         launcher = await self._launching()
         try:
-            plan = plan_of(self.profile, Path(key[0]), key[3], whose=key[1:3], groups=launcher.groups)
+            place, groups, apart = Path(key[0]), launcher.groups, self.pool.apart
+            plan = plan_of(self.profile, place, key[3], whose=key[1:3], groups=groups, apart=apart)
         except OSError as error:
             raise SandboxError(f"cannot start in {key[0]!r}: {error.strerror}; check the folder") from None
         # The program brings these itself.

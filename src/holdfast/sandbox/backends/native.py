@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -23,17 +22,21 @@ from typing import Any, Self
 
 import msgspec
 
-from holdfast.errors import IsolationMissing, SandboxError
+from holdfast.errors import IsolationMissing, SandboxError, UsageError
 from holdfast.sandbox.backends.observing import GROUPED, ungrouped_ways
 from holdfast.sandbox.backends.running import Running, Talk, interact
+from holdfast.sandbox.capacity.abilities import refuse_more
 from holdfast.sandbox.egress.credentials import Credential
+from holdfast.sandbox.egress.dialling import Dialler
+from holdfast.sandbox.egress.settings import Service
 from holdfast.sandbox.environment import CALL, owner_of
 from holdfast.sandbox.kernel import landlock
 from holdfast.sandbox.longrunning.keeping import Kept
 from holdfast.sandbox.longrunning.process import Process, asked_by
-from holdfast.sandbox.native.bringing import bring
+from holdfast.sandbox.native.bounds.breaching import ENDED_BY_ITSELF, breach_of, is_stuck
+from holdfast.sandbox.native.bringing import bring, is_changed
 from holdfast.sandbox.native.client import Box, Launcher
-from holdfast.sandbox.native.guarding import guard
+from holdfast.sandbox.native.guarding import guard, named
 from holdfast.sandbox.native.lasting.boxed import KeptBoxes
 from holdfast.sandbox.native.lasting.starting import given_in
 from holdfast.sandbox.native.outlet import Outlet
@@ -42,6 +45,7 @@ from holdfast.sandbox.native.pooling import Key, Pool
 from holdfast.sandbox.native.slots import fence
 from holdfast.sandbox.native.slots import folder as places
 from holdfast.sandbox.output import Output, Watch
+from holdfast.sandbox.policy.openshell import Policy
 from holdfast.sandbox.policy.profile import Profile
 from holdfast.sandbox.port import ABILITIES, Backend, Missing, Posture, lacks, unmet
 from holdfast.sandbox.processes import Breach, Ended
@@ -83,6 +87,7 @@ class NativeSandboxes(Backend):
         """The sandboxes that no command runs in."""
         self._processes = Kept()
         self._keeping = KeptBoxes(self.pool)
+        self._services: Mapping[str, Service] = {}
         self._posture, self._missing = self._look()
 
     @classmethod
@@ -191,15 +196,18 @@ class NativeSandboxes(Backend):
         owner, epoch = owner_of(env)
         key = self._keeping.key((str(folder), owner, epoch, env.get("HOME", "")))
         box = await self.pool.take(key)
-        taken: tuple[str, ...] = ()
+        taken, lost = tuple[str, ...](), ""
+        begun, outlet = time.time(), box.outlet  # which is gone from a sandbox that has ended; what it noted is not
         before, elsewhere = self._keeping.absent(box, key[0]), self._keeping.elsewhere(key, box)
         try:
             ended, killed = await act(box, given_in(box, env))
-            breach = await self._breach(box, ended, wall=wall)
+            breach = await self._breach(box, ended, begun, wall=wall)
             if box.changes < 0:
                 taken = await guard(folder, before)
-            elif self._counts(ended, breach, killed=killed):
-                await self._bring(box, folder)
+            elif why := self._refuses(ended, breach, killed=killed):
+                lost = why if is_changed(box.changes) else ""
+            else:
+                lost = await self._bring(box, folder)
         except BaseException:
             if box.open:
                 await asyncio.shield(box.clear())
@@ -208,49 +216,46 @@ class NativeSandboxes(Backend):
             raise
         finally:
             self.pool.give_back(key, box)
-        out = () if box.outlet is None else box.outlet.take()
+        out = () if outlet is None else outlet.take()
+        if breach == "memory" and is_stuck(box, self._profile):
+            box.end()  # or no command would find room any more
         decided = tuple(msgspec.structs.asdict(each) for each in out)
-        return msgspec.structs.replace(ended, breach=breach, out=decided, taken=taken, elsewhere=elsewhere)
+        said = {"taken": taken, "elsewhere": elsewhere, "unbound": self._profile.unbound, "lost": lost}
+        return msgspec.structs.replace(ended, breach=breach, out=decided, **said)
 
-    async def _bring(self, box: Box, folder: Path) -> None:
-        """Does what a layer says in the folder, as long as nobody has ended the sandbox."""
+    async def _bring(self, box: Box, folder: Path) -> str:
+        """Does what a layer says in the folder, as long as nobody has ended the sandbox; returns why nothing of it."""
         layer = os.dup(box.changes)  # a number that nobody else closes meanwhile
         profile, mark = self._profile, "user.overlay.opaque" if self._rootless else "trusted.overlay.opaque"
         most = profile.limits.disk or SCRATCH
         try:
-            protected = profile.workspace.protect
+            protected = named(folder, profile.workspace.protect)
             await in_thread(lambda: bring(layer, folder, protected, mark, most, lambda: box.alive))
+        except SandboxError as refused:  # it is too deep, or too much
+            return str(refused)
         except OSError as error:
-            raise SandboxError(f"what it changed was not all done in the folder: {error}") from error
+            raise SandboxError(f"the command ran, but what it changed was not all brought in: {error}") from error
         finally:
             os.close(layer)
+        return ""
 
-    def _counts(self, ended: Ended, breach: Breach | None, *, killed: bool) -> bool:
-        """Whether what a command did in its layer is done to the folder."""
-        if ended.timed_out or breach is not None or killed:
-            return False
-        return ended.code == 0 or self._profile.workspace.apply == "when-ended"
+    def _refuses(self, ended: Ended, breach: Breach | None, *, killed: bool) -> str:
+        """Returns why what a command did in its layer is not done to the folder; empty where it is."""
+        if breach not in ENDED_BY_ITSELF:
+            return f"it met the quota of {breach}"
+        if ended.timed_out or killed:
+            return "its time was over" if ended.timed_out else "it was killed"
+        if ended.code == 0 or self._profile.workspace.apply == "when-ended":
+            return ""
+        return f"it ended with exit code {ended.code} (workspace: apply: when-succeeded)"
 
-    async def _breach(self, box: Box, ended: Ended, *, wall: bool) -> Breach | None:
+    async def _breach(self, box: Box, ended: Ended, begun: float, *, wall: bool) -> Breach | None:
         if ended.timed_out:
             return "wall" if wall else None
-        if ended.code == 128 + signal.SIGXCPU:
-            return "cpu"
-        if ended.code == 128 + signal.SIGXFSZ:
-            return "file"
-        if box.changes >= 0 and (full := _full(box.changes)) is not None:
-            return full
         if ended.code == 0:
             # What was hit all the same is not the next command's fault; whoever waits need not wait for that.
             asyncio.get_running_loop().call_soon(_note_hits, box)
-            return None
-        with contextlib.suppress(SandboxError, TimeoutError, OSError):
-            hits = await self._launcher.look(box)
-            known, box.breaches = box.breaches, hits
-            for name in ("memory", "pids"):
-                if hits.get(name, 0) > known.get(name, 0):
-                    return name
-        return None
+        return await breach_of(box, ended, self._profile.limits, begun, lambda: self._launcher.look(box))
 
     @property
     def can(self) -> frozenset[str]:
@@ -278,6 +283,35 @@ class NativeSandboxes(Backend):
         self.pool.forget(owner, epoch)
         return await asyncio.to_thread(fence, places(), owner, epoch)
 
+    async def update(self, policy: Policy, services: Mapping[str, Service]) -> None:
+        """Decides about the network by another policy from now on, as the port says.
+
+        A sandbox that was made without any way out gets none: the next command has another one, also where processes go
+        on in the first.
+        """
+        wanted = msgspec.structs.replace(self._profile, policy=policy)
+        refuse_more(self._posture.backend, self.can, wanted)
+        if _without_network(policy) != _without_network(self._profile.policy):
+            raise UsageError("only the network of a policy can be changed while sandboxes live; open another runtime")
+        try:
+            Dialler(services=services).close()
+        except ValueError as error:
+            raise UsageError(f"a service has no name of a host: {error}") from error
+        before = self._profile, self._services
+        self._profile, self._services = wanted, dict(services)
+        try:
+            self._posture, self._missing = self._look()
+            self._judge()
+        except BaseException:
+            self._profile, self._services = before
+            self._posture, self._missing = self._look()
+            raise
+        for box in self._launcher.boxes:
+            if box.outlet is not None:
+                box.outlet.update(policy, self._services)
+            elif self._reaches_out:
+                box.where = ()  # by which the pool ends it
+
     async def close(self) -> None:
         """Ends every sandbox, and what makes them; what goes on in them is asked first."""
         await self._processes.end()
@@ -286,10 +320,18 @@ class NativeSandboxes(Backend):
 
     def _look(self) -> tuple[Posture, tuple[Missing, ...]]:
         """Returns what is on, and what is not."""
-        return _posture(self._profile, self._launcher, rootless=self._rootless)
+        return _posture(self._profile, self._launcher, rootless=self._rootless, reaches_out=self._reaches_out)
+
+    def hide(self, paths: Mapping[Path, bool]) -> None:
+        """Hides our own files, as the port says."""
+        self.pool.apart = dict(paths)
 
     def _plan(self, folder: Path, home: str, whose: tuple[str, int], trusted: str) -> dict[str, Any]:
-        return plan_of(self._profile, folder, home, whose=whose, trusted=trusted, groups=self._launcher.groups)
+        groups, apart = self._launcher.groups, self.pool.apart
+        plan = plan_of(self._profile, folder, home, whose=whose, trusted=trusted, groups=groups, apart=apart)
+        if "cpu" in plan["rlimits"]:  # what a command uses is bounded in there (`bounds/measuring.py`), with its name;
+            plan["rlimits"]["cpu"] += 1  # the kernel's limit counts by ticks, and would sometimes come before that
+        return plan
 
     async def _make(self, key: Key) -> Box:
         folder, owner, epoch, home = key
@@ -310,8 +352,12 @@ class NativeSandboxes(Backend):
         except OSError as error:  # it was taken away meanwhile
             raise SandboxError(f"the workspace {folder!r} cannot be used: {error.strerror}") from error
         box = await self._launcher.make(plan)
+        if outlet is None and self._reaches_out:  # since a moment: it has no way out, and cannot be given one
+            box.end()
+            return await self._make(key)
         if outlet is not None:
             box.outlet = outlet
+            outlet.update(self._profile.policy, self._services)
             try:
                 outlet.open(os.dup(box.listener), box.pid)
             except OSError as error:
@@ -322,19 +368,21 @@ class NativeSandboxes(Backend):
     def _outlet(self) -> Outlet | None:
         """Returns the way out of a sandbox that is about to be made; None where the policy has none."""
         policy = self._profile.policy
-        if not policy.network_policies:
+        if not self._reaches_out:
             return None
         secrets = self._profile.env.secrets
         held = {name: os.environ[name] for name in secrets if os.environ.get(name)}
-        return Outlet(policy, [Credential(key=name, value=held[name], hosts=secrets[name]) for name in held])
+        credentials = [Credential(key=name, value=held[name], hosts=secrets[name]) for name in held]
+        return Outlet(policy, credentials, self._services)
+
+    @property
+    def _reaches_out(self) -> bool:
+        return bool(self._profile.policy.network_policies or self._services)
 
 
-def _full(layer: int) -> Breach | None:
-    """Returns the quota at which a layer is full: what a command wrote last may be cut off, whatever its exit code."""
-    room = os.fstatvfs(layer)
-    if not room.f_bavail:
-        return "disk"
-    return None if room.f_favail else "inodes"
+def _without_network(policy: Policy) -> Policy:
+    """Returns what of a policy is fixed when a sandbox is made."""
+    return msgspec.structs.replace(policy, network_policies={}, network_middlewares={})
 
 
 def _note_hits(box: Box) -> None:
@@ -342,20 +390,25 @@ def _note_hits(box: Box) -> None:
         box.breaches = box.hits()
 
 
-def _posture(profile: Profile, launcher: Launcher, *, rootless: bool) -> tuple[Posture, tuple[Missing, ...]]:
+def _posture(
+    profile: Profile, launcher: Launcher, *, rootless: bool, reaches_out: bool
+) -> tuple[Posture, tuple[Missing, ...]]:
     layers = [*_NAMESPACES, "private-root", "protected-paths", "seccomp", "no-new-privs", "no-capabilities", "rlimits"]
     missing = [Missing("own-kernel", "it shares the machine's kernel: take gvisor for one of its own")]
     ways: list[str] = []
     if version := landlock.abi():
         layers.append(f"landlock={version}")
     else:
-        missing.append(Missing("landlock", "the kernel has none: take Linux 5.13 or later with landlock in lsm="))
+        why = "the kernel has none, so the tool git is held by what it looks at alone: take Linux 5.19 or later with "
+        missing.append(Missing("landlock", f"{why}landlock in lsm="))
     if rootless:
         missing.append(Missing("own-uid", "only root can take another user: start Holdfast as root, or do without"))
     else:
         layers.insert(0, "own-uid")
     if profile.workspace.apply == "at-once":
         why = "the workspace is the folder itself: bring changes in when a command has ended (workspace: apply)"
+        if profile.unbound:
+            why += f"; limits: {', '.join(profile.unbound)} bound /tmp and the home folder alone"
         missing += [Missing(layer, why) for layer in ("disk-quota", "inode-quota")]
         ways += ["disk_fill_700MB", "inode_fill_20k"]
     else:
@@ -364,7 +417,6 @@ def _posture(profile: Profile, launcher: Launcher, *, rootless: bool) -> tuple[P
     layers += [f"cgroup.{kind}" for kind in GROUPED if kind not in lacking]
     missing += [Missing(f"cgroup.{kind}", why) for kind, why in lacking.items()]
     ways += ungrouped_ways(lacking, profile.limits)
-    reaches_out = bool(profile.policy.network_policies)
     if reaches_out:
         layers.append("egress-proxy")
     else:

@@ -38,6 +38,8 @@ _AT_ONCE = ("disk_fill_700MB", "inode_fill_20k")
 """Ways that are open because the workspace is the folder itself, which has no bound."""
 GROUPED: Final = {"memory": ("memory_1500MB", "memory_many_processes"), "cpu": ("cpu_unlimited",), "pids": ()}
 """What control groups limit, and the ways that are open where they do not."""
+_FOUND: Final[tuple[Breach, ...]] = ("file", "disk", "inodes")
+"""Quotas that are found to be met by looking at what lies there."""
 _BESIDES = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
@@ -103,6 +105,7 @@ def breach_of(ended: Ended, told: Mapping[str, Any], limits: Quotas, kept_less: 
         ("memory", ended.code and counts.get("memory")),
         ("cpu", limits.cpu is not None and _is_out_of_cpu(ended, told, limits.cpu)),
         ("file", limits.file is not None and ended.code == 128 + signal.SIGXFSZ),
+        *((name, told.get("met") == name) for name in _FOUND),
         ("pids", ended.code and counts.get("pids")),
         ("wall", sooner and ended.timed_out),
         ("output", kept_less and ended.output.omitted),

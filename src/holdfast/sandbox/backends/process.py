@@ -20,12 +20,15 @@ from holdfast.sandbox.backends.observing import GROUPED, ungrouped_ways
 from holdfast.sandbox.backends.running import Talk
 from holdfast.sandbox.capacity.abilities import refuse_more
 from holdfast.sandbox.confining.planning import bare_plan_of, look_around
+from holdfast.sandbox.egress.settings import Service
 from holdfast.sandbox.kernel import landlock
 from holdfast.sandbox.longrunning.process import Process
 from holdfast.sandbox.native.client import Launcher
+from holdfast.sandbox.policy.openshell import Policy
 from holdfast.sandbox.policy.profile import Profile
 from holdfast.sandbox.port import LAYERS, Backend, Missing, Posture
 from holdfast.sandbox.processes import Ended
+from holdfast.sandbox.protecting.hiding import below
 
 __all__ = ("ProcessSandboxes",)
 
@@ -90,7 +93,13 @@ class ProcessSandboxes(NativeSandboxes):
         await super()._try()
 
     def _plan(self, folder: Path, home: str, whose: tuple[str, int], trusted: str) -> dict[str, Any]:
-        return bare_plan_of(self._profile, folder, whose=whose, groups=self._launcher.groups)
+        plan = bare_plan_of(self._profile, folder, whose=whose, groups=self._launcher.groups)
+        if found := [path for path, _ in plan["landlock"] if below(str(path), self.pool.apart)]:
+            raise SandboxError(
+                f"Holdfast's own store lies in {found[0]!r}, and without mounts the sandbox 'process' cannot hide it: "
+                "keep it elsewhere (--store), work in another folder, or take the sandbox native"
+            )
+        return plan
 
     @property
     def can(self) -> frozenset[str]:
@@ -100,6 +109,10 @@ class ProcessSandboxes(NativeSandboxes):
     async def start(self, command: str, *, name: str, folder: Path, env: Mapping[str, str], call: str = "") -> Process:
         """Refuses, as the port says."""
         return await Backend.start(self, command, name=name, folder=folder, env=env, call=call)
+
+    async def update(self, policy: Policy, services: Mapping[str, Service]) -> None:
+        """Refuses, as the port says: every socket is refused."""
+        await Backend.update(self, policy, services)
 
     async def interact(self, argv: Sequence[str], *, folder: Path, env: Mapping[str, str], talk: Talk) -> Ended:
         """Refuses: a terminal of its own takes mounts, and those of the user must not be reached."""

@@ -130,7 +130,7 @@ def _become_first(plan: dict[str, Any], group: Group | None, descriptor: int) ->
         children.descriptor = _CHILDREN
         syscalls.close_above(_CHILDREN + 1)
         signal.signal(signal.SIGTERM, _end)
-        serve(socket.socket(fileno=_CHANNEL), children)
+        serve(socket.socket(fileno=_CHANNEL), children, plan["bounds"])
     except BaseException:  # noqa: BLE001 - boundary: nothing may go on as the launcher in here
         pass
     finally:

@@ -48,7 +48,8 @@ def bare_plan_of(
             rules.append((path, rights))
     whose_it_is = {**plan["whose"], "asked": True}  # to end: what it started would outlive it
     owned = [each["path"] for each in plan["mounts"] if each.get("owned")]
-    return plan | {"mounts": [], "landlock": rules, "owned": owned, "whose": whose_it_is}
+    bounds = {**plan["bounds"], "scratch": [], "writable": owned}  # what else it may write is the machine's
+    return plan | {"mounts": [], "landlock": rules, "owned": owned, "whose": whose_it_is, "bounds": bounds}
 
 
 def look_around(profile: Profile) -> None:

@@ -11,6 +11,7 @@ import ssl
 import tempfile
 from collections import OrderedDict
 from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, final
 
@@ -20,12 +21,17 @@ if TYPE_CHECKING:
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec
 
-__all__ = ("CertificateAuthority",)
+__all__ = ("CertificateAuthority", "is_installed")
 
 _KEPT: Final = 256
 """Hosts whose certificates are kept."""
 _YEAR: Final = timedelta(days=365)
 _SKEW: Final = timedelta(hours=1)
+
+
+def is_installed() -> bool:
+    """Returns whether there is what an authority takes, without loading it."""
+    return find_spec("cryptography") is not None
 
 
 @final

@@ -1,8 +1,9 @@
 """Secrets that never enter a sandbox: programs hold placeholders, and the proxy fills the values in on the way out.
 
 A value goes to the hosts it is bound to and nowhere else, in the one header it is meant for, and only after the
-policy allowed the request. What comes back is searched for it: a server that repeats what it was sent does not tell
-the sandbox. No message, record or `repr` of this room holds a value.
+policy allowed the request. Whatever comes back from such a host is searched for all values bound to it, plain and in
+base64, whichever request it answers: a server that repeats what it was sent, at once or later, does not tell the
+sandbox. No message, record or `repr` of this room holds a value.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import base64
 import binascii
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, final
 
 import msgspec
@@ -24,6 +25,7 @@ __all__ = ("Credential", "Filled", "Mask", "Misplaced", "Placeholders")
 _NAMED: Final = "openshell:resolve:env:"
 _KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SENDABLE: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 _SHORT: Final = 8
 """Bytes below which a value is not searched for: it would be found where it is not meant."""
 
@@ -72,7 +74,7 @@ class Filled(msgspec.Struct, frozen=True):
     keys: tuple[str, ...]
     """Which credentials were used."""
     hidden: tuple[bytes, ...]
-    """What must not come back."""
+    """What must not come back, beside what is bound to that host anyway."""
 
     def __repr__(self) -> str:
         """Returns which credentials were used."""
@@ -84,6 +86,9 @@ class Placeholders:
     """What the programs of one sandbox hold in place of secrets."""
 
     def __init__(self, credentials: Sequence[Credential] = ()) -> None:
+        self._credentials = tuple(credentials)
+        self._hidden: dict[str, tuple[bytes, ...]] = {}
+        """By hosts that credentials are bound to."""
         self._random = {each.key: f"hfph_{secrets.token_hex(20)}" for each in credentials}
         self._meant = {f"{_NAMED}{each.key}": each for each in credentials}
         self._meant |= {self._random[each.key]: each for each in credentials}
@@ -102,7 +107,17 @@ class Placeholders:
 
     def bound_to(self, authority: Authority) -> bool:
         """Returns whether any credential may go there."""
-        return any(each.bound_to(authority) for each in self._meant.values())
+        return any(each.bound_to(authority) for each in self._credentials)
+
+    def hidden_at(self, authority: Authority) -> tuple[bytes, ...]:
+        """Returns what no answer of a host may bring: the values that may go there, to whichever of its ports."""
+        host = authority.host
+        if host not in self._hidden:
+            bound = [each.value.encode() for each in self._credentials if host in map(_host_of, each.hosts)]
+            if not bound:
+                return ()
+            self._hidden[host] = tuple(form for each in bound for form in (each, *_in_base64(each)))
+        return self._hidden[host]
 
     def fill(self, fields: list[tuple[str, str]], authority: Authority, *, secure: bool) -> Filled:
         """Returns the fields with their values filled in; `secure` says whether nobody on the way can read them.
@@ -119,7 +134,6 @@ class Placeholders:
                 for found in self._pattern.findall(plain):
                     credential = self._admitted(found, name.lower(), authority, secure=secure)
                     used[credential.key] = None
-                    hidden[credential.value.encode()] = None
                 filled = self._filled(plain)
                 if plain is not value:
                     filled = f"Basic {base64.b64encode(filled.encode()).decode()}"
@@ -161,7 +175,7 @@ class Mask:
     """Blots values out of a stream of bytes, length by length, so that nothing about its framing changes."""
 
     def __init__(self, hidden: Iterable[bytes]) -> None:
-        self._values = sorted((each for each in hidden if len(each) >= _SHORT), key=len, reverse=True)
+        self._values = sorted({each for each in hidden if len(each) >= _SHORT}, key=len, reverse=True)
         self._held = b""
 
     def __bool__(self) -> bool:
@@ -184,6 +198,23 @@ class Mask:
     def text(self, value: str) -> str:
         """Returns a whole text without values."""
         return (self.feed(value.encode("latin-1")) + self.end()).decode("latin-1")
+
+
+def _host_of(bound: str) -> str:
+    """The host of `host` or `host:port`, in the spelling of authorities."""
+    name, colon, port = bound.rpartition(":")
+    return (name if colon and port.isdigit() and (":" not in name or name.endswith("]")) else bound).strip("[]")
+
+
+def _in_base64(value: bytes) -> Iterator[bytes]:
+    """What base64 makes of a value whatever stands around it: at each of three places, without the ends, which depend
+    on the neighbours.
+    """
+    for before in range(3):
+        whole = base64.b64encode(b"\0" * before + value)
+        inner = whole[(0, 2, 3)[before] : (before + len(value)) * 8 // 6]
+        yield inner
+        yield inner.translate(_URL_SAFE)
 
 
 def _overlap(data: bytes, value: bytes) -> int:

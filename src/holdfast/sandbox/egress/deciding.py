@@ -8,7 +8,7 @@ anything.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from http import HTTPStatus
 from typing import final
 
@@ -52,8 +52,9 @@ class Deciding:
     """Asks the judge, and writes down what it said."""
 
     def __init__(
-        self, policy: Policy, identity: Identity | None, log: Callable[[Decided], None], services: frozenset[str]
+        self, policy: Policy, identity: Identity | None, log: Callable[[Decided], None], services: Collection[str]
     ) -> None:
+        """`services` are the names that anybody in the sandbox reaches, as they are at each moment."""
         self._judge = Judge(policy)
         self._identity = identity
         self._log = log
@@ -101,7 +102,17 @@ class Deciding:
         self._log(record)
         return None if decision.allowed else _denied(decision, record)
 
-    def request(self, client: Client, to: Authority, method: str, path: str, query: str) -> Decision:
+    def request(
+        self,
+        client: Client,
+        to: Authority,
+        method: str,
+        path: str,
+        query: str,
+        *,
+        secure: bool = False,
+        bodied: bool = False,
+    ) -> Decision:
         """Returns why a request may be made.
 
         Raises:
@@ -111,7 +122,10 @@ class Deciding:
         def ask() -> Decision:
             if to.host in self._services:
                 return _SERVICE
-            asks = [Ask(to.host, to.port, each.binaries, method, path, query) for each in client.peers]
+            where = to.host, to.port
+            asks = [
+                Ask(*where, each.binaries, method, path, query, secure=secure, bodied=bodied) for each in client.peers
+            ]
             return _strictest([self._judge.request(each) for each in asks])
 
         client.to, client.standing = to, ask
@@ -163,8 +177,12 @@ def _denied(decision: Decision, record: Decided) -> Refused:
 
 
 def _strictest(decisions: list[Decision]) -> Decision:
-    """The answer for all of several holders: a denial if there is one, else the one that looks closest."""
-    return max(decisions, key=lambda each: (not each.allowed, each.inspect, not each.audit))
+    """The answer for all of several holders: a denial if there is one, else the one that looks closest; nobody looks
+    into a connection only where that goes for each of them.
+    """
+    found = max(decisions, key=lambda each: (not each.allowed, each.inspect, not each.sealed, not each.audit))
+    sealed = all(each.sealed for each in decisions)
+    return found if found.sealed == sealed else msgspec.structs.replace(found, sealed=sealed)
 
 
 def _record(

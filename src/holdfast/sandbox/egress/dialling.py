@@ -20,15 +20,13 @@ from typing import Final, final
 from holdfast.net.settings import Resolve
 from holdfast.sandbox.egress.answers import Refused
 from holdfast.sandbox.egress.parsing.authorities import Authority, authority_of
+from holdfast.sandbox.egress.settings import Service
 from holdfast.sandbox.egress.wires import TlsWire, Wire, Wiring
 
 __all__ = ("Dialler", "Open", "Service", "quicken")
 
 Open = Callable[[str, int], Awaitable[socket.socket]]
 """Connects to a numeric address and a port. It raises OSError when nobody is there."""
-
-Service = Callable[[], Awaitable[socket.socket]] | Path
-"""Connects to a service, or the path of the unix socket where it is."""
 
 _TRIED: Final = 4
 """Addresses of one name that are tried."""
@@ -54,14 +52,25 @@ class Dialler:
         Raises:
             ValueError: the name of a service is no name of a host.
         """
-        self.services = {authority_of(name, 80).host: where for name, where in (services or {}).items()}
+        self.services: dict[str, Service] = {}
         """How each service is reached, by its name."""
+        self.serve(services or {})
         # Of its own: names that are never answered must not keep other work of this process waiting.
         self._threads = ThreadPoolExecutor(_LOOK_UPS, thread_name_prefix="holdfast-names")
         self._resolve = resolve or self._look_up
         self._connect = connect or _connect
         self._trust = trust
         self._timeout = timeout
+
+    def serve(self, services: Mapping[str, Service]) -> None:
+        """Reaches these services by their names from now on, and no others.
+
+        Raises:
+            ValueError: the name of one is no name of a host; nothing is changed.
+        """
+        named = {authority_of(name, 80).host: where for name, where in services.items()}
+        self.services.clear()
+        self.services.update(named)
 
     async def dial(self, to: Authority, refuses: Callable[[str], Refused | None]) -> Wire:
         """Returns a connection to a service or a host, at an address that nothing `refuses`.

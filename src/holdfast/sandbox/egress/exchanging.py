@@ -36,6 +36,8 @@ from holdfast.sandbox.egress.wires import Broken, Reader, TooLong, Wire, farewel
 
 __all__ = ("Equipment", "Exchanges", "bad_request", "dialled", "next_head")
 
+_CUTTING: Final = frozenset(("accept-encoding", "range", "if-range"))
+"""Fields by which a client could get a value packed, or in pieces."""
 _INTERIM: Final = 16
 """Answers before the answer that are put up with."""
 
@@ -141,15 +143,15 @@ class Exchanges:
         self._client.to = to
         self._check_kind(head)
         await self._at.deciding.look(self._client)
-        self._at.deciding.request(self._client, to, head.method, path, query)
+        self._at.deciding.request(self._client, to, head.method, path, query, secure=self._secure, bodied=framing != 0)
         filled = self._filled(head, to)
+        mask = Mask((*filled.hidden, *self._at.placeholders.hidden_at(to)))
+        target = f"{path}?{query}" if query else path
         try:
             async with asyncio.timeout(self._at.settings.idle_seconds) as self._idle:
                 up = await self._upstream(to)
-                await up.reader.wire.send(
-                    self._written(head, framing, filled, to, f"{path}?{query}" if query else path)
-                )
-                answering = self._answer(up, head, Mask(filled.hidden))
+                await up.reader.wire.send(self._written(head, framing, filled, to, target, searched=bool(mask)))
+                answering = self._answer(up, head, mask)
                 return await _beside(answering, self._pass_body(up, framing)) if framing else await answering
         except OSError as error:
             if self._begun:
@@ -190,11 +192,13 @@ class Exchanges:
             self._at.deciding.filled(self._client, filled.keys)
         return filled
 
-    def _written(self, head: Head, framing: Framing, filled: Filled, to: Authority, target: str) -> bytes:
-        """Returns the head as it is sent on."""
+    def _written(
+        self, head: Head, framing: Framing, filled: Filled, to: Authority, target: str, *, searched: bool
+    ) -> bytes:
+        """Returns the head as it is sent on; the whole of an answer that is searched is asked for, and plainly."""
         fields = [("Host", to.shown(443 if self._secure else 80)), *filled.fields]
-        if filled.hidden:  # the answer has to be searched
-            fields = [each for each in fields if each[0].lower() != "accept-encoding"]
+        if searched:
+            fields = [each for each in fields if each[0].lower() not in _CUTTING]
             fields.append(("Accept-Encoding", "identity"))
         fields += _framed(framing, said=bool(head.values("content-length")))
         return _lines(f"{head.method} {target} HTTP/1.1", fields)
@@ -219,7 +223,7 @@ class Exchanges:
             head, framing = await self._answer_head(up, asked)
         except ValueError:
             raise self._failed("does not speak HTTP/1.1") from None
-        if mask and head.words("content-encoding") - {"identity"}:
+        if mask and framing != 0 and head.words("content-encoding") - {"identity"}:
             raise self._failed("packs what it was asked to send plainly")
         chunked = not isinstance(framing, int) and asked.version == "1.1"
         keeps = asked.keeps and up.taken and (isinstance(framing, int) or chunked)

@@ -19,7 +19,9 @@ import socket
 import struct
 import sys
 from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import cache
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Final, final
@@ -34,6 +36,10 @@ _PROGRAMS: Final = 4096
 """Paths that are remembered; a sandbox that runs more programs than that has nothing honest in mind."""
 _LARGEST: Final = 1 << 30
 """Bytes of a program: reading it takes time that is ours."""
+_BUDGET: Final = 4 << 30
+"""Bytes of programs that are read for one sandbox, all together."""
+_READERS, _LOOKERS = 2, 2
+"""Threads that read programs, and tables of the kernel, for all sandboxes of this process."""
 _ESTABLISHED: Final = "01"
 
 
@@ -60,6 +66,9 @@ class Identity:
         self._init = init
         self._pinned: dict[str, str] = {}
         self._known: dict[tuple[str, int, int, int, int], str] = {}
+        self._left = _BUDGET
+        self._reading = asyncio.Lock()
+        """Held while a program is read: one at a time, and each once, however many connections want to know."""
 
     async def of(self, connected: socket.socket) -> tuple[Peer, ...]:
         """Returns who holds the other end of an accepted connection: usually one process.
@@ -74,7 +83,8 @@ class Identity:
                 holders = [int(_CREDENTIALS.unpack(raw)[0])]
             else:
                 # A sandbox can make these tables long; they are read beside the event loop.
-                holders = await asyncio.to_thread(_holders_of, self._init, connected, inside)
+                loop = asyncio.get_running_loop()
+                holders = await loop.run_in_executor(_lookers(), _holders_of, self._init, connected, inside)
             if not holders or any(pid not in inside for pid in holders):
                 raise Unidentified("no process of this sandbox holds the connection")
             return tuple([Peer(pid, await self._lineage(pid, inside)) for pid in holders])
@@ -94,21 +104,40 @@ class Identity:
             path = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115 - on the path of a connection
             about = os.fstat(descriptor)
             file = (path, about.st_dev, about.st_ino, about.st_mtime_ns, about.st_ctime_ns)
-            digest = self._known.get(file)
-            if digest is None:
-                if about.st_size > _LARGEST or len(self._known) >= _PROGRAMS:
-                    raise Unidentified(f"the program {path!r} is too large, or one too many")
-                digest = await asyncio.to_thread(_digest_of, descriptor)
-                self._known[file] = digest
+            digest = self._known.get(file) or await self._read(descriptor, file, about.st_size)
         finally:
             os.close(descriptor)
         if self._pinned.setdefault(path, digest) != digest:
             raise Unidentified(f"the file of the program {path!r} is not the one it was at its first use")
         return path
 
+    async def _read(self, descriptor: int, file: tuple[str, int, int, int, int], size: int) -> str:
+        async with self._reading:
+            if (known := self._known.get(file)) is not None:  # somebody else has just read it
+                return known
+            if size > min(_LARGEST, self._left) or len(self._known) >= _PROGRAMS:
+                raise Unidentified(f"the program {file[0]!r} is too large, or one too many")
+            self._left -= size
+            loop = asyncio.get_running_loop()
+            digest = await loop.run_in_executor(_readers(), _digest_of, os.dup(descriptor))
+            self._known[file] = digest
+            return digest
+
+
+@cache
+def _readers() -> ThreadPoolExecutor:
+    """Threads of their own: programs of any size must not keep other work of this process waiting."""
+    return ThreadPoolExecutor(_READERS, thread_name_prefix="holdfast-programs")
+
+
+@cache
+def _lookers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_LOOKERS, thread_name_prefix="holdfast-holders")
+
 
 def _digest_of(descriptor: int) -> str:
-    with open(descriptor, "rb", closefd=False) as file:
+    """Reads a program, and closes the descriptor: nobody else may, as long as this goes on."""
+    with open(descriptor, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
@@ -25,9 +25,10 @@ from holdfast.sandbox.egress.exchanging import Equipment, Exchanges, bad_request
 from holdfast.sandbox.egress.identity import Identity
 from holdfast.sandbox.egress.parsing.authorities import Authority, authority_of
 from holdfast.sandbox.egress.parsing.heads import Head, framing_of_request
-from holdfast.sandbox.egress.settings import ProxySettings
+from holdfast.sandbox.egress.settings import ProxySettings, Service
 from holdfast.sandbox.egress.tunnelling import is_read, tunnel
 from holdfast.sandbox.egress.wires import Reader, Wire, farewell
+from holdfast.sandbox.policy.heeding import UNHEEDED, unheeded
 from holdfast.sandbox.policy.openshell import Policy
 
 __all__ = ("Proxy",)
@@ -63,10 +64,14 @@ class Proxy:
 
         Without `identity` no program is known, and no rule lets anything pass: only services are reached then. Without
         `certificates`, what has to be read inside TLS is refused.
+
+        Raises:
+            UsageError: the policy has an option that nobody heeds.
         """
+        _refuse_unheeded(policy)
         dialler = dialler or Dialler()
         self._settings = settings or ProxySettings()
-        self._deciding = Deciding(policy, identity, log, frozenset(dialler.services))
+        self._deciding = Deciding(policy, identity, log, dialler.services)
         self._placeholders = Placeholders(credentials)
         self._at = Equipment(self._deciding, dialler, self._placeholders, certificates, self._settings)
         self._listener: socket.socket | None = None
@@ -100,8 +105,17 @@ class Proxy:
         self._listener.setblocking(False)
         self._accepting = asyncio.create_task(self._accept(self._listener), name="holdfast-egress")
 
-    def update(self, policy: Policy) -> None:
-        """Decides by another policy from now on; what is going on and no longer allowed ends at once."""
+    def update(self, policy: Policy, services: Mapping[str, Service] | None = None) -> None:
+        """Decides by another policy from now on, and reaches other services, where some are given, or none; what is
+        going on and no longer allowed ends at once.
+
+        Raises:
+            UsageError: the policy has an option that nobody heeds; the one before goes on.
+            ValueError: the name of a service is no name of a host; all goes on as before.
+        """
+        _refuse_unheeded(policy)
+        if services is not None:
+            self._at.dialler.serve(services)
         self._deciding.update(policy)
         for task, client in list(self._open.items()):
             decision = self._deciding.again(client)
@@ -176,6 +190,11 @@ class Proxy:
         except Refused as refused:
             deciding.refusal(client, refused)
             await farewell(reader.wire, answer_of(refused))
+
+
+def _refuse_unheeded(policy: Policy) -> None:
+    if (option := next(unheeded(policy), None)) is not None:
+        raise UsageError(f"nobody heeds {option.ability!r} of the policy ({UNHEEDED[option.ability]})")
 
 
 def _authority_in(head: Head) -> Authority:

@@ -1,10 +1,17 @@
-"""How much a proxy puts up with."""
+"""How much a proxy puts up with, and what a service is that it reaches by name."""
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
 import msgspec
 
-__all__ = ("ProxySettings",)
+__all__ = ("ProxySettings", "Service")
+
+Service = Callable[[], Awaitable[socket.socket]] | Path
+"""Connects to a service, or the path of the unix socket where it is."""
 
 
 class ProxySettings(msgspec.Struct, frozen=True, kw_only=True):

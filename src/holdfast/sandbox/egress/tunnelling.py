@@ -46,24 +46,18 @@ async def tunnel(at: Equipment, client: Client, reader: Reader, to: Authority, d
         raise Refused(HTTPStatus.FORBIDDEN, "inspection_missing", _NO_CERTIFICATES)
     await reader.wire.send(ESTABLISHED)
     try:
-        await _look_into(at, client, reader, to, at.certificates, skip=_skips(decision))
+        await _look_into(at, client, reader, to, at.certificates, sealed=decision.sealed)
     except Refused as refused:  # there is nobody any more who could read an answer
         at.deciding.refusal(client, refused)
 
 
-def _skips(decision: Decision) -> bool:
-    return decision.endpoint is not None and decision.endpoint.tls == "skip"
-
-
 def is_read(at: Equipment, to: Authority, decision: Decision) -> bool:
     """Returns whether the requests in a tunnel are read; `tls: skip` is kept to where nothing is enforced."""
-    if _skips(decision):
-        return decision.inspect and decision.endpoint is not None and decision.endpoint.enforced
-    return decision.inspect or at.placeholders.bound_to(to)
+    return decision.inspect or (not decision.sealed and at.placeholders.bound_to(to))
 
 
 async def _look_into(
-    at: Equipment, client: Client, reader: Reader, to: Authority, certificates: CertificateAuthority, *, skip: bool
+    at: Equipment, client: Client, reader: Reader, to: Authority, certificates: CertificateAuthority, *, sealed: bool
 ) -> None:
     first = await _first_words(at, client, reader, to, patience=at.settings.idle_seconds)
     if not first:
@@ -72,7 +66,7 @@ async def _look_into(
         reader.put_back(first)
         await Exchanges(at, client, reader, fixed=to).serve()
         return
-    if skip:
+    if sealed:
         raise _unheard("its rules are enforced and have to be read, but the endpoint says `tls: skip`; take that away")
     tls = TlsWire(reader.wire, certificates.context_for(to.host), heard=first)
     async with asyncio.timeout(at.settings.head_seconds):

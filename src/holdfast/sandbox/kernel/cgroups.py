@@ -13,6 +13,7 @@ __all__ = ("Group", "Groups")
 
 _ROOT = "/sys/fs/cgroup"
 _OURS = "holdfast"
+_PROBE = "probe-"
 KINDS: Final = ("memory", "cpu", "pids")
 _PERIOD = 100_000
 """µs over which CPU is counted."""
@@ -43,9 +44,10 @@ class Groups:
                 _write(f"{tree}/cgroup.subtree_control", f"+{kind}")
             else:
                 os.makedirs(tree, exist_ok=True)
-            probe = f"{tree}/probe-{os.getpid()}"
+            probe = f"{tree}/{_PROBE}{os.getpid()}"
             os.makedirs(probe, exist_ok=True)
-            os.rmdir(probe)
+            with suppress(FileNotFoundError):  # another one has just put away what it found
+                os.rmdir(probe)
         except OSError as error:
             self.missing[kind] = f"{tree} cannot be used ({error.strerror}): run as root, or have the group delegated"
             return
@@ -60,11 +62,17 @@ class Groups:
         return group
 
     def left(self) -> set[str]:
-        """Returns the names of all groups there are."""
+        """Returns the names of all groups there are, once those with which somebody tried what works are put away."""
         names: set[str] = set()
         for tree in self._trees.values():
+            here = set[str]()
             with suppress(OSError), os.scandir(tree) as found:
-                names |= {each.name for each in found if each.is_dir(follow_symlinks=False)}
+                here = {each.name for each in found if each.is_dir(follow_symlinks=False)}
+            for name in [each for each in here if each.startswith(_PROBE)]:  # nobody is ever in one
+                here.remove(name)
+                with suppress(OSError):
+                    os.rmdir(f"{tree}/{name}")
+            names |= here
         return names
 
 
@@ -131,6 +139,12 @@ class Group:
         if (place := self.kinds.get("pids")) is not None:
             counts["pids"] = _count(f"{place}/pids.events", "max")
         return counts
+
+    def lasting(self) -> int:
+        """Returns the bytes of memory that belong to no process: files in memory, and what is shared by number."""
+        if (place := self.kinds.get("memory")) is None:
+            return 0
+        return _count(f"{place}/memory.stat", "shmem")
 
     def processes(self) -> list[int]:
         """Returns the numbers of its processes."""

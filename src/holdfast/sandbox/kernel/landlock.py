@@ -13,7 +13,7 @@ from typing import Final
 
 from holdfast.sandbox.kernel import syscalls
 
-__all__ = ("READ", "WRITE", "abi", "build", "keep_signals", "restrict")
+__all__ = ("CHANGE", "LOOK", "READ", "WRITE", "abi", "build", "keep_signals", "restrict")
 
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1, 2, 4, 8
 _REFER, _TRUNCATE, _IOCTL = 1 << 13, 1 << 14, 1 << 15
@@ -21,6 +21,10 @@ READ: Final = _EXECUTE | _READ_FILE | _READ_DIR
 """Reading, listing and starting programs."""
 WRITE: Final = READ | (1 << 13) - 1 | _REFER | _TRUNCATE | _IOCTL
 """Everything; of what the kernel at hand knows."""
+LOOK: Final = READ & ~_EXECUTE
+"""Reading and listing alone."""
+CHANGE: Final = WRITE & ~_EXECUTE
+"""Everything but starting programs."""
 _OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL
 _KNOWN = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1}
 _ALL = (1 << 16) - 1

@@ -103,7 +103,9 @@ _OTHERS = {
 is the process itself.
 """
 _USERS = {"x86_64": ((141, 2), (251, 3)), "aarch64": ((140, 2), (30, 3))}
-"""The last two, and the value of their first argument with which 0 is everything of the user."""
+"""The last two, and the value of their first argument with which the other one is a user: 0 is everything of ours."""
+_FIRST = 1
+"""The first process of a namespace; it has one thread, which has the same number, and its group is not in there."""
 _KINDS = (1, 5)  # SOCK_STREAM, SOCK_SEQPACKET; datagrams could be sent elsewhere than to the other end
 
 
@@ -141,8 +143,9 @@ class _Writer:
 def program(machine: str = "", *, alone: bool = True) -> bytes:
     """Returns the filter for this machine, or another one.
 
-    Who is not `alone` in namespaces of its own gets no way to other processes either: no shared memory, no socket but
-    pairs, and no say over the limits and the priority of others.
+    The limits and the priority of the first process are nobody's but its own: each command would inherit them. Who is
+    not `alone` in namespaces of its own gets no way to other processes either: no shared memory, no socket but pairs,
+    and no say over the limits and the priority of any other.
 
     Raises:
         OSError: nobody has looked at the system calls of such a machine.
@@ -163,7 +166,9 @@ def program(machine: str = "", *, alone: bool = True) -> bytes:
     writer.answer_numbers(tuple(NOT_THERE.values()), _UNKNOWN)
     writer.answer_numbers(tuple(REFUSED[machine].values()), _REFUSE)
     if not alone:
-        _keep_to_itself(writer, machine)
+        _keep_apart(writer, machine)
+    for number, argument in _OTHERS[machine]:
+        writer.look_into((number,), _of_whom(machine, number, argument, alone=alone))
     for number, argument in _MODES[machine]:
         writer.look_into((number,), _any_bit(argument, _SET_ID))
     for number, argument in _OPENS[machine]:
@@ -182,16 +187,22 @@ def program(machine: str = "", *, alone: bool = True) -> bytes:
     return b"".join(writer.code)
 
 
-def _keep_to_itself(writer: _Writer, machine: str) -> None:
-    writer.answer_numbers(tuple(_SHARED[machine].values()), _REFUSE)
-    for number, argument in _OTHERS[machine]:
-        body = _Writer()
-        for same, users in _USERS[machine]:
-            if same == number:
-                body.load(_argument(0))
-                body.answer_numbers((users,), _REFUSE)
+def _of_whom(machine: str, number: int, argument: int, *, alone: bool) -> _Writer:
+    """Decides about a call by the process it is about; one about a whole user is about the first process, too."""
+    body = _Writer()
+    for same, users in _USERS[machine]:
+        if same == number:
+            body.load(_argument(0))
+            body.answer_numbers((users,), _REFUSE)
+    if alone:
+        body.code += _by_value(argument, (_FIRST,), listed=_REFUSE, others=_ALLOW).code
+    else:
         body.code += _by_value(argument, (0,), listed=_ALLOW, others=_REFUSE).code
-        writer.look_into((number,), body)
+    return body
+
+
+def _keep_apart(writer: _Writer, machine: str) -> None:
+    writer.answer_numbers(tuple(_SHARED[machine].values()), _REFUSE)
     pair = _Writer()
     pair.load(_argument(0))
     pair.add(_JUMP_EQUAL, _FAMILIES[0], 1, 0)

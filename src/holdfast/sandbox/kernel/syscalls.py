@@ -187,7 +187,7 @@ def open_beneath(folder: int, path: str, flags: int) -> int:
     """
     how = _How(flags | os.O_CLOEXEC, 0, _BENEATH)
     number = NUMBERS["openat2"]
-    return syscall(number, folder, path.encode(), ctypes.byref(how), ctypes.sizeof(how), name=f"open of {path}")
+    return syscall(number, folder, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how), name=f"open of {path}")
 
 
 class _Attributes(ctypes.Structure):

@@ -151,6 +151,8 @@ def place_mounts(mounts: list[dict[str, Any]], owners: int) -> None:
             _MAKERS[each["kind"]](path, each)
         if each["kind"] in ("rw", "layer"):
             _protect(path, each.get("protect", ()))
+        if hidden := each.get("hide"):
+            _hide(path, hidden)
 
 
 def _make_root(mounts: list[dict[str, Any]], owners: int) -> None:
@@ -249,20 +251,53 @@ def _protect(workspace: str, paths: list[str]) -> None:
 
 
 def _hold(root: int, path: str, *, final: bool) -> bool:
-    """Mounts a path onto itself; False where there is none, or a link is on it."""
+    """Mounts a path onto itself, also one that is a link; False where there is none.
+
+    Raises:
+        OSError: it cannot be held, such as when a link came to be on the way since it was looked at.
+    """
     try:
-        there = syscalls.open_beneath(root, path, os.O_PATH)
-    except OSError:
+        there = syscalls.open_beneath(root, path, os.O_PATH | os.O_NOFOLLOW)
+    except (FileNotFoundError, NotADirectoryError):
         return False
     try:
         tree = syscalls.open_tree(there, recursive=True)
-        if final or not stat.S_ISDIR(os.fstat(there).st_mode):  # a file in a folder's place leads somewhere else
+        if final or not stat.S_ISDIR(os.fstat(there).st_mode):  # a file or link in a folder's place leads elsewhere
             syscalls.mount_attributes(tree, syscalls.ATTR_RDONLY, recursive=True)
         syscalls.move_mount(tree, there)
         os.close(tree)
     finally:
         os.close(there)
     return True
+
+
+def _hide(place: str, paths: list[str]) -> None:
+    """Covers paths with something empty that nobody may open, and keeps the folders they lie in from being moved away.
+
+    Raises:
+        OSError: one of them is not there, or a link is on the way.
+    """
+    blank = f"{PLACE}/.blank"
+    root = os.open(place, os.O_PATH | os.O_CLOEXEC)
+    try:
+        for path in paths:
+            parts = path.split("/")
+            for depth in range(1, len(parts)):
+                _hold(root, "/".join(parts[:depth]), final=False)
+            there = syscalls.open_beneath(root, path, os.O_PATH | os.O_NOFOLLOW)
+            is_folder = stat.S_ISDIR(os.fstat(there).st_mode)
+            if is_folder:
+                os.mkdir(blank, 0)
+            else:
+                os.close(os.open(blank, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0))
+            tree = syscalls.open_tree(blank, recursive=False)
+            syscalls.mount_attributes(tree, syscalls.ATTR_RDONLY | syscalls.ATTR_NOSUID | syscalls.ATTR_NODEV)
+            syscalls.move_mount(tree, there)
+            for each in (tree, there):
+                os.close(each)
+            (os.rmdir if is_folder else os.unlink)(blank)
+    finally:
+        os.close(root)
 
 
 def _mount_memory(path: str, each: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, final
+from typing import Any, TypeVar, cast, final
 
 from holdfast.errors import IsolationMissing, SandboxError, SandboxesFull
 from holdfast.sandbox.kernel.cgroups import Group
@@ -25,12 +25,16 @@ from holdfast.sandbox.native.talking.channel import Channel
 
 __all__ = ("Box", "Command", "Launcher")
 
+T = TypeVar("T")
+
 _PATIENCE = 20.0
 """Seconds after which a launcher or a sandbox that does not answer is given up."""
 _SOURCE = str(Path(__file__).resolve().parents[3])
 _CODE = "import importlib, sys; sys.path.insert(0, sys.argv[2]); importlib.import_module(sys.argv[3]).main()"
 _MOMENTARY = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 """Reasons of the kernel that may be gone a moment later; where namespaces are forbidden it has others."""
+_BROKEN = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""Reasons why the first process of a sandbox cannot start a command, that would meet the next one, too."""
 _LAUNCHING = "holdfast.sandbox.native.launching"
 
 
@@ -131,6 +135,11 @@ class Launcher(Channel):
             theirs.close()
             self._made.pop(number, None)
         return box
+
+    @property
+    def boxes(self) -> tuple[Box, ...]:
+        """Every sandbox that is not known to be gone."""
+        return tuple(self._boxes.values())
 
     async def look(self, box: Box) -> dict[str, int]:
         """Returns how often limits of its control group were hit."""
@@ -243,6 +252,8 @@ class Box(Channel):
         """What its programs find in their environment, whatever they are given."""
         self.told: Mapping[str, Any] = {}
         """What was said of the last command that ended."""
+        self.met: frozenset[str] = frozenset()
+        """Quotas that its own folders met when somebody looked last."""
         self.kept = 0
         """Processes in it that outlive the command that started them: while there are any, it does not idle out."""
         self.where: tuple[tuple[int, ...], ...] = ()
@@ -256,6 +267,7 @@ class Box(Channel):
         self._count = itertools.count(1)
         self._commands: dict[int, Command] = {}
         self._cleared: list[asyncio.Future[int]] = []
+        self._looked: list[asyncio.Future[tuple[str, ...]]] = []
         self.reaching = Reaching(self.say)
         """Connects to ports in there."""
         self.listener = -1
@@ -359,6 +371,18 @@ class Box(Channel):
             self.end()
             return 0
 
+    async def look(self, since: float) -> tuple[str, ...]:
+        """Returns the names of quotas that are met in its folders (`bounds/measuring.py`); none where it is gone."""
+        looked: asyncio.Future[tuple[str, ...]] = self._loop.create_future()
+        try:
+            self.say({"do": "look", "since": since})
+            self._looked.append(looked)
+            async with asyncio.timeout(_PATIENCE):
+                return await looked
+        except (OSError, TimeoutError):
+            self.end()
+            return ()
+
     def end(self) -> None:
         """Ends it with everything in it, and does not wait; `gone` tells when."""
         self._launcher.kill(self.number)
@@ -368,11 +392,7 @@ class Box(Channel):
     def heard(self, message: dict[str, Any], descriptors: list[int]) -> None:
         """Hands on what the first process says; whatever it is, it does no harm here."""
         if message.get("built") is True and not self.built.done():
-            if message.get("layers") and descriptors:
-                self.changes = descriptors.pop(0)
-            if descriptors:
-                self.listener = descriptors.pop(0)
-            self.built.set_result(None)
+            self._take_up(message, descriptors)
         started = self._commands.get(_number(message.get("command")))
         if descriptors and started is not None and started.asked_terminal:
             started.asked_terminal, started.terminal = False, descriptors.pop(0)
@@ -383,11 +403,22 @@ class Box(Channel):
             why = f"{message.get('failed')}: {message.get('error')}"
             self.built.set_exception(IsolationMissing(f"no sandbox can be made here: the step {why}"))
         elif "cleared" in message and self._cleared:
-            waiting = self._cleared.pop(0)
-            if not waiting.done():
-                waiting.set_result(_number(message["cleared"]))
+            _answer(self._cleared, _number(message["cleared"]))
+        elif "looked" in message and self._looked:
+            _answer(self._looked, _words(message["looked"]))
         elif (command := self._commands.get(_number(message.get("command")))) is not None:
             self._tell(command, message)
+
+    def _take_up(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        """Goes on with it once it is built; without its layer, what commands change in it would be lost."""
+        if message.get("layers"):
+            if not descriptors:
+                self.built.set_exception(SandboxError("this process has no room for its files; let some go, try again"))
+                return
+            self.changes = descriptors.pop(0)
+        if descriptors:
+            self.listener = descriptors.pop(0)
+        self.built.set_result(None)
 
     def _tell(self, command: Command, message: dict[str, Any]) -> None:
         if "error" in message and not command.started.done():
@@ -399,6 +430,8 @@ class Box(Channel):
             else:
                 reason = SandboxError(f"it cannot be started: {message['error']}")
             command.started.set_exception(reason)
+            if message.get("errno") in _BROKEN:
+                self.end()  # so that nobody is given it again
             return
         if "pid" in message and not command.started.done():
             command.started.set_result(_number(message["pid"]))
@@ -423,10 +456,10 @@ class Box(Channel):
                 command.killed = True
                 command.ended.set_result(128 + signal.SIGKILL)
         self._commands.clear()
-        for waiting in self._cleared:
-            if not waiting.done():
-                waiting.set_result(0)
-        self._cleared.clear()
+        while self._cleared:
+            _answer(self._cleared, 0)
+        while self._looked:
+            _answer(self._looked, ())
         self.reaching.lost()
         if self.outlet is not None:
             closing = self._loop.create_task(self.outlet.close())
@@ -444,6 +477,17 @@ class Box(Channel):
         self.lost()
         if not self.gone.done():
             self.gone.set_result(breaches)
+
+
+def _answer(waiting: list[asyncio.Future[T]], answer: T) -> None:
+    """Gives whoever has waited longest an answer."""
+    first = waiting.pop(0)
+    if not first.done():
+        first.set_result(answer)
+
+
+def _words(given: object) -> tuple[str, ...]:
+    return tuple(map(str, cast("list[object]", given))) if isinstance(given, list) else ()
 
 
 def _number(given: object) -> int:

@@ -12,38 +12,41 @@ from contextlib import suppress
 from pathlib import Path
 
 from holdfast.sandbox.kernel.syscalls import open_beneath
+from holdfast.sandbox.policy.profile import PROTECTED
+from holdfast.sandbox.protecting.layout import layout_of
 from holdfast.sandbox.snapshots.applying import remove
+from holdfast.sandbox.snapshots.entries import is_name
 from holdfast.sandbox.snapshots.storing import in_thread
 
-__all__ = ("absent", "guard", "look", "put_away")
+__all__ = ("absent", "appeared", "guard", "look", "named", "put_away")
 
 _KEPT = frozenset({".git/config"})
 """What a new repository cannot do without."""
-_WORK = frozenset({".git/modules", ".git/worktrees"})
-"""What holds work of others, too: it is protected where it is, and not removed where it is new."""
+_WORK = ("modules", "worktrees")
+"""What holds work of others, too, in the folder of a repository: it is protected where it is, and not removed where it
+is new.
+"""
 
 
 def look(folder: Path | str, paths: Collection[str]) -> tuple[list[os.stat_result], frozenset[str]]:
-    """Returns what is at the paths, in their alphabetical order, and at which there is nothing.
+    """Returns what is where the paths really lie (`protecting/layout.py`), in the alphabetical order of names, and the
+    names at which there is nothing.
 
-    Some looks at names the kernel knows, each of some µs; below what is not there nothing is looked at.
+    Raises:
+        SandboxError: there is too much to hold.
     """
-    found, missing, gone = list[os.stat_result](), list[str](), "\0"
-    for path in sorted(paths):
-        if not path.startswith(gone):
-            try:
-                found.append(os.lstat(f"{folder}/{path}"))
-            except OSError:
-                gone = f"{path}/"
-            else:
-                continue
-        missing.append(path)
-    return found, frozenset(missing)
+    found = sorted(layout_of(folder, paths).items())
+    return [each for _, each in found if each is not None], frozenset(name for name, each in found if each is None)
 
 
-def absent(folder: Path, protected: Collection[str]) -> frozenset[str]:
-    """Returns which of the paths there is nothing at."""
-    return look(folder, protected)[1]
+def named(folder: Path | str, paths: Collection[str]) -> frozenset[str]:
+    """Returns the names at which the paths really lie."""
+    return frozenset(layout_of(folder, paths))
+
+
+def absent(folder: Path | str, names: Collection[str]) -> frozenset[str]:
+    """Returns at which of the names there is nothing."""
+    return frozenset(each for each in names if not os.path.lexists(f"{folder}/{each}"))
 
 
 async def guard(folder: Path, before: frozenset[str]) -> tuple[str, ...]:
@@ -68,7 +71,7 @@ def _take_away(folder: Path, before: Collection[str], *, new_repository: bool) -
     root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for path in sorted(before):  # what is told of it does not depend on anything else
-            if path in _WORK or (new_repository and path in _KEPT):
+            if _is_work(folder, path) or (new_repository and path in _KEPT) or not all(map(is_name, path.split("/"))):
                 continue
             above, _, name = path.rpartition("/")
             with suppress(OSError):
@@ -87,3 +90,21 @@ def _take_away(folder: Path, before: Collection[str], *, new_repository: bool) -
     finally:
         os.close(root)
     return tuple(taken)
+
+
+def _is_work(folder: Path, path: str) -> bool:
+    above, _, name = path.rpartition("/")
+    return name in _WORK and (above == ".git" or os.path.lexists(folder / above / "HEAD"))
+
+
+def appeared(folder: Path | str, paths: Collection[str], guarded: Collection[str]) -> frozenset[str]:
+    """Returns those of the paths at which there is something, and that anybody looks after, here or by default: a log
+    may name others.
+
+    Raises:
+        SandboxError: there is too much to look after.
+    """
+    ours, wanted = {*guarded, *PROTECTED, ".git"}, frozenset(paths)
+    if not wanted <= ours:
+        wanted &= ours | named(folder, ours)
+    return wanted - absent(folder, wanted)

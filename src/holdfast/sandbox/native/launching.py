@@ -132,6 +132,8 @@ class SandboxLauncher:
     def _make(self, number: int, plan: dict[str, Any], descriptors: list[int]) -> None:
         place, group, admitted, pid, descriptor = -1, None, -1, 0, -1
         try:
+            if not descriptors:
+                raise OSError(errno.EMFILE, "the launcher has too many files open")
             if plan.get("most"):
                 admitted = self._slots.admit(plan["most"])
             place, group = self._take() if self._blank is None else (self._blank.place, self._blank.group)
@@ -142,11 +144,11 @@ class SandboxLauncher:
                 plan, group, owners, descriptors[0]
             )
             self._slots.describe(place, {**plan["whose"], "pid": pid, "start": start_of(pid)})
-        except (OSError, IndexError) as error:  # no descriptor came with it: there are too many
+        except OSError as error:
             self._take_back(place, group, admitted, pid, descriptor)
-            code = getattr(error, "errno", None) or 0
+            code = error.errno or 0
             full = code == errno.EDQUOT and place < 0
-            why = error.strerror if full and isinstance(error, OSError) else str(error)
+            why = error.strerror if full else str(error)
             send(self._channel, {"sandbox": number, "error": why, "errno": code, "full": full})
             return
         self._sandboxes[number] = _Sandbox(place, pid, descriptor, group, admitted)
@@ -306,7 +308,7 @@ def _become_first(
         os.set_inheritable(3, False)
         channel = socket.socket(fileno=3)
         syscalls.close_above(4)
-        serve(channel)
+        serve(channel, bounds=plan["bounds"])
         code = 0
     except BaseException:  # noqa: BLE001 - boundary: nothing may go on as the launcher in here
         pass

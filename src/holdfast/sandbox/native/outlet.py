@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from holdfast.sandbox.egress.certificates import CertificateAuthority
 from holdfast.sandbox.egress.credentials import Credential
 from holdfast.sandbox.egress.identity import Identity
 from holdfast.sandbox.egress.proxy import Proxy
+from holdfast.sandbox.egress.recording import Record
+from holdfast.sandbox.egress.settings import Service
 from holdfast.sandbox.native.planning import CERTIFICATES, PROXY_PORT
 from holdfast.sandbox.policy.openshell import Policy
 
@@ -25,17 +27,20 @@ __all__ = ("Outlet", "environment")
 
 _SYSTEM = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 _TRUST = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS", "DENO_CERT")
-_MOST = 100_000
-"""Decisions that are kept until somebody takes them."""
+_MOST = 4_000
+"""Decisions of each verdict that are kept one by one until somebody takes them."""
 
 
 class Outlet:
     """What is outside of the listener."""
 
-    def __init__(self, policy: Policy, credentials: Sequence[Credential] = ()) -> None:
+    def __init__(
+        self, policy: Policy, credentials: Sequence[Credential] = (), services: Mapping[str, Service] | None = None
+    ) -> None:
         self._policy = policy
+        self._services = services or {}
         self._credentials = credentials
-        self._decided: list[Decided] = []
+        self._record = Record(_MOST)
         self._proxy: Proxy | None = None
         self._certificates: CertificateAuthority | None = None
         with suppress(IsolationMissing):  # without it, what would have to be read inside TLS is refused
@@ -54,11 +59,23 @@ class Outlet:
             identity = Identity(lambda: _family(init), init=init)
             authority, credentials = self._certificates, self._credentials
             proxy = Proxy(self._policy, self._note, identity=identity, certificates=authority, credentials=credentials)
+            if self._services:
+                proxy.update(self._policy, self._services)
             proxy.start(taken)
         except BaseException:
             taken.close()
             raise
         self._proxy = proxy
+
+    def update(self, policy: Policy, services: Mapping[str, Service]) -> None:
+        """Decides by another policy, and reaches other services, from now on; what is no longer allowed ends.
+
+        Raises:
+            UsageError, ValueError: as `Proxy.update` does; nothing is changed.
+        """
+        if self._proxy is not None:
+            self._proxy.update(policy, services)
+        self._policy, self._services = policy, services
 
     @property
     def placeholders(self) -> dict[str, str]:
@@ -68,13 +85,11 @@ class Outlet:
         return {each.key: self._proxy.placeholder(each.key) for each in self._credentials}
 
     def _note(self, decided: Decided) -> None:
-        if len(self._decided) < _MOST:
-            self._decided.append(decided)
+        self._record.add(decided)
 
     def take(self) -> tuple[Decided, ...]:
-        """Returns what was decided since the last time."""
-        decided, self._decided = tuple(self._decided), []
-        return decided
+        """Returns what was decided since the last time; what there was too much of is counted."""
+        return self._record.take()
 
     async def close(self) -> None:
         """Ends every connection."""

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 from holdfast.sandbox.kernel import landlock
 from holdfast.sandbox.policy.openshell import SYSTEM
 from holdfast.sandbox.policy.profile import Profile, Quotas
+from holdfast.sandbox.protecting.hiding import hide
+from holdfast.sandbox.protecting.layout import layout_of
 
 __all__ = ("CERTIFICATES", "PROXY_PORT", "SCRATCH", "UID", "plan_of")
 
@@ -46,6 +49,7 @@ def plan_of(
     whose: tuple[str, int],
     trusted: str = "",
     groups: Collection[str] = (),
+    apart: Mapping[Path, bool] | None = None,
 ) -> dict[str, Any]:
     """Returns the plan of a sandbox for a workspace.
 
@@ -56,10 +60,17 @@ def plan_of(
         whose: The owner and its epoch, for fencing.
         trusted: Certificates that programs in there trust, where there is a way out; empty where there is none.
         groups: What control groups bound; where they do not, limits of each process and user do.
+        apart: Resolved paths of which nothing is seen in there, each with whether it is a folder's.
+
+    Raises:
+        OSError: there is no such folder.
+        SandboxError: too much would have to be held in it, or what is apart cannot be hidden.
     """
     limits = profile.limits
     held = os.lstat(folder)
     mounts = _mounts(profile, str(folder), home, trusted)
+    if apart:
+        mounts = hide(mounts, apart)
     return {
         "uid": UID,
         "gid": UID,
@@ -69,6 +80,7 @@ def plan_of(
         "landlock": _rules(mounts),
         "group": {"memory": limits.memory, "cpus": limits.cpus, "pids": limits.pids},
         "rlimits": _rlimits(limits, groups),
+        "bounds": _bounds(limits, mounts),
         "most": limits.sandboxes or 0,
         "listen": PROXY_PORT if trusted else 0,
         "cwd": str(folder),
@@ -101,7 +113,7 @@ def _mounts(profile: Profile, folder: str, home: str, trusted: str) -> list[dict
     if rules is not None and not rules.include_workdir:
         kind = "ro"
     own = {"uid": "own"} if kind == "layer" else {}
-    protect = list(profile.workspace.protect)
+    protect = sorted(layout_of(folder, profile.workspace.protect))
     add(folder, kind, owned=True, protect=protect, size=size, inodes=inodes, **own)
     return sorted(mounts.values(), key=lambda each: str(each["path"]).count("/"))
 
@@ -149,13 +161,23 @@ def _rules(mounts: list[dict[str, Any]]) -> list[tuple[str, int]]:
     return [("/", landlock.READ), *((path, landlock.WRITE) for path in writable)]
 
 
+def _bounds(limits: Quotas, mounts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Returns what the first process is to know to measure what a command uses (`bounds/measuring.py`)."""
+    return {
+        "cpu": limits.cpu,
+        "file": limits.file,
+        "scratch": [each["path"] for each in mounts if each["kind"] == "memory"],
+        "writable": [each["path"] for each in mounts if each["kind"] in ("rw", "layer", "memory")],
+    }
+
+
 def _rlimits(limits: Quotas, groups: Collection[str]) -> dict[str, int]:
     given = {
         "core": 0,
         "nofile": limits.nofile,
         "nproc": None if "pids" in groups else limits.pids,
         "fsize": limits.file,
-        "cpu": None if limits.cpu is None else max(1, round(limits.cpu)) + 1,
+        "cpu": None if limits.cpu is None else max(1, ceil(limits.cpu)) + 1,
         "as": None if "memory" in groups or limits.memory is None else limits.memory * _ADDRESSES,
     }
     return {name: most for name, most in given.items() if most is not None}

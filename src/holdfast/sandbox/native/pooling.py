@@ -13,13 +13,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import final
 
 from holdfast.errors import SandboxError, SandboxesFull
 from holdfast.sandbox.native.client import Box
 from holdfast.sandbox.native.guarding import look
 from holdfast.sandbox.policy.profile import Pooling
+from holdfast.sandbox.protecting.hiding import below
 
 __all__ = ("IDLE", "MOST_READY", "Key", "Pool")
 
@@ -47,6 +50,8 @@ class Pool:
         self._make = make
         self._layered = layered
         self._watched = _with_parents(watched) if layered else tuple(watched)
+        self.apart: Mapping[Path, bool] = {}
+        """Paths of which nothing is seen in a sandbox, each with whether it is a folder's: they are covered there."""
         self._idle = _Shelf()
         self._ready = _Shelf()
         self._filling: dict[Key, asyncio.Task[None]] = {}
@@ -153,6 +158,9 @@ class Pool:
             raise SandboxError(f"the workspace {folder!r} cannot be used: {error.strerror}") from error
         found, absent = look(folder, self._watched)
         rights = (whole.st_mode,) if self._layered else ()  # the layer has those of when it was made
+        for name in below(folder, self.apart) if self.apart else ():
+            with suppress(OSError):
+                found.append(os.lstat(f"{folder}/{name}"))
         return (rights, *((each.st_dev, each.st_ino) for each in (whole, *found))), absent
 
 

@@ -15,16 +15,19 @@ import signal
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from resource import struct_rusage
 from typing import Any, Protocol
 
 from holdfast.sandbox.longrunning.dialling import begin_dialling
-from holdfast.sandbox.native.lasting.sparing import clear_around, end_session
+from holdfast.sandbox.native.bounds.measuring import Folders, Spending
+from holdfast.sandbox.native.lasting.sparing import around, clear_around, end_session
 from holdfast.sandbox.native.talking.wire import receive, send
 
 __all__ = ("Children", "serve")
 
 _MOMENT = 2
 """ms within which a command has to end for its beginning and its end to be told together."""
+_SHELL = "bash"
 
 
 class Children(Protocol):
@@ -45,9 +48,10 @@ class Children(Protocol):
         ...
 
 
-def serve(channel: socket.socket, children: Children | None = None) -> None:
+def serve(channel: socket.socket, children: Children | None = None, bounds: Mapping[str, Any] | None = None) -> None:
     """Does what comes over the channel until that ends.
 
+    `bounds` say what commands may use, and where they may write, as far as this process sees to that (`bounds/`).
     With `children` nobody else ends what commands started when this process ends, so it does that first; also where it
     is asked to end by SIGTERM.
     """
@@ -59,10 +63,10 @@ def serve(channel: socket.socket, children: Children | None = None) -> None:
     poll = select.poll()
     poll.register(channel, select.POLLIN)
     poll.register(reading, select.POLLIN)
-    server = _Server(channel, children)
+    server = _Server(channel, children, dict(bounds or {}))
     with suppress(EOFError, ConnectionError):
         while True:
-            found = poll.poll(_MOMENT if server.owes else None)
+            found = poll.poll(server.patience)
             if not found:
                 server.tell_begun()
             for descriptor, _ in found:
@@ -72,6 +76,7 @@ def serve(channel: socket.socket, children: Children | None = None) -> None:
                     server.collect()
                 else:
                     server.hear()
+            server.bound()
     if children is not None:
         children.end()
 
@@ -81,9 +86,15 @@ def _ignore(_number: int, _frame: object) -> None:
 
 
 class _Server:
-    def __init__(self, channel: socket.socket, children: Children | None) -> None:
+    def __init__(self, channel: socket.socket, children: Children | None, bounds: dict[str, Any]) -> None:
         self._channel = channel
         self._children = children
+        self._bounds = bounds
+        self._folders = Folders(bounds)
+        self._spending: Spending | None = None
+        """What the command that runs uses of its CPU, where that is bounded."""
+        self._shells: dict[str, str] = {}
+        """Where the shell is, by the PATH it was looked for in."""
         self._commands: dict[int, int] = {}
         """Numbers of commands by their leaders."""
         self._kept: set[int] = set()
@@ -92,9 +103,16 @@ class _Server:
         """Those among them of which nobody was told yet: whoever waits wakes up once for one that ends at once."""
 
     @property
-    def owes(self) -> bool:
-        """Whether somebody is to be told of a command that began."""
-        return bool(self._begun)
+    def patience(self) -> float | None:
+        """Milliseconds to wait for what comes, None for ever: somebody may have to be told, or something ended."""
+        if self._begun:
+            return _MOMENT
+        return None if self._spending is None else self._spending.patience
+
+    def bound(self) -> None:
+        """Ends a command that uses more than it may."""
+        if self._spending is not None and self._spending.is_over():
+            self._clear()
 
     def tell_begun(self) -> None:
         """Tells of every command that began and has not ended."""
@@ -113,6 +131,8 @@ class _Server:
                     self._signal(message["command"], message["signal"])
                 case "clear":
                     send(self._channel, {"cleared": self._clear()})
+                case "look":
+                    send(self._channel, {"looked": self._folders.met(message["since"])})
                 case "connect":
                     self._connect(message["connection"], message["port"])
                 case _:
@@ -127,7 +147,7 @@ class _Server:
             if self._children is not None and message.get("keep"):
                 raise OSError(errno.ENOTSUP, "only the sandbox `native` keeps processes that outlive a command")
             try:
-                pid = _spawn(message, descriptors, self._children)
+                pid = _spawn(message, self._program(message), descriptors, self._children)
             finally:
                 if self._children is not None:  # whoever waits here must not keep what is mounted there
                     os.chdir("/")
@@ -139,10 +159,31 @@ class _Server:
         self._commands[pid] = number
         if message.get("keep"):
             self._kept.add(pid)
+        elif (most := self._bounds.get("cpu")) is not None:
+            self._spending = Spending(pid, most, self._of_commands)
         if message.get("terminal"):
             send(self._channel, {"command": number, "pid": pid}, descriptors[:1])
         else:
             self._begun[pid] = number
+
+    def _program(self, message: dict[str, Any]) -> str:
+        """Returns where the program is that is to be started. The shell is the system's where there is one: a command
+        may have put another one into a folder of the PATH that it can write.
+        """
+        name, path = message["argv"][0], message["env"].get("PATH", "")
+        if name != _SHELL:
+            return _find(name, path)
+        if path not in self._shells:
+            mine = tuple(f"{each}/" for each in self._bounds.get("writable", ()))
+            fixed = (each for each in path.split(":") if not f"{os.path.realpath(each)}/".startswith(mine))
+            try:
+                self._shells[path] = _find(name, ":".join(fixed))
+            except FileNotFoundError:
+                return _find(name, path)
+        return self._shells[path]
+
+    def _of_commands(self) -> set[int]:
+        return around(self._kept) if self._children is None else set()
 
     def _signal(self, number: int, what: int) -> None:
         for pid, command in self._commands.items():
@@ -156,13 +197,20 @@ class _Server:
         alone = False
         while not ended or ended[-1][0]:
             try:
-                ended.append(os.waitpid(-1, os.WNOHANG))
+                pid, status, used = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
                 alone = self._children is None  # what loses its parent in here becomes a child of this process
                 break
+            ended.append((pid, status))
+            self._count(pid, used)
         for pid, status in ended:
             self._tell(pid, status, alone=alone)
         self.tell_begun()
+
+    def _count(self, pid: int, used: struct_rusage) -> None:
+        """Counts what a process used that has ended; where processes are kept, others than commands may be theirs."""
+        if self._spending is not None and pid not in self._kept and (not self._kept or pid in self._commands):
+            self._spending.collected(used)
 
     def _tell(self, pid: int, status: int, *, alone: bool = False) -> None:
         """Tells that a process has ended, if it was a command, and whether this one is `alone` now; nothing is left of
@@ -170,14 +218,19 @@ class _Server:
         """
         if (number := self._commands.pop(pid, None)) is None:
             return
+        kept = False
         if pid in self._kept:
             self._kept.remove(pid)
+            kept = True
             if self._commands.keys() <= self._kept or end_session(pid, self.collect) < 0:
                 self._clear()
-        self._say_ended(pid, number, status, alone=alone)
+        self._say_ended(pid, number, status, alone=alone, kept=kept)
 
-    def _say_ended(self, pid: int, number: int, status: int, *, alone: bool) -> None:
-        message = {"command": number, "status": status, "alone": alone}
+    def _say_ended(self, pid: int, number: int, status: int, *, alone: bool, kept: bool = False) -> None:
+        message: dict[str, Any] = {"command": number, "status": status, "alone": alone}
+        if self._spending is not None and not kept:
+            message["cpu"] = self._spending.used()
+            self._spending = None
         if self._begun.pop(pid, None) is not None:
             message["pid"] = pid
         send(self._channel, message)
@@ -203,18 +256,21 @@ class _Server:
                 with suppress(ProcessLookupError):
                     os.kill(-1, signal.SIGKILL)
             try:
-                pid, status = os.waitpid(-1, 0)
+                pid, status, used = os.wait4(-1, 0)
             except ChildProcessError:
                 return killed
             killed += 1
+            self._count(pid, used)
             if (number := self._commands.pop(pid, None)) is not None:
                 self._say_ended(pid, number, status, alone=False)
 
 
-def _spawn(message: dict[str, Any], descriptors: list[int], children: Children | None) -> int:
+def _spawn(message: dict[str, Any], program: str, descriptors: list[int], children: Children | None) -> int:
     """Starts a command where it is to be started, which this process is in then, and returns its number; where it has
     a terminal, the two ends of that come after the descriptors.
     """
+    if not message.get("terminal") and len(descriptors) < 3:
+        raise OSError(errno.EMFILE, "its input and its output did not arrive: this process has no room for them")
     os.chdir(message["cwd"])
     if message.get("terminal"):
         descriptors.extend(os.openpty())
@@ -223,7 +279,6 @@ def _spawn(message: dict[str, Any], descriptors: list[int], children: Children |
     else:
         actions = [(os.POSIX_SPAWN_DUP2, each, place) for place, each in enumerate(descriptors[:3])]
     argv, environment = message["argv"], message["env"]
-    program = _find(argv[0], environment.get("PATH", ""))
     if children is not None:
         return children.start(program, argv, environment, descriptors[:3])
     defaults = [signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT]

@@ -49,10 +49,14 @@ class Slots:
 
     def __init__(self, where: str) -> None:
         for each in (os.path.dirname(where), where):
-            os.makedirs(each, mode=0o700, exist_ok=True)
+            with suppress(FileExistsError):
+                os.makedirs(each, mode=0o700, exist_ok=True)
             held = os.lstat(each)
             if held.st_uid != os.geteuid() or held.st_mode & 0o022 or not stat.S_ISDIR(held.st_mode):
-                raise PermissionError(f"{each} belongs to somebody else, or others may write to it: remove it")
+                raise PermissionError(
+                    f"{each} is no folder of yours alone: remove it; if it is somebody else's, set XDG_RUNTIME_DIR to "
+                    "a folder that only you can write, or ask root to remove it"
+                )
         self._where = where
         self._since = int(start_of(os.getppid()) or 0)
         """When the runtime started that this works for."""

@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from holdfast.errors import UsageError
+from holdfast.sandbox.policy.heeding import UNHEEDED, unheeded
 from holdfast.sandbox.policy.judging import Ask, Connect, Decision, Judge
 from holdfast.sandbox.policy.profile import Profile
 
-__all__ = ("Question", "Touch", "explain", "question_of")
+__all__ = ("WORKDIR", "Question", "Touch", "explain", "question_of", "touched")
 
 WORKDIR: Final = "/workspace"
 _OWN: Final = (
@@ -70,20 +71,25 @@ def question_of(words: Sequence[str]) -> Question:
         raise UsageError(f"{target!r} names no host and port; {_HOW}")
     if verb == "connect":
         return Connect(parts.hostname, port, tuple(binaries))
-    return Ask(parts.hostname, port, tuple(binaries), verb, parts.path or "/", parts.query)
+    secure = parts.scheme in ("https", "wss")
+    return Ask(parts.hostname, port, tuple(binaries), verb, parts.path or "/", parts.query, secure=secure)
 
 
 def explain(profile: Profile, question: Question, *, workdir: str = WORKDIR) -> Decision:
     """Returns what would be decided and why; `workdir` is where the workspace stands inside."""
     if profile.backend == "none":
         return Decision(True, "`backend: none` keeps nothing in; choose another one for a policy to have an effect")
+    if (option := next(unheeded(profile.policy), None)) is not None:
+        what = f"no sandbox starts with this: nobody heeds {option.ability!r} ({UNHEEDED[option.ability]})"
+        return Decision(False, what, str(option.place[0]))
     if isinstance(question, Touch):
-        return _touched(profile, question, workdir)
+        return touched(profile, question, workdir)
     judge = Judge(profile.policy)
     return judge.connect(question) if isinstance(question, Connect) else judge.request(question)
 
 
-def _touched(profile: Profile, question: Touch, workdir: str) -> Decision:
+def touched(profile: Profile, question: Touch, workdir: str = WORKDIR) -> Decision:
+    """Returns whether a file may be read or written in a sandbox of a profile that isolates."""
     path = posixpath.normpath(posixpath.join(workdir, question.path))
     files = profile.policy.filesystem
     writable = (*files.read_write, workdir) if files.include_workdir else files.read_write
@@ -94,7 +100,7 @@ def _touched(profile: Profile, question: Touch, workdir: str) -> Decision:
     for each in writable:
         if _below(path, each) is not None:
             where = "the workspace" if each == workdir else f"{each!r} of read_write"
-            return Decision(True, f"{path} lies in {where}", "filesystem_policy")
+            return Decision(True, f"{path} lies in {where}{_unbound(profile, question)}", "filesystem_policy")
     for each in files.read_only:
         if _below(path, each) is not None:
             reason = f"{path} lies in {each!r} of read_only"
@@ -108,6 +114,15 @@ def _touched(profile: Profile, question: Touch, workdir: str) -> Decision:
         return Decision(True, f"{path} lies in the workspace, which can be read")
     reason = f"{path} lies in no path that is listed; add it to read_only, or to read_write if it must be written"
     return Decision(False, reason)
+
+
+def _unbound(profile: Profile, question: Touch) -> str:
+    """What is said of quotas that do not bound what is written there."""
+    if not question.write or not profile.unbound:
+        return ""
+    names = " and ".join(f"`{each}`" for each in profile.unbound)
+    do = "does" if len(profile.unbound) == 1 else "do"
+    return f", which {names} {do} not bound: the folder itself is written (workspace: apply: at-once)"
 
 
 def _below(path: str, folder: str) -> str | None:

@@ -11,6 +11,9 @@ What nobody allows is denied. A `deny_rules` entry wins over whatever allows. An
 requests pass that break its rules; such a decision is `allowed` and `audit`. That never goes for connections, for
 addresses, or for a request that cannot be read with certainty.
 
+Several endpoints may lead to one host and port. In whatever order they stand, nobody looks into a connection only
+where all that have rules for requests say `tls: skip` and none of them enforces; then every request passes.
+
 Stricter than OpenShell in one thing: a private address is reached through `allowed_ips` alone, also by an exact name.
 """
 
@@ -57,6 +60,10 @@ class Ask(msgspec.Struct, frozen=True):
     """What follows the question mark, as it was sent."""
     calls: tuple[Call, ...] = ()
     """What its body asks for, where the endpoint speaks GraphQL, MCP or JSON-RPC: each of them has to be allowed."""
+    secure: bool = False
+    """Whether it is made over TLS, which has to end on the way if the request is to be read."""
+    bodied: bool = False
+    """Whether it has a body."""
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -71,8 +78,10 @@ class Decision(msgspec.Struct, frozen=True):
     """Whether it breaks a rule and passes only because the endpoint does not enforce."""
     inspect: bool = False
     """Whether the requests of this connection are to be read and asked about one by one."""
+    sealed: bool = False
+    """Whether nobody may look into TLS there: all endpoints that could say so do, by `tls: skip`."""
     endpoint: Endpoint | None = None
-    """What it was decided by: says also how TLS is handled and what may be filled in."""
+    """What it was decided by."""
 
 
 @final
@@ -99,10 +108,10 @@ class Judge:
         found = self._grants(request.host, request.port, request.binaries)
         if isinstance(found, Decision):
             return found
-        read = next((each for each in found if each.inspected), None)
-        by = read or found[0]
+        read, sealed, unread = _looked_into(found)
+        by = (read or found)[0]
         reason = f"{by.key!r} lets it connect to {request.host}:{request.port}"
-        return Decision(True, reason, by.key, inspect=read is not None, endpoint=by.endpoint)
+        return Decision(True, reason, by.key, inspect=not unread, sealed=sealed, endpoint=by.endpoint)
 
     def dial(self, request: Connect, address: str) -> Decision:
         """Returns whether the address that was found for the request's host may be dialled; asks `connect` first."""
@@ -114,17 +123,17 @@ class Judge:
         found = self._grants(request.host, request.port, request.binaries)
         if isinstance(found, Decision):
             return found
-        read = [each for each in found if each.inspected]
+        read, sealed, unread = _looked_into(found)
         if not read:
             by = found[0]
             reason = f"{by.key!r} allows every request to {request.host}:{request.port}: it does not read them"
-            return Decision(True, reason, by.key, endpoint=by.endpoint)
-        path = canonical_path(request.path, encoded_slash=all(each.endpoint.allow_encoded_slash for each in read))
-        if path is None:
-            what = f"the path {request.path[:200]!r} can be understood in two ways; send it plain and decoded"
-            return Decision(False, what, read[0].key, inspect=True, endpoint=read[0].endpoint)
-        asked = Asked(request.method.upper(), path, request.query, request.calls)
-        return _decided(read, asked)
+            return Decision(True, reason, by.key, sealed=sealed, endpoint=by.endpoint)
+        if request.secure and sealed and not unread:
+            by = next(each for each in read if each.endpoint.enforced)
+            reason = f"{by.key!r} enforces its rules and says `tls: skip`, so TLS has no reader there; take that away"
+            return Decision(False, reason, by.key, inspect=True, sealed=True, endpoint=by.endpoint)
+        decision = _read(read, request)
+        return _passed(decision) if unread else msgspec.structs.replace(decision, sealed=sealed)
 
     def _grants(self, host: str, port: int, binaries: Sequence[str]) -> list[Grant] | Decision:
         """What lets these programs go there, or why nothing does."""
@@ -138,7 +147,8 @@ class Judge:
         found = [each for each in there if each.programs.any_of(binaries)]
         if not found:
             who = repr(binaries[0]) if binaries else "a program nobody knows"
-            reason = f"{there[0].key!r} leads to {name}:{port}, but not for {who} or what started it; add its real path"
+            do = "add its real path to `binaries`" if binaries else "name the program behind the address"
+            reason = f"{there[0].key!r} leads to {name}:{port}, but not for {who} or what started it; {do}"
             return Decision(False, reason, there[0].key, endpoint=there[0].endpoint)
         literal = address_in(name)
         if literal is not None:
@@ -153,6 +163,28 @@ class Judge:
         if ports:
             return f"no rule leads to port {port} of {name}, only to {', '.join(map(str, ports))}; add the port"
         return f"no rule leads to {name}:{port}; add an endpoint for it if it should be reached"
+
+
+def _looked_into(found: list[Grant]) -> tuple[list[Grant], bool, bool]:
+    """What has rules for requests, whether nobody may look into TLS, and whether therefore no request is read."""
+    read = [each for each in found if each.inspected]
+    sealed = all(each.endpoint.tls == "skip" for each in read or found)
+    return read, sealed, not read or (sealed and not any(each.endpoint.enforced for each in read))
+
+
+def _read(grants: list[Grant], request: Ask) -> Decision:
+    path = canonical_path(request.path, encoded_slash=all(each.endpoint.allow_encoded_slash for each in grants))
+    if path is None:
+        what = f"the path {request.path[:200]!r} can be understood in two ways; send it plain and decoded"
+        return Decision(False, what, grants[0].key, inspect=True, endpoint=grants[0].endpoint)
+    return _decided(grants, Asked(request.method.upper(), path, request.query, request.calls, bodied=request.bodied))
+
+
+def _passed(decision: Decision) -> Decision:
+    """What a decision comes to where nobody looks."""
+    broken = decision.audit or not decision.allowed
+    reason = f"{decision.reason}; nobody looks into it (`tls: skip`), so it passes" if broken else decision.reason
+    return msgspec.structs.replace(decision, allowed=True, audit=broken, reason=reason, inspect=False, sealed=True)
 
 
 def _tails(name: str) -> Iterator[str]:
@@ -197,8 +229,9 @@ def _decided(grants: list[Grant], asked: Asked) -> Decision:
     weight = max(each.weight for each in selected)
     closest = [each for each in selected if each.weight == weight]
     by = closest[0]
-    if unread := by.requests.unread(asked):
-        return Decision(False, f"{what}: {unread}", by.key, inspect=True, endpoint=by.endpoint)
+    for each in selected:
+        if unread := each.requests.unread(asked):
+            return Decision(False, f"{what}: {unread}", each.key, inspect=True, endpoint=each.endpoint)
     audit = not any(each.endpoint.enforced for each in selected)
     for each in selected:
         if refusal := each.requests.refuses(asked):

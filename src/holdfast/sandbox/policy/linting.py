@@ -15,6 +15,7 @@ from typing import Final, Literal
 import msgspec
 
 from holdfast.safety.addresses import judge
+from holdfast.sandbox.policy.heeding import TLS_UNREAD, UNHEEDED, never_passes, sealed_in_tls, unheeded
 from holdfast.sandbox.policy.loading import Document, Mark
 from holdfast.sandbox.policy.matching import address_in
 from holdfast.sandbox.policy.openshell import Endpoint, NetworkPolicy, Policy
@@ -51,14 +52,27 @@ class Finding(msgspec.Struct, frozen=True):
         return f"{self.mark.line}:{self.mark.column}: {self.severity}: {self.text} [{self.code}]"
 
 
-def lint(document: Document) -> tuple[Finding, ...]:
-    """Returns what is probably not meant, in the order of lines; a value without its text goes in as `Document`."""
+def lint(document: Document, *, installed: bool = True) -> tuple[Finding, ...]:
+    """Returns what is probably not meant, in the order of lines; a value without its text goes in as `Document`.
+
+    `installed` is whether this machine has what reads requests inside TLS.
+    """
     policy = document.policy
-    found = [(("policy", *each[0]) if document.wrapped else each[0], *each[1:]) for each in _in_policy(policy)]
+    given: list[_Found] = list(_in_policy(policy))
+    if _requires_landlock(document.profile):
+        given = [each for each in given if each[1] != "landlock-optional"]
+    if not installed:
+        places = list(sealed_in_tls(policy)) or [("network_policies",)]
+        given.extend((place, "egress-extra", "high", TLS_UNREAD) for place in places)
+    found = [(("policy", *each[0]) if document.wrapped else each[0], *each[1:]) for each in given]
     if isinstance(document.value, Profile):
         found += _in_profile(document.value)
     made = [Finding(code, severity, document.mark(place), place, text) for place, code, severity, text in found]
     return tuple(sorted(made, key=lambda each: (each.mark, each.code)))
+
+
+def _requires_landlock(profile: Profile) -> bool:
+    return any(each.partition(">=")[0] == "landlock" for each in profile.require)
 
 
 def _in_policy(policy: Policy) -> Iterator[_Found]:
@@ -70,6 +84,10 @@ def _in_policy(policy: Policy) -> Iterator[_Found]:
         for place, code, severity, text in _in_network(each, policy):
             yield ("network_policies", key, *place), code, severity, text
     yield from _conflicts(policy)
+    for option in unheeded(policy):
+        _, _, what = UNHEEDED[option.ability].partition("; ")
+        text = f"no sandbox here heeds it, so none is started: {what or UNHEEDED[option.ability]}"
+        yield option.place, "unheeded", "high", text
     for key, middleware in policy.network_middlewares.items():
         if middleware.on_error == "fail_open":
             text = "a request passes unseen where this middleware fails; `fail_closed` refuses it"
@@ -171,7 +189,8 @@ def _hosts(endpoint: Endpoint) -> Iterator[_Found]:
 
 def _secrecy(endpoint: Endpoint) -> Iterator[_Found]:
     if endpoint.tls == "skip":
-        what = "so its rules do nothing" if endpoint.inspected else "and nobody sees what is sent"
+        rules = "so TLS is refused, as its rules are enforced" if endpoint.enforced else "so its rules do nothing"
+        what = rules if endpoint.inspected else "and nobody sees what is sent"
         severity: Severity = "high" if endpoint.inspected else "warning"
         yield ("tls",), "tls-skip", severity, f"nobody looks into this connection, {what}; take `tls: skip` away"
     elif endpoint.tls:
@@ -181,6 +200,11 @@ def _secrecy(endpoint: Endpoint) -> Iterator[_Found]:
         yield ("allow_uninspected_credentials",), "uninspected-credentials", "high", text
     if 80 in endpoint.every_port and endpoint.protocol != "tcp":
         yield ("port",), "plain-http", "note", "port 80 is read by everybody on the way; use 443 where it is there"
+
+
+def _passing(endpoint: Endpoint) -> Iterator[_Found]:
+    if why := never_passes(endpoint):
+        yield ("protocol",), "never-passes", "high", why
 
 
 def _width(endpoint: Endpoint) -> Iterator[_Found]:
@@ -199,7 +223,13 @@ def _width(endpoint: Endpoint) -> Iterator[_Found]:
                 yield (name, number), "path-never-met", "high", text
 
 
-_CHECKS: Final[tuple[Callable[[Endpoint], Iterator[_Found]], ...]] = (_enforcement, _hosts, _secrecy, _width)
+_CHECKS: Final[tuple[Callable[[Endpoint], Iterator[_Found]], ...]] = (
+    _enforcement,
+    _hosts,
+    _secrecy,
+    _passing,
+    _width,
+)
 
 
 def _in_profile(profile: Profile) -> Iterator[_Found]:
@@ -220,6 +250,12 @@ def _in_profile(profile: Profile) -> Iterator[_Found]:
     if profile.limits.sandboxes is not None and profile.pool.ready >= profile.limits.sandboxes:
         text = f"{profile.limits.sandboxes} sandboxes may live in all, so commands end what was made ready; allow more"
         yield ("pool", "ready"), "ready-over-limit", "warning", text
+    for name in profile.unbound:
+        text = (
+            "it bounds /tmp and the home folder alone, since commands change the workspace itself; write "
+            "`apply: when-ended` under `workspace`, and require disk-quota, or leave it out"
+        )
+        yield ("limits", name), "quota-without-layer", "high", text
     for name in ("memory", "pids"):
         if getattr(profile.limits, name) is None:
             yield (

@@ -23,6 +23,7 @@ PROTECTED = (
     ".git/commondir",
     ".git/info/attributes",
     ".git/modules",
+    ".git/worktrees",
     ".mcp.json",
     ".vscode",
     ".idea",
@@ -45,17 +46,21 @@ class Quotas(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     wall: float | None = None
     """Seconds one command may take, whatever its caller allows."""
     cpu: float | None = None
-    """Seconds of CPU of each process."""
+    """Seconds of CPU of one command with all it starts; of a process that goes on, and without `native`, of each
+    process.
+    """
     disk: int | None = None
-    """Bytes that may be added to the workspace, and to `/tmp`."""
+    """Bytes that may be added to the workspace, and to `/tmp`. With `apply: at-once` they do not bound the workspace,
+    which is the folder itself then.
+    """
     inodes: int | None = None
-    """Files and folders that may be added to the workspace, and to `/tmp`."""
+    """Files and folders that may be added to the workspace, and to `/tmp`; as `disk`."""
     nofile: int | None = 1024
-    """Open files of each process."""
+    """Open files of each process. A program that meets it says so itself, if anybody does: nothing is named."""
     file: int | None = None
     """Bytes of one file."""
     output: int | None = None
-    """Bytes of output of one command that are kept."""
+    """Bytes of output of one command that are kept. One that prints more goes on, and is told."""
     sandboxes: int | None = None
     """Sandboxes alive at once on this machine, also those that idle or are ready, of all runtimes of this user whose
     profiles set such a limit. More are refused.
@@ -66,7 +71,9 @@ class Tree(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """What happens to the files of the workspace."""
 
     protect: tuple[str, ...] = PROTECTED
-    """Paths relative to the workspace that can be read but not changed."""
+    """Paths relative to the workspace that can be read but not changed, and what they lead to in there. Of
+    `.git/worktrees` that is what leads git from a work tree elsewhere to this repository.
+    """
     apply: Literal["at-once", "when-ended", "when-succeeded"] = "at-once"
     """When what a command does to files is done to the folder: at once; or as a whole when the command has ended by
     itself, or only when it has with exit code 0. Until then it lies in a layer that `disk` and `inodes` bound, and one
@@ -114,3 +121,10 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     workspace: Tree = Tree()
     env: Env = Env()
     pool: Pooling = Pooling()
+
+    @property
+    def unbound(self) -> tuple[str, ...]:
+        """Quotas that are set and do not bound the workspace, since commands change the folder itself."""
+        if self.workspace.apply != "at-once":
+            return ()
+        return tuple(name for name in ("disk", "inodes") if getattr(self.limits, name) is not None)

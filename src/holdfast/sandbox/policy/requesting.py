@@ -18,7 +18,7 @@ import msgspec
 from holdfast.sandbox.policy.matching import compile_glob
 from holdfast.sandbox.policy.openshell import AnyOf, Endpoint, Matcher, Request
 
-__all__ = ("CORE_METHODS", "METHODS", "Asked", "Call", "Requests")
+__all__ = ("CORE_METHODS", "METHODS", "Asked", "Call", "Requests", "allowed_by")
 
 METHODS: Final = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 """HTTP's, as the presets know them."""
@@ -63,10 +63,11 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 class Asked:
     """One request, in the one spelling."""
 
-    def __init__(self, method: str, path: str, query: str, calls: tuple[Call, ...]) -> None:
+    def __init__(self, method: str, path: str, query: str, calls: tuple[Call, ...], *, bodied: bool = False) -> None:
         self.method = method
         self.path = path
         self.calls = calls
+        self.bodied = bodied
         self._query = query
 
     @cached_property
@@ -84,7 +85,7 @@ class Requests:
         self._protocol = endpoint.protocol
         self._every_method = endpoint.mcp is not None and endpoint.mcp.allow_all_known_mcp_methods is True
         self._strict = endpoint.mcp is None or endpoint.mcp.strict_tool_names is not False
-        self._allow = [_Pattern(each) for each in _allowed(endpoint)]
+        self._allow = [_Pattern(each) for each in allowed_by(endpoint)]
         self._deny = [_Pattern(each) for each in endpoint.deny_rules or ()]
         self._operations = any(each.operation_type for each in (*self._allow, *self._deny))
         self._tools = any(each.tools is not None for each in self._allow)
@@ -124,7 +125,7 @@ class Requests:
 
     def _is_stream(self, asked: Asked) -> bool:
         """Whether the client only listens."""
-        return self._protocol in ("mcp", "json-rpc") and asked.method == "GET" and not asked.calls
+        return self._protocol in ("mcp", "json-rpc") and asked.method == "GET" and not asked.calls and not asked.bodied
 
     def _by_call(self, asked: Asked) -> bool:
         if self._protocol in ("graphql", "mcp", "json-rpc"):
@@ -164,7 +165,8 @@ class Requests:
         return Call(operation_type=known.operation_type, operation_name=known.operation_name, fields=known.fields)
 
 
-def _allowed(endpoint: Endpoint) -> list[Request]:
+def allowed_by(endpoint: Endpoint) -> list[Request]:
+    """Returns the rules of an endpoint, a preset written out."""
     if endpoint.rules is not None:
         return [each.allow for each in endpoint.rules]
     names = _PRESETS.get(endpoint.protocol, {}).get(endpoint.access, ())

@@ -27,6 +27,7 @@ from typing import Any
 
 from holdfast.sandbox.kernel import seccomp, syscalls
 from holdfast.sandbox.kernel.cgroups import Group
+from holdfast.sandbox.native.bounds.measuring import Folders
 from holdfast.sandbox.native.building import PLACE, Step, keep_mounts, limit, map_ids, place_mounts
 from holdfast.sandbox.native.slots import PLACES
 from holdfast.sandbox.native.talking.wire import receive, send
@@ -94,6 +95,7 @@ class _Keeper:
         self._name = f"sandbox-{plan['place']}"  # gVisor has sockets of that name, for all to see
         self._user: int = plan["kuid"]
         self._filter = filter
+        self._folders = Folders(_here(plan["bounds"]))
         self._command = 0
         """The number of the one that runs."""
         self._child = 0
@@ -123,6 +125,8 @@ class _Keeper:
                         self._kill()
                         self._collect()
                     send(self._channel, {"cleared": int(running)})
+                case "look":
+                    send(self._channel, {"looked": self._folders.met(message["since"])})
                 case _:
                     pass
         finally:
@@ -255,6 +259,12 @@ class _Keeper:
         if self._program["config"]:
             return os.path.exists(f"{BUNDLE}/pid")
         return b'"exit-code"' in os.pread(self._status, 4096, 0)
+
+
+def _here(bounds: dict[str, Any]) -> dict[str, Any]:
+    """Returns what bounds a sandbox with its paths as they are in this process."""
+    folders = {name: [f"{PLACE}{path}" for path in bounds[name]] for name in ("scratch", "writable")}
+    return bounds | folders
 
 
 def _part_outputs() -> None:

@@ -1,8 +1,9 @@
 """Does the steps of a restore, by open folders, so that nothing outside the workspace is touched.
 
-Each folder is opened by its name relative to the one before, never through a link. A step that finds something else
-than was there when it was decided on does nothing: the next survey finds what is left. Files appear whole: a new
-one is written beside the old one and renamed over it. Every step can be done twice.
+Each folder is opened by its name relative to the one before, never through a link, and what is no single name is
+refused, whoever wants it: a snapshot was read with care before, and this is the second fence. A step that finds
+something else than was there when it was decided on does nothing: the next survey finds what is left. Files appear
+whole: a new one is written beside the old one and renamed over it. Every step can be done twice.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
-from holdfast.sandbox.snapshots.entries import Entry
+from holdfast.errors import PathEscape
+from holdfast.sandbox.snapshots.entries import Entry, is_name
 from holdfast.sandbox.snapshots.walking.scanning import open_folder
 from holdfast.sandbox.snapshots.walking.surveying import GIVEN, Step
 
@@ -51,17 +53,28 @@ class Site:
         self._leave(0)
 
     def folder(self, path: tuple[str, ...]) -> int:
-        """Returns the descriptor of a folder; good until the next call."""
+        """Returns the descriptor of a folder; good until the next call.
+
+        Raises:
+            PathEscape: it lies outside.
+            OSError: it cannot be opened.
+        """
         same = 0
         while same < min(len(path), len(self._open) - 1) and self._open[same + 1][0] == path[same]:
             same += 1
         self._leave(same + 1)
         for name in path[same:]:
+            _check_inside(name)
             self._open.append((name, open_folder(name, self._open[-1][1])))
         return self._open[-1][1]
 
     def holds(self, step: Step) -> bool:
-        """Returns whether there is anything now where the step would be done."""
+        """Returns whether there is anything now where the step would be done.
+
+        Raises:
+            PathEscape: that is outside.
+        """
+        _check_inside(step.name)
         try:
             os.stat(step.name, dir_fd=self.folder(step.folder), follow_symlinks=False)
         except OSError:
@@ -72,9 +85,12 @@ class Site:
         """Does a step that needs no content; one that does not fit any more is passed over.
 
         Raises:
+            PathEscape: it is not one in the workspace.
             OSError: it may not be done, or the disk is full.
         """
         self.ask_guard()
+        if step.name or step.do != "mode":  # the workspace itself has no name, and is given nothing but a mode
+            _check_inside(step.name)
         try:
             folder = self.folder(step.folder)
             _with_rights(folder, lambda: _do(folder, step))
@@ -102,9 +118,11 @@ class Site:
         """Returns a new file beside the one of the step; None when the folder is not there any more.
 
         Raises:
+            PathEscape: it is not one in the workspace.
             OSError: it may not be written.
         """
         self.ask_guard()
+        _check_inside(step.name)
         try:
             folder = self.folder(step.folder)
             return _with_rights(folder, lambda: Draft(folder, step.name, step.entry))
@@ -200,8 +218,11 @@ def remove(folder: int, name: str) -> None:
     """Removes whatever a name in a folder stands for, with everything below it; no link is followed.
 
     Raises:
-        OSError: it may not be removed, or another disk or folder is mounted at or below it, which is not entered.
+        OSError: it may not be removed, or is no name in the folder, or another disk or folder is mounted at or below
+            it, which is not entered.
     """
+    if not is_name(name):
+        raise OSError(errno.EINVAL, "this is no name of anything in the folder, so it is not removed", name)
     todo = [name]
     while todo:
         _remove(folder, folder, todo.pop(), 0, todo)
@@ -215,6 +236,11 @@ def remove_folder(folder: Path) -> None:
             remove(above, folder.name)
         finally:
             os.close(above)
+
+
+def _check_inside(name: str) -> None:
+    if not is_name(name):
+        raise PathEscape(f"the snapshot has {name!r} for a name, which leads out of the workspace: use another one")
 
 
 def _remove(top: int, folder: int, name: str, depth: int, todo: list[str]) -> None:

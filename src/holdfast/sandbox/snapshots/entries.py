@@ -4,6 +4,9 @@ A folder's blob lists its names in the order of their bytes, each with kind, mod
 it is there by the digest of its own blob. So equal folders are one blob, wherever and whenever they stood, and two
 trees are compared by looking only into what differs. A file over `CHUNK` bytes is there as the digest of a blob that
 lists the digests of its pieces.
+
+A blob may have come with a file that somebody wrote. So a folder is read only if each of its names is one that a
+folder can have, and none leads to anywhere else.
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ __all__ = (
     "encode_chunks",
     "encode_folder",
     "encode_manifest",
+    "is_name",
+    "is_target",
     "kind_of",
     "state_of",
 )
@@ -89,12 +94,33 @@ def decode_folder(data: bytes) -> tuple[Entry, ...]:
     """Returns the names in a folder's blob.
 
     Raises:
-        SandboxError: it is none, or of a later version.
+        SandboxError: it is none, or of a later version, or holds what no folder can: a name that is none or leads
+            elsewhere, one that is there twice or out of order, a link to nowhere.
     """
     folder = _decoded(_unpack_folder, data)
     if folder.v != _FOLDER:
         raise SandboxError(f"a folder of version {folder.v} is in the snapshot: use a newer Holdfast to read it")
+    before = b""
+    for entry in folder.entries:
+        if entry.name <= before or not is_name(entry.name) or (entry.kind == "link" and not is_target(entry.target)):
+            raise SandboxError(
+                f"the snapshot cannot be read: a folder of it holds {entry.name!r}, which no folder can hold there; "
+                "nothing of it is put anywhere. Whoever made it meant harm, or it is damaged: use another one"
+            )
+        before = entry.name
     return folder.entries
+
+
+def is_name(name: bytes | str) -> bool:
+    """Returns whether this is one name in a folder, and no way to anywhere else."""
+    if isinstance(name, str):
+        return bool(name) and name not in (".", "..") and "/" not in name and "\0" not in name
+    return bool(name) and name not in (b".", b"..") and b"/" not in name and b"\0" not in name
+
+
+def is_target(target: bytes) -> bool:
+    """Returns whether a link can point there."""
+    return bool(target) and b"\0" not in target
 
 
 def encode_chunks(digests: Iterable[Digest]) -> bytes:

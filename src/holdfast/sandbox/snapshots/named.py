@@ -18,7 +18,7 @@ import msgspec
 
 from holdfast.errors import PathEscape, SandboxError
 from holdfast.sandbox.snapshots.applying import Draft
-from holdfast.sandbox.snapshots.entries import Entry, decode_chunks
+from holdfast.sandbox.snapshots.entries import Entry, decode_chunks, is_name, is_target
 from holdfast.sandbox.snapshots.storing import Blobs, in_thread
 from holdfast.sandbox.snapshots.walking.reading import Keep, drained, keep_nothing, read_entry
 from holdfast.sandbox.walking import Place
@@ -86,14 +86,14 @@ def decode_kept(data: bytes) -> tuple[Kept, ...]:
     """Returns what a manifest holds, of this version or the first.
 
     Raises:
-        SandboxError: it is no manifest of named paths, or of a later version.
+        SandboxError: it is no manifest of named paths, or of a later version, or names a path that leads out.
     """
     try:
         version = msgspec.json.decode(data, type=_Version).v
         if version == _VERSION:
-            return msgspec.json.decode(data, type=_Manifest).kept
+            return _checked(msgspec.json.decode(data, type=_Manifest).kept)
         if version == 1:
-            return tuple(map(_from_version_1, msgspec.json.decode(data, type=_Manifest1).entries))
+            return _checked(tuple(map(_from_version_1, msgspec.json.decode(data, type=_Manifest1).entries)))
     except msgspec.MsgspecError as error:
         raise SandboxError(f"the snapshot cannot be read: {error}; it is damaged, or no snapshot of paths") from None
     raise SandboxError(f"the snapshot's manifest is of version {version}: use a newer Holdfast to read it")
@@ -270,6 +270,21 @@ def _remove(place: Place) -> None:
         raise SandboxError(
             f"{place.path!r} is a folder with contents now and is not removed: {error.strerror}"
         ) from None
+
+
+def _checked(kept: tuple[Kept, ...]) -> tuple[Kept, ...]:
+    """Refuses what no look at a workspace can have found; a path that a link turns outwards is met when it is walked.
+
+    Raises:
+        SandboxError: says which.
+    """
+    for each in kept:
+        for path in (each.path, *each.missing):
+            if path != b"." and not all(map(is_name, path.split(b"/"))):
+                raise SandboxError(f"the snapshot cannot be read: {path!r} is no path in a workspace; use another one")
+        if each.kind == "link" and not is_target(each.target):
+            raise SandboxError(f"the snapshot cannot be read: the link {each.path!r} leads nowhere; use another one")
+    return kept
 
 
 def _from_version_1(old: _Entry1) -> Kept:

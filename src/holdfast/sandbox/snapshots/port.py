@@ -105,6 +105,13 @@ class SnapshotStore(Protocol):
         """
         ...
 
+    async def check(self, ref: SnapshotRef) -> None:
+        """Ends quietly when a snapshot that came from elsewhere is no larger than one that is made here.
+
+        Raises:
+            SandboxError: it is, or it is of another store, or lost.
+        """
+
     def doubt(self, workspace: Workspace, *, lasting: bool) -> None:
         """Says whether something goes on in a workspace that may write files in ways which nobody is told of before it
         is over, as through a mapping; as long as it does, a look at the files is at all of them.

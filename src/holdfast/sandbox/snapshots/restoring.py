@@ -13,13 +13,14 @@ from contextlib import aclosing
 from holdfast.errors import SandboxError
 from holdfast.sandbox.snapshots.applying import Site
 from holdfast.sandbox.snapshots.entries import Entry, Manifest
+from holdfast.sandbox.snapshots.port import BOUNDS, Bounds
 from holdfast.sandbox.snapshots.storing import Blobs, in_thread
 from holdfast.sandbox.snapshots.walking.scanning import Folder, is_leftover
 from holdfast.sandbox.snapshots.walking.surveying import Step, Wanted, survey
 from holdfast.sandbox.workspace import Workspace
 from holdfast.types import Digest, shown
 
-__all__ = ("load_wanted", "restore_tree")
+__all__ = ("check_bounds", "load_wanted", "restore_tree")
 
 _PASSES = 5
 _WEIGHT = 8 * 1024 * 1024
@@ -33,6 +34,7 @@ async def restore_tree(
     seen: Folder | None,
     apart: frozenset[str] = frozenset(),
     *,
+    bounds: Bounds = BOUNDS,
     only_add: bool = False,
 ) -> None:
     """Makes the workspace the tree of the manifest; `seen` is what its last capture found.
@@ -40,11 +42,13 @@ async def restore_tree(
     The paths in `apart` are not touched. With `only_add` nothing is removed or replaced: what would be is an error.
 
     Raises:
-        SandboxError: content is missing, something cannot be written, or the files go on changing.
+        SandboxError: content is missing, the tree is over a bound, something cannot be written, or the files go on
+            changing.
     """
     root = str(workspace.root)
     top = Entry(b"", "folder", manifest.mode, digest=manifest.root)
     wanted = await load_wanted(manifest.root, blobs, seen)
+    check_bounds(manifest.root, wanted, bounds)
     moved: OSError | None = None
     for _ in range(_PASSES):
         try:
@@ -86,6 +90,32 @@ async def load_wanted(root: Digest, blobs: Blobs, seen: Folder | None) -> Wanted
             if entry.kind == "folder" and entry.digest not in wanted
         }
     return wanted
+
+
+def check_bounds(root: Digest, wanted: Wanted, bounds: Bounds) -> None:
+    """Refuses a tree that no capture would have kept: a few folders that hold each other are names without end.
+
+    Raises:
+        SandboxError: it is over a bound.
+    """
+    known: dict[Digest, tuple[int, int, int]] = {}  # of each folder, how many names, bytes and folders deep
+    todo = [root]
+    while todo:
+        entries = wanted[todo[-1]]
+        below = [entry.digest for entry in entries if entry.kind == "folder"]
+        if missing := {digest for digest in below if digest not in known}:
+            todo += missing
+            continue
+        inner = [known[digest] for digest in below]
+        files = len(entries) + sum(each[0] for each in inner)
+        size = sum(max(0, entry.size) for entry in entries) + sum(each[1] for each in inner)
+        depth = max((each[2] + 1 for each in inner), default=0)
+        if files > bounds.files or size > bounds.size or depth > bounds.depth:
+            raise SandboxError(
+                f"the snapshot is larger than any is kept: more than {bounds.files} names, {bounds.size} bytes, or "
+                f"{bounds.depth} folders in each other. It is not restored"
+            )
+        known[todo.pop()] = files, size, depth
 
 
 def _check_only_adds(root: str, steps: Sequence[Step]) -> None:
@@ -158,6 +188,8 @@ def _do_all(site: Site, steps: Sequence[Step]) -> None:
 
 def _write_all(site: Site, steps: Sequence[Step], contents: Sequence[bytes]) -> None:
     for step, data in zip(steps, contents, strict=True):
+        if step.entry is not None and len(data) != step.entry.size:
+            raise SandboxError(f"the snapshot says that {shown(step.name)} has another size than it has: it is damaged")
         site.write(step, data)
 
 

@@ -119,13 +119,18 @@ class Blobs:
         """Gives a file's content, a piece at a time.
 
         Raises:
-            SandboxError: some of it is not there.
+            SandboxError: some of it is not there, or there is more than the file has.
         """
         if not entry.pieces:
             yield await self.get(entry.digest)
             return
+        left = entry.size
         for digest in decode_chunks(await self.get(entry.digest)):
-            yield await self.get(digest)
+            piece = await self.get(digest)
+            left -= len(piece)
+            if left < 0:  # one piece, listed a million times, fills every disk
+                raise SandboxError("the snapshot says that a file has another size than it has: it is damaged")
+            yield piece
 
     async def store(self, reading: Generator[list[bytes], None, T]) -> T:
         """Runs a walk in a thread and stores what it gives, a batch while it reads the next; returns its result.

@@ -55,8 +55,8 @@ async def bash(
     environment = clean_environment(workspace.env)
     try:
         ended = await run(command, folder=workspace.root, env=environment, timeout=timeout, keep=KEPT)
-    except SandboxError as error:
-        raise ToolFailure(f"The command was not run: {error}.", metadata=metadata) from error
+    except SandboxError as error:  # which says whether the command ran
+        raise ToolFailure(f"Not done: {error}.", metadata=metadata) from error
     except ValueError as error:
         raise ToolFailure(f"The command was not run: {error}.", code="invalid_input", metadata=metadata) from error
     metadata |= {
@@ -65,6 +65,8 @@ async def bash(
         "outputBytes": ended.output.total,
         "truncated": ended.output.omitted > 0,
         **({"breach": ended.breach} if ended.breach else {}),
+        **({"unbound": list(ended.unbound)} if ended.unbound else {}),
+        **({"lost": ended.lost} if ended.lost else {}),
         **({"egress": list(ended.out)} if ended.out else {}),
     }
     small = min(ended.output.total, KEPT) <= _AT_ONCE
@@ -85,16 +87,32 @@ def _result(ended: Ended, text: str, seconds: float, metadata: dict[str, Any]) -
     if ended.elsewhere:
         names = ", ".join(ended.elsewhere)
         text = _below(text, f"[not reached from here: {names}; stop and start it again for commands that come after]")
-    if ended.breach is not None:
+    if ended.out:
+        text = _denied(text, ended)
+    if ended.lost:
+        text = _below(text, f"[nothing of what it changed in the workspace was brought in: {ended.lost}]")
+    if ended.breach == "output":
+        text = _below(text, f"[{ended.output.total} bytes printed, over the sandbox's quota of output; print less]")
+    elif ended.breach is not None:
         note = f"[exit code {ended.code}, stopped at the sandbox's quota of {ended.breach}; use less of it]"
         raise ToolFailure(_below(text, note), code="timeout" if ended.timed_out else "quota", metadata=metadata)
     if ended.timed_out:
         note = f"[exit code {ended.code}, stopped after {seconds:g} s; give a longer timeout, or do less at once]"
         raise ToolFailure(_below(text, note), code="timeout", metadata=metadata)
     text = _below(text, f"[exit code {ended.code}, {lasted(ended.seconds)}]")
-    if ended.code:
-        raise ToolFailure(text, metadata=metadata)
+    if ended.code or ended.lost:
+        code = "quota" if ended.breach or not ended.code else "execution_failed"
+        raise ToolFailure(text, code=code, metadata=metadata)
     return ToolResult(content=text, metadata=metadata)
+
+
+def _denied(text: str, ended: Ended) -> str:
+    """Adds what the sandbox's policy let nobody reach, and why."""
+    from holdfast.sandbox.egress.answers import denials_of  # noqa: PLC0415 - few commands want out
+
+    for each in denials_of(ended.out):
+        text = _below(text, f"[denied by the sandbox: {each}]")
+    return text
 
 
 def _below(text: str, note: str) -> str:

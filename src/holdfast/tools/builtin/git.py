@@ -1,8 +1,9 @@
 """The tool that works with a git repository of the workspace, without running any program the repository names.
 
 No shell, no hooks, filters, editors, pagers or prompts, and no configuration but the repository's own, tamed
-(`repository/taming.py`). What it cannot do safely it refuses, and says that bash can. It speaks with hosts alone; which
-folders of this machine may be remotes, too, the program says.
+(`repository/taming.py`). The kernel lets git open only what it needs (`repository/bounding.py`). What it cannot do
+safely it refuses, and says that bash can. It speaks with hosts alone; which folders of this machine may be remotes,
+too, the program says.
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ def _effect(arguments: Any, posture: Posture) -> Effect:
 def git_tool(remotes: Iterable[str | Path] = ()) -> FunctionTool[..., Any]:
     """Returns the tool with folders of this machine that a remote may be, or be in: `git_tool(["/srv/git"])`.
 
-    Without any, a remote is a host. Hooks of a repository in these folders run when it is pushed to; one that is in
-    the workspace is never used.
+    Without any, a remote is a host. Hooks of a repository in these folders run when it is pushed to, and write there
+    and in a `TMPDIR` of their own, nowhere else; one that is in the workspace is never used.
     """
     allowed = tuple(Path(folder).expanduser().absolute() for folder in remotes)
 

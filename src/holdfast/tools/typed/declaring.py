@@ -14,6 +14,7 @@ import msgspec
 from holdfast.errors import UsageError
 from holdfast.models.wire.shaping import shape_for
 from holdfast.tools.binding import Tool, ToolContext, ToolFailure
+from holdfast.tools.schema.coercing import coerced
 from holdfast.tools.typed.checking import checked_schema
 from holdfast.tools.typed.choosing import choose
 from holdfast.tools.typed.describing import Decode, describe_type
@@ -67,6 +68,9 @@ def answer_tool(spec: ToolSpec, reader: AnswerReader) -> Tool:
 
     async def hand_in(arguments: Any, context: ToolContext) -> str:
         reading = await reader.read(cast(bytes, arguments).decode("utf-8", "replace"))
+        if reading.why and (read := coerced(spec.parameters, cast(bytes, arguments))) is not None:
+            again = await reader.read(read.decode())
+            reading = again if not again.why else reading
         if reading.why:
             text = f"Not taken: {reading.why}. Call {spec.name!r} once more, with what its schema asks for."
             raise ToolFailure(text, metadata={"why": reading.why}, code=UNFIT)

@@ -15,11 +15,16 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 
-__all__ = ("clear_around", "end_session")
+__all__ = ("around", "clear_around", "end_session")
 
 _PATIENCE = 5.0
 """Seconds after which what multiplies has outrun this."""
 _PAUSE = 0.001
+
+
+def around(kept: Collection[int]) -> set[int]:
+    """Returns every process but this one, those that lead kept sessions, and what is theirs."""
+    return _others(_table(), kept)
 
 
 def clear_around(kept: Collection[int], reap: Callable[[], object]) -> int:

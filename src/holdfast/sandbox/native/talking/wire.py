@@ -69,19 +69,23 @@ def send(
 def receive(
     channel: socket.socket, decode: Callable[[bytes], dict[str, Any]] = decode
 ) -> tuple[dict[str, Any], list[int]]:
-    """Returns one message and its descriptors, which are the caller's to close.
+    """Returns one message and its descriptors, which are the caller's to close: all that were sent, or, where this
+    process has no room for all of them, none.
 
     Raises:
         EOFError: there is nobody on the other side.
         BlockingIOError: nothing has come yet, on a socket that does not wait.
         ValueError: what came is no message.
     """
-    data, beside, _, _ = channel.recvmsg(_PACKET, _BESIDE, socket.MSG_CMSG_CLOEXEC)
+    data, beside, flags, _ = channel.recvmsg(_PACKET, _BESIDE, socket.MSG_CMSG_CLOEXEC)
     descriptors = array.array("i")
     for level, kind, content in beside:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
     found = list(descriptors)
+    if flags & socket.MSG_CTRUNC:  # each of those that are left could be taken for another one
+        _close(found)
+        found = []
     if not data:
         _close(found)
         raise EOFError

@@ -27,7 +27,7 @@ from holdfast.sandbox.snapshots.entries import (
     encode_manifest,
 )
 from holdfast.sandbox.snapshots.port import BOUNDS, Bounds, SnapshotStore
-from holdfast.sandbox.snapshots.restoring import restore_tree
+from holdfast.sandbox.snapshots.restoring import check_bounds, load_wanted, restore_tree
 from holdfast.sandbox.snapshots.storing import Batch, Blobs, in_thread
 from holdfast.sandbox.snapshots.walking.reading import drained, read_beginning
 from holdfast.sandbox.snapshots.walking.scanning import Folder, Scan
@@ -105,14 +105,16 @@ class TreeSnapshots(SnapshotStore):
             return
         seen = self._of(workspace)
         async with seen.lock:
-            await restore_tree(workspace, decode_manifest(data), self._blobs, seen.tree, self._apart_in(workspace))
+            await restore_tree(
+                workspace, decode_manifest(data), self._blobs, seen.tree, self._apart_in(workspace), bounds=self._bounds
+            )
 
     async def clone(self, ref: SnapshotRef, target: Workspace) -> None:
         """Makes an empty folder the tree; see the port."""
         if not ref.whole:
             raise SandboxError("a snapshot of some paths cannot be cloned: take one of the whole workspace")
         manifest = decode_manifest(await self._manifest(ref))
-        await restore_tree(target, manifest, self._blobs, None, only_add=True)
+        await restore_tree(target, manifest, self._blobs, None, bounds=self._bounds, only_add=True)
 
     async def changes(self, workspace: Workspace, before: SnapshotRef, after: SnapshotRef | None = None) -> Changes:
         """Returns what differs; see the port."""
@@ -160,6 +162,12 @@ class TreeSnapshots(SnapshotStore):
                     if entry.pieces:
                         for digest in decode_chunks(await self._blobs.get(entry.digest)):
                             yield digest
+
+    async def check(self, ref: SnapshotRef) -> None:
+        """Ends quietly when the tree is within the bounds; see the port."""
+        if ref.whole:
+            root = decode_manifest(await self._manifest(ref)).root
+            check_bounds(root, await load_wanted(root, self._blobs, None), self._bounds)
 
     async def release(self, workspace: Workspace) -> None:
         """Does nothing: the folder is as any other; see the port."""

@@ -1,9 +1,12 @@
 """Finds the repository a folder of the workspace belongs to, and refuses one that reaches out of the workspace.
 
 Git writes where the files of its own folder lead: through a link that stands for a log or for the last commit message
-it would write anywhere. So no link in there may lead out, also none that stands for a single object, and neither may
-a `.git` file or the shared folder of a work tree. Objects are borrowed from nobody: who lends may borrow in turn.
-What another process changes after this look is not seen.
+it would write anywhere, also to what programs outside obey in the workspace itself. So there is no link in there but
+those that git makes or never follows here: a `HEAD` that is one to a branch, and hooks, which may be kept among the
+files. A `.git`, also one that is a link or a file, and the shared folder of a work tree do not lead out. Objects are
+borrowed from nobody: who lends may borrow in turn.
+
+What another process changes after this look is not seen; `bounding.py` is for that.
 """
 
 from __future__ import annotations
@@ -35,6 +38,8 @@ class Repository(msgspec.Struct, frozen=True):
     """The top of the files it keeps."""
     git: Path
     """Its own folder."""
+    shared: Path
+    """The folder with what it shares with other work trees of it; its own one, where there are none."""
 
 
 def find_repository(space: Path, folder: str) -> Repository:
@@ -54,9 +59,10 @@ def find_repository(space: Path, folder: str) -> Repository:
             break
         if os.path.lexists(tree / ".git"):
             own = _own_folder(space, tree)
-            for place in {own, _shared_folder(space, own)}:
+            shared = _shared_folder(space, own)
+            for place in {own, shared}:
                 _refuse_ways_out(space, place)
-            return Repository(space, start, tree, own)
+            return Repository(space, start, tree, own, shared)
     raise SandboxError(f"{folder!r} is in no git repository of the workspace; make one with `git init` in bash")
 
 
@@ -119,17 +125,28 @@ def _checked(space: Path, path: Path, what: str) -> Path:
 
 def _refuse_ways_out(space: Path, own: Path) -> None:
     for path in _links(own, _DEPTH):
-        if not inside(space, path):
-            name = path.relative_to(own)
+        name = path.relative_to(own)
+        if not (_is_branch(path) if str(name) == "HEAD" else _are_hooks(name) and inside(space, path)):
             raise PathEscape(
-                f"the repository is not used: the link {str(name)!r} in its .git leads out of the workspace. Use git "
-                "in bash if you trust it"
+                f"the repository is not used: {str(name)!r} in its .git is a link, and git would write where it leads. "
+                "Put what it stands for in its place, or use git in bash if you trust it"
             )
     if os.path.lexists(own / "objects" / "info" / "alternates"):
         raise PathEscape(
             "the repository is not used: it borrows objects from another one (objects/info/alternates). Let it have "
             "its own with `git repack -a -d`, and remove that file, or use git in bash if you trust it"
         )
+
+
+def _is_branch(head: Path) -> bool:
+    """Whether a link is how git once said which branch is checked out: it reads that, and does not follow it."""
+    said = str(head.readlink())
+    return said.startswith("refs/") and ".." not in said.split("/")
+
+
+def _are_hooks(name: Path) -> bool:
+    """Whether a path in a repository's own folder is of hooks, its own or a submodule's, which are not run here."""
+    return name.parts[0] == "hooks" or (name.parts[0] == "modules" and "hooks" in name.parts)
 
 
 def _links(folder: Path, depth: int) -> Generator[Path, None, None]:
