@@ -146,6 +146,10 @@ CHECKS = (
     pytest.param(erasing.only_the_owner_deletes_and_scrubs, marks=pytest.mark.requirement("journal:delete-owner-only")),
     pytest.param(erasing.a_name_is_free_after_a_deletion, marks=pytest.mark.requirement("journal:delete-frees-name")),
     pytest.param(
+        erasing.an_epoch_of_a_deleted_stream_is_never_given_out_again,
+        marks=pytest.mark.requirement("names:epochs-never-again"),
+    ),
+    pytest.param(
         erasing.what_forks_share_stays_until_the_last_is_deleted,
         marks=pytest.mark.requirement("journal:delete-stream"),
     ),

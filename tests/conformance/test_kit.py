@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from holdfast.flow.clock import Clock
 from holdfast.journal.port import Head, Journal, Posted, Unread
@@ -104,6 +105,11 @@ async def heads_of_all(inner: Journal, tenant, *, after="", limit=100) -> list[H
     return [*await inner.heads(tenant, after=after, limit=limit), *await inner.heads(f"{tenant}e", limit=limit)]
 
 
+async def claim_from_one_on(inner: Journal, stream, worker, ttl, *, over=None):
+    claim = await inner.claim(stream, worker, ttl, over=over)
+    return replace(claim, head=replace(claim.head, epoch=1)) if claim.head.epoch > 2 and not claim.head.seq else claim
+
+
 def no_hint(inner: Journal, stream, hint) -> Callable[[], None]:
     return lambda: None
 
@@ -123,6 +129,7 @@ def test_a_store_from_outside_runs_through_the_kit_without_pytest() -> None:
         ("append", append_unfenced, "two_claimants_leave_one_sequence"),
         ("append", append_twice, "the_same_batch_again_writes_nothing"),
         ("claim", claim_anything, "a_live_lease_is_not_given_away"),
+        ("claim", claim_from_one_on, "an_epoch_of_a_deleted_stream_is_never_given_out_again"),
         ("post", post_again, "a_key_is_never_accepted_twice"),
         ("read", read_beyond, "a_stream_is_read_from_a_number_on"),
         ("feed", feed_behind, "the_feed_follows_commit_order"),

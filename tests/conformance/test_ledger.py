@@ -30,6 +30,9 @@ PROVEN: dict[kit.Check, pytest.MarkDecorator] = {
     settling.a_window_reaches_as_far_back_as_settled_grants_are_known: pytest.mark.requirement(
         "ledger:settled-grants-forgotten"
     ),
+    settling.an_account_begins_anew_and_those_above_and_below_stay: pytest.mark.requirement(
+        "names:session-accounts-begin-anew"
+    ),
     kit.what_leaves_the_window_is_free_again: pytest.mark.requirement("ledger:rolling-window-seven-days"),
     kit.what_waiting_does_not_help_has_no_time: pytest.mark.requirement("ledger:denial-says-when"),
     kit.one_account_has_several_caps: pytest.mark.requirement("ledger:several-caps"),

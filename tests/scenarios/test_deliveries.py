@@ -68,16 +68,17 @@ async def test_a_result_reaches_a_folder_an_endpoint_and_a_function(tmp_path: Pa
         run = await s.runtime.start(AGENT, "go", session="s", deliver=["fn", "web", f"file:{tmp_path}/out", "fn"])
         result = await soon(run.result())
         assert await s.runtime.flush_deliveries() == []
+        began = (await s.log())[result.seq - 1].id
     (delivery,) = target.taken
     assert (delivery.session, delivery.run, delivery.status, delivery.output) == ("s", result.seq, "completed", "done")
     assert (delivery.usage, delivery.steps, delivery.error) == (result.usage, 1, "")
     (request,) = server.requests
     body = msgspec.json.decode(request.body)
     assert body["output"] == "done"
-    assert request.headers["idempotency-key"] == body["id"] == delivery_id(STREAM, result.seq, "web")
+    assert request.headers["idempotency-key"] == body["id"] == delivery_id(STREAM, began, "web")
     (folder,) = (tmp_path / "out").iterdir()
     kept = msgspec.json.decode((folder / "result.json").read_bytes())
-    assert kept["id"] == folder.name == delivery_id(STREAM, result.seq, f"file:{tmp_path}/out")
+    assert kept["id"] == folder.name == delivery_id(STREAM, began, f"file:{tmp_path}/out")
     assert len({kept["id"], body["id"], delivery.id}) == 3
 
 
@@ -383,14 +384,19 @@ def _web(server: Server) -> WebhookTarget:
 
 
 def test_a_book_that_is_summed_up_says_the_same() -> None:
-    told: list[Payload] = [RunExpected(STREAM, 2, ("a", "b")), RunEnded(STREAM, 2, 9), RunExpected(STREAM, 11, ("a",))]
+    one, two = EventId("one"), EventId("two")
+    told: list[Payload] = [
+        RunExpected(STREAM, 2, one, ("a", "b")),
+        RunEnded(STREAM, 2, one, 9),
+        RunExpected(STREAM, 11, two, ("a",)),
+    ]
     outbox, short = Outbox(), Outbox()
-    for seq, data in enumerate((*told, DeliveryDone(delivery_id(STREAM, 2, "a"))), 1):
+    for seq, data in enumerate((*told, DeliveryDone(delivery_id(STREAM, one, "a"))), 1):
         outbox.fold(_event(seq, data))
     short.fold(_event(5, outbox.sum()))
     outbox.seq, outbox.summed = 5, 5
     assert short == outbox
-    assert list(short.pending.values()) == [Pending(delivery_id(STREAM, 2, "b"), STREAM, 2, 9, "b")]
+    assert list(short.pending.values()) == [Pending(delivery_id(STREAM, one, "b"), STREAM, 2, one, 9, "b")]
     assert [delay_after(number) for number in (1, 2, 3, 99)] == [1, 2, 4, 3600]
     assert delay_after(1, 30) == 30
 

@@ -21,7 +21,7 @@ from holdfast.runtime.delivering.events import BOOKS, DeliveryFailed, DeliveryRe
 from holdfast.runtime.delivering.outbox import delivery_id
 from holdfast.runtime.delivering.port import Delivery
 from holdfast.testing.clock import FakeClock
-from holdfast.types import Codec, StreamId, TenantId, WorkerId, stream_id
+from holdfast.types import Codec, EventId, StreamId, TenantId, WorkerId, stream_id
 
 AGENT = Agent(MODEL)
 BOOK = book_named(TenantId("local"), "outbox")
@@ -195,8 +195,8 @@ async def test_more_dead_ones_than_are_kept_are_all_revived_and_none_counts_as_a
     async with scene([], targets={"t": target}) as s:
         pen = await _held(s.runtime.journal, BOOK, BOOKS)
         for stream in (stream_id("local", f"s{number}") for number in range(dead)):
-            pen.write(RunEnded(stream, 2, 4, ("t",)))
-            pen.write(DeliveryFailed(delivery_id(stream, 2, "t"), "closed"))
+            pen.write(RunEnded(stream, 2, EventId("began"), 4, ("t",)))
+            pen.write(DeliveryFailed(delivery_id(stream, EventId("began"), "t"), "closed"))
         await pen.sync()
         assert await pen.park(Park("idle"))
         left = await s.runtime.revive_deliveries()

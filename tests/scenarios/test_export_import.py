@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.archives import exported, write_run
+from tests.hostile import sealed_again
 from tests.running import MODEL, Scene, scene
 
 from holdfast.engine.events import CODEC, Forked
@@ -25,7 +26,7 @@ from holdfast.runtime.history.exporting import CHUNK, LINE
 from holdfast.runtime.runtime import Runtime
 from holdfast.testing import Turn
 from holdfast.testing.scripts import Call
-from holdfast.types import BatchId, StreamId, TenantId, WorkerId, digest_of, stream_id
+from holdfast.types import BatchId, StreamId, TenantId, WorkerId, stream_id
 
 S = StreamId("local/s")
 WRITE = Turn(calls=[Call(name="write", arguments={"path": "a.txt", "content": "made\n"})])
@@ -34,21 +35,6 @@ WRITE = Turn(calls=[Call(name="write", arguments={"path": "a.txt", "content": "m
 def events_of(file: bytes) -> list[bytes]:
     lines = file.splitlines()
     return lines[1 : 1 + json.loads(lines[0])["events"]]
-
-
-def sealed(lines: list[bytes]) -> io.BytesIO:
-    """Returns a file of these lines whose end fits them."""
-    body = b"".join(line + b"\n" for line in lines)
-    events = json.loads(lines[0])["events"]
-    blobs = sum(line.startswith(b'{"blob":') for line in lines)
-    end = {"events": events, "blobs": blobs, "missing": 0, "sha256": digest_of(body).removeprefix("sha256:")}
-    return io.BytesIO(body + json.dumps({"end": end}, separators=(",", ":")).encode() + b"\n")
-
-
-def sealed_again(file: bytes, change: Callable[[list[bytes]], None]) -> io.BytesIO:
-    lines = file.splitlines()[:-1]
-    change(lines)
-    return sealed(lines)
 
 
 async def worked(s: Scene, folder: Path) -> bytes:

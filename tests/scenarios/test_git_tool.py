@@ -250,7 +250,7 @@ async def test_a_git_that_would_not_heed_its_settings_is_not_used(
 ) -> None:
     from holdfast.tools.builtin.repository import running
 
-    monkeypatch.setattr(running, "_versions", {})
+    monkeypatch.setattr(running, "_known", {})
     (place.base / "bin").mkdir()
     (place.base / "bin/git").write_text("#!/bin/sh\necho git version 2.25.1\n")
     (place.base / "bin/git").chmod(0o755)

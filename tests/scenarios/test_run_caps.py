@@ -11,6 +11,7 @@ from tests.running import MODEL, Scene, of, scene, soon
 
 from holdfast import Agent, Limits, Price, tool
 from holdfast.engine.events import ModelFinished, RunFinished, ToolWaiting
+from holdfast.engine.purse import key_of
 from holdfast.ledger.amounts import Account, Amount, Cap
 from holdfast.ledger.port import Grant
 from holdfast.runtime.run import Run
@@ -21,7 +22,6 @@ from holdfast.types import stream_id
 USER = ("local", "user")
 SESSION = ("local", "user", "s")
 ANSWERS = [Turn(calls=[Call("wait")]), Turn(calls=[Call("wait")]), "done"]
-RUN = "local/s/2"
 GATES: list[asyncio.Event] = []
 """Set when the tool of this test has begun, and when it may end."""
 
@@ -77,7 +77,8 @@ async def closed(s: Scene) -> None:
 
 async def held(s: Scene) -> Amount:
     """Returns what the run holds of its account."""
-    (grant,) = [grant for grant in await s.runtime.ledger.open_grants() if grant.key == RUN]
+    key = key_of(stream_id("local", "s"), (await s.log())[1].id)
+    (grant,) = [grant for grant in await s.runtime.ledger.open_grants() if grant.key == key]
     return grant.amount
 
 

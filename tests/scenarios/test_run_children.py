@@ -292,7 +292,7 @@ async def test_all_that_a_root_and_those_below_it_start_are_counted_together(
         told = {each for each in refusals(s) if "as many as they may" in each}
         assert all(f"have started {most} others" in each for each in told)
         assert told
-        balance = await s.runtime.ledger.balance(("~descendants", "local", "s", "s@2"))
+        balance = await s.runtime.ledger.balance(("~descendants", "local", "s"))
         assert (balance.settled.tokens, balance.open.tokens) == (most, 0)
 
 

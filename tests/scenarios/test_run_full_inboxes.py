@@ -130,7 +130,7 @@ async def test_a_child_that_was_stopped_while_its_parent_had_no_room_tells_it_wh
                 while not ended.done():  # whoever tries again may only then begin to wait
                     await clock.advance(61)
 
-            await soon(go_by())
+            await soon(go_by(), 20)
             assert ended.result().status == "completed"
         assert [each["content"] for each in asked(s.server)[-1] if each["role"] == "tool"] == ["helped", "over"]
         assert set(journals[0].tries) == {"full"}

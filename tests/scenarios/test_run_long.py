@@ -137,5 +137,5 @@ async def test_none_of_many_runs_on_one_file_falls_behind_the_others(tmp_path: P
         runs = [await s.runtime.start(AGENT, "go", limits=Limits(identical_repeats=None)) for _ in range(CROWD)]
         results = await soon(asyncio.gather(*(run.result() for run in runs)), 20)
     assert {result.output for result in results} == {"done"}
-    assert len(behind) > CROWD * STEPS // 2
+    assert len(behind) > 2 * CROWD  # one may be ahead of all others
     assert max(behind) <= 3

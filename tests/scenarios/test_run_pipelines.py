@@ -38,7 +38,9 @@ def fresh() -> None:
 
 SCOUT = Agent("openai/scout", name="scout", tools=[think], limits=Limits(model_retries=0, steps=2))
 WRITER = Agent("openai/writer", name="writer", limits=Limits(model_retries=0))
-LINE = Pipeline([Phase("facts", SCOUT, "Find: {query}"), Phase("text", WRITER, "Write on {query} from {facts} {odd}.")])
+LINE = Pipeline(
+    [Phase("facts", SCOUT, "Find: {query}"), Phase("text", WRITER, "Write on {query} from {facts} {{odd}}.")]
+)
 BROKEN = Turn(fault=Status(400))
 
 

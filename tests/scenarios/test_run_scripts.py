@@ -192,6 +192,6 @@ def test_each_call_has_exactly_one_result_whatever_happens(turns: list[Turn], ac
 
 def _name_of(log: list[Event], key: str) -> str:
     """Returns which tool a call's key belongs to."""
-    turn, _, id = key.removeprefix("local/s/").partition("/")
+    turn, _, id = key.removeprefix("local/s/").partition("/")[2].partition("/")
     message = log[int(turn) - 1].data.message  # type: ignore[attr-defined]
     return next(call.name for call in message.calls if call.id == id)

@@ -205,7 +205,8 @@ async def test_one_key_is_one_prompt_while_it_runs_when_it_is_over_and_from_anot
             late = await soon((await other.start(AGENT, "something else", **start)).result())
         assert {(each.output, each.seq) for each in (*results, late)} == {("one", 2)}
         assert len(of(InputReceived, await s.log())) == 1
-        assert [(await run.steer("x", key="k")).status for _ in range(2)] == ["accepted", "duplicate"]
+        session = s.runtime.session("s")
+        assert [(await session.steer("x", key="k")).status for _ in range(2)] == ["accepted", "duplicate"]
 
 
 async def test_an_inbox_takes_so_much_and_then_says_full_without_blocking() -> None:

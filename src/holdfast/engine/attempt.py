@@ -34,7 +34,7 @@ from holdfast.engine.purse import Purse, key_of, own
 from holdfast.engine.state import Run, State
 from holdfast.engine.turns import too_early
 from holdfast.errors import UsageError
-from holdfast.flow.clock import Clock
+from holdfast.flow.clock import Clock, SystemClock
 from holdfast.flow.interrupting import Interruptible
 from holdfast.journal.owning import Pen
 from holdfast.journal.port import Letter, Mail, Park, Posted
@@ -69,6 +69,8 @@ twice as many, up to so many: ten thousand children of one that reads nothing le
 _LOOKED_AGAIN = 1.0
 """Seconds until a run that goes on looks again whether somebody has set caps."""
 _LATE = "it took too long"
+_NOWHERE = Interruptible(SystemClock())
+"""The scope of who is in none: it is never entered, so that nothing stops it."""
 _PRESSING = frozenset(("abort", "exit", "pause", "steer", "more"))
 """Letters that have something to say to what is under way."""
 
@@ -180,14 +182,14 @@ class Attempt:
         self._bound_to = 0
         """The run that it is of, by where that started."""
         self._look_at = 0.0
-        self._scope = Interruptible(clock)
+        self._scope = _NOWHERE
         self._task: asyncio.Task[object] | None = None
         self._given: dict[int, float] = {}
         """Seconds more that unread letters give the run, by the letters' numbers."""
         self.stopping = False
         """Whether unread mail wants the run to end, so that nothing more should begin before it is read."""
         self.hurried = False
-        """Whether unread mail wants to be read before another call of the turn begins."""
+        """Whether unread mail wants to be read before another call of the turn begins: `stopping`, or anything else."""
         self.patient = False
         """Whether nothing is under way in the interruptible stretch: any news ends it early."""
 
@@ -214,16 +216,17 @@ class Attempt:
             SandboxError, OSError: files that a fork or a rewind wants cannot be put back.
             StorageError: the ledger does not say who has caps.
         """
-        if self._bound is None or self._bound_to != self.run.seq:
-            bindings = await self._bind(self.pen.stream, self.run)
+        run = self.run
+        if self._bound is None or self._bound_to != run.seq:
+            bindings = await self._bind(self.pen.stream, run)
             bindings.tools.attach(self.pen, self.state.stored)
-            if self.state.restoring and self.run.workspace == self.state.restoring_in:
+            if self.state.restoring and run.workspace == self.state.restoring_in:
                 # Whoever forked or rewound the session was stopped half-way. A run that works elsewhere leaves it so.
                 before = await bindings.tools.capture()
                 for snapshot in self.state.restoring:
                     await bindings.tools.restore(snapshot)
                 self.write(FilesRestored(await bindings.tools.capture(), before))
-            self._bound, self._bound_to = bindings, self.run.seq
+            self._bound, self._bound_to = bindings, run.seq
             self._look_at = self.clock.monotonic() + _LOOKED_AGAIN
         elif self.clock.monotonic() >= self._look_at:
             await self._look_again(self._bound)
@@ -255,7 +258,7 @@ class Attempt:
         spent = own(run, self.clock.now())
         with suppress(UsageError):  # it has taken nothing yet
             size = msgspec.structs.replace(spent, time=MOST) if resting else spent
-            await self.reach.ledger.shrink(key_of(self.pen.stream, run.seq), size)
+            await self.reach.ledger.shrink(key_of(self.pen.stream, run.id), size)
         if self.bound is not None and self.bound.purse is not None:
             self.bound.purse.forget()
 
@@ -272,21 +275,23 @@ class Attempt:
 
     async def take_mail(self) -> None:
         """Writes down what came by mail, what expired, and what may join the conversation now."""
-        await self._read()
-        if self.state.queue and self.state.owed is None:  # whoever waits for the run hears first that it is over
-            for seq in stale(self.state):
+        state = self.state
+        if self.pen.has_mail:
+            await self._read()
+        if state.queue and state.owed is None:  # whoever waits for the run hears first that it is over
+            for seq in stale(state):
                 await self._hand_back(seq)
                 self.write(InputDropped(seq))
-        self.stopping = self.stopping and self.pen.has_mail
-        self.hurried = self.hurried and self.pen.has_mail
-        run = self.state.run
-        if self.state.calls or (run is not None and (run.review is not None or run.phase is not None)):
+        if self.hurried and not self.pen.has_mail:
+            self.stopping = self.hurried = False
+        run = state.run
+        if state.calls or (run is not None and (run.review is not None or run.phase is not None)):
             await self._expire()
-        while (payload := admit(self.state)) is not None:
+        while state.queue and (payload := admit(state)) is not None:
             self.write(payload)
 
     async def _read(self) -> None:
-        for mail in await self.pen.mail() if self.pen.has_mail else ():
+        for mail in await self.pen.mail():
             for payload in receive(mail):
                 if not (self.state.ended and isinstance(payload, SessionEnded)):  # it ends once
                     self.write(_kept(self.state, payload), actor=mail.actor, cause=mail.key)
@@ -309,9 +314,9 @@ class Attempt:
         )
         await self.send(lineage.parent, letter, reading=True)
 
-    async def park(self, park: Park, *last: Payload) -> bool:
+    def park(self, park: Park, *last: Payload) -> Awaitable[bool]:
         """Gives the session up, with `last` as its last words; False when mail has to be read first."""
-        return await self.pen.park(park, *last)
+        return self.pen.park(park, *last)
 
     async def _expire(self) -> None:
         """Writes down the waits that nobody answered in time; a child that was waited for is told to end."""
@@ -341,7 +346,8 @@ class Attempt:
         again, most = _AGAIN
         while (await self.reach.post(stream, letter)).status == "full":
             if reading:
-                await self._read()
+                if self.pen.has_mail:
+                    await self._read()
                 await self.pen.sync()  # barrier: only what is written down makes room
             await self.clock.sleep(again)
             again = min(2 * again, most)
@@ -408,26 +414,29 @@ def _kept(state: State, payload: Payload) -> Payload:
 
 def receive(mail: Mail) -> list[Payload]:
     """Returns what a message puts into the log; nothing when it says nothing this version understands."""
-    with suppress(msgspec.MsgspecError):  # a letter nobody can read must not stop the ones behind it
+    payload: Payload | None = None
+    try:
         match mail.kind:
             case "prompt" | "steer" | "follow_up" | "proceed" as kind:
                 said = _prompt.decode(mail.body)
-                return [InputReceived(kind, said.message, _setup_of(bytes(said.setup)), said.run)]
+                payload = InputReceived(kind, said.message, _setup_of(bytes(said.setup)), said.run)
             case "abort":
                 stop = _stop.decode(mail.body)
-                return [AbortRequested(stop.reason or "on request", stop.run)]
+                payload = AbortRequested(stop.reason or "on request", stop.run)
             case "answer":
                 answer = _answer.decode(mail.body)
-                return [WaitResolved(answer.token, answer.content, answer.is_error, answer.arguments, answer.outcome)]
+                payload = WaitResolved(answer.token, answer.content, answer.is_error, answer.arguments, answer.outcome)
             case "pause":
-                return [Paused(_stop.decode(mail.body).reason)]
+                payload = Paused(_stop.decode(mail.body).reason)
             case "resume":
-                return [Resumed()]
+                payload = Resumed()
             case "more":
                 more = _more.decode(mail.body)
-                return [LimitsRaised(more.run, more.seconds, more.steps)]
+                payload = LimitsRaised(more.run, more.seconds, more.steps)
             case "exit":
-                return [SessionEnded(_stop.decode(mail.body).reason)]
+                payload = SessionEnded(_stop.decode(mail.body).reason)
             case _:
                 pass
-    return []
+    except msgspec.MsgspecError:
+        return []  # a letter nobody can read must not stop the ones behind it
+    return [] if payload is None else [payload]

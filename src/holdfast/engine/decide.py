@@ -37,7 +37,7 @@ from typing import cast
 import msgspec
 
 from holdfast.context.announcing import announces
-from holdfast.engine.events import InputApplied, RunStarted, WaitResolved
+from holdfast.engine.events import InputApplied, InputReceived, RunStarted, WaitResolved
 from holdfast.engine.letters import Setup, Status
 from holdfast.engine.phases import PassOn, StartPhase, judged, output_of
 from holdfast.engine.state import Run, State
@@ -59,6 +59,7 @@ __all__ = (
     "admit",
     "decide",
     "expired",
+    "opens",
     "stale",
 )
 
@@ -189,11 +190,11 @@ def admit(state: State) -> Payload | None:
         for seq, received in state.queue.items():  # what comes too late for a run opens the next one, like a prompt
             if state.paused and state.keys[seq] not in state.unwanted:
                 continue  # only a run that is to end at once may open: it begins nothing
-            if setup := received.setup or (state.last and _alone(state.last.setup.setup)):
+            if setup := received.setup or _like(state.last):
                 return RunStarted(seq, setup)
         return None
     run = state.run
-    if not state.queue or state.paused or state.calls or run.abort is not None or run.closing or run.rejected:
+    if state.paused or state.calls or run.abort is not None or run.closing or run.rejected:
         return None
     if run.setup.setup.phases:
         return None  # its phases read, it does not
@@ -209,16 +210,28 @@ def stale(state: State) -> list[int]:
     """Returns what was said and nobody will read: the session has ended, or the run is over that it was for, and is not
     the one that opens next.
     """
+    if state.ended and state.run is None:
+        return list(state.queue)
+    meant = [(seq, received.run) for seq, received in state.queue.items() if received.run]
+    if not meant:
+        return []  # most is for whichever run there is
     if state.run is not None:
         key = state.run.key
     else:
         key = next((state.keys[seq] for seq, received in state.queue.items() if not received.run), "")
-    ended = state.ended and state.run is None
-    return [seq for seq, received in state.queue.items() if ended or received.run not in ("", key)]
+    return [seq for seq, run in meant if run != key]
 
 
-def _alone(setup: Setup) -> Setup:
-    """Returns a setup for a run that nobody else waits for."""
+def opens(state: State, received: InputReceived) -> bool:
+    """Returns whether what was said opens a run: a prompt does, and the rest where there was a run of this store."""
+    return received.setup is not None or (state.last is not None and not state.last.elsewhere)
+
+
+def _like(last: Run | None) -> Setup | None:
+    """Returns a setup for a run like the last one that nobody else waits for; None where none is set up so."""
+    if last is None or last.elsewhere:
+        return None
+    setup = last.setup.setup
     if setup.lineage is None and not setup.workspace:
         return setup
     return msgspec.structs.replace(setup, lineage=None, workspace="")  # a fork of the session has a folder of its own
@@ -264,11 +277,8 @@ def _used_up(run: Run, *, asks: bool) -> str:
         return "tokens"
     if limits.dollars is not None and asks and (run.cost or 0) >= from_dollars(limits.dollars):
         return "dollars"
-    return _stuck(run) if free else ""
-
-
-def _stuck(run: Run) -> str:
-    limits = run.setup.setup.limits
+    if not free:
+        return ""
     if limits.consecutive_errors is not None and run.errors >= limits.consecutive_errors:
         return "consecutive_errors"
     if limits.identical_repeats is not None and run.repeats >= limits.identical_repeats:

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 import msgspec
 
 from holdfast.engine.answers import AnswerJudged
-from holdfast.engine.letters import InputKind, Outcome, Setup, Status
+from holdfast.engine.letters import InputKind, Outcome, Setup, Shortage, Status
 from holdfast.types import (
     AssistantMessage,
     CallId,
@@ -94,11 +94,12 @@ class InputApplied(Payload, frozen=True, gc=False):
     input: int
 
 
-class InputDropped(Payload, frozen=True, gc=False):
-    """A queued input will never join the conversation."""
+class InputDropped(Payload, frozen=True, gc=False, omit_defaults=True):
+    """A queued input never joins the conversation; without a `reason` the session, or the run it is for, is over."""
 
     type: ClassVar[str] = "input.dropped"
     input: int
+    reason: str = ""
 
 
 class AccountOpened(Payload, frozen=True, gc=False):
@@ -110,10 +111,7 @@ class AccountOpened(Payload, frozen=True, gc=False):
 
 
 class ModelStarted(Payload, frozen=True, gc=False, omit_defaults=True):
-    """A model call is about to spend what is reserved here; if it is lost, that much stays spent.
-
-    Written only where a limit on tokens or dollars makes it matter.
-    """
+    """A model call is about to spend so much, which stays spent if it is lost; written where a limit needs it."""
 
     type: ClassVar[str] = "model.started"
     tokens: int
@@ -164,8 +162,7 @@ class ModelFailed(Payload, frozen=True, gc=False, omit_defaults=True):
     next_at: int = 0
     """µs UTC before which that is not done; 0 for at once."""
     partial: AssistantMessage | None = None
-    """What had come, words and thinking, where it broke off in the middle; with what came before it, if it had gone on
-    with an answer itself. Never a call."""
+    """What had come where it broke off, words and thinking, with the answer that it had gone on with; never a call."""
     mode: Literal["", "continue", "reset"] = ""
     """Whether the next one goes on where `partial` ends, or begins again; empty where nothing had come."""
     estimated: bool = False
@@ -180,6 +177,8 @@ class BudgetExhausted(Payload, frozen=True, gc=False, omit_defaults=True):
     """`tokens` or `dollars`; of an account, `tokens of account local/ada`."""
     again_at: int | None = None
     """Of a cap with a window, when enough may fit again, µs UTC; None where waiting alone does not help."""
+    short: Shortage | None = None
+    """What would have been enough; None in logs of before it was said, and where that is no question of size."""
 
 
 class Nested(msgspec.Struct, frozen=True, gc=False):
@@ -210,6 +209,8 @@ class ToolStarted(Payload, frozen=True, gc=False, omit_defaults=True):
     """Whether the run is over when it goes well."""
     absent: tuple[str, ...] = ()
     """Protected paths of the workspace at which there was nothing: what a command puts there does not stay."""
+    arguments: str = ""
+    """The JSON it is made with, where that is not what was written: mended, or its strings read as its schema wants."""
 
 
 class ToolFinished(Payload, frozen=True, gc=False, omit_defaults=True):
@@ -440,6 +441,8 @@ class Forked(Payload, frozen=True, gc=False, omit_defaults=True):
     """Its own folder; empty when the parent has none."""
     files: tuple[SnapshotRef, ...] = ()
     """How the files were at `at`: a whole snapshot, then what to put back over it, in this order."""
+    foreign: bool = False
+    """Whether all up to `at` came from a file, and the parent's event that says so stands behind it."""
 
 
 class Rewound(Payload, frozen=True, gc=False, omit_defaults=True):

@@ -8,8 +8,8 @@ one go through here, so that they cannot differ.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
-from typing import cast
+from collections.abc import Callable, Iterable
+from typing import Any, cast
 
 from holdfast.engine.events import (
     AbortRequested,
@@ -46,6 +46,7 @@ from holdfast.engine.events import (
     ToolWaiting,
     WaitResolved,
 )
+from holdfast.engine.letters import Setup
 from holdfast.engine.state import Call, Done, Run, State
 from holdfast.engine.turns import (
     anew,
@@ -58,11 +59,14 @@ from holdfast.engine.turns import (
     take_early,
     waits,
 )
+from holdfast.errors import Corrupt
 from holdfast.models.routing.chain import note, reasons
-from holdfast.types import Event, Text, ToolCall, UserMessage
+from holdfast.types import Digest, Event, Payload, Text, ToolCall, UserMessage
 
-__all__ = ("fold", "last_words", "replay", "visible")
+__all__ = ("BROKEN", "fold", "fold_log", "last_words", "replay", "visible")
 
+BROKEN = (LookupError, TypeError, ValueError, AttributeError, AssertionError, RecursionError, OverflowError)
+"""What a fold ends with when events do not belong to each other."""
 _MAYBE_SPENT = frozenset(("interrupted", "lost", "connection", "timeout", "malformed"))
 """How a call ends that the provider may bill; one it refused costs nothing."""
 _UNFINISHED = (
@@ -77,25 +81,11 @@ def fold(state: State, event: Event) -> None:
     """Changes the state by one event."""
     state.seq = event.seq
     state.at = event.at
-    match event.data:
-        case ModelFinished() as data:
-            state.turn = event.seq
-            _model_finished(state, data)
-        case ToolStarted() as data:
-            _started(state, data, event.at)
-        case ToolFinished() as data:
-            _finished(state, data)
-        case InputReceived() as data:
-            state.queue[event.seq] = data
-            state.keys[event.seq] = event.cause
-        case RunStarted() as data:
-            _run_started(state, data, event)
-        case InputApplied() as data:
-            _applied(state, data.input)
-        case RunFinished() as data:
-            _run_finished(state, data, event.at)
-        case _:
-            _fold_rare(state, event)
+    frequent = _FREQUENT.get(type(event.data))
+    if frequent is None:
+        _fold_rare(state, event)
+    else:
+        frequent(state, event.data, event)
 
 
 def _fold_rare(state: State, event: Event) -> None:
@@ -137,7 +127,8 @@ def _fold_session(state: State, event: Event) -> None:
         case AbortRequested() as data:
             _abort_requested(state, data)
         case InputDropped() as data:
-            state.queue.pop(data.input, None)
+            gone = state.queue.pop(data.input, None)
+            state.dropped = state.dropped or bool(gone and gone.setup and gone.setup.deliver)
             state.unwanted.pop(state.keys.pop(data.input, ""), None)
         case Paused():
             state.paused = not state.ended
@@ -147,6 +138,7 @@ def _fold_session(state: State, event: Event) -> None:
             _ended(state, data)
         case Forked() | Rewound() as data:
             _branch(state, data)
+            _leave_to_file(state, data, event.seq)
         case FilesRestored():
             state.restoring = ()
         case RunClosed():
@@ -200,23 +192,29 @@ def last_words(limit: str) -> str:
     )
 
 
+def _received(state: State, data: InputReceived, event: Event) -> None:
+    state.queue[event.seq] = data
+    state.keys[event.seq] = event.cause
+
+
 def _run_started(state: State, data: RunStarted, event: Event) -> None:
     received, key = state.queue.pop(data.input), state.keys.pop(data.input)
-    state.workspace = data.setup.workspace or state.workspace
-    state.run = Run(event.seq, data, key, event.at, state.workspace, abort=state.unwanted.pop(key, None))
-    state.run.asked = len(state.messages)
+    setup, asked = data.setup, len(state.messages)
+    state.workspace = setup.workspace or state.workspace
+    abort = state.unwanted.pop(key, None)
+    state.run = Run(event.seq, data, key, event.at, state.workspace, asked, abort=abort, id=event.id)
     if received.kind != "proceed":
         state.messages.append(received.message)
-    if data.setup.files:
-        state.stored.update((file.digest, file.chunks) for file in data.setup.files)
-    if (lineage := data.setup.lineage) is not None and lineage.files and not state.last:
+    if setup.files:
+        state.stored.update((file.digest, file.chunks) for file in setup.files)
+    if (lineage := setup.lineage) is not None and lineage.files and not state.last:
         state.restoring, state.restoring_in = lineage.files, state.workspace
 
 
-def _applied(state: State, seq: int) -> None:
+def _applied(state: State, data: InputApplied, event: Event) -> None:
     """Lets a queued input join the conversation; an answer that was being reviewed is not the last any more."""
-    received = state.queue.pop(seq)
-    del state.keys[seq]
+    received = state.queue.pop(data.input)
+    del state.keys[data.input]
     state.messages.append(received.message)
     state.steered = state.steered or received.kind == "steer"
     state.followed = state.followed or received.kind == "follow_up"
@@ -238,15 +236,16 @@ def _abort_requested(state: State, data: AbortRequested) -> None:
         state.unwanted[data.run] = data.reason
 
 
-def _model_finished(state: State, data: ModelFinished) -> None:
+def _model_finished(state: State, data: ModelFinished, event: Event) -> None:
     message = data.message
+    state.turn = event.seq
     state.messages.append(message)
     state.calls = {call.id: Call(call, place=place) for place, call in enumerate(message.calls)}
     state.ready = dict.fromkeys(state.calls)
-    state.unfinished = len(state.calls)
+    state.unfinished = wanted = len(state.calls)
     run = cast("Run", state.run)
     run.steps += 1
-    run.tool_calls += len(state.calls)
+    run.tool_calls += wanted
     run.usage = run.usage + message.usage
     run.cost = None if run.cost is None or data.cost is None else run.cost + data.cost
     run.own_cost += data.cost or 0
@@ -285,7 +284,7 @@ def _was_heard(run: Run, data: ModelFailed) -> bool:
     return bool(data.mode) and (data.partial is None or data.partial != run.partial)
 
 
-def _started(state: State, data: ToolStarted, at: int) -> None:
+def _started(state: State, data: ToolStarted, event: Event) -> None:
     nested = data.nested
     if nested is None:
         call = state.calls[data.call_id]
@@ -293,12 +292,12 @@ def _started(state: State, data: ToolStarted, at: int) -> None:
         known = state.nested.get(data.call_id)
         call = known or Call(ToolCall(data.call_id, nested.name, nested.arguments))
         state.nested[data.call_id] = call
-    call.started, call.started_at = data, at
+    call.started, call.started_at = data, event.at
     if state.run is not None and data.snapshot is not None and data.snapshot.whole:
         state.run.saved = True
 
 
-def _finished(state: State, data: ToolFinished) -> None:
+def _finished(state: State, data: ToolFinished, event: Event) -> None:
     error = data.result.error
     if error is not None and error.reason in _DENIED and state.run is not None:
         state.run.denied += 1
@@ -314,13 +313,25 @@ def _finished(state: State, data: ToolFinished) -> None:
         )
 
 
-def _run_finished(state: State, data: RunFinished, at: int) -> None:
+def _run_finished(state: State, data: RunFinished, event: Event) -> None:
     run = cast("Run", state.run)
-    run.finished, run.finished_at = data, at
+    run.finished, run.finished_at = data, event.at
     state.last, state.run = run, None
     forget_early(state)
     if run.setup.setup.lineage is not None or run.account:
         state.owed = run
+
+
+_FREQUENT: dict[type[Payload], Callable[[State, Any, Event], None]] = {
+    ModelFinished: _model_finished,
+    ToolStarted: _started,
+    ToolFinished: _finished,
+    InputReceived: _received,
+    RunStarted: _run_started,
+    InputApplied: _applied,
+    RunFinished: _run_finished,
+}
+"""What most of a log is made of: looked up, since each of 10,000 steps is folded, and again whenever it is replayed."""
 
 
 def _branch(state: State, data: Forked | Rewound) -> None:
@@ -339,21 +350,45 @@ def _branch(state: State, data: Forked | Rewound) -> None:
     state.unfinished = 0
     if state.calls:
         close_turn(state)
+    state.nested, state.approvals, state.waits = {}, {}, {}  # also of a turn that a file does not bring to its end
     # What people sent was meant for the branch that was left; and so was its run.
     state.queue.clear()
     state.keys.clear()
     state.unwanted.clear()
+    state.dropped = False
     if state.run is not None:
         run = state.run
         run.finished = RunFinished("aborted", "left for another branch", run.steps, run.usage, run.cost)
         state.last, state.run = run, None
 
 
+def _leave_to_file(state: State, data: Forked | Rewound, seq: int) -> None:
+    """Lets go of what somebody might act on, where all that was said so far came from a file: whoever wrote it is not
+    the one who has the session now. The words stay.
+    """
+    if isinstance(data, Forked) and _is_foreign(data):
+        state.foreign = seq
+    elif isinstance(data, Forked) or not data.to < state.foreign < seq:
+        return
+    if state.last is not None:
+        state.last.setup = RunStarted(state.last.setup.input, Setup(Digest(""), state.last.setup.setup.model))
+        state.last.account, state.last.elsewhere = (), True
+    for each in state.processes.values():
+        told = f"The process {each.name!r} does not run here: it stayed where this session came from."
+        state.messages.append(UserMessage((Text(told),)))
+    state.processes.clear()
+
+
+def _is_foreign(data: Payload) -> bool:
+    """Whether an event says that all before it came from a file."""
+    return isinstance(data, Forked) and (not data.parent or data.foreign)
+
+
 def visible(events: Iterable[Event]) -> list[Event]:
     """Returns the events that are part of the conversation: what a rewind took back is left out.
 
     A rewind goes on from the event it names, as the conversation was there: also from one that an earlier rewind left,
-    which so is taken back itself.
+    which so is taken back itself. One that names no event before it goes on from where it stands.
     """
     told = list(events)
     if not any(isinstance(event.data, Rewound) for event in told):
@@ -363,7 +398,7 @@ def visible(events: Iterable[Event]) -> list[Event]:
     last = -1
     for place, event in enumerate(told):
         if isinstance(event.data, Rewound):
-            last = bisect_right(seqs, event.data.to) - 1
+            last = min(bisect_right(seqs, event.data.to), place) - 1
         before.append(last)
         last = place
     kept: list[Event] = []
@@ -375,14 +410,32 @@ def visible(events: Iterable[Event]) -> list[Event]:
 
 
 def replay(events: Iterable[Event]) -> State:
-    """Returns the state a whole log comes to."""
-    state, told = State(), list(events)
+    """Returns the state a whole log comes to.
+
+    Raises:
+        Corrupt: an event cannot follow those before it; a file may bring such a log, in what a rewind took out of it.
+    """
+    state = State()
+    try:
+        fold_log(state, events)
+    except BROKEN as error:
+        raise Corrupt(
+            f"event {state.seq} says what cannot follow what came before it ({type(error).__name__}: {error}): go back "
+            "to an event before it, or delete the session"
+        ) from error
+    return state
+
+
+def fold_log(state: State, events: Iterable[Event]) -> None:
+    """Folds a whole log into a new state, which where it breaks off with one of `BROKEN` says at which event."""
+    told = list(events)
     kept = visible(told)
     if len(kept) == len(told):
         for event in kept:
             fold(state, event)
-        return state
+        return
     shown = {event.seq for event in kept}
+    state.foreign = max([event.seq for event in told if _is_foreign(event.data)], default=0)  # rewound or not
     for event in told:
         if event.seq in shown:
             fold(state, event)
@@ -390,4 +443,3 @@ def replay(events: Iterable[Event]) -> State:
             state.tokens.add(event.data.wait.token)
         elif isinstance(event.data, WaitResolved):
             state.tokens.add(event.data.token)
-    return state

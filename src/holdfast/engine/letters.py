@@ -21,9 +21,10 @@ from holdfast.types import (
     PhaseSpec,
     Usage,
     UserMessage,
+    dollars,
 )
 
-__all__ = ("Answer", "InputKind", "More", "Outcome", "Prompt", "Setup", "Status", "Stop")
+__all__ = ("Answer", "InputKind", "More", "Outcome", "Prompt", "Setup", "Shortage", "Status", "Stop")
 
 InputKind = Literal["prompt", "steer", "follow_up", "proceed"]
 """A prompt opens a run, the next two join one; a run that was opened by `proceed` goes on where the last one ended, and
@@ -83,6 +84,35 @@ class Stop(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     reason: str = ""
     run: str = ""
     """Of an abort, key of the prompt whose run is meant; empty for the one that is open."""
+
+
+class Shortage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What one model call may need at least, and what is left: in tokens or nanodollars, by the limit that it is of."""
+
+    request: int
+    """The most that the request can be."""
+    answer: int
+    """An answer of any use."""
+    left: int
+
+    def words(self, limit: str) -> str:
+        """Returns what would have been enough, for a person; `limit` is `tokens` or `dollars`, of whatever account."""
+        if limit.startswith("dollars"):
+            whole, request, answer, left = (
+                f"${dollars(each):.6f}"
+                for each in (self.request + self.answer, self.request, self.answer, max(0, self.left))
+            )
+            whole = f"up to {whole}"
+        else:
+            whole, request, answer, left = (
+                f"{each:,}" for each in (self.request + self.answer, self.request, self.answer, max(0, self.left))
+            )
+            whole = f"{whole} tokens"
+        what = "cap" if " of account " in limit else "limit"
+        return (
+            f"a call may need {whole} (the request {request}, the answer at least {answer}), {left} are left: "
+            f"raise the {what}"
+        )
 
 
 class More(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

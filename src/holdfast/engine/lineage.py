@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import msgspec
 
 from holdfast.types import Digest, Limits, SnapshotRef, StreamId, digest_of
 
-__all__ = ("Ancestor", "Lineage", "child_token", "child_named", "comes_back", "narrowed", "refusal", "start_key")
+__all__ = (
+    "Ancestor",
+    "Lineage",
+    "child_named",
+    "child_token",
+    "comes_back",
+    "is_child",
+    "narrowed",
+    "refusal",
+    "start_key",
+)
+
+_CHILD = re.compile(r"c-[0-9a-f]{20}")
 
 
 class Ancestor(msgspec.Struct, frozen=True, gc=False):
@@ -44,8 +57,13 @@ class Lineage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 def child_named(parent: StreamId, key: str) -> str:
-    """Returns the name of the session that a call starts: the same, however often the call is made."""
+    """Returns the name of the session that a call starts, by the call's key: the same, however often it is made."""
     return f"c-{digest_of(f'{parent} {key}'.encode())[7:27]}"
+
+
+def is_child(name: str) -> bool:
+    """Returns whether a session is called as those are that calls start."""
+    return _CHILD.fullmatch(name) is not None
 
 
 def child_token(name: str) -> str:

@@ -33,7 +33,7 @@ reservation.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from holdfast.engine.attempt import Attempt
 from holdfast.engine.decide import (
@@ -77,18 +77,19 @@ async def drive(attempt: Attempt, decide: Decide = decide) -> bool:
         StorageError: nothing can be written down, so nothing may be done; the run stays open.
         UsageError: this process has not got what the run acts through; the run stays open.
     """
-    await recover(attempt)
+    if attempt.state.run is not None:
+        await recover(attempt)
     while True:
         await attempt.take_mail()
         match decide(attempt.state, attempt.clock.now()):
-            case CallModel(at, last):
+            case CallModel() as call:
                 if attempt.state.processes:
                     await account_for(attempt)
-                await ask_model(attempt, at, last=last)
-            case CallTools(calls):
-                await perform_calls(attempt, calls)
+                await ask_model(attempt, call.at, last=call.last)
+            case CallTools() as turn:
+                await perform_calls(attempt, turn.calls)
             case Finish() | Wait() | PassOn() as step:
-                if await _parked(attempt, step):
+                if await _park(attempt, step):
                     return True
             case Skip() | Close() | PressOn() | JudgeAnswer() | AskReview() | CloseBooks() | StartPhase() as step:
                 await intervene(attempt, step)
@@ -98,16 +99,20 @@ async def drive(attempt: Attempt, decide: Decide = decide) -> bool:
                 return False
 
 
-async def _parked(attempt: Attempt, step: Finish | Wait | PassOn) -> bool:
+def _park(attempt: Attempt, step: Finish | Wait | PassOn) -> Awaitable[bool]:
     """Does what may give the session up, and returns whether it did."""
     match step:
         case Finish():
-            return await finish(attempt, step)
+            return finish(attempt, step)
         case PassOn(said):
-            return await pass_on(attempt, said)
-        case Wait(open, until, ended):
-            await attempt.give_back(resting=True)  # what it holds while it waits, others have not
-            return await attempt.park(Park("waiting" if open else "ended" if ended else "idle", until))
+            return pass_on(attempt, said)
+        case Wait():
+            return _wait(attempt, step)
+
+
+async def _wait(attempt: Attempt, wait: Wait) -> bool:
+    await attempt.give_back(resting=True)  # what it holds while it waits, others have not
+    return await attempt.park(Park("waiting" if wait.open else "ended" if wait.ended else "idle", wait.until))
 
 
 async def finish(attempt: Attempt, end: Finish) -> bool:
@@ -116,13 +121,14 @@ async def finish(attempt: Attempt, end: Finish) -> bool:
     Mail that came meanwhile is read first: a steer or a follow-up may keep the run open. A prompt that is already
     queued is the next run, and this owner goes on with it.
     """
-    run = attempt.run
-    if attempt.state.calls or run.phase is not None or run.setup.setup.phases:
+    run, state = attempt.run, attempt.state
+    setup = run.setup.setup
+    if state.calls or run.phase is not None or setup.phases:
         await abandon(attempt, end.reason or "the run that started it is over")
         close_calls(attempt, end.reason or "the run is over")
     files = await files_left(attempt) if run.saved else None
     last = RunFinished(end.status, end.reason, run.steps, run.usage, run.cost, run.denied, files, end.output)
-    if attempt.state.queue or run.account or run.setup.setup.lineage is not None:  # books are closed after it
+    if state.queue or run.account or setup.lineage is not None:  # books are closed after it
         attempt.write(last)
         return False
-    return await attempt.park(Park("ended" if attempt.state.ended else "idle"), last)
+    return await attempt.park(Park("ended" if state.ended else "idle"), last)

@@ -23,11 +23,12 @@ import msgspec
 from holdfast.engine.state import Done, Run
 from holdfast.types import PhaseSpec
 
-__all__ = ("PassOn", "StartPhase", "Verdict", "filled", "judged", "output_of")
+__all__ = ("PassOn", "StartPhase", "Verdict", "filled", "judged", "named_in", "output_of")
 
 _SALVAGED = ("steps", "tool_calls", "consecutive_errors", "identical_repeats", "max_output_tokens")
 """Limits that end a phase and not the pipeline."""
-_SLOT = re.compile(r"\{([A-Za-z0-9_-]+)\}")
+_SLOT = re.compile(r"\{(\{[A-Za-z0-9_-]+\})\}|\{([A-Za-z0-9_-]+)\}")
+"""Braces twice stand for themselves."""
 
 
 class StartPhase(msgspec.Struct, frozen=True, gc=False):
@@ -66,7 +67,13 @@ def output_of(spec: PhaseSpec, done: Done) -> str:
 
 
 def filled(run: Run, phases: tuple[PhaseSpec, ...], phase: int, query: str) -> str:
-    """Returns what the agent of a phase is told; what stands in braces and names nothing stays as it is."""
+    """Returns what the agent of a phase is told."""
     known = {"query": query}
     known |= {spec.name: output_of(spec, done) for spec, done in zip(phases, run.outcomes, strict=False)}
-    return _SLOT.sub(lambda found: known.get(found[1], found[0]), phases[phase].prompt)
+    # What names nothing stays as it is: of a pipeline that an older version declared, which did not look.
+    return _SLOT.sub(lambda found: found[1] or known.get(found[2], found[0]), phases[phase].prompt)
+
+
+def named_in(prompt: str) -> list[str]:
+    """Returns what stands in braces in a phase's prompt."""
+    return [found[2] for found in _SLOT.finditer(prompt) if found[2]]

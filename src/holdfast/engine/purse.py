@@ -13,11 +13,11 @@ from __future__ import annotations
 from typing import final
 
 from holdfast.engine.state import Run
-from holdfast.errors import UnknownPrice
-from holdfast.ledger.amounts import MOST, Account, Amount, Cap
+from holdfast.errors import UnknownPrice, UsageError
+from holdfast.ledger.amounts import DIMENSIONS, MOST, Account, Amount, Cap, Dimension
 from holdfast.ledger.port import Denied, Ledger
 from holdfast.models.calling import Allowance, Reservation
-from holdfast.types import StreamId
+from holdfast.types import EventId, StreamId, digest_of
 
 __all__ = ("Purse", "key_of", "own")
 
@@ -27,9 +27,9 @@ _SECONDS = 30
 """How much time a call is taken to need."""
 
 
-def key_of(stream: StreamId, seq: int) -> str:
-    """Returns the key of a run's grant."""
-    return f"{stream}/{seq}"
+def key_of(stream: StreamId, run: EventId) -> str:
+    """Returns the key of a run's grant: that of no other run, also of a session that has this one's name later."""
+    return digest_of(f"{stream}/{run}".encode())
 
 
 def own(run: Run, now: int) -> Amount:
@@ -54,8 +54,6 @@ class Purse:
         self._cap = cap
         self._ahead = 1 if family else _AHEAD
         self._granted: Amount | None = None
-        self.denied: Denied | None = None
-        """Why the whole of what was asked for last was not granted; None when it was."""
         self._caps: list[tuple[Cap, ...]] | None = None
         """Those of each account of the path, when they were last looked at."""
 
@@ -64,6 +62,7 @@ class Purse:
 
         Raises:
             UnknownPrice: dollars are capped and nobody knows what the model costs.
+            UsageError: somebody has settled what the run took, which so is no leave to spend any more.
             StorageError: the ledger refuses.
         """
         if self._granted is None:
@@ -81,6 +80,31 @@ class Purse:
         assert self._granted is not None
         left = self._granted.beyond(spent)
         return Allowance(left.tokens, left.cost if call.cost is not None else None)
+
+    async def short_of(self, spent: Amount, dimension: Dimension, needed: int) -> Denied | None:
+        """Returns the cap that keeps so much more of one dimension from a run that holds a grant; None where so much is
+        there by now. What the run did not spend is given back for that: it is asked for again with the next `cover`.
+
+        Raises:
+            StorageError: the ledger refuses.
+        """
+        assert self._granted is not None
+        place = DIMENSIONS.index(dimension)
+        # What it holds itself would be in its own way, and nobody could say when enough is free.
+        self._granted = (await self._ledger.shrink(self._key, spent.smaller(self._granted))).amount
+        numbers = list(self._granted.numbers)
+        numbers[place] = max(numbers[place], min(MOST, spent.numbers[place] + needed))
+        size = Amount(*numbers)
+        answer = await self._ledger.grow(self._key, size, least=size)
+        if isinstance(answer, Denied):
+            return answer
+        self._granted = answer.amount
+        return None
+
+    def left(self, denied: Denied, spent: Amount) -> int:
+        """Returns what the run itself has left of a cap: what it holds and did not spend is its own."""
+        held = Amount() if self._granted is None else self._granted.beyond(spent)
+        return denied.left + held.numbers[DIMENSIONS.index(denied.dimension)]
 
     async def open(self) -> None:
         """Sees to it that the whole tree is bounded before anybody of it spends; the same again changes nothing.
@@ -112,7 +136,6 @@ class Purse:
         ahead = spent + Amount(*(number * self._ahead for number in wanted.numbers))
         least = spent + Amount(min(1, wanted.tokens), min(1, wanted.cost), min(1, wanted.time))
         denied: Denied | None = None
-        self.denied = None
         for amount, enough in ((ahead, spent + wanted), (spent + wanted, least)):
             size = amount.larger(self._granted or Amount()).smaller(Amount(MOST, MOST, MOST))
             answer = await (
@@ -122,8 +145,12 @@ class Purse:
             )
             if isinstance(answer, Denied):
                 denied = answer
-                self.denied = self.denied or answer
                 continue
+            if not answer.open:
+                raise UsageError(
+                    f"what this run took out of account {'/'.join(self.account)!r} was settled while it was open, so "
+                    "nobody knows what it may spend: abort the run, and start another one"
+                )
             first, self._granted = self._granted is None, answer.amount
             if first and not (spent + wanted).within(answer.amount):
                 return await self._take(spent, wanted)  # it was taken before its process died: it may have to grow

@@ -17,6 +17,7 @@ from holdfast.types import (
     AssistantMessage,
     CallId,
     Digest,
+    EventId,
     Message,
     Nanodollars,
     SnapshotRef,
@@ -78,7 +79,7 @@ class Run(msgspec.Struct, gc=False):
     """One accepted prompt, until its `RunFinished`."""
 
     seq: int
-    """Where it started: with the session, the run's id."""
+    """Where it started: its number in this log."""
     setup: RunStarted
     key: str
     """Key of the prompt that opened it."""
@@ -169,9 +170,13 @@ class Run(msgspec.Struct, gc=False):
     """How many steps more it may make."""
     extensions: int = 0
     """How often it was given more time."""
+    elsewhere: bool = False
+    """Whether only a file says that it was: nothing is set up like it, and nobody waits for it."""
     finished: RunFinished | None = None
     finished_at: int = 0
     """µs UTC."""
+    id: EventId = EventId("")
+    """Of its `RunStarted`: with the session, what it is called wherever something outlasts the session's log."""
 
     @property
     def tokens(self) -> int:
@@ -226,6 +231,8 @@ class State(msgspec.Struct, gc=False):
     stored: dict[Digest, tuple[Digest, ...]] = {}
     """What may be read by its digest: outputs that results named because they were too long, and files that runs were
     given; with the blobs that make up a large one."""
+    foreign: int = 0
+    """Up to which event all came from a file: it is read, and nothing is done because of it."""
     processes: dict[str, ProcessStarted] = {}
     """Those that go on, as far as the log knows, by their ids."""
     turn: int = 0
@@ -236,6 +243,8 @@ class State(msgspec.Struct, gc=False):
     """The key of each queued input."""
     unwanted: dict[str, str] = {}
     """Why somebody wants the run of a queued prompt to end before it begins, by the prompt's key."""
+    dropped: bool = False
+    """Whether a prompt was dropped whose result has somewhere to go."""
     steered: bool = False
     """Whether a steer joined the conversation since the model's last answer."""
     followed: bool = False
@@ -274,8 +283,10 @@ class State(msgspec.Struct, gc=False):
     @property
     def awaited(self) -> list[str]:
         """The sessions that the open run started and waits for."""
+        if self.run is None:
+            return []
         waits = [call.wait for call in self.calls.values() if call.result is None]
-        waits += [self.run.phase] if self.run is not None else []
+        waits.append(self.run.phase)
         return [wait.subject for wait in waits if wait is not None and wait.kind == "child"]
 
     @property

@@ -8,17 +8,20 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from typing import cast
 
+import msgspec
+
 from holdfast.engine.events import AnswerJudged, WaitResolved
 from holdfast.engine.letters import Outcome
 from holdfast.engine.state import LONGEST_LOOP, Call, Done, Run, State
 from holdfast.tools.results import bounded
 from holdfast.tools.typed.declaring import UNFIT
-from holdfast.types import CallId, Text, ToolError, ToolMessage, ToolResult, UserMessage, Wait
+from holdfast.types import CallId, Text, ToolCall, ToolError, ToolMessage, ToolResult, UserMessage, Wait
 
 __all__ = (
     "ABSENT",
     "ASKED",
     "anew",
+    "asked_about",
     "close_turn",
     "corrected",
     "finish_call",
@@ -292,6 +295,11 @@ def own(wait: Wait) -> bool:
     # As `name_of` calls them: the number of the model's answer, a sign, and the id.
     _, _, rest = wait.token.partition(":")
     return not rest.lstrip("0123456789").startswith(":")
+
+
+def asked_about(call: ToolCall, wait: Wait) -> ToolCall:
+    """Returns the call that waits as a person is asked about it: with the arguments it would be made with."""
+    return msgspec.structs.replace(call, arguments=wait.arguments) if wait.arguments and own(wait) else call
 
 
 def corrected(arguments: str, content: str) -> str:

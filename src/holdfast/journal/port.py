@@ -70,7 +70,7 @@ class Head(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     seq: int = 0
     """The last record."""
     epoch: int = 0
-    """How often the stream was claimed."""
+    """Raised by every claim; a stream begins at the highest that a deleted one had, and otherwise at 0."""
     owner: WorkerId | None = None
     lease_until: int = 0
     last_batch: BatchId | None = None
@@ -330,7 +330,8 @@ class Journal(Protocol):
 
         The owner's act. What forks share can be read through them, and through nothing else, until the last of them is
         deleted; their `parent` is a name that no session can have. The stream's own name is free: one that is made
-        under it later shares nothing with it. A position of the feed is never given out again.
+        under it later shares nothing with it. A position of the feed is never given out again; nor is an epoch that
+        the stream had: whatever is made later, by a claim, a post or a fork, begins above it.
 
         Raises:
             Fenced: the epoch is not the current one, or the stream was given up or deleted; nothing was removed.

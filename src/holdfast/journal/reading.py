@@ -13,7 +13,7 @@ from typing import final
 
 import msgspec
 
-from holdfast.errors import Corrupt
+from holdfast.errors import Corrupt, StorageDamaged
 from holdfast.flow.broadcast import Reader
 from holdfast.journal.port import Journal, Record
 from holdfast.journal.tail import Tail
@@ -32,7 +32,7 @@ async def decode_record(record: Record, stream: StreamId, codec: Codec, journal:
     """Returns a record as an event, its content fetched from the blob if it lies there.
 
     Raises:
-        Corrupt: the bytes are not an event, or the blob is gone.
+        Corrupt: the bytes are not an event, or the blob is gone or damaged.
     """
     try:
         if record.blob is None:
@@ -40,7 +40,7 @@ async def decode_record(record: Record, stream: StreamId, codec: Codec, journal:
         data = await journal.blobs.get(tenant_of(stream), record.blob)
         envelope = msgspec.json.decode(record.body, type=dict[str, msgspec.Raw])
         return codec.decode(msgspec.json.encode({**envelope, "data": msgspec.Raw(data)}))
-    except (msgspec.MsgspecError, KeyError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError, StorageDamaged) as error:
         raise Corrupt(
             f"record {record.seq} ({record.type!r}) of stream {stream!r} cannot be read: {error}; "
             "restore the store from a backup, or fork the session before that record"

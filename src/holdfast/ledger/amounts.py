@@ -90,6 +90,9 @@ class Amount(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 class Cap(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """What an account and all below it may spend together; `None` leaves a dimension unbounded.
 
+    `Cap(tokens=..., cost=..., time=..., window=...)`: tokens in and out together, what models cost in nanodollars
+    (`from_dollars(20)` of `holdfast.types`), time in µs, and a rolling window in µs, without which it holds for ever.
+
     Raises:
         UsageError: it bounds nothing, or a number is not whole or too small.
     """

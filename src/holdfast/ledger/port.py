@@ -123,7 +123,7 @@ class Balance(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     account: Account
     settled: Amount
-    """Since ever."""
+    """Since ever, or since it began anew."""
     open: Amount
     """In grants that nobody has settled."""
     standings: tuple[Standing, ...]
@@ -212,6 +212,18 @@ class Ledger(Protocol):
 
         Raises:
             UsageError: the account's name is not valid, or a window is longer than `LONGEST`.
+            StorageError: nothing was changed, or the answer got lost: do it again.
+        """
+        ...
+
+    async def reset(self, account: Account) -> None:
+        """Has an account begin anew: it has no caps, and what was settled before counts there no more, whatever
+        caps and windows it is given later. At the accounts above it and below it everything stays.
+
+        For a name that is free again, so that whoever has it next pays nothing for who had it.
+
+        Raises:
+            UsageError: grants on its path are open, or its name is not valid; nothing was changed.
             StorageError: nothing was changed, or the answer got lost: do it again.
         """
         ...

@@ -45,6 +45,8 @@ class Agent(BoundAgent[Value]):
     def run_sync(self, text: str | Sequence[str | UserPart], *, limits: Limits | None = None) -> RunResult[Value]:
         """Returns the result of one run, for programs without an event loop; `text` is as `run` takes it.
 
+        Its log is in memory and gone with it: `session` in the result leads nowhere. `Runtime.open` keeps one.
+
         Raises:
             UsageError: an event loop is running in this thread.
         """

@@ -59,9 +59,7 @@ _KNOWN = 1024
 _LOOKED_AGAIN = 1.0
 """Seconds until the accounts that have caps are looked up again."""
 _LOOKED_UP = 0.2
-"""Seconds for which it is believed what a spec means, keys in the environment among it; one that is refused is looked
-up at once.
-"""
+"""Seconds for which it is believed what a spec means. A model looks at its key before each call (`models/access`)."""
 _Meant = Sequence[tuple[Model, ModelCard | None, ThinkingLevel | None]]
 
 
@@ -218,6 +216,7 @@ class Binder:
         gateway = Gateway(
             agent.tools,
             stream=stream,
+            run=run.id,
             sandbox=self._sandboxes.at(tenant, run.workspace) if run.workspace else None,
             blobs=self._journal.blobs,
             rules=Rules(setup.mode, setup.unattended, setup.effects, setup.control.patience),
@@ -248,7 +247,7 @@ class Binder:
         if not (shares or run.account or await self._is_capped(ledger, account)):
             return None
         cap = cap_of(setup.limits) if shares and setup.lineage is None else None
-        return Purse(ledger, account, key_of(stream, run.seq), cap, family=family)
+        return Purse(ledger, account, key_of(stream, run.id), cap, family=family)
 
     async def _is_capped(self, ledger: Ledger, account: Account) -> bool:
         """Returns whether an account that others draw from, too, has a cap."""

@@ -170,7 +170,7 @@ class BoundAgent(Generic[Value]):
         limits: Limits | None,
         workspace: str | Path | None,
         mode: Mode,
-        effects: Mapping[str, Outside],
+        effects: Mapping[str, Outside] | None,
         control: Control | None,
         user: str,
         unattended: bool,
@@ -180,21 +180,31 @@ class BoundAgent(Generic[Value]):
         Raises:
             UsageError: there is no such mode, tool or effect, or nobody could review the answer.
         """
+        if (limits, workspace, mode, effects, control, user, unattended) == _USUAL:
+            return self._usual
         if unattended and control is not None and control.review is not None:
             raise UsageError("nobody attends this run, so nobody can review its answer: leave one of the two out")
         if effects or mode not in MODES:
-            _check_rules(self, mode, effects)
+            _check_rules(self, mode, effects or {})
+        return msgspec.structs.replace(
+            self._usual,
+            limits=limits or self.spec.limits,
+            workspace=_absolute(workspace),
+            mode=mode,
+            unattended=unattended,
+            effects=dict(effects or {}),
+            control=NO_CONTROL if control is None or control == NO_CONTROL else control,
+            user="" if user == "user" else user,
+        )
+
+    @cached_property
+    def _usual(self) -> Setup:
+        """What a prompt brings along of which nothing is said but words, as of most."""
         return Setup(
             self.digest,
             self.spec.model,
-            limits or self.spec.limits,
-            _absolute(workspace),
-            mode,
-            unattended,
-            dict(effects),
-            NO_CONTROL if control is None or control == NO_CONTROL else control,
-            "" if user == "user" else user,
-            self.below,
+            self.spec.limits,
+            agents=self.below,
             phases=self.spec.phases,
             typed=self.reader is not None,
         )
@@ -210,6 +220,8 @@ class BoundAgent(Generic[Value]):
         return digest_of(self.encoded)
 
 
+_USUAL: tuple[Any, ...] = (None, None, "auto", None, None, "user", False)
+"""What is said of a prompt of which nothing is said."""
 _REFERENCE = re.compile(r"agent:(sha256:[0-9a-f]{64}):(none|shared|forked):([0-9]*\.?[0-9]*)")
 
 

@@ -21,7 +21,7 @@ from holdfast.journal.port import Letter, Posted
 from holdfast.ledger.amounts import Account, Cap
 from holdfast.ledger.port import Ledger
 from holdfast.runtime.bound import BoundAgent
-from holdfast.runtime.lanes.counting import Family, account_name, family_of
+from holdfast.runtime.lanes.counting import Family, account_name, family_of, session_account
 from holdfast.runtime.sandboxes import Sandboxes
 from holdfast.runtime.speaking import said
 from holdfast.tools.binding import Order
@@ -187,9 +187,8 @@ class Dispatcher:
 
 def account_of(stream: StreamId, run: Run) -> Account:
     """Returns the account of a run that nobody started: its tenant's, its user's, its session's, and its own."""
-    session = session_of(stream)
-    names = (tenant_of(stream), run.setup.setup.user or "user", session, f"{session}@{run.seq}")
-    return tuple(account_name(name) for name in names)
+    own = account_name(f"{session_of(stream)}@{run.id}")
+    return (*session_account(stream, run.setup.setup.user), own)
 
 
 def cap_of(limits: Limits) -> Cap | None:

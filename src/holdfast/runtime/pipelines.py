@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Literal
 
+from holdfast.engine.phases import named_in
 from holdfast.errors import UsageError
 from holdfast.runtime.bound import BoundAgent
 from holdfast.types import AgentSpec, Limits, PhaseSpec
@@ -33,7 +35,8 @@ class Phase:
         Args:
             name: How later phases call what it came to.
             agent: Who does it, with a model, tools and limits of its own.
-            prompt: What it is told: `{query}` is what the pipeline was asked, `{name}` what an earlier phase came to.
+            prompt: What it is told: `{query}` is what the pipeline was asked, `{name}` what an earlier phase came to,
+                `{{name}}` those very words in braces.
             fallback: What it counts as when it fails; without one it may not fail.
             workspace: The files it works on: none, those of the pipeline, or a copy.
             seconds: How long it may take.
@@ -50,6 +53,18 @@ class Phase:
         )
 
 
+def _check_slots(spec: PhaseSpec, known: list[str]) -> None:
+    """Raises where a model would read a name that was to be filled in."""
+    for name in named_in(spec.prompt):
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            meant = f"did you mean {{{near[0]}}}" if near else f"one of {', '.join(f'{{{each}}}' for each in known)}"
+            raise UsageError(
+                f"phase {spec.name!r} is told {{{name}}}, which names nothing before it: {meant}? Words in "
+                f"braces are written {{{{{name}}}}}"
+            )
+
+
 class Pipeline(BoundAgent):
     """Phases, one after another; it is started like an agent, and its last phase's answer is its own."""
 
@@ -57,12 +72,13 @@ class Pipeline(BoundAgent):
         """Puts phases in order.
 
         Raises:
-            UsageError: there is none, or a name cannot be used in a prompt.
+            UsageError: there is none, a name cannot be used in a prompt, or a prompt names no phase before it.
         """
         given = tuple(phases)
         if not given:
             raise UsageError("a pipeline without phases does nothing: give it at least one")
-        for phase in given:
+        for place, phase in enumerate(given):
+            _check_slots(phase.spec, ["query", *(each.spec.name for each in given[:place])])
             if not _NAME.fullmatch(phase.spec.name) or phase.spec.name == "query":
                 raise UsageError(
                     f"no phase can be called {phase.spec.name!r}: use letters, digits, - and _, and not query"

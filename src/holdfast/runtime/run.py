@@ -24,8 +24,9 @@ from holdfast.engine.events import (
     RunStarted,
 )
 from holdfast.engine.letters import Status, Stop
+from holdfast.errors import UsageError
 from holdfast.journal.port import Journal
-from holdfast.journal.reading import Follower
+from holdfast.journal.reading import Follower, decode_record, latest_first
 from holdfast.journal.tail import Tail
 from holdfast.runtime.speaking import Receipt, Speaking, sayable
 from holdfast.tools.typed.describing import Value
@@ -70,6 +71,8 @@ class RunResult(msgspec.Struct, Generic[Value], frozen=True, kw_only=True):
     """Where the run started in the session: with the session, the run's id."""
     again_at: int | None = None
     """Of a run that met a cap with a window, when enough may fit again, µs UTC."""
+    advice: str = ""
+    """Of a run that met a limit of tokens or dollars, what would have been enough."""
     models: Mapping[str, ModelUse] = {}
     """Which models it asked, by `provider/name`, in the order in which they were; what it started is not counted."""
 
@@ -105,7 +108,7 @@ class Run(Speaking, Generic[Value]):
         Raises:
             HoldfastError: this process cannot go on with the run, which is still open in the log.
         """
-        progress, session = _Progress(self.key, self._reader), self.session
+        progress = _Progress(self.key, self.session, self._reader)
         begin = self._after if after is None else min(after, self._after)
         follower = Follower(self._journal, self._stream, CODEC, self._tail, after=begin)
         try:
@@ -115,7 +118,7 @@ class Run(Speaking, Generic[Value]):
                         if progress.seq or after is not None:
                             yield item
                         continue
-                    result = progress.see(item, session)
+                    result = progress.see(item)
                     if progress.seq or item.seq == progress.input if after is None else item.seq > after:
                         yield item
                     if result is not None:
@@ -136,28 +139,42 @@ class Run(Speaking, Generic[Value]):
         """Asks the run to end: what is under way is stopped, and what it has is kept."""
         return await self._post("abort", msgspec.json.encode(Stop(sayable(reason), self.key)), key)
 
+    async def _post(self, kind: str, body: bytes, key: str | None) -> Receipt:
+        """Says something to the run.
 
-_TELLING = frozenset(
-    each.type
-    for each in (
-        InputReceived,
-        InputDropped,
-        RunStarted,
-        ModelFinished,
-        ModelFailed,
-        BudgetExhausted,
-        RunFinished,
-        Forked,
-        Rewound,
-    )
-)
+        Raises:
+            UsageError: it is words for the model, and the run is over: they would open, and pay for, another one. What
+                was said under the same key before that is a duplicate all the same.
+        """
+        if kind in ("steer", "follow_up") and await self._is_over() and not (key and await self._was_said(key)):
+            raise UsageError(
+                f"the run in session {self.session!r} is over, and nobody reads what is said to it now: start the next "
+                "one, or say it to the session, which opens one (runtime.session(...).steer)"
+            )
+        return await super()._post(kind, body, key)
+
+    async def _is_over(self) -> bool:
+        head = await self._journal.head(self._stream)
+        if head is None or head.state == "ended":  # which says so itself
+            return False
+        return self._result is not None or (head.state == "idle" and not head.unread)
+
+    async def _was_said(self, key: str) -> bool:
+        """Whether the log holds an input of that key."""
+        async for record in latest_first(self._journal, self._stream):
+            if record.type == InputReceived.type:
+                event = await decode_record(record, self._stream, CODEC, self._journal)
+                if event.cause == key:
+                    return True
+        return False
 
 
 class _Progress:
     """Finds one run's events in its session's."""
 
-    def __init__(self, key: str, reader: AnswerReader | None) -> None:
+    def __init__(self, key: str, session: SessionId, reader: AnswerReader | None) -> None:
         self._key = key
+        self._session = session
         self._reader = reader
         self._typed = False
         self.input = 0
@@ -169,38 +186,33 @@ class _Progress:
         self._usage: Usage = Usage()
         self._cost: int | None = 0
         self._again_at: int | None = None
+        self._advice = ""
         self._only = ""
         """The one model that was asked, as long as it is the only one and gave every answer."""
         self._models: dict[str, tuple[int, int, Usage, int | None]] = {}
         """What each was asked, as soon as there are several, or one failed."""
 
-    def see(self, event: Event, session: SessionId) -> RunResult | None:
-        if event.type not in _TELLING:
-            return None
-        match event.data:
-            case InputReceived() if event.cause == self._key:
-                self.input = event.seq
-            case RunStarted() as data if data.input == self.input:
-                self.seq = event.seq
-                self._typed = data.setup.typed
-            case ModelFinished() | ModelFailed() as data if self.seq:
-                self._asked(data)
-            case BudgetExhausted() as data:
-                self._again_at = data.again_at
-            case RunFinished() as data if self.seq:
-                return self._result(data, session)
-            case InputDropped() as data if data.input == self.input:
-                return self._result(RunFinished("aborted", "the session has ended"), session)
-            case Forked() | Rewound() if self.input:  # it was queued or open there, and stayed behind
-                left = "left for another branch"
-                return self._result(RunFinished("aborted", left, self._steps, self._usage, self._cost), session)
-            case _:
-                pass
-        return None
+    def see(self, event: Event) -> RunResult | None:
+        """Takes the session's next event; returns what the run came to with the one that ends it."""
+        tells = _TELLING.get(event.type)
+        return None if tells is None else tells(self, event.data, event)
 
-    def _asked(self, data: ModelFinished | ModelFailed) -> None:
-        if isinstance(data, ModelFailed):
-            self._failed(data)
+    def received(self, data: InputReceived, event: Event) -> None:
+        if event.cause == self._key:
+            self.input = event.seq
+
+    def dropped(self, data: InputDropped, event: Event) -> RunResult | None:
+        if data.input != self.input:
+            return None
+        return self._result(RunFinished("aborted", data.reason or "the session has ended", cost=0))
+
+    def started(self, data: RunStarted, event: Event) -> None:
+        if data.input == self.input:
+            self.seq = event.seq
+            self._typed = data.setup.typed
+
+    def answered(self, data: ModelFinished, event: Event) -> None:
+        if not self.seq:
             return
         message, cost = data.message, data.cost
         self._said = message.text or self._said
@@ -212,13 +224,28 @@ class _Progress:
         self._usage = self._usage + message.usage
         self._cost = None if self._cost is None or cost is None else self._cost + cost
 
-    def _failed(self, data: ModelFailed) -> None:
+    def failed(self, data: ModelFailed, event: Event) -> None:
+        if not self.seq:
+            return
         usage, cost = data.usage, data.cost if data.usage is not None else 0
         if data.model:
             self._use(data.model, 0, 1, usage or Usage(), cost)
         if usage is not None:
             self._usage = self._usage + usage
             self._cost = None if self._cost is None or cost is None else self._cost + cost
+
+    def exhausted(self, data: BudgetExhausted, event: Event) -> None:
+        self._again_at = data.again_at
+        self._advice = "" if data.short is None else data.short.words(data.limit)
+
+    def finished(self, data: RunFinished, event: Event) -> RunResult | None:
+        return self._result(data) if self.seq else None
+
+    def left(self, data: Forked | Rewound, event: Event) -> RunResult | None:
+        if not self.input:
+            return None
+        left = "left for another branch"  # it was queued or open there, and stayed behind
+        return self._result(RunFinished("aborted", left, self._steps, self._usage, self._cost))
 
     def _use(self, model: str, answers: int, failures: int, usage: Usage, cost: int | None) -> None:
         if self._only:
@@ -237,7 +264,7 @@ class _Progress:
         except (msgspec.DecodeError, UnicodeError, RecursionError):  # what a pipeline's last phase fell back to
             return None
 
-    def _result(self, end: RunFinished, session: SessionId) -> RunResult:
+    def _result(self, end: RunFinished) -> RunResult:
         output = end.output or self._said
         return RunResult(
             output=output,
@@ -248,9 +275,10 @@ class _Progress:
             cost=_in_dollars(end.cost),
             steps=end.steps,
             denied=end.denied,
-            session=session,
+            session=self._session,
             seq=self.seq,
             again_at=self._again_at if end.status == "limited" else None,
+            advice=self._advice if end.status == "limited" else "",
             models=self._used(),
         )
 
@@ -261,6 +289,19 @@ class _Progress:
             name: ModelUse(answers, failures, usage, _in_dollars(cost))
             for name, (answers, failures, usage, cost) in self._models.items()
         }
+
+
+_TELLING: dict[str, Callable[[_Progress, Any, Event], RunResult | None]] = {
+    InputReceived.type: _Progress.received,
+    InputDropped.type: _Progress.dropped,
+    RunStarted.type: _Progress.started,
+    ModelFinished.type: _Progress.answered,
+    ModelFailed.type: _Progress.failed,
+    BudgetExhausted.type: _Progress.exhausted,
+    RunFinished.type: _Progress.finished,
+    Forked.type: _Progress.left,
+    Rewound.type: _Progress.left,
+}
 
 
 def _in_dollars(cost: int | None) -> float | None:

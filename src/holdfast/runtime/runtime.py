@@ -13,7 +13,7 @@ import msgspec
 
 from holdfast.engine.letters import Prompt, Setup
 from holdfast.engine.state import State
-from holdfast.errors import AuthFailed, JournalError, LeaseHeld, SessionBusy, UnknownSession, UsageError
+from holdfast.errors import AuthFailed, JournalError, LeaseHeld, UnknownSession, UsageError
 from holdfast.flow.clock import Clock, SystemClock
 from holdfast.flow.ids import new_key, new_session
 from holdfast.journal.port import Journal, Letter, Posted
@@ -31,6 +31,7 @@ from holdfast.runtime.delivering.hooks import Hooks
 from holdfast.runtime.delivering.outgoing import Delivers, Outgoing
 from holdfast.runtime.delivering.port import Function, Target
 from holdfast.runtime.delivering.staging import InputFile, stage, with_files
+from holdfast.runtime.guarding.confining import Confines
 from holdfast.runtime.guarding.critic import Critic, Judge
 from holdfast.runtime.guarding.proceeding import next_setup, where_it_ended
 from holdfast.runtime.guarding.watching import Watch
@@ -46,7 +47,6 @@ from holdfast.runtime.weighing.counting import Counts
 from holdfast.runtime.working import Worker
 from holdfast.sandbox.longrunning.process import Process
 from holdfast.sandbox.policy.profile import BackendName, Profile
-from holdfast.sandbox.port import Posture
 from holdfast.tools.typed.describing import Value
 from holdfast.types import (
     Control,
@@ -68,7 +68,7 @@ __all__ = ("Runtime",)
 
 
 @final
-class Runtime(Archive, Delivers, Counts):
+class Runtime(Archive, Delivers, Counts, Confines):
     """Starts, resumes, forks and follows runs; open it with `async with Runtime.open(...)`."""
 
     def __init__(  # noqa: PLR0913 - what `open` gathers
@@ -100,11 +100,13 @@ class Runtime(Archive, Delivers, Counts):
         self._branching = Branching(journal, clock, self._sandboxes)
         self._worker = Worker(journal, clock, self._bindings.bind, self._bindings.forget, self.ledger, at_once)
         self._outgoing = Outgoing(journal, clock, tenant, self._worker.claims.claim, targets, hooks)
+        self._branching.left = self._outgoing.wake
         self._bindings.noticed, self._worker.let_go = self._outgoing.driven, self._let_go
         self._watch = None if critic is None else Watch.over(critic, journal, clock, self._bindings, self._worker)
         self._outgoing.open()
         super().__init__(
             journal,
+            self.ledger,
             clock,
             tenant,
             user,
@@ -223,8 +225,7 @@ class Runtime(Archive, Delivers, Counts):
             SessionBusy, SessionExited, InboxFull: the session is not idle, has ended, or has too much unread mail.
             UnknownModel, UnknownPrice, AuthFailed, InputTooLarge, UsageError: see their messages.
         """
-        message = said(text)
-        setup = agent.setup(limits, workspace, mode, effects or {}, control, self._user, unattended)
+        message, setup = said(text), agent.setup(limits, workspace, mode, effects, control, self._user, unattended)
         self._bindings.check(setup.model, setup.limits, agent.own)
         if priority or user is not None:
             setup = msgspec.structs.replace(setup, priority=checked(priority), user=user or setup.user)
@@ -235,7 +236,8 @@ class Runtime(Archive, Delivers, Counts):
             message, setup = await self._equip(agent, message, setup, deliver, files)
         body = msgspec.json.encode(Prompt(message, setup))
         letter = Letter(key=key or new_key(), kind="prompt", body=body, actor=user or self._user)
-        return await self._prompt(agent, stream, letter, if_idle=if_idle, new=session is None)
+        posted, after = await self._post(agent, stream, letter, if_idle=if_idle, new=session is None)
+        return self._accepted(agent, stream, letter.key, posted, after)
 
     async def resume(self, session: str, agent: BoundAgent | None = None) -> Run:
         """Goes on with the run a crash or a stop left open, and returns it; of a session without an open run, the
@@ -272,7 +274,7 @@ class Runtime(Archive, Delivers, Counts):
             limits: How far this run may go; as far as the last one without, counted anew.
 
         Raises:
-            UsageError: the last run ended with an answer, there was none, or it was a pipeline's: give it a prompt.
+            UsageError: the last run ended with an answer, or was a pipeline's, or one of a file: give it a prompt.
             SessionBusy, SessionExited, InboxFull: a run is open, or the session takes nothing more.
             UnknownSession, UnknownTool, UnknownModel, UnknownPrice, AuthFailed: see their messages.
         """
@@ -291,7 +293,8 @@ class Runtime(Archive, Delivers, Counts):
         agent = agent or await self._bindings.agent(self._tenant, setup.spec)
         body = msgspec.json.encode(Prompt(UserMessage(()), setup))
         letter = Letter(key=new_key(), kind="proceed", body=body, actor=self._user)
-        return await self._prompt(agent, stream, letter, if_idle=True)
+        posted, after = await self._post(agent, stream, letter, if_idle=True)
+        return self._accepted(agent, stream, letter.key, posted, after)
 
     async def fork(
         self, session: str, *, at: int | None = None, name: str | None = None, workspace: str | Path | None = None
@@ -343,10 +346,6 @@ class Runtime(Archive, Delivers, Counts):
         if self._worker.line is None:
             raise UsageError("this runtime drives any number of sessions at once: open it with at_once to bound them")
         self._worker.line.resize(at_once)
-
-    async def posture(self) -> Posture:
-        """Returns what stands between the commands of this runtime's agents and the machine, once it was tried."""
-        return await self._sandboxes.ready()
 
     async def waiting(self, session: str | None = None) -> list[Waiting]:
         """Returns what people are asked in a session, or in all: approvals, questions and reviews, oldest first."""
@@ -414,18 +413,13 @@ class Runtime(Archive, Delivers, Counts):
         readable = any(each.spec.reference == "builtin:read" for each in agent.tools)
         return with_files(message, staged, readable=readable) if staged else message, setup
 
-    async def _prompt(
-        self, agent: BoundAgent[Value], stream: StreamId, letter: Letter, *, if_idle: bool, new: bool = False
-    ) -> Run[Value]:
-        """Posts a prompt, and drives the session if nobody does."""
-        posted, after = await self._post(agent, stream, letter, if_idle=if_idle, new=new)
+    def _accepted(self, agent: BoundAgent[Value], stream: StreamId, key: str, posted: Posted, after: int) -> Run[Value]:
+        """Returns the run of a prompt that was posted, or raises why it was not taken."""
         if not posted.n:
-            self._bindings.take_back(stream, letter.key)
-        if posted.status == "busy":
-            raise SessionBusy(f"session {session_of(stream)!r} is busy: wait for it, steer it, or send without if_idle")
-        if (error := refused(posted, session_of(stream))) is not None:
-            raise error
-        return self._run(stream, letter.key, after, agent)
+            self._bindings.take_back(stream, key)
+            if (error := refused(posted, session_of(stream))) is not None:
+                raise error
+        return self._run(stream, key, after, agent)
 
     async def _post(
         self, agent: BoundAgent, stream: StreamId, letter: Letter, *, if_idle: bool, new: bool = False
@@ -441,8 +435,8 @@ class Runtime(Archive, Delivers, Counts):
             posted = await self.journal.post(stream, letter, if_idle=if_idle, lease=self._worker.claims.lease, new=new)
             claim = posted.claim or (await self._worker.claims.inherit(stream) if posted.n else None)
             if claim is not None:  # otherwise somebody drives it, and takes the prompt from the inbox
-                # The session may have fallen idle, and been forgotten, meanwhile.
-                self._bindings.lend(stream, key, agent)
+                if not new:  # it may have fallen idle, and been forgotten, meanwhile
+                    self._bindings.lend(stream, key, agent)
                 after = claim.head.seq if posted.status == "accepted" else 0  # a duplicate may lie far back
                 await self._worker.begin(claim)
         except asyncio.CancelledError:

@@ -15,13 +15,15 @@ from urllib.parse import quote
 
 from holdfast.errors import SandboxError, UsageError
 from holdfast.flow.ids import new_key
-from holdfast.runtime.opening import files_of, store_name, workspaces_of
+from holdfast.runtime.opening import data_folder, files_of, store_name, workspaces_of
 from holdfast.sandbox.backends.choosing import LazyBackend
+from holdfast.sandbox.egress.settings import Service
 from holdfast.sandbox.fencing import kill_below
 from holdfast.sandbox.locking import let_go
 from holdfast.sandbox.longrunning.process import Process
 from holdfast.sandbox.native.slots import folder as places
 from holdfast.sandbox.native.slots import kill_owners, unseal
+from holdfast.sandbox.policy.openshell import Policy
 from holdfast.sandbox.policy.profile import Profile
 from holdfast.sandbox.port import Posture
 from holdfast.sandbox.sandbox import Sandbox
@@ -31,7 +33,7 @@ from holdfast.sandbox.workspace import Workspace
 from holdfast.storage.blobs import BlobStore
 from holdfast.types import SessionId, SnapshotRef, StreamId, TenantId
 
-__all__ = ("WITHOUT", "Sandboxes", "fill", "sandboxes_of")
+__all__ = ("WITHOUT", "Sandboxes", "fill", "hidden_at", "sandboxes_of")
 
 WITHOUT = Profile(backend="none")
 """Commands run as whoever runs us."""
@@ -61,7 +63,7 @@ class Sandboxes:
         self._passing = folder is None  # the log is in memory, too
         self._folder = folder or Path(tempfile.gettempdir()).resolve() / f"holdfast-{secrets.token_hex(8)}"
         self._own = tuple({path.resolve(): None for path in (*own, *((self._folder,) if self._passing else ()))})
-        self._backend = LazyBackend(profile)
+        self._backend = LazyBackend(profile, _hidden(self._own, self._folder.resolve()))
         self._rollback = profile.workspace.rollback == "failed"
         self._confined = profile.backend != "none"
         self.protected = profile.workspace.protect if self._confined else ()
@@ -73,8 +75,10 @@ class Sandboxes:
         """Returns the sandbox of a folder.
 
         Raises:
-            SandboxError: it is no folder.
+            SandboxError: it is no folder, or does not say which by a whole path: ours is nobody's workspace.
         """
+        if not Path(folder).is_absolute():
+            raise SandboxError(f"{str(folder)!r} does not say which folder to work in: name it from the root on")
         workspace = Workspace(Path(folder), apart=self._own, protected=self.protected)
         return Sandbox(
             workspace,
@@ -89,6 +93,15 @@ class Sandboxes:
     async def ready(self) -> Posture:
         """Returns what isolates commands here, once it was tried."""
         await self._backend.ready()
+        return self._backend.posture
+
+    async def update(self, policy: Policy, services: Mapping[str, Service]) -> Posture:
+        """Decides about the network of commands by another policy from now on, and returns what isolates them then.
+
+        Raises:
+            UsageError, SandboxError: as `Backend.update` does; all goes on as before.
+        """
+        await self._backend.update(policy, services)
         return self._backend.posture
 
     def keepers(self, tenant: TenantId) -> Mapping[str, SnapshotStore]:
@@ -224,6 +237,23 @@ async def _is_begun(target: Sandbox, whole: SnapshotRef, named: Sequence[Snapsho
         covered |= {change.path for change in await store.changes(target.workspace, layer, whole)}
     changes = await store.changes(target.workspace, whole)
     return bool(covered) and all(change.after is None or change.path in covered for change in changes)
+
+
+def hidden_at(url: str) -> dict[Path, bool]:
+    """Returns what no command in a sandbox sees of the store at a URL, and whether it is a folder."""
+    folder = workspaces_of(url)
+    own = tuple(path.resolve() for path in files_of(url))
+    return _hidden(own, own[0] if folder is None or not own else folder.resolve()) if own else {}
+
+
+def _hidden(own: tuple[Path, ...], workspaces: Path) -> dict[Path, bool]:
+    """Returns what no command in a sandbox sees, and whether it is a folder: what is our own, and with it the person's
+    whole folder for Holdfast, where it is in there.
+    """
+    data = data_folder().resolve()
+    return {
+        (data if each.is_relative_to(data) else each): each.is_relative_to(data) or each == workspaces for each in own
+    }
 
 
 def _name_of(tenant: TenantId) -> str:

@@ -23,6 +23,7 @@ import msgspec
 from holdfast.errors import UnknownModel, UsageError
 from holdfast.models.routing.grammar import check_spec
 from holdfast.models.routing.tiers import TIER
+from holdfast.runtime.configuring.naming import ALIAS, check_names
 from holdfast.types import LEVELS, MODES, Limits, Mode, ThinkingLevel
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from holdfast.models.catalogue import Facts
 
 __all__ = (
-    "ALIAS",
     "KEYS",
     "MODELS",
     "Key",
@@ -78,8 +78,8 @@ def _words(text: str) -> str:
 def _model(text: str) -> str:
     try:
         check_spec(text)
-    except UnknownModel:
-        raise ValueError("a provider and a model are wanted, as in 'openai/gpt-5-mini'") from None
+    except UnknownModel as error:
+        raise ValueError(str(error)) from None
     return text.strip()
 
 
@@ -139,8 +139,6 @@ _ALL = (
 )
 KEYS: Mapping[str, Key] = {key.name: key for key in _ALL}
 """Everything that can be set, by its name."""
-ALIAS = "model.alias."
-"""What the setting of a name begins with that stands for models."""
 _NAMED = re.compile(r"model\.(?:tier|alias)\.[\w.-]+")
 MODELS, SERVERS = "models.", "servers."
 """What the setting of a fact about a model begins with, and the description of a server."""
@@ -337,6 +335,7 @@ def load_settings(folder: Path, env: Mapping[str, str]) -> Settings:
     for key in _ALL:
         if text := env.get(key.variable):
             values[key.name] = Setting(key.name, parse(key.name, text, key.variable), "environment", key.variable)
+    check_names({name: (str(each.value), each.where) for name, each in values.items()})
     return Settings(values, tuple(notes))
 
 

@@ -15,7 +15,7 @@ import msgspec
 from holdfast.engine.events import CODEC, AnswerRefused, ReviewRequested, ToolWaiting, WaitResolved
 from holdfast.engine.letters import Answer, Prompt, Stop
 from holdfast.engine.turns import own
-from holdfast.errors import InboxFull, InputTooLarge, SessionExited, UnknownWait, UsageError
+from holdfast.errors import InboxFull, InputTooLarge, SessionBusy, SessionExited, UnknownWait, UsageError
 from holdfast.flow.ids import new_key
 from holdfast.journal.port import KEY_LIMIT, Journal, Letter, Posted
 from holdfast.journal.reading import decode_record, latest_first
@@ -60,6 +60,9 @@ class Receipt:
         self.status: Literal["accepted", "duplicate"] = "duplicate" if posted.status == "duplicate" else "accepted"
         self.n = posted.n
         """Its number in the session's inbox."""
+
+    def __repr__(self) -> str:
+        return f"Receipt(status={self.status!r}, session={session_of(self._stream)!r}, key={self.key!r}, n={self.n})"
 
     async def committed(self) -> None:
         """Returns when the log holds what came of it; as long as nobody drives the session, that is not yet.
@@ -237,6 +240,8 @@ class Speaking:
 def refused(posted: Posted, session: str) -> UsageError | None:
     """Returns why a letter was not taken; None when it was."""
     match posted.status:
+        case "busy":
+            return SessionBusy(f"session {session!r} is busy: wait for it, steer it, or send without if_idle")
         case "full":
             return InboxFull(
                 f"session {session!r} has too much unread mail: wait until it has read some, then send again"

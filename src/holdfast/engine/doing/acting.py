@@ -79,6 +79,9 @@ def _up_to_the_end(calls: Sequence[ToolCall], terminal: Container[str]) -> Seque
 
 
 def _started(admitted: Admitted) -> ToolStarted:
+    if admitted.read:
+        terminal = admitted.tool.spec.terminal
+        return ToolStarted(admitted.call.id, admitted.effect, terminal=terminal, arguments=admitted.read)
     if admitted.tool.spec.terminal:
         return ToolStarted(admitted.call.id, admitted.effect, terminal=True)
     return ToolStarted(admitted.call.id, admitted.effect)
@@ -146,6 +149,7 @@ async def _change_files(attempt: Attempt, gateway: Gateway, admitted: Admitted) 
             unsaved=protected.unsaved,
             terminal=protected.tool.spec.terminal,
             absent=protected.absent,
+            arguments=protected.read,
         )
     )
     await attempt.pen.sync()  # barrier: from here on files may differ from their snapshot

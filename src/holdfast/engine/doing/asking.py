@@ -12,10 +12,11 @@ import msgspec
 from holdfast.context.assembling import assemble
 from holdfast.engine.attempt import Attempt
 from holdfast.engine.events import AccountOpened, BudgetExhausted, ModelFailed, ModelFinished, ModelStarted
+from holdfast.engine.letters import Shortage
 from holdfast.engine.purse import Purse, own
 from holdfast.engine.state import Run
 from holdfast.errors import ContextOverflow, Malformed, MediaUnsupported, ModelError, UnknownPrice
-from holdfast.ledger.amounts import MOST
+from holdfast.ledger.amounts import DIMENSIONS, MOST
 from holdfast.ledger.port import Denied
 from holdfast.models import calling
 from holdfast.models.port import Model, ModelRequest
@@ -52,7 +53,7 @@ async def ask_model(attempt: Attempt, at: int, *, last: bool = False) -> None:
     bindings = await attempt.bindings()
     chain, run = bindings.chain, attempt.run
     assert chain is not None  # a pipeline has none, and asks none
-    target = chain.pick(run.tried, run.next, attempt.clock.now())
+    target = chain.only or chain.pick(run.tried, run.next, attempt.clock.now())
     if target is None:
         attempt.write(_nobody(chain))
         return
@@ -64,7 +65,8 @@ async def ask_model(attempt: Attempt, at: int, *, last: bool = False) -> None:
             return
         request = shown
     sent = request if seam is None else seam.request(request)
-    reservation = await _reserve(attempt, target.model, sent, bindings.purse)
+    model, purse = target.model, bindings.purse
+    reservation = _reserve(run, model, sent) if purse is None else await _share(attempt, run, model, sent, purse)
     if isinstance(reservation, BudgetExhausted):
         attempt.write(reservation)
         return
@@ -95,7 +97,8 @@ async def _shown(attempt: Attempt, asked: _Asked) -> ModelRequest | None:
 async def _attempt(attempt: Attempt, asked: _Asked) -> None:
     target, seam, message = asked.target, asked.seam, None
     with attempt.interruptible():
-        await attempt.pen.hold()  # nobody pays for a call whose answer may not be written
+        if not attempt.pen.held:
+            await attempt.pen.hold()  # nobody pays for a call whose answer may not be written
         began = attempt.clock.monotonic()
         try:
             message = await _stream(attempt, asked)
@@ -135,7 +138,7 @@ def _nobody(chain: Chain) -> ModelFailed:
 def _wrong(asked: _Asked, message: AssistantMessage) -> ModelError | None:
     """Returns what is wrong with an answer that came as it should: it says nothing, or to half of what was asked."""
     name = asked.target.name
-    if message.stop == "stop" and not message.calls and not message.text.strip():
+    if message.stop == "stop" and not message.text.strip() and not message.calls:
         return Malformed(f"{name!r} gave an empty answer; try again, or look at what the server logs about it")
     if asked.target.overflowed(asked.sent, message):
         return ContextOverflow(
@@ -146,34 +149,68 @@ def _wrong(asked: _Asked, message: AssistantMessage) -> ModelError | None:
     return None
 
 
-async def _reserve(
-    attempt: Attempt, model: Model, request: ModelRequest, purse: Purse | None
+def _reserve(run: Run, model: Model, request: ModelRequest) -> calling.Reservation | BudgetExhausted:
+    """Returns what the call may spend, or the limit of the run that leaves nothing for it."""
+    found = calling.reserve(model, request, _allowance(run))
+    return _exhausted(found) if isinstance(found, calling.Exhausted) else found
+
+
+def _exhausted(found: calling.Exhausted, denied: Denied | None = None) -> BudgetExhausted:
+    """Returns what is used up: the run's own limit, or the cap of an account that is in the way."""
+    short = Shortage(found.request, found.answer, found.left if denied is None else denied.left)
+    if denied is None:
+        return BudgetExhausted(found.limit, short=short)
+    cap = denied.cap.limits[DIMENSIONS.index(denied.dimension)]
+    again_at = None if cap is not None and found.request + found.answer > cap else denied.again_at  # it never fits
+    return BudgetExhausted(f"{found.limit} of account {'/'.join(denied.account)}", again_at, short)
+
+
+async def _share(
+    attempt: Attempt, run: Run, model: Model, request: ModelRequest, purse: Purse
 ) -> calling.Reservation | BudgetExhausted:
-    """Returns what the call may spend, or the limit that leaves nothing for it: the run's own, or an account's."""
-    allowance, run = _allowance(attempt.run), attempt.run
-    if purse is not None:
-        allowance = calling.narrower(allowance, calling.Allowance(MOST, None if model.price is None else MOST))
-    found = calling.reserve(model, request, allowance)
-    if purse is None or isinstance(found, calling.Exhausted):
-        return BudgetExhausted(found.limit) if isinstance(found, calling.Exhausted) else found
+    """Returns what the call may spend of what others spend, too, or the limit that leaves nothing for it: the run's
+    own, or an account's.
+    """
+    most = calling.Allowance(MOST, None if model.price is None else MOST)
+    allowance = calling.narrower(_allowance(run), most)
+    first = calling.reserve(model, request, allowance)
+    if isinstance(first, calling.Exhausted):
+        return _exhausted(first)
     if not run.account:
         attempt.write(AccountOpened(purse.account))
         await attempt.pen.sync()  # barrier: whoever goes on has to know of the grant
+    spent = own(run, attempt.clock.now())
     try:
-        covered = await purse.cover(own(run, attempt.clock.now()), found, model.name)
+        covered = await purse.cover(spent, first, model.name)
     except UnknownPrice:
         if run.setup.setup.lineage is None:
             raise
         # Whoever waits for it would wait for ever.
         return BudgetExhausted(f"dollars of account {'/'.join(purse.account)}, as a price is unknown")
     if isinstance(covered, Denied):
-        limit = f"{_COUNTED[covered.dimension]} of account {'/'.join(covered.account)}"
-        return BudgetExhausted(limit, covered.again_at)
+        covered = msgspec.structs.replace(covered, left=purse.left(covered, spent))
+        return _denied(covered, model, request)
     found = calling.reserve(model, request, calling.narrower(allowance, covered))
     if not isinstance(found, calling.Exhausted):
         return found
-    account, again_at = (purse.account, None) if purse.denied is None else (purse.denied.account, purse.denied.again_at)
-    return BudgetExhausted(f"{found.limit} of account {'/'.join(account)}", again_at)
+    # What was granted in part may lack more than one kind, each by the cap of another account.
+    needed = found.request + found.answer
+    denied = await purse.short_of(spent, "tokens" if found.limit == "tokens" else "cost", needed)
+    if denied is not None:
+        return _exhausted(found, denied)
+    covered = await purse.cover(spent, first, model.name)  # others gave something back meanwhile
+    if isinstance(covered, Denied):
+        return _denied(covered, model, request)
+    found = calling.reserve(model, request, calling.narrower(allowance, covered))
+    return _exhausted(found) if isinstance(found, calling.Exhausted) else found
+
+
+def _denied(denied: Denied, model: Model, request: ModelRequest) -> BudgetExhausted:
+    """Returns what is used up where a cap leaves nothing at all."""
+    limit = _COUNTED[denied.dimension]
+    if denied.dimension == "time":
+        return BudgetExhausted(f"{limit} of account {'/'.join(denied.account)}", denied.again_at)
+    return _exhausted(calling.least_of(model, request, limit), denied)
 
 
 async def _wait(attempt: Attempt, at: int) -> bool:
@@ -236,14 +273,14 @@ def _charged(failed: ModelFailed, asked: _Asked, message: AssistantMessage | Non
     be. Where a limit binds what nobody reports stays charged at its reservation.
     """
     if message is not None and message.usage.total_tokens:
-        usage, estimated = message.usage, False
+        usage = message.usage
     elif size and not asked.reservation.binding:
-        usage, estimated = asked.target.bound(asked.sent, size), True
+        usage = asked.target.bound(asked.sent, size)
     else:
         return failed  # a provider that reports nothing is charged like one that was not heard
     settled = calling.settle(asked.target.model, asked.reservation, usage)
     return msgspec.structs.replace(
-        failed, usage=usage, cost=settled.cost, exceeded=settled.exceeded, estimated=estimated
+        failed, usage=usage, cost=settled.cost, exceeded=settled.exceeded, estimated=usage.estimated
     )
 
 

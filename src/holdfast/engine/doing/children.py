@@ -13,11 +13,11 @@ from holdfast.engine.letters import Answer, Outcome, Prompt
 from holdfast.engine.lineage import child_named, child_token, comes_back, start_key
 from holdfast.engine.phases import filled
 from holdfast.engine.purse import key_of, own
-from holdfast.engine.state import name_of
+from holdfast.engine.state import Run, name_of
 from holdfast.journal.port import Letter, Park
-from holdfast.tools.binding import Order
+from holdfast.tools.binding import Order, key_of_call
 from holdfast.tools.results import bounded
-from holdfast.types import AssistantMessage, UserMessage, Wait, digest_of, session_of, stream_id, tenant_of
+from holdfast.types import AssistantMessage, StreamId, UserMessage, Wait, digest_of, session_of, stream_id, tenant_of
 
 __all__ = ("abandon", "close_books", "forsake_begun", "pass_on", "start_phase")
 
@@ -35,7 +35,7 @@ async def close_books(attempt: Attempt) -> None:
     lineage = run.setup.setup.lineage
     await attempt.pen.sync()  # barrier: what is settled and told must not come out differently after a crash
     if run.account:  # also where no grant was ever given: a cap that came late does not undo what was spent
-        key = key_of(attempt.pen.stream, run.seq)
+        key = key_of(attempt.pen.stream, run.id)
         await attempt.reach.ledger.settle(key, own(run, run.finished_at), path=run.account)
     if lineage is not None:
         end, session = run.finished, session_of(attempt.pen.stream)
@@ -56,7 +56,7 @@ async def close_books(attempt: Attempt) -> None:
 
 async def start_phase(attempt: Attempt, phase: int) -> None:
     """Gives the agent of a phase its job, once however often it is tried."""
-    run = attempt.run
+    run, stream = attempt.run, attempt.pen.stream
     spec = run.setup.setup.phases[phase]
     query = next((each.text for each in attempt.state.messages[run.asked :] if isinstance(each, UserMessage)), "")
     prompt = filled(run, run.setup.setup.phases, phase, query)
@@ -68,7 +68,7 @@ async def start_phase(attempt: Attempt, phase: int) -> None:
         await purse.open()
     await attempt.pen.sync()  # barrier: under another number, or after another answer, it would be another job
     order = Order(agent=spec.agent, prompt=prompt, workspace=spec.workspace, seconds=spec.seconds, phase=True)
-    answer = await spawn(f"{run.seq}/phase:{phase}", order)
+    answer = await spawn(_phase_key(stream, run, phase), order)
     if isinstance(answer, Wait):
         attempt.write(PhaseStarted(phase, answer))
     else:
@@ -118,9 +118,14 @@ async def forsake_begun(attempt: Attempt, why: str) -> None:
     if attempt.bound is not None:
         await attempt.bound.spawn.settle()
     begun = [call for call in state.calls.values() if call.result is None and call.wait is None]
-    keys = [f"{stream}/{name_of(state, call.call.id)}" for call in begun]
+    keys = [key_of_call(stream, run.id, name_of(state, call.call.id)) for call in begun]
     if run.setup.setup.phases and run.phase is None:
-        keys.append(f"{run.seq}/phase:{len(run.outcomes)}")
+        keys.append(_phase_key(stream, run, len(run.outcomes)))
     for key in keys:
         name = child_named(stream, key)
         await attempt.forsake(Wait(child_token(name), "child", subject=name), why)
+
+
+def _phase_key(stream: StreamId, run: Run, phase: int) -> str:
+    """Returns what a phase is started with: no call's key."""
+    return key_of_call(stream, run.id, f"phase:{phase}")

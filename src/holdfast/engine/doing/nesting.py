@@ -185,7 +185,16 @@ class Nesting:
                 return self._ends(call, ready.result, nested)
             posture = gateway.posture.digest if admitted.effect.workspace else Digest("")
             attempt.write(
-                ToolStarted(call.id, ready.effect, ready.snapshot, posture, nested, ready.unsaved, absent=ready.absent)
+                ToolStarted(
+                    call.id,
+                    ready.effect,
+                    ready.snapshot,
+                    posture,
+                    nested,
+                    ready.unsaved,
+                    absent=ready.absent,
+                    arguments=ready.read,
+                )
             )
             if not ready.effect.repeatable:
                 await attempt.pen.sync()  # barrier, as for any call

@@ -25,21 +25,19 @@ __all__ = ("files_left", "recover")
 
 
 async def recover(attempt: Attempt) -> None:
-    """Brings a session to where the loop can go on; without an open run there is nothing to do.
+    """Brings a session whose run is open to where the loop can go on.
 
     Raises:
         UsageError: this process has not got what the run acts through; unless somebody wants its end, which needs none
             of it, and gives calls that were under way their results.
         SandboxError, OSError: the same, of the run's folder; or something in it that has to go cannot be removed.
     """
-    state = attempt.state
-    if state.run is None:
-        return
-    if attempt.run.reserved_tokens or attempt.run.reserved_cost:
-        partial = attempt.run.partial  # what the call that was lost was to go on with is still there
+    state, run = attempt.state, attempt.run
+    if run.reserved_tokens or run.reserved_cost:
+        partial = run.partial  # what the call that was lost was to go on with is still there
         mode = "" if partial is None else "continue"
         why = "the process died during the call"
-        attempt.write(ModelFailed("lost", why, model=attempt.run.asking, partial=partial, mode=mode))
+        attempt.write(ModelFailed("lost", why, model=run.asking, partial=partial, mode=mode))
     calls = [state.calls[call_id] for call_id in state.ready]  # thousands of others may wait, and one has been answered
     begun = [call for call in (*reversed(state.nested.values()), *calls) if _under_way(call)]
     if not begun and not state.processes:

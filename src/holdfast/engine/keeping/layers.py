@@ -39,6 +39,8 @@ class Layers(msgspec.Struct, frozen=True):
     """The folder, in a fork its own; empty when the session had none, and got none later."""
     snapshots: tuple[SnapshotRef, ...] = ()
     """A whole one first, if there is one; each later one lies over what came before."""
+    foreign: bool = False
+    """Whether all up to there came from a file, as the log says further on."""
 
     @property
     def whole(self) -> bool:
@@ -52,11 +54,12 @@ def files_at(events: Iterable[Event], at: int) -> Layers:
     Raises:
         SandboxError: a call after `at` may have changed files of which nothing was kept.
     """
-    search, own = _Search(at), ""
+    search, own, foreign = _Search(at), "", False
     told = list(events)
     for event in told:
         if event.seq > at and isinstance(event.data, Forked):
             own = event.data.workspace or own  # of a fork of a fork, the last one's
+            foreign = foreign or event.data.foreign or not event.data.parent
     for event in told:
         if event.seq > at and not search.passed:
             search.cross()
@@ -64,7 +67,7 @@ def files_at(events: Iterable[Event], at: int) -> Layers:
             break
     else:
         search.cross()
-    return Layers(own or search.workspace, tuple(reversed(search.layers)))
+    return Layers(own or search.workspace, tuple(reversed(search.layers)), foreign)
 
 
 def folder_of(events: Iterable[Event]) -> str:

@@ -5,6 +5,9 @@ nobody can have changed the head in between. Nothing here reads a clock: `now` i
 
 A stream has an owner exactly as long as `owner` is set. A lease that ran out still has one, which may go on
 until somebody claims; a stream that was given up has none, and its last epoch can write no more.
+
+A stream that is new begins above every epoch of those that were deleted, so that no owner of one of these is ever the
+owner of another stream that has its name.
 """
 
 from __future__ import annotations
@@ -37,9 +40,9 @@ __all__ = (
 )
 
 
-def created(stream: StreamId, now: int) -> Head:
-    """Returns the head of a stream that holds nothing yet."""
-    return Head(stream=stream, created_at=now, updated_at=now)
+def created(stream: StreamId, now: int, epoch: int) -> Head:
+    """Returns the head of a stream that holds nothing yet; `epoch` is the highest that a deleted stream had."""
+    return Head(stream=stream, epoch=epoch, created_at=now, updated_at=now)
 
 
 def is_free(head: Head, now: int) -> bool:
@@ -136,9 +139,14 @@ def posted(head: Head, *, if_idle: bool, urgent: bool, now: int) -> Head | Poste
 
 
 def forked(
-    parent: Head | None, name: StreamId, at: int, child: StreamId, batch: BatchId, records: Sequence[Record], now: int
+    parent: Head | None,
+    name: StreamId,
+    at: int,
+    child: Head,
+    batch: BatchId,
+    records: Sequence[Record],
 ) -> Head:
-    """Returns the head of a new stream that shares the parent's records up to `at`.
+    """Returns the head of a new stream, as it was `created`, that shares the parent's records up to `at`.
 
     Raises:
         UnknownSession: there is no parent.
@@ -148,18 +156,10 @@ def forked(
         raise UnknownSession(f"there is no stream {name!r} to fork; list the sessions to see which there are")
     if not 1 <= at <= parent.seq:
         raise UsageError(f"stream {name!r} has no record {at}; fork it at one from 1 to {parent.seq}")
-    if tenant_of(child) != tenant_of(name):
-        raise UsageError(f"{child!r} belongs to another tenant than {name!r}; fork within one tenant")
-    _check_order(child, at, records)
-    return Head(
-        stream=child,
-        seq=at + len(records),
-        last_batch=batch,
-        parent=name,
-        parent_seq=at,
-        created_at=now,
-        updated_at=now,
-    )
+    if tenant_of(child.stream) != tenant_of(name):
+        raise UsageError(f"{child.stream!r} belongs to another tenant than {name!r}; fork within one tenant")
+    _check_order(child.stream, at, records)
+    return replace(child, seq=at + len(records), last_batch=batch, parent=name, parent_seq=at)
 
 
 def owned(head: Head | None, stream: StreamId, epoch: int) -> Head:

@@ -34,7 +34,7 @@ from holdfast.journal.stores import heads as rules
 from holdfast.journal.stores.hints import Hints
 from holdfast.storage.blobs import BlobStore
 from holdfast.storage.stores.memory import MemoryBlobStore
-from holdfast.types import BatchId, Digest, StreamId, TenantId, WorkerId, tenant_of
+from holdfast.types import BatchId, Digest, StreamId, TenantId, WorkerId, session_of, tenant_of
 
 __all__ = ("MemoryJournal",)
 
@@ -63,6 +63,8 @@ class MemoryJournal(Journal):
         self._feed: list[FeedItem] = []
         self._position = 0
         """The last one given out."""
+        self._epoch = 0
+        """The highest that a deleted stream had."""
         self._restless: dict[StreamId, _Stream] = {}
         """Those that are, or will be, due."""
 
@@ -79,7 +81,7 @@ class MemoryJournal(Journal):
         """
         now = self._clock.now()
         found = self._streams.get(stream)
-        head = rules.claimed(found.head if found else rules.created(stream, now), worker, ttl, over, now)
+        head = rules.claimed(found.head if found else rules.created(stream, now, self._epoch), worker, ttl, over, now)
         found = self._set(head, now)
         return Claim(head, tuple(found.mail[head.inbox_taken :]))
 
@@ -167,7 +169,7 @@ class MemoryJournal(Journal):
         if first is not None and found is not None:
             posted, head = Posted("duplicate", first), found.head
         else:
-            before = found.head if found is not None else rules.created(stream, now)
+            before = found.head if found is not None else rules.created(stream, now, self._epoch)
             after = rules.posted(before, if_idle=if_idle, urgent=letter.urgent, now=now)
             if isinstance(after, Posted):
                 return after
@@ -259,9 +261,10 @@ class MemoryJournal(Journal):
         """
         now = self._clock.now()
         found = self._streams.get(parent)
-        head = rules.forked(found.head if found else None, parent, at, child, batch, records, now)
+        new = rules.created(child, now, self._epoch)
+        head = rules.forked(found.head if found else None, parent, at, new, batch, records)
         if child in self._streams:
-            raise UsageError(f"stream {child!r} exists already; fork to another name")
+            raise UsageError(f"session {session_of(child)!r} exists already: fork to another name")
         self._write(self._set(head, now), records)
         return head
 
@@ -276,6 +279,7 @@ class MemoryJournal(Journal):
         children = self._children(stream)
         self._restless.pop(stream, None)
         gone = self._streams.pop(stream)
+        self._epoch = max(self._epoch, epoch)
         kept = 0
         if children:
             name = rules.grave(stream, self._streams.__contains__)

@@ -27,7 +27,7 @@ from holdfast.storage.blobs import BlobStore
 from holdfast.storage.migrating import Schema
 from holdfast.storage.sqlite import Connection, Database, Synchronous
 from holdfast.storage.stores.sqlite import BLOBS, SqliteBlobStore, insert_blob
-from holdfast.types import BatchId, Digest, StreamId, TenantId, WorkerId, tenant_of
+from holdfast.types import BatchId, Digest, StreamId, TenantId, WorkerId, session_of, tenant_of
 
 __all__ = ("SqliteJournal",)
 
@@ -250,7 +250,7 @@ class SqliteJournal(Journal):
 
     def _claim(self, connection: Connection, stream: StreamId, worker: WorkerId, ttl: int, over: int | None) -> Claim:
         now = self._clock.now()
-        head = self._buffer.head(connection, stream) or rules.created(stream, now)
+        head = self._buffer.head(connection, stream) or rules.created(stream, now, self._buffer.epoch)
         claimed = rules.claimed(head, worker, ttl, over, now)
         self._buffer.put(claimed, now)
         return Claim(claimed, self._unread(connection, claimed))
@@ -311,7 +311,8 @@ class SqliteJournal(Journal):
         if first is not None and found is not None:
             posted, head = Posted("duplicate", first), found
         else:
-            after = rules.posted(found or rules.created(stream, now), if_idle=if_idle, urgent=letter.urgent, now=now)
+            before = found or rules.created(stream, now, self._buffer.epoch)
+            after = rules.posted(before, if_idle=if_idle, urgent=letter.urgent, now=now)
             if isinstance(after, Posted):
                 return after
             posted, head = Posted("accepted", after.inbox_seq), after
@@ -340,9 +341,10 @@ class SqliteJournal(Journal):
         records: Sequence[Record],
     ) -> Head:
         now = self._clock.now()
-        head = rules.forked(self._buffer.head(connection, parent), parent, at, child, batch, records, now)
+        new = rules.created(child, now, self._buffer.epoch)
+        head = rules.forked(self._buffer.head(connection, parent), parent, at, new, batch, records)
         if self._buffer.head(connection, child) is not None:
-            raise UsageError(f"stream {child!r} exists already; fork to another name")
+            raise UsageError(f"session {session_of(child)!r} exists already: fork to another name")
         self._buffer.put(head, now)
         self._insert(connection, child, records, now)
         return head
@@ -354,7 +356,8 @@ class SqliteJournal(Journal):
     def _delete(self, connection: Connection, stream: StreamId, epoch: int) -> int:
         rules.owned(self._buffer.head(connection, stream), stream, epoch)
         self._buffer.settle(connection)
-        return erasing.delete(connection, stream)
+        self._buffer.epoch = max(self._buffer.epoch, epoch)
+        return erasing.delete(connection, stream, self._buffer.epoch)
 
     def _scrub(self, connection: Connection, stream: StreamId, epoch: int, records: Sequence[Record]) -> None:
         rules.owned(self._buffer.head(connection, stream), stream, epoch)

@@ -42,6 +42,8 @@ class HeadBuffer(Buffer):
         self._version = -1
         self._last = 0
         """The highest number of a stream."""
+        self.epoch = 0
+        """The highest that a deleted stream had."""
         self.written = 0
         """Differs from an earlier value when this process wrote anything in between."""
 
@@ -55,7 +57,7 @@ class HeadBuffer(Buffer):
         if version != self._version:
             self._rows.clear()
             self._version = version
-            self._last = tables.fetch_last(connection)
+            self._last, self.epoch = tables.fetch_last(connection)
         elif len(self._rows) > _REMEMBERED:
             self._rows.clear()
 

@@ -39,10 +39,11 @@ def drop_taken(connection: Connection, streams: Collection[StreamId]) -> int:
     return connection.execute(query, (msgspec.json.encode(list(streams)).decode(),)).rowcount
 
 
-def delete(connection: Connection, stream: StreamId) -> int:
-    """Removes a stream; returns how many of its records stay for forks."""
+def delete(connection: Connection, stream: StreamId, epoch: int) -> int:
+    """Removes a stream; returns how many of its records stay for forks. What is made later begins above `epoch`."""
     row = tables.fetch_head(connection, stream)
     assert row is not None
+    connection.execute("update epoch set highest = ?", (epoch,))
     connection.execute("delete from inbox where sid = ?", (row.sid,))
     children = tables.fetch_children(connection, stream)
     if not children:

@@ -3,6 +3,7 @@
 A stream's head is one row. Records are rows whose key is the order in which the whole store committed them; the
 newest row cannot be deleted, because a position that was given out must never come again. Where it belonged to a
 stream that is deleted, it stays without its content and belongs to stream 0, which there is not.
+The highest epoch of a stream that was deleted is kept, too: no other stream is given one of those again.
 `due_at` is kept beside each head so that a sweep looks at nothing but the streams that want an owner.
 
 Many rows are fetched as one: the library gives up the interpreter's lock at each row, and while an event loop is
@@ -70,6 +71,7 @@ JOURNAL = Schema(
             "create unique index inbox_key on inbox (sid, key)",
         ),
         ("create index head_parent on head (parent) where parent is not null",),
+        ("create table epoch (highest integer not null)", "insert into epoch values (0)"),
     ),
 )
 """The tables of a journal; open the database with it."""
@@ -121,9 +123,9 @@ def fetch_head(connection: Connection, stream: StreamId) -> Row | None:
     return None if row is None else Row(row[15], _head(row), row[14])
 
 
-def fetch_last(connection: Connection) -> int:
-    """Returns the highest number of a stream."""
-    return connection.execute("select coalesce(max(sid), 0) from head").fetchone()[0]
+def fetch_last(connection: Connection) -> tuple[int, int]:
+    """Returns the highest number of a stream, and the highest epoch that a deleted one had."""
+    return connection.execute("select coalesce(max(sid), 0), (select highest from epoch) from head").fetchone()
 
 
 def fetch_heads(connection: Connection, over: str, below: str, limit: int) -> list[Head]:

@@ -35,6 +35,7 @@ __all__ = (
     "check_settlement",
     "grant",
     "grow",
+    "reset",
     "set_caps",
     "settle",
     "shrink",
@@ -176,8 +177,25 @@ def set_caps(rows: Rows, account: Account, caps: Sequence[Cap], now: int) -> Non
     tally = _tally(rows, name)
     known = {window.length for window in tally.windows}
     wanted = {cap.window for cap in caps if cap.window is not None}
-    new = [_window(rows, name, length, now) for length in sorted(wanted - known)]
+    new = [_window(rows, name, length, now, tally.since) for length in sorted(wanted - known)]
     rows.put(None, {name: recapped(tally, caps, new)})
+
+
+def reset(rows: Rows, account: Account, now: int) -> None:
+    """Has an account begin anew.
+
+    Raises:
+        UsageError: grants on its path are open, or its name is not valid.
+    """
+    name = account_id(account)
+    tally = _tally(rows, name)
+    if tally.open != Amount():
+        raise UsageError(
+            f"runs that draw on account {name!r} are open, and what they come to is charged there: wait until they are "
+            "over, or abort them"
+        )
+    if tally != Tally():
+        rows.put(None, {name: Tally(since=now - 1)})  # of what is settled in this very µs, too much counts
 
 
 def standing(rows: Rows, account: Account, now: int) -> Balance:
@@ -207,10 +225,10 @@ def _tally(rows: Rows, account: str) -> Tally:
     return rows.tallies([account]).get(account, Tally())
 
 
-def _window(rows: Rows, account: str, length: int, now: int) -> Window:
+def _window(rows: Rows, account: str, length: int, now: int, since: int) -> Window:
     # Two grains more than can count: what is too old is left out by the rules.
     grain = grain_of(length)
-    return Window(length, tuple(rows.history(account, now - length - 2 * grain, grain)))
+    return Window(length, tuple(rows.history(account, max(since, now - length - 2 * grain), grain)))
 
 
 def _open(rows: Rows, key: str) -> Grant:

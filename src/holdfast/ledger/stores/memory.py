@@ -77,6 +77,14 @@ class MemoryLedger(Ledger):
         """
         booking.set_caps(self._rows, account, caps, self._clock.now())
 
+    async def reset(self, account: Account) -> None:
+        """Has an account begin anew, without caps.
+
+        Raises:
+            UsageError: grants on its path are open, or its name is not valid.
+        """
+        booking.reset(self._rows, account, self._clock.now())
+
     async def caps(self, account: Account) -> tuple[Cap, ...]:
         """Returns the caps of an account itself."""
         return tuple(standing.cap for standing in (await self.balance(account)).standings)

@@ -149,6 +149,16 @@ class SqliteLedger(Ledger):
         account_id(account)
         await self._database.write(self._set_caps, account, tuple(caps))
 
+    async def reset(self, account: Account) -> None:
+        """Has an account begin anew, without caps.
+
+        Raises:
+            UsageError: grants on its path are open, or its name is not valid.
+            StorageError: nothing was changed, or the answer got lost.
+        """
+        account_id(account)
+        await self._database.stage(self._reset, account)
+
     async def caps(self, account: Account) -> tuple[Cap, ...]:
         """Returns the caps of an account itself."""
         return tuple(standing.cap for standing in (await self.balance(account)).standings)
@@ -183,6 +193,9 @@ class SqliteLedger(Ledger):
 
     def _set_caps(self, connection: Connection, account: Account, caps: tuple[Cap, ...]) -> None:
         booking.set_caps(_Rows(connection), account, caps, self._clock.now())
+
+    def _reset(self, connection: Connection, account: Account) -> None:
+        booking.reset(_Rows(connection), account, self._clock.now())
 
     def _balance(self, connection: Connection, account: Account) -> Balance:
         return booking.standing(_Rows(connection), account, self._clock.now())

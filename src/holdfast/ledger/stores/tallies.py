@@ -42,6 +42,8 @@ class Tally(msgspec.Struct, frozen=True, omit_defaults=True):
     caps: tuple[Cap, ...] = ()
     windows: tuple[Window, ...] = ()
     """One for each length that a cap names."""
+    since: int = 0
+    """µs UTC up to which nothing counts that was settled."""
 
 
 def grain_of(length: int) -> int:

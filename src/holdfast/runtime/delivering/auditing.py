@@ -18,7 +18,7 @@ from holdfast.flow.clock import Clock
 from holdfast.journal.owning import Pen
 from holdfast.journal.port import Claim, FeedItem, Journal, Park, is_buried
 from holdfast.journal.reading import decode_record
-from holdfast.runtime.delivering.attempting import called
+from holdfast.runtime.delivering.attempting import called, words_of
 from holdfast.runtime.delivering.events import AuditMissed, Seen, Summed, book_named
 from holdfast.runtime.delivering.outbox import delay_after
 from holdfast.runtime.delivering.projecting import Projection
@@ -105,7 +105,7 @@ class Auditor(Projection):
         except Corrupt:
             return True  # its content was deleted meanwhile
         await pen.hold()
-        error = await called(self._audit(Audited(session_of(item.stream), event)))
+        error = await called(lambda: self._audit(Audited(session_of(item.stream), event)))
         self._retry_at = 0
         self._tries += error is not None
         if error is not None and self._tries < TRIES:
@@ -113,8 +113,7 @@ class Auditor(Projection):
             self._write(pen, Seen(self._position))
             return False
         if error is not None:
-            words = f"{type(error).__name__}: {error}"[:500].encode("utf-8", "replace").decode()
-            self._write(pen, AuditMissed(item.stream, event.seq, words))
+            self._write(pen, AuditMissed(item.stream, event.seq, words_of(error)))
         self._tries = 0
         return True
 

@@ -52,6 +52,8 @@ __all__ = ("Deliverer",)
 
 _TYPES = (RunStarted.type, RunFinished.type, InputDropped.type, Rewound.type, Forked.type, *BOOK_TYPES)
 """What is read of the feed; the books themselves too, since each line of them says that all before it is read."""
+_BEGIN = (RunStarted.type, InputDropped.type)
+"""What may be of a session whose file says, behind it, that it happened elsewhere."""
 _AT_ONCE, _EACH = 16, 4
 """Attempts that overlap, in all and for one target."""
 _OPEN = 60_000_000
@@ -79,7 +81,7 @@ class Deliverer(Projection):
         self._unread: list[FeedItem] = []
         """What the last look found in the feed and nothing is written of yet."""
         self._begun: set[StreamId] = set()
-        """Sessions in which a run began, of these."""
+        """Sessions in which a run began, or will not, of these."""
         self._position = 0
         """Up to where the feed was looked at."""
         self._reviving: set[str] = set()
@@ -195,7 +197,7 @@ class Deliverer(Projection):
             for each in items:
                 if self._matters(each):  # which depends on those before it
                     self._unread.append(each)
-                    if each.record.type == RunStarted.type:
+                    if each.record.type in _BEGIN:
                         self._begun.add(each.stream)
         self._position = after
 
@@ -243,9 +245,9 @@ class Deliverer(Projection):
             event = await decode_record(item.record, stream, CODEC, self.journal)
             match event.data:
                 case RunStarted() as data if data.setup.deliver:
-                    return RunExpected(stream, event.seq, data.setup.deliver)
+                    return RunExpected(stream, event.seq, event.id, data.setup.deliver)
                 case RunFinished() | Rewound() if expected is not None:
-                    return RunEnded(stream, expected.run, event.seq)
+                    return RunEnded(stream, expected.run, expected.began, event.seq)
                 case InputDropped() as data:
                     return await self._dropped(stream, data.input, event.seq)
                 case _:
@@ -258,7 +260,7 @@ class Deliverer(Projection):
         for record in await self.journal.read(stream, after=prompt - 1, limit=1):
             event = await decode_record(record, stream, CODEC, self.journal)
             if isinstance(event.data, InputReceived) and event.data.setup and event.data.setup.deliver:
-                return RunEnded(stream, prompt, end, event.data.setup.deliver)
+                return RunEnded(stream, prompt, event.id, end, event.data.setup.deliver)
         return None
 
     # ---- attempts -------------------------------------------------------------------------------------------

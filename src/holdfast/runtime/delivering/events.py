@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import msgspec
 
-from holdfast.types import Codec, Payload, StreamId, TenantId
+from holdfast.types import Codec, EventId, Payload, StreamId, TenantId
 
 __all__ = (
     "BOOKS",
@@ -47,6 +47,8 @@ class RunExpected(Payload, frozen=True, gc=False):
     must_understand: ClassVar[bool] = True
     stream: StreamId
     run: int
+    began: EventId
+    """Id of the event it began with: of no other run, also of a session that has this one's name later."""
     targets: tuple[str, ...]
 
 
@@ -57,6 +59,7 @@ class RunEnded(Payload, frozen=True, gc=False, omit_defaults=True):
     must_understand: ClassVar[bool] = True
     stream: StreamId
     run: int
+    began: EventId
     end: int
     """Sequence number of the event that ended it."""
     targets: tuple[str, ...] = ()
@@ -124,6 +127,7 @@ class Pending(msgspec.Struct, gc=False, omit_defaults=True):
     id: str
     stream: StreamId
     run: int
+    began: EventId
     end: int
     target: str
     attempts: int = 0

@@ -12,6 +12,7 @@ from holdfast.engine.events import (
     ModelFailed,
     ModelFinished,
     RunFinished,
+    RunStarted,
     ToolFinished,
     ToolWaiting,
 )
@@ -33,10 +34,13 @@ async def gather(journal: Journal, pending: Pending) -> Delivery:
         Corrupt: it cannot be read.
         StorageError: not at the moment.
     """
-    told = read_events(journal, pending.stream, CODEC, after=pending.run - 1, until=pending.end)
-    events = [event async for event in told]
-    if not events or events[0].seq != pending.run or events[-1].seq != pending.end:
-        raise DeliveryRefused(f"session {session_of(pending.stream)!r} was deleted, and its result with it")
+    stream, run, end = pending.stream, pending.run, pending.end
+    events = [event async for event in read_events(journal, stream, CODEC, after=run - 1, until=run)]
+    # Of a prompt that never began, what lies between is another run's, and perhaps another person's.
+    after = run if any(isinstance(event.data, RunStarted) for event in events) else end - 1
+    events += [event async for event in read_events(journal, stream, CODEC, after=after, until=end)]
+    if not events or (events[0].seq, events[0].id, events[-1].seq) != (run, pending.began, end):
+        raise DeliveryRefused(f"session {session_of(stream)!r} was deleted, and its result with it")
     files = attached_in(events)
     tenant = tenant_of(pending.stream)
     named = zip(distinct(file.name for file in files), files, strict=True)
@@ -86,8 +90,8 @@ def _outcome(events: list[Event]) -> dict[str, object]:
     match events[-1].data:
         case RunFinished() as end:
             pass
-        case InputDropped():
-            end = RunFinished("aborted", "the session has ended")
+        case InputDropped() as dropped:
+            end = RunFinished("aborted", dropped.reason or "the session has ended", cost=0)
         case _:  # a rewind
             end = RunFinished("aborted", "left for another branch", steps, usage, cost)
     return {

@@ -23,7 +23,7 @@ from holdfast.runtime.delivering.events import (
     Seen,
     Summed,
 )
-from holdfast.types import Event, StreamId
+from holdfast.types import Event, EventId, StreamId
 
 __all__ = ("ATTEMPTS", "Outbox", "delay_after", "delivery_id")
 
@@ -37,9 +37,9 @@ _STALE = 64
 """Times that may be kept beyond twice as many as there are deliveries."""
 
 
-def delivery_id(stream: StreamId, run: int, target: str) -> str:
-    """Returns the id of a run's delivery to a target."""
-    return "d-" + hashlib.sha256(f"{stream}\n{run}\n{target}".encode()).hexdigest()[:40]
+def delivery_id(stream: StreamId, began: EventId, target: str) -> str:
+    """Returns the id of a run's delivery to a target, by the event that the run began with."""
+    return "d-" + hashlib.sha256(f"{stream}\n{began}\n{target}".encode()).hexdigest()[:40]
 
 
 def delay_after(attempts: int, asked: float | None = None) -> float:
@@ -92,11 +92,11 @@ class Outbox(msgspec.Struct):
                 pass
 
     def _ended(self, data: RunEnded) -> None:
-        targets = data.targets
+        targets, began = data.targets, data.began
         if not targets and (expected := self.expected.pop(data.stream, None)) is not None:
             targets = expected.targets
         for target in targets:
-            each = Pending(delivery_id(data.stream, data.run, target), data.stream, data.run, data.end, target)
+            each = Pending(delivery_id(data.stream, began, target), data.stream, data.run, began, data.end, target)
             self.pending[each.id] = each
             self._put(each)
 

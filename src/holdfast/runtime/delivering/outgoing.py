@@ -78,6 +78,8 @@ class Outgoing:
         self._timer: Timer | None = None
         self._stop: Callable[[], None] | None = None
         self._hearing: asyncio.Task[None] | None = None
+        self._hinted = False
+        """Whether a hint came that was not looked at yet."""
 
     def open(self) -> None:
         """Begins with what earlier processes left, if there is anybody to deliver to."""
@@ -110,7 +112,7 @@ class Outgoing:
     def let_go(self, stream: StreamId, state: State) -> None:
         """Notices that a session is not driven here any more."""
         self._running.discard(stream)
-        if self._active or (state.last is not None and state.last.setup.setup.deliver):
+        if self._active or state.dropped or (state.last is not None and state.last.setup.setup.deliver):
             self.wake()
         if self._auditor is not None:
             self._auditor.wake()
@@ -171,8 +173,14 @@ class Outgoing:
         self._timer = self._clock.call_later(_LIVE, self._watch) if self._running else None
 
     def _heard(self) -> None:
+        self._hinted = True
         if self._hearing is None or self._hearing.done():
-            self._hearing = asyncio.create_task(self._deliverer.heard())
+            self._hearing = asyncio.create_task(self._hear())
+
+    async def _hear(self) -> None:
+        while self._hinted:  # another one may come during a look, which has seen what was there before
+            self._hinted = False
+            await self._deliverer.heard()
 
 
 def _listed(outbox: Outbox) -> list[Undelivered]:

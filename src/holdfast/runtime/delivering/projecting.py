@@ -51,8 +51,10 @@ class Projection(ABC):
         """Whether the last look came to its end."""
         self._error: HoldfastError | None = None
         """What the store refused at the last look."""
-        self._epoch = 0
-        """The last one that was ours."""
+        self._own_epoch = (0, 0)
+        """The last one that was ours, behind when the book was made."""
+        self._heard = (0, 0, 0)
+        """How far the book was, and in which epoch, when somebody else had written and this had it look."""
         self._made = 0
         """When the book was, µs UTC; 0 as long as there is none."""
         self._lost = False
@@ -129,10 +131,18 @@ class Projection(ABC):
             await asyncio.wait([task])
 
     async def heard(self) -> None:
-        """Has it look when another process wrote into the book."""
-        head = await self.journal.head(self.book)
-        if head is not None and head.epoch != self._epoch:
-            self._epoch = head.epoch
+        """Has it look when another process wrote into the book, each time: what it wrote before may have been looked at
+        while it goes on.
+        """
+        try:
+            head = await self.journal.head(self.book)
+        except HoldfastError:
+            self.wake()  # nobody knows; a look that is refused, too, is made again
+            return
+        if head is None or (head.created_at, head.epoch) == self._own_epoch:
+            return  # an epoch has one owner
+        if (known := (head.created_at, head.epoch, head.seq)) != self._heard:
+            self._heard = known
             self.wake()
 
     # ---- one look -------------------------------------------------------------------------------------------
@@ -172,7 +182,7 @@ class Projection(ABC):
 
     async def _own(self) -> None:
         claim = await self._claim(self.book)
-        self._epoch = claim.head.epoch
+        self._own_epoch = (claim.head.created_at, claim.head.epoch)
         pen = Pen(self.journal, claim, BOOKS, self.clock, lambda _: None)
         task, self._lost = asyncio.current_task(), False
         beat = asyncio.create_task(self._beat(pen, task))

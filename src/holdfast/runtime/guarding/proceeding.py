@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from holdfast.engine.attempt import receive
+from holdfast.engine.decide import opens
 from holdfast.engine.events import CODEC, InputReceived
 from holdfast.engine.folding import replay
 from holdfast.engine.letters import Setup
@@ -40,8 +41,8 @@ async def where_it_ended(journal: Journal, stream: StreamId, driven: State | Non
     unread = await journal.mail(stream, head.inbox_taken if head is not None else 0)
     said = [(received, state.keys[seq]) for seq, received in state.queue.items()]
     said += [(each, mail.key) for mail in unread for each in receive(mail) if isinstance(each, InputReceived)]
-    # A steer opens a run only where there was one before, and what was for another run is for none.
-    heard = [key for received, key in said if not received.run and (received.setup or state.last)]
+    # A steer opens a run only where there was one before, here, and what was for another run is for none.
+    heard = [key for received, key in said if not received.run and opens(state, received)]
     return state, heard[0] if heard else ""
 
 
@@ -55,6 +56,8 @@ def next_setup(state: State, session: str, agent: BoundAgent | None, limits: Lim
     last = state.last
     if last is None or last.finished is None:
         raise UsageError(f"session {session!r} has no run that could be gone on with: give it a prompt")
+    if last.elsewhere:
+        raise UsageError(f"the runs of session {session!r} are from a file, and none is set up as it says: prompt it")
     if state.answered or last.finished.status == "completed":
         raise UsageError(f"the last run of session {session!r} ended with an answer: give it a prompt")
     setup = last.setup.setup

@@ -17,16 +17,17 @@ from holdfast.errors import HoldfastError, SandboxError, UnknownSession, UsageEr
 from holdfast.flow.clock import Clock
 from holdfast.journal.port import Claim, Journal
 from holdfast.journal.reading import read_events
+from holdfast.ledger.port import Ledger
 from holdfast.runtime.history.branching import Branching
 from holdfast.runtime.history.collecting import GRACE, Collected, Progress, Retention, collect
 from holdfast.runtime.history.committing import bring_back
 from holdfast.runtime.history.differing import Difference, Snapshot, difference, snapshots
-from holdfast.runtime.history.erasing import Deleted, Erasing, ScrubReport, total
+from holdfast.runtime.history.erasing import Deleted, Erasing, ScrubReport
 from holdfast.runtime.history.exporting import export_lines
 from holdfast.runtime.history.importing import Imported, Importing
 from holdfast.runtime.history.importing import Progress as Reading
 from holdfast.runtime.sandboxes import Sandboxes
-from holdfast.types import Changes, SessionId, SnapshotRef, StreamId, TenantId, session_of
+from holdfast.types import Changes, SessionId, SnapshotRef, StreamId, TenantId, session_of, tenant_of
 
 __all__ = ("Archive",)
 
@@ -37,6 +38,7 @@ class Archive:
     def __init__(  # noqa: PLR0913 - what a runtime is made of
         self,
         journal: Journal,
+        ledger: Ledger,
         clock: Clock,
         tenant: TenantId,
         user: str,
@@ -55,21 +57,22 @@ class Archive:
         self.__claim = claim
         self.__adopt = adopt
         self.__find = find
-        self.__erasing = Erasing(journal, sandboxes.keepers, clock, claim, sandboxes.end_processes)
+        self.__erasing = Erasing(journal, sandboxes.keepers, clock, claim, sandboxes.end_processes, ledger)
 
     async def rewind(self, session: str, *, to: int) -> int:
         """Takes everything after event `to` out of an idle session's conversation, and puts its files back.
 
         The log keeps what was taken out, and the files as they were before, also what a person had done to them:
-        a rewind to the event that this returns takes it all back.
+        a rewind to the event that this returns takes it all back. What was queued is dropped, and stays so: whoever
+        waits for it hears of it.
 
         Raises:
-            UnknownSession, UsageError: there is no such session or event.
+            UnknownSession, UsageError: there is no such session or event, or another session waits for this one.
             LeaseHeld: a run is going on in it.
             SandboxError: the files of that moment are not known, or no longer kept; nothing was done.
         """
         claim = await self.__claim(await self.__find(session))
-        return await self.__branching.rewind(claim, to)
+        return await self.__branching.rewind(claim, to, self.__adopt)
 
     async def workspace(self, session: str) -> str | None:
         """Returns the folder a session works in; None when it has none.
@@ -144,6 +147,8 @@ class Archive:
 
         A run that was open there is left there, as with a fork: nothing begins to run by itself. The session works in a
         folder of its own, `workspace` or one in the data folder, with the files as they were where the file has them.
+        Nobody knows who wrote the file: its words are read, and no run is set up, nothing delivered, removed or allowed
+        as it says.
 
         Args:
             file: The lines, in a file that can be read twice.
@@ -153,18 +158,22 @@ class Archive:
 
         Raises:
             UsageError: a line of the file is wrong, the name is taken, or the folder is not empty.
+            SandboxError: the files cannot be put into the folder; no session is left.
         """
         importing = Importing(self.__journal, self.__clock, self.__sandboxes, self.__branching)
-        return await importing.load(file, self.__tenant, name, workspace, self.__claim, self.__adopt, progress)
+        tenant, claim, adopt = self.__tenant, self.__claim, self.__adopt
+        return await importing.load(file, tenant, name, workspace, claim, adopt, self._forget, progress)
 
     async def delete(self, *sessions: str) -> Deleted:
         """Deletes sessions, with all that only they need; their folders stay.
 
-        What forks of them share stays until those are deleted, too. The names are free then.
+        What forks of them share stays until those are deleted, too. The names are free then, and caps on the sessions
+        are gone.
 
         Raises:
-            UnknownSession, UsageError: there is no such session, or a run is open in it; those before it are deleted.
-            LeaseHeld: it is being driven.
+            UnknownSession: there is no such session; none was deleted.
+            UsageError, LeaseHeld: a run is open in one, or one that it started draws on its account, or it is being
+                driven; those before it are deleted.
         """
         return await self.__erasing.delete([await self.__find(session) for session in dict.fromkeys(sessions)])
 
@@ -173,26 +182,25 @@ class Archive:
         folder alone, where a release was killed before it.
 
         Raises:
-            UnknownSession, UsageError, LeaseHeld: as `delete`; the folders of those that are deleted are gone.
+            UnknownSession: there is neither a session nor a folder of one of these names; no session was deleted.
+            UsageError, LeaseHeld: as `delete`; the folders of those that are deleted are gone.
         """
-        done = Deleted()
+        streams: list[StreamId] = []
         for session in dict.fromkeys(sessions):
             try:
-                stream = await self.__find(session)
-                done = total(done, await self.__erasing.delete([stream]))
+                streams.append(await self.__find(session))
             except UnknownSession:
                 if not await self.__sandboxes.discard(self.__tenant, SessionId(session)):
                     raise
-            else:
-                await self.__sandboxes.discard(self.__tenant, SessionId(session))
-        return done
+        return await self.__erasing.delete(streams, self.__discard)
+
+    async def __discard(self, stream: StreamId) -> None:
+        await self.__sandboxes.discard(tenant_of(stream), session_of(stream))
 
     async def _forget(self, streams: Sequence[StreamId]) -> None:
         """Takes away those of a number of sessions that were not all made; one in which somebody works stays."""
-        for stream in streams:
-            with suppress(HoldfastError):  # why they were not all made is what is told
-                await self.__erasing.delete([stream])
-                await self.__sandboxes.discard(self.__tenant, session_of(stream))
+        with suppress(HoldfastError):  # why they were not all made is what is told
+            await self.__erasing.delete_some(streams, self.__discard)
 
     async def scrub(self, session: str, *, at: Sequence[int] = (), match: str | None = None) -> ScrubReport:
         """Takes what was said out of the log and out of the store's files: all of the events `at`, or the words `match`
@@ -220,9 +228,12 @@ class Archive:
         """Removes this tenant's blobs that the log does not need, and snapshots and sessions past what `keep` says; a
         `dry_run` only counts them. It may run beside anything else.
 
+        A session past its time that cannot be deleted, because somebody uses it by now, is passed over and `refused`.
+
         Raises:
             UsageError: the grace, in seconds, is below two hours.
-            SandboxError, Corrupt: something in the log cannot be read; no blob was removed.
+            SandboxError, Corrupt: something in the log cannot be read; no blob was removed but what only sessions named
+                that were deleted for their age.
         """
         gone = Deleted()
         if keep is not None and keep.sessions is not None:
@@ -237,4 +248,4 @@ class Archive:
             dry_run=dry_run,
             progress=progress,
         )
-        return msgspec.structs.replace(done, sessions=gone.sessions)
+        return msgspec.structs.replace(done, sessions=gone.sessions, refused=gone.refused)

@@ -15,14 +15,15 @@ from typing import final
 import msgspec
 
 from holdfast.engine.attempt import receive
-from holdfast.engine.events import CODEC, FilesKept, FilesRestored, Forked, Rewound
+from holdfast.engine.events import CODEC, FilesKept, FilesRestored, Forked, InputDropped, InputReceived, Rewound
 from holdfast.engine.folding import replay
 from holdfast.engine.keeping.layers import Layers, files_at
+from holdfast.engine.state import State
 from holdfast.errors import SandboxError, SessionExited, UsageError
 from holdfast.flow.clock import Clock
 from holdfast.flow.ids import new_batch
 from holdfast.journal.owning import Pen, to_record
-from holdfast.journal.port import Claim, Head, Journal, Park
+from holdfast.journal.port import Claim, Head, Journal, Mail, Park
 from holdfast.journal.reading import read_events
 from holdfast.runtime.sandboxes import Sandboxes, fill
 from holdfast.tools.gateway import owner_of
@@ -33,6 +34,8 @@ __all__ = ("Branching", "layers_at")
 
 _PATIENCE = 10.0
 """Seconds that somebody else's change of the folder is waited for."""
+_LEFT = "left for another branch"
+"""Why what was queued is dropped."""
 
 
 async def layers_at(journal: Journal, stream: StreamId, at: int) -> Layers:
@@ -51,6 +54,8 @@ class _Origin(msgspec.Struct, frozen=True):
     at: int
     workspace: str
     snapshots: tuple[SnapshotRef, ...]
+    foreign: bool = False
+    """Whether all of it came from a file, as the parent says behind it."""
 
 
 @final
@@ -61,6 +66,8 @@ class Branching:
         self._journal = journal
         self._clock = clock
         self._sandboxes = sandboxes
+        self.left: Callable[[], None] = lambda: None
+        """Is called when a rewind has left what somebody wants the result of."""
 
     async def fork(
         self,
@@ -125,9 +132,10 @@ class Branching:
         if not 1 <= at <= end:
             raise UsageError(f"session {session_of(parent)!r} has no event {at}: name one from 1 to {end}")
         layers, snapshots = await self.files(parent, at)
+        await self._check_whole(parent, at, layers)
         if layers.workspace:
             await self.secure(snapshots, tenant_of(parent))
-        return _Origin(parent, at, layers.workspace, snapshots)
+        return _Origin(parent, at, layers.workspace, snapshots, layers.foreign)
 
     async def _branch(
         self,
@@ -155,7 +163,7 @@ class Branching:
             tenant=tenant_of(child),
             actor="user",
             must_understand=Forked.must_understand,
-            data=Forked(parent, at, place, snapshots if place else ()),
+            data=Forked(parent, at, place, snapshots if place else (), origin.foreign),
         )
         forking = asyncio.ensure_future(self._journal.fork(parent, at, child, batch, [to_record(event, CODEC)]))
         try:
@@ -219,8 +227,11 @@ class Branching:
             if not parked:
                 adopt(child)
 
-    async def rewind(self, claim: Claim, to: int) -> int:
+    async def rewind(self, claim: Claim, to: int, adopt: Callable[[StreamId], None]) -> int:
         """Takes everything after `to` out of a claimed session's conversation, puts the files back, and gives it up.
+
+        What was queued, or comes meanwhile, is dropped and said to be. An exit that comes meanwhile is not: then the
+        session goes to `adopt`, to be ended.
 
         Returns the event to rewind to in order to take that back.
 
@@ -230,6 +241,7 @@ class Branching:
                 folder; then nothing was done.
         """
         head = claim.head
+        leaving: _Leaving | None = None
         try:
             if head.state == "ended" or any(mail.kind == "exit" for mail in claim.mail):
                 raise SessionExited(
@@ -240,34 +252,58 @@ class Branching:
                     f"session {session_of(head.stream)!r} has no event {to}: name one from 0 to {head.seq}"
                 )
             layers = await layers_at(self._journal, head.stream, to)
-            await self._check_alone(head.stream)
+            await self._check_whole(head.stream, to, layers)
+            state = await self._check_alone(head.stream, claim.mail)
             pen = Pen(self._journal, claim, CODEC, self._clock, lambda _: None)
-            await _take_mail(pen)
-            if layers.snapshots:
+            leaving = _Leaving(pen, state)
+            await leaving.take_mail()
+            if layers.workspace and layers.snapshots:
                 back, end = await self._put_back(pen, to, layers)
             else:
                 end = pen.write(Rewound(to, workspace=layers.workspace)).seq
                 back = end - 1
-            while not await pen.park(Park("idle")):
-                await _take_mail(pen)
+            while not leaving.stays and not await pen.park(Park("idle")):
+                await leaving.take_mail()
                 pen.write(Rewound(end))
+            await pen.sync()
             return back
         finally:
             await asyncio.shield(self._journal.release(head.stream, head.epoch))  # a cancelled caller's, too
+            if leaving is not None and leaving.stays:
+                adopt(head.stream)
+            if leaving is not None and leaving.wanted:
+                self.left()
 
-    async def _check_alone(self, stream: StreamId) -> None:
-        """Sees that nobody waits for the open run or for what it spends: its end has to be told and its books closed.
+    async def _check_whole(self, stream: StreamId, at: int, layers: Layers) -> None:
+        """Sees that a log which came from a file is a session at that event, too: what the file had taken back by its
+        end was not looked at then.
+
+        Raises:
+            Corrupt: it is none.
+        """
+        if layers.foreign:
+            replay([event async for event in read_events(self._journal, stream, CODEC, until=at)])
+
+    async def _check_alone(self, stream: StreamId, mail: Sequence[Mail]) -> State:
+        """Returns the state of a session in which nobody waits for the open run, for what it spends, or for one that is
+        queued: its end would have to be told and its books closed.
 
         Raises:
             UsageError: somebody does.
         """
         state = replay([event async for event in read_events(self._journal, stream, CODEC)])
         run = state.run
-        if state.owed is not None or (run and (run.account or run.children or run.setup.setup.lineage is not None)):
+        awaited = any(_is_awaited(each) for each in state.queue.values()) or any(map(_brings_awaited, mail))
+        if (
+            awaited
+            or state.owed is not None
+            or (run and (run.account or run.children or run.setup.setup.lineage is not None))
+        ):
             raise UsageError(
                 f"the open run of session {session_of(stream)!r} has others that wait for it or share what it spends: "
                 "abort it first, and rewind when it is over"
             )
+        return state
 
     async def _put_back(self, pen: Pen, to: int, layers: Layers) -> tuple[int, int]:
         """Brings the files back, and returns the event that keeps what they were and the one that says it is done."""
@@ -300,9 +336,40 @@ class Branching:
             raise SandboxError("the files of that moment are no longer kept: go back to a newer event")
 
 
-async def _take_mail(pen: Pen) -> None:
-    """What was said to the part that goes, goes with it."""
-    for mail in await pen.mail():
-        for payload in receive(mail):
-            pen.write(payload, actor=mail.actor, cause=mail.key)
-        pen.taken = mail.n
+@final
+class _Leaving:
+    """What was said to the part that goes, and goes with it: whoever waits for a run of it hears that none will be."""
+
+    def __init__(self, pen: Pen, state: State) -> None:
+        self._pen = pen
+        self._queue = dict(state.queue)
+        self.wanted = state.run is not None and bool(state.run.setup.setup.deliver)
+        """Whether somebody wants the result of what is left."""
+        self.stays = False
+        """Whether something lies unread that does not go with it."""
+
+    async def take_mail(self) -> None:
+        """Writes down what came, up to what stays, and that everything queued is dropped."""
+        pen = self._pen
+        for mail in await pen.mail():
+            if mail.kind == "exit" or _brings_awaited(mail):
+                self.stays = True
+                break
+            for payload in receive(mail):
+                event = pen.write(payload, actor=mail.actor, cause=mail.key)
+                if isinstance(payload, InputReceived):
+                    self._queue[event.seq] = payload
+            pen.taken = mail.n
+        for seq, received in self._queue.items():
+            pen.write(InputDropped(seq, _LEFT))
+            self.wanted = self.wanted or bool(received.setup and received.setup.deliver)
+        self._queue.clear()
+
+
+def _is_awaited(received: InputReceived) -> bool:
+    """Returns whether another session waits for the run that this opens."""
+    return received.setup is not None and received.setup.lineage is not None
+
+
+def _brings_awaited(mail: Mail) -> bool:
+    return any(isinstance(each, InputReceived) and _is_awaited(each) for each in receive(mail))

@@ -15,6 +15,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from math import isfinite
 from typing import Literal, NamedTuple, Protocol
 
 import msgspec
@@ -29,7 +30,19 @@ from holdfast.sandbox.snapshots.stores.tree import TreeSnapshots
 from holdfast.storage.blobs import REFRESH, BlobStore, Marks, Swept
 from holdfast.types import Digest, Event, SessionId, SnapshotRef, StreamId, TenantId, tenant_of
 
-__all__ = ("GRACE", "Collected", "Keeper", "Keepers", "Phase", "Progress", "Retention", "Survey", "collect", "portable")
+__all__ = (
+    "GRACE",
+    "Collected",
+    "Keeper",
+    "Keepers",
+    "Phase",
+    "Progress",
+    "Refused",
+    "Retention",
+    "Survey",
+    "collect",
+    "portable",
+)
 
 GRACE = 24 * 3600.0
 """Seconds for which a blob stays that nothing refers to yet."""
@@ -50,7 +63,7 @@ class Retention(msgspec.Struct, frozen=True):
     """Which snapshots of a session are kept; those that something under way needs always are.
 
     Raises:
-        UsageError: a number is negative.
+        UsageError: a number is negative, or a time has no end.
     """
 
     snapshots: int = 200
@@ -63,6 +76,15 @@ class Retention(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if self.snapshots < 0 or self.days < 0 or (self.sessions or 0) < 0:
             raise UsageError("a retention counts from 0: keep so many snapshots, or those of so many days, or more")
+        if not (isfinite(self.days) and isfinite(self.sessions or 0)):
+            raise UsageError("a retention counts days: name how many, or leave `sessions` out to keep them all")
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """A session that was to be deleted, and stays."""
+
+    session: SessionId
+    why: str
 
 
 class Collected(msgspec.Struct, frozen=True):
@@ -79,6 +101,8 @@ class Collected(msgspec.Struct, frozen=True):
     """Snapshots in the log that cannot be restored any more."""
     sessions: tuple[SessionId, ...] = ()
     """Which were deleted."""
+    refused: tuple[Refused, ...] = ()
+    """Which were to be deleted, and stay."""
 
 
 class Keeper(Protocol):

@@ -46,7 +46,7 @@ async def bring_back(
         WorkspaceBusy: a session is changing the files there; nothing was written.
     """
     origin, folder, base = await _branch(journal, stream)
-    target = str(into or origin)
+    target = _whole(into) if into else origin
     if base is None or not target:
         raise UsageError(
             f"session {session_of(stream)!r} is no fork that has a folder: only what a fork changed can be brought back"
@@ -66,6 +66,10 @@ async def bring_back(
     return tuple(wanted)
 
 
+def _whole(folder: str | Path) -> str:
+    return str(Path(folder).expanduser().resolve())
+
+
 async def _branch(journal: Journal, stream: StreamId) -> tuple[str, str, SnapshotRef | None]:
     """Returns the folder a fork came from, its own, and how both were then."""
     origin, folder, base = "", "", None
@@ -73,7 +77,8 @@ async def _branch(journal: Journal, stream: StreamId) -> tuple[str, str, Snapsho
         match event.data:
             case Forked() as data:
                 # Where a file says that a session worked is no folder of this store.
-                origin, folder, base = folder if data.parent else "", data.workspace, None
+                foreign = data.foreign or not data.parent
+                origin, folder, base = "" if foreign else folder, data.workspace, None
             case FilesRestored(files=SnapshotRef() as files) if base is None:
                 base = files
             case RunStarted() as data:

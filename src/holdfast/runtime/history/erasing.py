@@ -12,7 +12,7 @@ rely on it for some hours. What stays for such a reason is counted in `left`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from typing import final
 
@@ -20,19 +20,23 @@ import msgspec
 
 from holdfast.engine.events import CODEC, InputReceived, ProcessStarted, RunStarted
 from holdfast.engine.keeping.references import references
-from holdfast.errors import Corrupt, LeaseHeld, SandboxError, UnknownSession, UsageError
+from holdfast.errors import Corrupt, JournalError, SandboxError, StorageDamaged, UnknownSession, UsageError
 from holdfast.flow.clock import Clock
 from holdfast.journal.owning import to_record
 from holdfast.journal.port import Claim, Head, Journal, Record
 from holdfast.journal.reading import decode_record
-from holdfast.runtime.history.collecting import Keepers, Survey
+from holdfast.ledger.port import Ledger
+from holdfast.runtime.history.collecting import Keepers, Refused, Survey
 from holdfast.runtime.history.scrubbing import Scrub, spellings
+from holdfast.runtime.lanes.counting import session_account
 from holdfast.types import Digest, Event, SessionId, SnapshotRef, StreamId, TenantId, session_of, tenant_of
 
-__all__ = ("Deleted", "Erasing", "ScrubReport", "total")
+__all__ = ("Deleted", "Erasing", "ScrubReport")
 
 _PAGE = 1000
 _DAY = 86_400e6
+
+Then = Callable[[StreamId], Awaitable[object]]
 
 
 class Deleted(msgspec.Struct, frozen=True):
@@ -47,6 +51,8 @@ class Deleted(msgspec.Struct, frozen=True):
     """How many were removed."""
     left: int = 0
     """Blobs that stay until the next collection, though only these sessions named them."""
+    refused: tuple[Refused, ...] = ()
+    """Sessions that were to go, and stay."""
 
 
 class ScrubReport(msgspec.Struct, frozen=True):
@@ -75,17 +81,32 @@ class _Named:
         self.snapshots: dict[SnapshotRef, None] = {}
         self.starts = False
         """Whether a process was started."""
+        self.users: set[str] = set()
+        """Whose runs these are."""
+        self.erased = False
+        """Whether a session that named some of it is gone, or may be: somebody was cancelled at that moment."""
 
-    def add(self, record: Record, event: Event) -> None:
-        """Takes in what an event names."""
+    def take(self, other: _Named) -> None:
+        """Takes in what others name."""
+        self.erased = True
+        self.contents |= other.contents
+        self.digests |= other.digests
+        self.specs |= other.specs
+        self.snapshots |= other.snapshots
+
+    def add(self, record: Record, event: Event | None) -> None:
+        """Takes in what an event names; of one that cannot be read, its content."""
         if record.blob is not None:
             self.contents.add(record.blob)
+        self.starts = self.starts or record.type == ProcessStarted.type
+        if event is None:
+            return
         found = references(event)
         self.digests.update(found.digests)
         self.snapshots.update(dict.fromkeys(found.snapshots))
         if isinstance(event.data, InputReceived | RunStarted) and event.data.setup is not None:
             self.specs.add(event.data.setup.spec)
-        self.starts = self.starts or isinstance(event.data, ProcessStarted)
+            self.users.add(event.data.setup.user)
 
 
 @final
@@ -99,6 +120,7 @@ class Erasing:
         clock: Clock,
         claim: Callable[[StreamId], Awaitable[Claim]],
         end_processes: Callable[[StreamId], Awaitable[None]],
+        ledger: Ledger,
     ) -> None:
         """`end_processes` is asked to end what a session that is deleted has started."""
         self._journal = journal
@@ -106,9 +128,10 @@ class Erasing:
         self._clock = clock
         self._claim = claim
         self._end_processes = end_processes
+        self._ledger = ledger
 
-    async def delete(self, streams: Sequence[StreamId]) -> Deleted:
-        """Deletes sessions: all of them, or those up to the first that is refused.
+    async def delete(self, streams: Sequence[StreamId], then: Then | None = None) -> Deleted:
+        """Deletes sessions: all of them, or those up to the first that is refused; `then` is told of each that is.
 
         Raises:
             UsageError: a run is open in one, or somebody spoke to it.
@@ -117,25 +140,55 @@ class Erasing:
         named, done = _Named(), Deleted()
         try:
             for stream in streams:
-                done = total(done, await self._delete(stream, named, None))
+                done = _total(done, await self._delete(stream, named, None))
+                if then is not None:
+                    await then(stream)
         finally:
-            if done.sessions:
-                done = _with(done, *await asyncio.shield(self._let_go(tenant_of(streams[0]), named)))
+            done = await self._finish(done, named, streams)
         return done
+
+    async def delete_some(self, streams: Sequence[StreamId], then: Then | None = None) -> Deleted:
+        """Deletes those of some sessions that are not refused; `then` is told of each that is."""
+        heads = [head for each in streams if (head := await self._journal.head(each)) is not None]
+        return await self._delete_heads(heads, then, whole=False)
 
     async def delete_idle(self, tenant: TenantId, days: float, *, dry_run: bool = False) -> Deleted:
         """Deletes a tenant's sessions in which nothing happened for so many days, and no run is open; one that was
-        forked only along with its forks.
+        forked only along with its forks. What is refused is passed over, with what it was forked from.
         """
         before = self._clock.now() - round(days * _DAY)
         heads = await self._idle(tenant, before)
         if dry_run:
             return Deleted(tuple(session_of(head.stream) for head in heads))
-        named, done = _Named(), Deleted()
-        for head in heads:
-            with suppress(LeaseHeld, UsageError):  # something happens in it now
-                done = total(done, await self._delete(head.stream, named, head))
-        return _with(done, *await self._let_go(tenant, named)) if done.sessions else done
+        return await self._delete_heads(heads, None, whole=True)
+
+    async def _delete_heads(self, heads: Sequence[Head], then: Then | None, *, whole: bool) -> Deleted:
+        """Deletes sessions as they were seen, `whole` only where nothing happened since and no fork stays."""
+        named, done, kept = _Named(), Deleted(), set[StreamId]()
+        try:
+            for head in heads:
+                try:
+                    if head.stream in kept:
+                        raise UsageError("a session that was forked from it stays")
+                    done = _total(done, await self._delete(head.stream, named, head if whole else None))
+                    if then is not None:
+                        await then(head.stream)
+                except UnknownSession:
+                    continue  # somebody else was quicker
+                except (UsageError, JournalError, SandboxError) as error:
+                    done = _total(done, Deleted(refused=(Refused(session_of(head.stream), str(error)),)))
+                    if whole and head.parent is not None:
+                        kept.add(head.parent)
+        finally:
+            done = await self._finish(done, named, [head.stream for head in heads])
+        return done
+
+    async def _finish(self, done: Deleted, named: _Named, streams: Sequence[StreamId]) -> Deleted:
+        """Lets go of what the sessions named that were deleted, also where the caller was cancelled or met an error."""
+        if not named.erased:
+            return done
+        removed, left = await asyncio.shield(self._let_go(tenant_of(streams[0]), named))
+        return msgspec.structs.replace(done, blobs=len(removed), left=len(left))
 
     async def _idle(self, tenant: TenantId, before: int) -> list[Head]:
         """Returns what may go, forks before what they were forked from."""
@@ -157,10 +210,12 @@ class Erasing:
         try:
             if seen is not None and (head.seq, head.inbox_seq) != (seen.seq, seen.inbox_seq):
                 raise UsageError(f"session {session_of(stream)!r} is in use")
-            await self._read(stream, head, named.add)
-            if named.starts:
-                named.starts = False
+            found = await self._names_in(stream, head)
+            if found.starts:
                 await self._end_processes(stream)
+            for user in sorted(found.users):  # while the name is the session's: its next owner has these accounts
+                await self._ledger.reset(session_account(stream, user))
+            named.take(found)
             shared = await self._journal.delete(stream, head.epoch)
         except BaseException:  # a cancelled caller's, too
             await asyncio.shield(self._journal.release(stream, head.epoch))
@@ -255,10 +310,24 @@ class Erasing:
         return head
 
     async def _read(self, stream: StreamId, head: Head, see: Callable[[Record, Event], object]) -> None:
+        async for record in self._records(stream, head):
+            see(record, await decode_record(record, stream, CODEC, self._journal))
+
+    async def _names_in(self, stream: StreamId, head: Head) -> _Named:
+        """Returns what a session names, as far as its events can be read; the rest a collection finds."""
+        found = _Named()
+        async for record in self._records(stream, head):
+            try:
+                found.add(record, await decode_record(record, stream, CODEC, self._journal))
+            except Corrupt:
+                found.add(record, None)
+        return found
+
+    async def _records(self, stream: StreamId, head: Head) -> AsyncIterator[Record]:
         after = 0
         while after < head.seq:
             for record in await self._journal.read(stream, after=after, limit=_PAGE):
-                see(record, await decode_record(record, stream, CODEC, self._journal))
+                yield record
                 after = record.seq
 
     async def _line(self, stream: StreamId) -> set[StreamId]:
@@ -282,20 +351,23 @@ class Erasing:
         candidates = named.digests | named.contents
         for ref in named.snapshots:
             if (keeper := self._keepers(tenant).get(ref.store)) is not None:
-                with suppress(SandboxError):  # it was let go
+                with suppress(SandboxError, StorageDamaged):  # it was let go, or is lost
                     candidates |= {digest async for digest in keeper.digests(ref)}
         free, removed = candidates, set[Digest]()
-        if candidates:
-            survey = Survey(self._journal, lambda _phase, _done, _total: None)
-            with suppress(SandboxError, Corrupt):  # nobody knows what is needed: that is the collection's to say
-                await survey.read_letters([tenant])
-                await survey.read_log(tenant)
-                await survey.follow(survey.named(but, of), self._keepers)
-                free = {digest for digest in candidates if digest not in survey.marks(tenant)}
-                discard, at = self._journal.discard, survey.position
-                removed = await discard(tenant, free & named.contents, at, busy=True)
-                removed |= await discard(tenant, free - named.contents - named.specs, at)
-        await self._journal.erase()
+        try:
+            if candidates:
+                survey = Survey(self._journal, lambda _phase, _done, _total: None)
+                # Where nobody knows what is needed, that is the collection's to say.
+                with suppress(SandboxError, Corrupt, StorageDamaged):
+                    await survey.read_letters([tenant])
+                    await survey.read_log(tenant)
+                    await survey.follow(survey.named(but, of), self._keepers)
+                    free = {digest for digest in candidates if digest not in survey.marks(tenant)}
+                    discard, at = self._journal.discard, survey.position
+                    removed = await discard(tenant, free & named.contents, at, busy=True)
+                    removed |= await discard(tenant, free - named.contents - named.specs, at)
+        finally:
+            await self._journal.erase()
         return removed, {each for each in free - removed if await self._journal.blobs.has(tenant, each)}
 
 
@@ -323,16 +395,12 @@ def _names(event: Event, words: str) -> bool:
     return any(each.encode() in body for each in spellings(words))
 
 
-def _with(done: Deleted, removed: Collection[Digest], left: Collection[Digest]) -> Deleted:
-    return msgspec.structs.replace(done, blobs=len(removed), left=len(left))
-
-
-def total(one: Deleted, two: Deleted) -> Deleted:
-    """Returns what two deletions did together."""
+def _total(one: Deleted, two: Deleted) -> Deleted:
     return Deleted(
         one.sessions + two.sessions,
         one.events + two.events,
         one.shared + two.shared,
         one.blobs + two.blobs,
         one.left + two.left,
+        one.refused + two.refused,
     )

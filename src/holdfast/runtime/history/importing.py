@@ -3,18 +3,23 @@
 The file is read twice. First it is looked at from beginning to end, and its events are folded; only when all of it is
 right is anything written. Then its blobs are put, and after them all its events in one batch. Who is killed before
 that batch leaves blobs that nothing refers to, and perhaps a session without an event, which the same import takes; who
-is killed after it leaves the session, whose files are put back by whoever goes on with it.
+is killed after it leaves the session, whose files are put back by whoever goes on with it. Files that cannot be put
+back take the session away again.
 
 What was open in the file stayed where it came from, as with any fork: calls get the result "not in this branch", what
 waited waits no longer, what was allowed is allowed no longer, and what was queued is left out. So nothing of it begins
 to run by itself, and nothing is done twice. Its files go to a folder of their own: the one it worked in is a place on
 another machine, or one that somebody who wrote the file would like us to work in.
+
+Nobody knows who wrote the file. Its words are read, and nothing is done because of it, now or later: no run is set up
+as its runs were, nothing is delivered where it says, and no path is touched that it names outside that folder
+(`Forked.foreign` in `engine/events.py`; `_leave_to_file` in `engine/folding.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -23,8 +28,10 @@ from typing import IO, final
 import msgspec
 
 from holdfast.engine.events import CODEC, Forked, InputReceived, Rewound, RunStarted
-from holdfast.engine.folding import replay
+from holdfast.engine.folding import BROKEN, fold_log
 from holdfast.engine.keeping.references import references
+from holdfast.engine.lineage import is_child
+from holdfast.engine.state import State
 from holdfast.errors import HoldfastError, SandboxError, UsageError
 from holdfast.flow.clock import Clock
 from holdfast.flow.ids import new_batch
@@ -52,12 +59,12 @@ __all__ = ("Imported", "Importing", "Progress")
 Progress = Callable[[int], None]
 """Is told how many bytes of the file were read; it is read twice."""
 
+_LATEST = 253_402_300_800_000_000
+"""µs UTC at which the year 10,000 begins: whoever shows a time cannot show that."""
 _ITEMS = 500
 """Items looked at before others have a turn."""
 _BYTES = 8 * 1024 * 1024
 """Of blobs in one transaction."""
-_BROKEN = (LookupError, TypeError, ValueError, AttributeError, AssertionError, RecursionError, OverflowError)
-"""What a fold ends with when events do not belong to each other."""
 
 
 class Imported(msgspec.Struct, frozen=True):
@@ -104,15 +111,22 @@ class Importing:
         folder: str | Path | None,
         claim: Callable[[StreamId], Awaitable[Claim]],
         adopt: Callable[[StreamId], None],
+        undo: Callable[[Sequence[StreamId]], Awaitable[None]],
         progress: Progress | None = None,
     ) -> Imported:
-        """Makes a session from a file, under the name it had unless another is wanted.
+        """Makes a session from a file, under the name it had unless another is wanted; `undo` takes it away again
+        where its files cannot be put into its folder.
 
         Raises:
             UsageError: a line of the file is wrong; there is such a session; the folder is not empty, or not wanted.
-            NotOwnable, StorageError: see their messages. Nothing of the file is to be seen then.
+            NotOwnable, SandboxError, StorageError: see their messages. Nothing of the file is to be seen then.
         """
         told = await self._look(file, progress or _silent)
+        if name is None and is_child(told.header.session):
+            raise UsageError(
+                f"{told.header.session!r} is a name that sessions get which an agent starts, and may be that of one to "
+                "come: import it under another name"
+            )
         stream = stream_id(tenant, name or told.header.session)
         self._check_name(stream, await self._journal.head(stream))
         file.seek(0)
@@ -123,10 +137,29 @@ class Importing:
         _fold(events)
         await self._write(stream, told, [*told.records, to_record(events[-1], CODEC)], claim)
         if place and snapshots:
-            await self._branching.furnish(stream, place, snapshots, claim, adopt)
+            await self._furnish(stream, place, snapshots, claim, adopt, undo)
         return Imported(
             session_of(stream), told.header.stream, len(told.events), told.blobs, place, bool(place and snapshots)
         )
+
+    async def _furnish(
+        self,
+        stream: StreamId,
+        place: str,
+        snapshots: tuple[SnapshotRef, ...],
+        claim: Callable[[StreamId], Awaitable[Claim]],
+        adopt: Callable[[StreamId], None],
+        undo: Callable[[Sequence[StreamId]], Awaitable[None]],
+    ) -> None:
+        left: list[StreamId] = []
+        try:
+            await self._branching.furnish(stream, place, snapshots, claim, left.append)
+        except BaseException:  # a cancelled caller's, too
+            await asyncio.shield(undo([stream]))
+            raise
+        finally:
+            if left and await self._journal.head(stream) is not None:  # somebody has spoken to it already
+                adopt(stream)
 
     async def _look(self, file: IO[bytes], progress: Progress) -> _File:
         """Reads a file to its end and writes nothing."""
@@ -172,18 +205,23 @@ class Importing:
 
     async def _files(self, tenant: TenantId, told: _File) -> tuple[SnapshotRef, ...]:
         """Returns what to put into the session's folder; looks at every snapshot, so that each can be kept later."""
+        has_folder = any(_folder_in(event) for event in told.events)
         for event in told.events:
-            await self._look_at(tenant, references(event).snapshots, event.seq + 1)
+            await self._look_at(tenant, references(event).snapshots, event.seq + 1, has_folder=has_folder)
         files = told.header.files
-        await self._look_at(tenant, files, 1)
+        await self._look_at(tenant, files, 1, has_folder=has_folder)
         if files and files[0].whole:
             with suppress(SandboxError):  # they did not come along
                 await self._branching.secure(files, tenant)
                 return files
         return ()
 
-    async def _look_at(self, tenant: TenantId, snapshots: tuple[SnapshotRef, ...], line: int) -> None:
+    async def _look_at(
+        self, tenant: TenantId, snapshots: tuple[SnapshotRef, ...], line: int, *, has_folder: bool
+    ) -> None:
         for ref in snapshots:
+            if not has_folder:
+                raise UsageError(f"line {line} of the export names files, and no event a folder that they were in")
             keeper = self._sandboxes.keepers(tenant).get(ref.store)
             if keeper is None:
                 raise UsageError(
@@ -192,6 +230,7 @@ class Importing:
                 )
             try:
                 _ = [digest async for digest in keeper.digests(ref)]
+                await keeper.check(ref)
             except SandboxError as error:
                 if not isinstance(error.__context__, KeyError):  # what is not there cannot be wrong
                     raise UsageError(f"line {line} of the export names a broken snapshot: {error}") from error
@@ -291,8 +330,12 @@ def _decode(
         try:
             body = told.body if digest is None else _whole(told.body, digest, data)
             event = CODEC.decode(body)
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             reading.refuse(f"is no event that can be read ({error})", line)
+        if not 0 <= event.at < _LATEST:
+            reading.refuse(f"is of no time that there is ({event.at})", line)
+        if isinstance(event.data, Rewound) and not 0 <= event.data.to < event.seq:
+            reading.refuse(f"goes back to event {event.data.to}, which does not come before it", line)
         if event.must_understand and not CODEC.knows(event.type):
             reading.refuse(f"is a {event.type!r}, which this version of Holdfast must understand and does not", line)
         records.append(Record(told.seq, event.type, told.body, digest))
@@ -314,12 +357,13 @@ def _whole(body: bytes, digest: Digest, data: bytes) -> bytes:
 
 
 def _fold(events: list[Event]) -> None:
+    state = State()
     try:
-        replay(events)
-    except _BROKEN as error:
+        fold_log(state, events)
+    except BROKEN as error:
         raise UsageError(
-            f"the events of the export do not make a session ({type(error).__name__}: {error}): export the session "
-            "again, and import that file"
+            f"line {state.seq + 1} of the export says what cannot follow what came before it, so its events do not "
+            f"make a session ({type(error).__name__}: {error}): export the session again, and import that file"
         ) from error
 
 

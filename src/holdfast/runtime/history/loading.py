@@ -117,6 +117,7 @@ class Reading:
     def _event(self, seq: int) -> Told:
         line = self._next()
         try:
+            line.decode()
             found = _event.decode(line).seq
         except _UNREADABLE:
             self.refuse(f"is not event {seq}")

@@ -8,6 +8,7 @@ the list until somebody drives the session.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Literal, cast
 
 import msgspec
@@ -24,8 +25,8 @@ from holdfast.engine.events import (
 )
 from holdfast.engine.folding import replay, visible
 from holdfast.engine.state import State
-from holdfast.engine.turns import ASKED, own
-from holdfast.errors import UnknownWait
+from holdfast.engine.turns import ASKED, asked_about, own
+from holdfast.errors import Corrupt, UnknownWait
 from holdfast.journal.port import Head, Journal, Record
 from holdfast.journal.reading import decode_record, latest_first, read_events
 from holdfast.types import (
@@ -92,7 +93,8 @@ async def waiting_in(journal: Journal, tenant: str, session: str | None = None) 
         after = heads[-1].stream
         for head in heads:
             if head.state in ("waiting", "running"):
-                found += await _open(journal, head)
+                with suppress(Corrupt):  # one that is damaged hides no other; what reads that session says so
+                    found += await _open(journal, head)
     return sorted(found, key=lambda each: (each.since, each.session, each.token))
 
 
@@ -119,8 +121,11 @@ async def _open(journal: Journal, head: Head) -> list[Waiting]:
 
 def _waits(state: State) -> list[tuple[Wait, ToolCall | None]]:
     """Returns what is open for a person, with the call of the model that it belongs to."""
-    open_calls = [each for each in state.calls.values() if each.wait is not None and each.result is None]
-    found = [(cast("Wait", each.wait), cast("ToolCall | None", each.call)) for each in open_calls]
+    found: list[tuple[Wait, ToolCall | None]] = [
+        (each.wait, asked_about(each.call, each.wait))
+        for each in state.calls.values()
+        if each.wait is not None and each.result is None
+    ]
     if state.run is not None and state.run.review is not None:
         answer = state.messages[-1]
         text = answer.text if isinstance(answer, AssistantMessage) else state.run.review.prompt

@@ -14,7 +14,7 @@ from holdfast.ledger.amounts import Account, Amount, Cap
 from holdfast.ledger.port import Denied, Ledger
 from holdfast.types import StreamId, digest_of, session_of, tenant_of
 
-__all__ = ("FAMILIES", "Family", "account_name", "family_of")
+__all__ = ("FAMILIES", "Family", "account_name", "family_of", "session_account")
 
 FAMILIES = "~descendants"
 """The outermost name of the accounts in which sessions are counted and nothing is spent; no tenant is called so."""
@@ -28,12 +28,17 @@ def account_name(name: str) -> str:
     return name if fits else digest_of(name.encode("utf-8", "replace"))
 
 
+def session_account(stream: StreamId, user: str) -> Account:
+    """Returns the account of what a user's runs in a session spend: by its name, as people know it."""
+    return tuple(map(account_name, (tenant_of(stream), user or "user", session_of(stream))))
+
+
 def family_of(stream: StreamId, run: Run) -> Account:
     """Returns the account in which everything is counted that a run starts: its root's."""
     lineage = run.setup.setup.lineage
     if lineage is not None and lineage.family:
         return lineage.family
-    root, number = (stream, f"@{run.seq}") if lineage is None else (lineage.line[0].stream, "")
+    root, number = (stream, f"@{run.id}") if lineage is None else (lineage.line[0].stream, "")
     session = session_of(root)
     return (FAMILIES, *map(account_name, (tenant_of(root), session, f"{session}{number}")))
 

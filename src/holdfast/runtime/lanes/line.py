@@ -18,6 +18,7 @@ from typing import final
 
 import msgspec
 
+from holdfast.engine.decide import opens
 from holdfast.engine.events import CODEC
 from holdfast.engine.folding import replay
 from holdfast.engine.letters import Prompt, Setup
@@ -79,7 +80,8 @@ def key_of(state: State, unread: Sequence[Mail]) -> str | None:
     """Returns the key of the open run, or of the one that is about to open, or of the last one."""
     if state.run is not None:
         return state.run.key
-    waiting = [*state.keys.values(), *(mail.key for mail in unread if mail.kind in _OPENING)]
+    waiting = [state.keys[seq] for seq, received in state.queue.items() if opens(state, received)]
+    waiting += [mail.key for mail in unread if mail.kind in _OPENING]
     return waiting[0] if waiting else state.last.key if state.last else None
 
 

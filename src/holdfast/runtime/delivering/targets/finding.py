@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import final
 
 from holdfast.errors import UsageError
+from holdfast.net.hops import checked_url
 from holdfast.runtime.delivering.port import Function, Target
 from holdfast.runtime.delivering.targets.file import FileTarget
 from holdfast.runtime.delivering.targets.function import FunctionTarget
 from holdfast.runtime.delivering.targets.webhook import WebhookTarget
+from holdfast.safety.addresses import judge
 
 __all__ = ("HOOK", "Targets", "checked_names")
 
@@ -86,7 +88,23 @@ def checked_names(targets: Targets, names: Sequence[str]) -> tuple[str, ...]:
                 f"there is no target {name!r}: write 'file:/folder' or 'webhook:https://...', or give it to the "
                 "runtime with Runtime.open(targets={...})"
             )
+        if name.startswith("webhook:") and _is_private(name.removeprefix("webhook:")):
+            raise UsageError(
+                f"the target {name!r} is an address of this machine or of a private network, which no 'webhook:' "
+                "reaches: give it to the runtime by name, as in Runtime.open(targets={'ours': WebhookTarget(url)})"
+            )
     return tuple(told)
+
+
+def _is_private(url: str) -> bool:
+    """Whether a URL says by itself that it is not public; what a name leads to is seen when it is dialled."""
+    host = checked_url(url).host or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return judge(host)[0] != "public"
+    except ValueError:
+        return False
 
 
 def _absolute(name: str) -> str:
