@@ -21,10 +21,10 @@ import msgspec
 from holdfast.sandbox.egress.answers import Decided
 from holdfast.sandbox.egress.certificates import CertificateAuthority
 from holdfast.sandbox.egress.credentials import Credential
-from holdfast.sandbox.egress.dialling import Dialler, Service
+from holdfast.sandbox.egress.dialling import Dialler
 from holdfast.sandbox.egress.identity import Identity
 from holdfast.sandbox.egress.proxy import Proxy
-from holdfast.sandbox.egress.settings import ProxySettings
+from holdfast.sandbox.egress.settings import ProxySettings, Service
 from holdfast.sandbox.policy.openshell import Binary, Endpoint, NetworkPolicy, Policy, Request, Rule
 
 PYTHON = str(Path(sys.executable).resolve())

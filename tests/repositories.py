@@ -15,7 +15,7 @@ from holdfast.tools.binding import ToolContext, ToolFailure
 from holdfast.tools.builtin.git import git_tool
 from holdfast.types import CallId, StreamId, ToolResult
 
-__all__ = ("ACTIONS", "Place", "promised")
+__all__ = ("ACTIONS", "Place", "promised", "unbounded")
 
 ACTIONS: list[dict[str, Any]] = [
     {"action": "status"},
@@ -115,3 +115,8 @@ def promised(place: Place) -> None:
     blob = place.plain("rev-parse", "HEAD:a.txt")
     (place.root / ".git/objects" / blob[:2] / blob[2:]).unlink()
     place.ran.unlink(missing_ok=True)
+
+
+def unbounded(patch: pytest.MonkeyPatch) -> None:
+    """Makes the kernel one without Landlock: what keeps git in then is what was looked at and set before."""
+    patch.setattr("holdfast.sandbox.kernel.landlock.abi", lambda: 0)

@@ -6,6 +6,7 @@ The first word behind the opening fence is the language, the second its role:
     ```python a.py later   the same, and not run: a command of the page does that
     ```sh                  commands, one a line
     ```yaml answers.yaml   a script of the scripted model, kept as that file
+    ```yaml ~/.config/…    settings, kept as the reader's own
     ```text notes.txt      any other file, kept
     ```text output         what the block before it prints; `...` stands for anything
     ```text                a picture or a listing; only read

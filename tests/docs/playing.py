@@ -21,6 +21,8 @@ from pathlib import Path
 
 from tests.docs.fences import Fence
 
+from holdfast.errors import HoldfastError
+from holdfast.runtime.settings import load_settings
 from holdfast.testing.fixtures import parse_scripts
 
 __all__ = ("ROOT", "Page", "PageError")
@@ -28,6 +30,7 @@ __all__ = ("ROOT", "Page", "PageError")
 ROOT = Path(__file__).resolve().parents[2]
 _SECONDS = 60
 _LIKE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+_SETTINGS = "~/.config/holdfast/config.yaml"
 _LATER = "later"
 """Stands behind the name of a program that is only kept: a command of the page runs it."""
 _EXPECTED = re.compile(r"# exit code (\d+)$")
@@ -40,6 +43,7 @@ _VARYING = (
     (re.compile(r"\bprocess \d+\b"), "<process>"),
     (re.compile(r"\b\d+ min ago\b|\bjust now\b"), "<age>"),
     (re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\b|\b\d\d:\d\d:\d\d\.\d{3}\b"), "<date>"),
+    (re.compile(r"\S*/\.config/holdfast/config\.yaml"), "<settings>"),
     (re.compile(r"[─╭╮╰╯│]"), ""),
 )
 
@@ -72,9 +76,7 @@ class Page:
                     if words := shlex.split(line, comments=True):
                         self._command(fence, words, _expected(line))
             case "yaml", role:
-                parse_scripts(fence.text.encode(), fence.where)
-                if role:
-                    (self.folder / role).write_text(fence.text, "utf-8")
+                self._yaml(fence, role)
             case "text", "output":
                 self._compare(fence)
             case "text", "":
@@ -85,6 +87,21 @@ class Page:
                 file.write_text(fence.text, "utf-8")
             case _:
                 raise PageError(f"{fence.where}: nobody checks blocks marked {f'{fence.language} {fence.role}'!r}")
+
+    def _yaml(self, fence: Fence, role: str) -> None:
+        """Keeps a script of the model, or the reader's own settings for the commands that follow."""
+        if role != _SETTINGS:
+            parse_scripts(fence.text.encode(), fence.where)
+            if role:
+                (self.folder / role).write_text(fence.text, "utf-8")
+            return
+        file = Path(self.environment["HOME"]) / _SETTINGS.removeprefix("~/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(fence.text, "utf-8")
+        try:
+            load_settings(self.folder, self.environment)
+        except HoldfastError as error:
+            raise PageError(f"{fence.where}: {error}") from error
 
     # ---- programs and commands ----
 

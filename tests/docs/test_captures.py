@@ -12,11 +12,11 @@ from tests.docs.test_documents import DOCUMENTS
 
 MOST = 32 * 1024
 """Bytes of a picture."""
-VARYING = re.compile(r"\b(\d+ min )?\d+(\.\d+)?\s?(ms|s)\b|\b\d\d:\d\d:\d\d(\.\d{3})?\b")
+VARYING = re.compile(r"\b(\d+ min )?\d+(\.\d+)?\s?(ms|s)\b|\b\d\d:\d\d:\d\d(\.\d{3})?\b|\b[0-9a-f]{8,16}(-\d+)?\b")
 
 
 def said(picture: str) -> list[str]:
-    """Returns the words of a picture, in order, without times, frames and scroll bars."""
+    """Returns the words of a picture, in order, without times, tokens, frames and scroll bars."""
     words = [element.text or "" for element in ElementTree.fromstring(picture).iter() if element.tag.endswith("}text")]
     told = [VARYING.sub("<time>", " ".join(text.split())).strip("─│╭╮╰╯ ") for text in words]
     return [text for text in told if re.search(r"\w", text)]

@@ -58,6 +58,7 @@ BROKEN = (
     ("```sh\n.venv/bin/python -m bench.run --nothing\n```", "there is no --nothing"),
     ("```sh\n.venv/bin/python -m pytest tests/nothing\n```", "there is no tests/nothing"),
     ("```yaml\nturns: [{txet: no}]\n```", "txet"),
+    ("```yaml ~/.config/holdfast/config.yaml\nmodle: a/b\n```", "modle"),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -87,14 +88,21 @@ def test_a_run_that_a_cap_leaves_nothing_for_says_whose_it_is_and_when_something
         used = shown["caps"][0]["tokens"]["used"]
         assert used == shown["settled"]["tokens"] > 0
         sh.run("budget", "set", "user", "--tokens", str(int(used)), "--per", "7d")
-        done = sh.run("run", "go", "-s", "two")
+        assert "used up" in sh.run("budget", "list").stdout
+        never = json.loads(sh.run("run", "go", "-s", "two", "-o", "json").stdout)
+        assert never["again_at"] is None, "a call is larger than the cap"
+        needed = re.search(r"a call may need ([\d,]+) tokens", never["advice"])
+        assert needed
+        sh.run("budget", "set", "user", "--tokens", needed[1].replace(",", ""), "--per", "7d")
+        done = sh.run("run", "go", "-s", "five")
         assert done.returncode == 3
-        assert "account local/user has too few tokens left for another model call; enough may be" in done.stdout
+        assert "account local/user has too few tokens left for another model call" in done.stdout
+        assert "enough may be free again" in " ".join(done.stdout.split())
         assert "limited (tokens of account local/user)" in done.stdout
         quiet = sh.run("run", "go", "-s", "three", "-q")
-        assert "limited (tokens of account local/user); enough may be free again on" in quiet.stderr
+        assert "limited (tokens of account local/user); a call may need" in quiet.stderr
+        assert "; enough may be free again on" in quiet.stderr
         assert json.loads(sh.run("run", "go", "-s", "four", "-o", "json").stdout)["again_at"] > 0
-        assert "used up" in sh.run("budget", "list").stdout
 
 
 HELPER = Agent("openai/helper", name="helper", limits=Limits(model_retries=0))

@@ -43,7 +43,7 @@ def test_letters_answer_on_an_empty_line_and_belong_to_the_line_elsewhere(tmp_pa
         person.types("\x1bn")
         person.sees(r"why not\?\n")
         person.types(f"it is Sunday{ENTER}")
-        person.sees(r"✗ denied: it is Sunday")
+        person.sees(r"⊘ denied: it is Sunday")
         person.sees(r"\$ echo two(.*\n)+▸ any day")  # the draft is back, under the next question
         person.types("\x15")
         person.sees(r"  y once(.*\n)+▸\n")

@@ -74,11 +74,11 @@ def test_the_line_below_says_how_things_stand_and_gives_way_on_a_narrow_terminal
     with shell(tmp_path, [Turn(text="Yes, and some more words so that it wraps.")] * 3) as sh:
         with chatting(sh, "-s", "one", columns=100) as person:
             person.says("x")
-            bar = person.sees(r"\n ready · gpt-5-mini · accept-edits · \$0\.0001 · .*").rpartition("\n")[2]
-            assert bar == " ready · gpt-5-mini · accept-edits · $0.0001 · 120 tokens, <1 % · one"
+            bar = person.sees(r"\n ready · gpt-5-mini · accept-edits · \$0\.000065 · .*").rpartition("\n")[2]
+            assert bar == " ready · gpt-5-mini · accept-edits · $0.000065 · 120 tokens, <1 % · one"
         with chatting(sh, "-s", "one", columns=24, ready=r"\n ready · \$0\.000") as person:
             person.says("x")
-            person.sees(r"✓(.*\n)+ ready · \$0\.0001 · one$")
+            person.sees(r"✓(.*\n)+ ready · \$0\.00013 · one$")
             assert max(map(len, person.screen.text.splitlines())) <= 24
             assert person.leaves() == 0
 

@@ -106,11 +106,11 @@ def test_a_level_of_thinking_reaches_the_model_from_options_settings_and_command
         with chatting(sh, columns=100) as person:
             person.sees("openai/gpt-5-mini · thinks medium")
             person.says("/thinking xhigh")
-            person.sees(r"thinking xhigh\n +openai/gpt-5-mini thinks high, as it has no xhigh")
+            person.sees(r"thinking xhigh\n +openai/gpt-5-mini: thinks high, as it has no xhigh")
             person.says("go")
             person.sees(r"Yes\.(.*\n)+ ready")
             person.says("/thinking")
-            person.sees(r"  ● xhigh +openai/gpt-5-mini thinks high(.|\n)*  default +as the model likes")
+            person.sees(r"  ● xhigh +openai/gpt-5-mini: thinks high(.|\n)*  default +as the model likes")
             person.says("/thinking hihg")
             person.sees("no level of thinking 'hihg': did you mean 'high'")
             person.types(CLEAR)
@@ -275,7 +275,9 @@ def test_servers_and_facts_of_the_settings_are_offered_and_asked_like_any_other(
             assert sh.run("config", "set", f"models.house/large.{field}", value).returncode == 0
         with chatting(sh, columns=100) as person:
             person.says("/model")
-            person.sees(r"house/large  \$0\.50 in, \$2 out, \$0\.50 cached · 1,000 tokens · thinks off")
+            person.sees(
+                r"house/large  \$0\.50 in, \$2 out, \$0\.50 cached · 1,000 tokens · thinking unknown, asked for off"
+            )
             person.sees(r"●  1  house/large +\$0\.50 +\$2 +1\.0k")
             assert "openai/" not in person.screen.text  # there is no key
             person.says("Where?")

@@ -192,3 +192,37 @@ def test_a_shell_completes_the_command_and_the_models(tmp_path: Path) -> None:
     assert in_bash(sh, "embed", "") == ["rank"]
     assert in_bash(sh, "embed", "rank", "x", "-m", "ha") == ["hashing", "hashing/256"]
     assert "cohere/embed-v4.0" in in_bash(sh, "embed", "rank", "x", "-m", "coh")
+
+
+@pytest.mark.requirement("newcomers:embed-help")
+@pytest.mark.parametrize("arguments", [["embed", "--help"], ["embed", "rank", "--help"]], ids=" ".join)
+def test_the_help_loads_nothing_that_makes_vectors(tmp_path: Path, arguments: list[str]) -> None:
+    loaded = _loaded(tmp_path, arguments)
+    assert "holdfast.cli.embedding.command" in loaded
+    heavy = ("holdfast.models", "holdfast.runtime", "holdfast.net", "holdfast.engine", "rich", "yaml", "aiohttp")
+    assert [name for name in loaded if name.startswith(heavy)] == []
+
+
+@pytest.mark.requirement("newcomers:embed-help")
+def test_a_ranking_loads_the_one_embedder_it_uses(tmp_path: Path) -> None:
+    (tmp_path / "parts.txt").write_text("bolts\n")
+    loaded = _loaded(tmp_path, ["embed", "rank", "bolt", "parts.txt"])
+    assert "holdfast.models.embedding.hashing" in loaded
+    asked = ("holdfast.models.embedding.providers.", "holdfast.models.embedding.local", "aiohttp")
+    assert [name for name in loaded if name.startswith(asked)] == []
+
+
+def _loaded(home: Path, arguments: list[str]) -> list[str]:
+    """Returns the modules that a command has loaded when it ends."""
+    code = (
+        "import sys\n"
+        "from holdfast.cli.main import main\n"
+        f"try: main({arguments!r})\n"
+        "except SystemExit as left: assert not left.code\n"
+        "print('\\n'.join(sys.modules), file=sys.stderr)"
+    )
+    run = [sys.executable, "-c", code]
+    done = subprocess.run(
+        run, cwd=home, env=Shell(home).environment, capture_output=True, text=True, check=True, timeout=30
+    )
+    return done.stderr.splitlines()

@@ -105,7 +105,8 @@ def test_what_is_unknown_of_a_model_is_said(tmp_path: Path) -> None:
         (("show", "openai/gpt-4q"), "did you mean 'openai/gpt-4' or 'openai/gpt-4o'"),
         (("show", "anthropc/claude"), "did you mean 'anthropic/…'?"),
         (("show", "gpt-5"), "did you mean 'openai/gpt-5'?"),
-        (("show", "qqqqqq"), "holdfast models list shows what is described"),
+        (("show", "qqqqqq"), "holdfast models list shows what is known"),
+        (("show", "openai/qqqqqq"), "holdfast models list shows what is described"),
         (("list", "anthropc"), "did you mean 'anthropic'?"),
         (("list", "../data"), "there are openai, openai-responses, anthropic"),
     ],
@@ -125,4 +126,7 @@ def test_the_shell_completes_commands_providers_and_models(tmp_path: Path) -> No
     assert set(in_bash(sh, "models", "")) == {"check", "list", "show"}
     assert in_bash(sh, "models", "list", "anth") == ["anthropic"]
     assert in_bash(sh, "models", "show", "deeps") == ["deepseek/"]
+    assert in_bash(sh, "models", "show", "perpl") == ["perplexity/"]
+    assert sh.run("config", "set", "model.alias.smart", "openai/gpt-5").returncode == 0
+    assert in_bash(sh, "models", "show", "sma") == ["smart"]
     assert set(in_bash(sh, "models", "show", "xai/grok-4.3")) == {"xai/grok-4.3", "xai/grok-4.3-latest"}

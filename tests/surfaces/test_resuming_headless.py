@@ -67,6 +67,6 @@ def test_at_a_terminal_the_person_is_asked(tmp_path: Path, monkeypatch: pytest.M
             terminal.press("y")
             terminal.until(r"touch two[\s\S]*y once")
             terminal.press("n")
-            assert "1 call was denied\r\n" in plain(terminal.rest())
+            assert "1 call was denied by a person\r\n" in plain(terminal.rest())
             assert process.wait(10) == 0
     assert (tmp_path / "one").exists()

@@ -55,7 +55,14 @@ def test_json_prints_the_result_as_one_object_and_nothing_else(tmp_path: Path) -
         done = sh.run("run", "Say something", "-o", "json")
     result = json.loads(done.stdout)
     assert (result["output"], result["status"], result["steps"]) == ("**Done.**", "completed", 2)
-    assert result["usage"] == {"input_tokens": 200, "output_tokens": 40}
+    assert result["usage"] == {
+        "input_tokens": 200,
+        "output_tokens": 40,
+        "cache_read_tokens": 0,
+        "cache_write_tokens": 0,
+        "reasoning_tokens": 0,
+        "estimated": False,
+    }
     assert result["session"].startswith("s-")
     assert done.stderr == ""
 

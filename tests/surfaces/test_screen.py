@@ -86,7 +86,7 @@ def test_a_line_below_shows_the_call_under_way_its_seconds_and_what_was_spent(tm
     turns = [bash("read -r _ < gate"), Turn(text="**Through.**")]
     asked = ("run", "Pass", "-m", "openai/gpt-5-mini")
     with shell(tmp_path, turns) as sh, on_terminal(sh, *asked) as (terminal, process):
-        terminal.until(r"bash read -r _ < gate  0\.[3-9] s  120 tokens · \$0\.0001 · context <1 % · step 1\r")
+        terminal.until(r"bash read -r _ < gate  0\.[3-9] s  120 tokens · \$0\.000065 · context <1 % · step 1\r")
         let_pass()
         screen = terminal.rest()
         assert process.wait(10) == 0

@@ -1,7 +1,9 @@
 """`holdfast stub` as a person and a shell see it."""
 
+import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,8 +16,15 @@ from pathlib import Path
 import openai
 import pytest
 from click.testing import CliRunner
+from tests.surfaces.commands import Shell
 
 from holdfast.cli.stub import stub
+from holdfast.models.embedding.hashing import HashingEmbedder
+from holdfast.models.embedding.port import EmbedRequest
+from holdfast.models.embedding.vectors import similarity
+from holdfast.models.providers.table import TABLE
+from holdfast.testing.doors import doors
+from holdfast.testing.protocols import PROTOCOLS
 
 RUN = "from holdfast.cli.stub import stub; stub()"
 
@@ -68,7 +77,8 @@ def test_it_serves_the_fixture_says_where_logs_each_request_and_ends_with_the_ac
     with running(str(script)) as process:
         url = line(process).removeprefix("listening on ")
         assert url.startswith("http://127.0.0.1:")
-        assert [line(process), line(process)] == [f"export OPENAI_BASE_URL={url}", "export OPENAI_API_KEY=anything"]
+        exports = [line(process) for _ in range(7)]
+        assert exports[0].startswith(f"export OPENAI_BASE_URL={url} OPENAI_API_KEY=anything  # openai/…, ")
         assert line(process) == "script scripted: 2 turns"
         assert say(url) == "First."
         assert line(process) == "1 POST /v1/chat/completions m 429 fault=status turn 1: 'First.'"
@@ -78,6 +88,66 @@ def test_it_serves_the_fixture_says_where_logs_each_request_and_ends_with_the_ac
         assert process.returncode == 0
     assert out == "2 requests of 1 run\nunconsumed: run 'go' never got of script 'scripted' turn 2 (add)\n"
     assert error == ""
+
+
+@pytest.mark.requirement("newcomers:stub-wires")
+def test_with_the_variables_it_prints_models_of_every_protocol_answer(tmp_path: Path) -> None:
+    path = tmp_path / "script.yaml"
+    path.write_text("turns: [{text: Yes.}]\n")
+    sh = Shell(tmp_path)
+    with running(str(path)) as process:
+        assert line(process).startswith("listening on ")
+        names: list[str] = []
+        while not (said := line(process)).startswith("script "):
+            assert subprocess.run(["sh", "-c", said], check=False).returncode == 0, "it can be pasted"
+            sh.environment |= dict(each.split("=", 1) for each in said.partition("  #")[0].split()[1:])
+            names += re.findall(r"([\w-]+)/…", said)
+        asked = sh.run("models", "check", *(f"{name}/m" for name in names), "-o", "json")
+        assert (asked.returncode, json.loads(asked.stdout)["ok"]) == (0, True)
+        assert {"openai", "openai-responses", "anthropic", "google", "cohere", "ollama", "bedrock"} < set(names)
+        served = [line(process) for _ in names]
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=5)
+    paths = {each.split()[2].partition("?")[0] for each in served}
+    assert len(paths) == len(names), "each has a path of its own"
+    assert all(each.endswith("200 turn 1: 'Yes.'") for each in served)
+
+
+@pytest.mark.requirement("newcomers:stub-wires")
+def test_every_protocol_of_the_server_is_served_by_one_of_the_doors_and_no_other() -> None:
+    shown = {wire for door in doors("http://h") for wire in door.wires}
+    assert shown == {*PROTOCOLS, "embeddings"}
+    assert [each for door in doors("http://h") for each in door.providers if each not in TABLE] == []
+
+
+@pytest.mark.requirement("newcomers:stub-wires")
+def test_embeddings_are_those_of_the_hashing_embedder_whoever_asks_and_in_either_form(script: Path) -> None:
+    texts = ["a bolt", "two bolts", "pears"]
+    with running(str(script), "-o", "json") as process:
+        started = json.loads(line(process))
+        assert started["doors"][0]["wires"] == ["chat", "responses", "embeddings"]
+        with openai.OpenAI(base_url=started["base_url"], api_key="x", max_retries=0) as client:
+            known = client.embeddings.create(model="text-embedding-3-small", input=texts)
+            plain = client.embeddings.create(model="m", input="a bolt", dimensions=64, encoding_format="float")
+            again = client.embeddings.create(model="m", input=["a bolt", "pears"], dimensions=64)
+            for wrong in ({"input": [1, 2]}, {"input": []}, {"input": ""}, {"input": "x", "dimensions": 1}):
+                with pytest.raises(openai.BadRequestError):
+                    client.embeddings.create(model="m", **wrong)  # type: ignore[arg-type]
+        logged = [json.loads(line(process)) for _ in range(7)]
+        process.send_signal(signal.SIGINT)
+        stopped = json.loads(process.communicate(timeout=5)[0])
+    one, other, far = [each.embedding for each in known.data]
+    assert len(one) == 1536
+    assert similarity(one, other) > 0.3 > similarity(one, far)
+    assert plain.data[0].embedding == pytest.approx(again.data[0].embedding)
+    own = asyncio.run(HashingEmbedder(64).embed(EmbedRequest(texts=["a bolt"]))).embeddings[0]
+    assert plain.data[0].embedding == pytest.approx(list(own.values))
+    assert known.usage.prompt_tokens == 2 + 3 + 2
+    assert [(each["label"], each["model"]) for each in logged[:2]] == [
+        ("3 vectors", "text-embedding-3-small"),
+        ("1 vector", "m"),
+    ]
+    assert len(stopped["unexpected"]) == 4, "what was refused is told, and vectors are none of that"
 
 
 @pytest.mark.requirement("testing:stub-command")
@@ -113,8 +183,8 @@ def test_json_prints_an_object_a_line_and_neither_keys_nor_bodies(script: Path) 
 def test_a_clients_words_do_not_reach_the_terminal_as_control_sequences(script: Path) -> None:
     with running(str(script)) as process:
         url = line(process).removeprefix("listening on ")
-        for _ in range(3):
-            line(process)
+        while not line(process).startswith("script "):
+            pass
         with openai.OpenAI(base_url=url, api_key="x", max_retries=1) as client:
             client.chat.completions.create(model="\x1b[2Jm\n", messages=[{"role": "user", "content": "\x1b]0;x\x07"}])
         line(process)

@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from functools import partial
 from pathlib import Path
@@ -22,12 +23,14 @@ from msgspec.structs import replace
 
 from holdfast.cli.asking.approving import Approver
 from holdfast.cli.asking.denying import deny_approvals
-from holdfast.cli.asking.span import Span
+from holdfast.cli.asking.span import Span, Times
 from holdfast.cli.attached import sort_out
-from holdfast.cli.choosing.meaning import meant
+from holdfast.cli.choosing.meaning import doubts, meant
 from holdfast.cli.completion.sessions import session_names
+from holdfast.cli.data import of_result, printed
+from holdfast.cli.learning.waits import denials
 from holdfast.cli.rendering.happenings import again
-from holdfast.cli.screen import EXIT_CODES, Screen, denials, store_option
+from holdfast.cli.screen import EXIT_CODES, Screen, store_option
 from holdfast.cli.settings.defaults import open_runtime, settings, store_url, warn
 from holdfast.cli.settings.naming import model_specs
 from holdfast.cli.terminal import open_console, with_person
@@ -105,7 +108,11 @@ _EPILOG = (
     "-w", "--workspace", type=click.Path(path_type=Path), help="Folder.  [default: the session's, else this one]"
 )
 @click.option(
-    "--attach", "attached", type=click.Path(path_type=Path), multiple=True, help="A file it may read. Repeatable."
+    "--attach",
+    "attached",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="A picture, PDF or other file. Repeatable.",
 )
 @click.option("--sandbox", help="What commands run in: a sandbox's name, or a profile's file.  [default: auto]")
 @click.option("--yes", is_flag=True, help="Allow every call without a question.")
@@ -120,7 +127,7 @@ _EPILOG = (
     "--review",
     is_flag=False,
     flag_value=1,
-    type=click.IntRange(0, 1000),
+    type=Times(),
     metavar="[N]",
     help="You approve the answer, and may ask for changes N times.  [default: 1]",
 )
@@ -199,18 +206,22 @@ def _agent(
 ) -> Callable[..., Agent]:
     """Returns what makes the agent, once it is known whether it `asks`."""
     spec = model or held.model
-    meant(spec)  # a name that leads nowhere is refused with those that are near
+    for doubt in doubts(meant(spec)):  # a name that leads nowhere is refused with those that are near
+        print(f"note {printable(doubt)}", file=sys.stderr)
     return partial(coder, spec, caps, output=_schema(schema), thinking=thinking or held.thinking)
 
 
 async def _note(runtime: Runtime, mode: Mode) -> str:
-    return "" if mode == "read-only" else isolation_note(await runtime.posture())
+    return "" if mode == "read-only" else isolation_note(await runtime.posture(), mode)
 
 
-def isolation_note(posture: Posture) -> str:
-    """Returns what a person is told of the sandbox before anything runs."""
+def isolation_note(posture: Posture, mode: Mode | None = None) -> str:
+    """Returns what a person is told of the sandbox before anything runs; `mode` says whether calls are asked about."""
     if posture.isolated:
         return f"sandbox {posture.backend}: commands reach this folder alone, and no network"
+    if "egress-proxy" in posture.layers:
+        asked = "" if mode == "auto" else "; commands are asked about"
+        return f"sandbox {posture.backend}: this folder, and the network its policy allows{asked}"
     return {"refused": _REFUSED, "process": _CONFINED}.get(posture.backend, _UNISOLATED)
 
 
@@ -348,18 +359,19 @@ def _answer(result: RunResult, url: str) -> None:
     if result.output:
         click.echo(printable(result.output).rstrip("\n"))
     if result.status != "completed":
+        enough = f"; {result.advice}" if result.advice else ""
         when = "" if result.again_at is None else f"; enough may be free again {again(result.again_at)}"
         look = "" if url == "memory:" else f"; look: holdfast runs show {result.session}{store_option(url)}"
-        click.echo(printable(f"{result.status} ({result.reason}){when}{look}"), err=True)
+        click.echo(printable(f"{result.status} ({result.reason}){enough}{when}{look}"), err=True)
     if result.denied:
         look = "" if url == "memory:" else f"; why: holdfast runs show {result.session}{store_option(url)}"
-        click.echo(f"{denials(result.denied)}{look}", err=True)
+        click.echo(f"{denials(result.denied, Counter())}{look}", err=True)
 
 
 def report(result: RunResult, output: str) -> int:
     """Prints a result as an object, where that was asked for, and returns the exit code."""
     if output == "json":
-        click.echo(msgspec.json.format(msgspec.json.encode(result)))
+        click.echo(printed(of_result(result)))
     return EXIT_CODES[result.status]
 
 

@@ -15,13 +15,15 @@ from rich.text import Text
 from holdfast.cli.answering.controlling import CONTROL
 from holdfast.cli.answering.steering import STEERING
 from holdfast.cli.completion.sessions import session_names
+from holdfast.cli.data import printed
+from holdfast.cli.delivering.showing import Posts
 from holdfast.cli.history.branching import COMMANDS as HISTORY
 from holdfast.cli.history.branching import known_session, there
 from holdfast.cli.history.carrying import export, import_
 from holdfast.cli.history.committing import commit
 from holdfast.cli.history.erasing import delete, scrub
 from holdfast.cli.history.pruning import prune
-from holdfast.cli.listing import list_runs, print_runs
+from holdfast.cli.listing import as_data, let_go, list_runs, print_runs
 from holdfast.cli.rendering.descent import Children
 from holdfast.cli.run import Look, follow, play, report
 from holdfast.cli.screen import store_option
@@ -70,14 +72,16 @@ runs.add_command(watch)
 @click.option("-n", "--limit", default=20, show_default=True, type=click.IntRange(1), help="The newest so many.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def list_(store: str | None, tree: bool, limit: int, output: str) -> None:
-    """List runs, newest first; `↳` marks those that another run started, with its session."""
+    """List runs, newest first; `↳` marks those that another run started, with its session. A session without a run of
+    its own is a line, too: `forked`, or `imported`.
+    """
     url = store_url(store)
 
     async def go() -> None:
         async with open_runtime(there(url)) as runtime:
             rows = await list_runs(runtime.journal, limit)
         if output == "json":
-            click.echo(msgspec.json.format(msgspec.json.encode(rows)))
+            click.echo(printed([as_data(row) for row in rows]))
             return
         console = open_console(plain=settings().plain)
         if rows:
@@ -94,7 +98,8 @@ def list_(store: str | None, tree: bool, limit: int, output: str) -> None:
 @_STORE
 @click.option("-o", "--output", type=click.Choice(["text", "jsonl"]), default="text", show_default=True)
 def show(session: str, number: int | None, store: str | None, output: str) -> None:
-    """Show what happened in SESSION, event by event, and the agents it started, with what they came to and spent.
+    """Show what happened in SESSION, event by event, the agents it started, with what they came to and spent, and
+    whether its results reached those they were for.
 
     Lines are cut where the terminal ends: `--event N` prints all of one event, `-o jsonl` all events as they are in the
     log.
@@ -107,7 +112,7 @@ def show(session: str, number: int | None, store: str | None, output: str) -> No
             if number is not None:
                 await _print_event(runtime.journal, stream, number, head.seq, output)
                 return
-            console, children = open_console(plain=settings().plain), Children()
+            console, children, posts = open_console(plain=settings().plain), Children(), Posts(session)
             timeline = None if output == "jsonl" else Timeline(console, head.seq)
             async for event in read_events(runtime.journal, stream, CODEC):
                 if timeline is None:
@@ -115,7 +120,10 @@ def show(session: str, number: int | None, store: str | None, output: str) -> No
                 else:
                     timeline.print(event)
                     children.see(event)
+                    posts.see(event)
             children.print(console)
+            if posts.wanted:
+                posts.print(console, await runtime.undelivered(), store_option(url))
 
     asyncio.run(go())
 
@@ -147,6 +155,7 @@ def resume(session: str, store: str | None, output: str) -> None:
     async def go() -> int:
         async with open_runtime(there(url)) as runtime:
             stream, head = await known_session(runtime.journal, session, url)
+            await _not_paused(runtime.journal, head, url)
             try:
                 run = await runtime.resume(session)
             except LeaseHeld as held:
@@ -213,11 +222,27 @@ async def _is_foreign(journal: Journal, stream: StreamId) -> bool:
     """Whether the session's agent has tools of its own, which `holdfast run` cannot give it."""
     state = await _state(journal, stream)
     run = state.run or state.last
-    if run is None:
+    if run is None or run.elsewhere:  # one from a file is only told of
         return False
     spec = await journal.blobs.get(tenant_of(stream), run.setup.setup.spec)
     tools = msgspec.json.decode(spec, type=AgentSpec).tools
     return not all(tool.reference.startswith("builtin:") for tool in tools)
+
+
+async def _not_paused(journal: Journal, head: Head, url: str) -> None:
+    """Raises where going on would wait for ever, as nothing begins before somebody lets the session go on.
+
+    Raises:
+        UsageError: it is paused.
+    """
+    if head.state in ("idle", "ended") and not head.unread:
+        return
+    if (await _state(journal, head.stream)).paused and not await let_go(journal, head):
+        session = session_of(head.stream)
+        raise UsageError(
+            f"session {session!r} is paused, and nothing begins in it: holdfast runs unpause "
+            f"{session}{store_option(url)} lets it go on"
+        )
 
 
 def _note(session: str, head: Head) -> str:

@@ -15,6 +15,9 @@ from rich.text import Text
 
 from holdfast.cli.asking.approving import Approver
 from holdfast.cli.choosing.meaning import card_of
+from holdfast.cli.learning.calls import Calls
+from holdfast.cli.learning.charges import Charges
+from holdfast.cli.learning.waits import Waits
 from holdfast.cli.outcomes import about, closing, mark_of, undone
 from holdfast.cli.rendering.answer import Answer, below, written_below
 from holdfast.cli.rendering.cards import card
@@ -23,7 +26,7 @@ from holdfast.cli.rendering.happenings import exhausted, happening, onward
 from holdfast.cli.rendering.thoughts import Thoughts
 from holdfast.cli.settings.defaults import default_store
 from holdfast.cli.terminal import LiveLine, indented, reset_line, title
-from holdfast.cli.words import count, money, one_line, printable, seconds
+from holdfast.cli.words import count, money, one_line, printable, seconds, tokens
 from holdfast.engine.events import (
     BudgetExhausted,
     CallReopened,
@@ -44,9 +47,9 @@ from holdfast.engine.events import (
     WaitResolved,
 )
 from holdfast.runtime.run import RunResult
-from holdfast.types import AssistantMessage, Delta, Event, Reset, TextDelta, ThinkingDelta, ToolCall, from_dollars
+from holdfast.types import AssistantMessage, Delta, Event, Reset, TextDelta, ThinkingDelta, from_dollars
 
-__all__ = ("EXIT_CODES", "Screen", "denials", "print_below", "store_option")
+__all__ = ("EXIT_CODES", "Screen", "print_below", "store_option")
 
 EXIT_CODES = {"completed": 0, "failed": 1, "limited": 3, "aborted": 4}
 _WIDTH = 110
@@ -68,14 +71,16 @@ class Screen:
         self.advice = "; --yes allows them"
         """What helps where nobody could be asked."""
         self._known = known
-        self._calls: dict[str, ToolCall] = {}
+        self._calls = Calls()
+        self._became = Waits()
+        self._charges = Charges()
         self._running: dict[str, float] = {}
         self._figures = Figures(card_of)
         self._failure: ModelFailed | None = None
         self._began: int | None = None
-        self._looks_only = False
         self._ended = 0
         self._waits: dict[str, ToolWaiting | ReviewRequested] = {}
+        self._just_over: ToolWaiting | ReviewRequested | None = None
         self._answer = Answer(console, theme=theme)
         self._thought = Thoughts(console)
         self.live.figures = self._figures.parts
@@ -141,17 +146,14 @@ class Screen:
 
     def _learn(self, event: Event) -> None:
         self._figures.learn(event)
+        self._calls.learn(event)
+        self._became.learn(event)
+        self._charges.learn(event)
         match event.data:
-            case RunStarted() as data:
+            case RunStarted():
                 self._began = event.at
-                self._looks_only = data.setup.mode == "read-only"
             case RunFinished():
                 self._ended = event.at
-            case ModelFinished() as data:
-                for call in data.message.calls:
-                    self._calls[call.id] = call
-            case ToolStarted() as data if data.nested is not None:
-                self._calls[data.call_id] = ToolCall(data.call_id, data.nested.name, data.nested.arguments)
             case _:
                 self._learn_waits(event)
 
@@ -171,7 +173,7 @@ class Screen:
                 pass
 
     def _resolved(self, token: str) -> None:
-        self._waits.pop(token, None)
+        self._just_over = self._waits.pop(token, None)
         if self.approver is not None:
             self.approver.settle(token)
 
@@ -204,8 +206,8 @@ class Screen:
                 self._line(again.append("  runs again, its files put back", "dim"))
             case ToolWaiting() | ReviewRequested() as data:
                 self._wait(data)
-            case WaitResolved(arguments=changed) if changed:
-                self._line(Text.assemble(("✎ ", "yellow"), "with other arguments: ", (one_line(changed), "dim")))
+            case WaitResolved() as data:
+                self._over(data)
             case Paused() as data:
                 self._line(Text.assemble(("⏸ paused", "yellow"), f"  {one_line(data.reason)}".rstrip()))
                 self.live.show("paused")
@@ -233,6 +235,17 @@ class Screen:
             what = (one_line(wait.prompt or wait.token), "dim")
             self._line(Text.assemble(("⏸ waiting", "yellow"), f" for {wait.kind} ", what))
         self.live.show(f"waiting for {wait.kind}")
+
+    def _over(self, data: WaitResolved) -> None:
+        """Says what became of a wait, but where the person here said it and was told."""
+        became = self._became.became(data)
+        if became is None or (self.approver is not None and data.token in self.approver.said and not data.arguments):
+            return
+        waiting = self._just_over
+        named = isinstance(waiting, ToolWaiting) and (waiting.wait.digest or waiting.wait.kind == "child")
+        about_ = self._title(waiting.call_id) if isinstance(waiting, ToolWaiting) and named else Text()
+        self._line(Text.assemble((became[0], became[1]), ("  " if about_ else "", ""), about_))
+        self._busy()
 
     def _answered(self, data: ModelFinished) -> None:
         self.live.show("" if not data.message.calls else "working")
@@ -297,7 +310,8 @@ class Screen:
         How to go on depends on whose agent it was: `foreign` is one that this command line cannot make.
         """
         cost = None if result.cost is None else from_dollars(result.cost)
-        figures = [count(result.steps, "step"), count(result.usage.total_tokens, "token"), money(cost)]
+        used = tokens(result.usage) + self._charges.words()
+        figures = [count(result.steps, "step"), used, money(cost, most=result.usage.estimated)]
         if self._began is not None and self._ended:
             figures.append(seconds((self._ended - self._began) / 1e6))
         if self.console.is_terminal and self._figures.context is not None:
@@ -307,9 +321,7 @@ class Screen:
         if result.status == "failed":
             self._line(Text(printable(result.reason), "red"))
         if result.denied:
-            why = f": nobody could be asked{self.advice}" if self.approver is None else ""
-            why = ": the run was read-only" if self._looks_only else why
-            self._line(Text(denials(result.denied) + why, "yellow"))
+            self._line(Text(self._became.denials(result.denied, self.advice), "yellow"))
         where = store_option(store)
         self.fact("log", store)
         if store == "memory:":  # gone with this process
@@ -340,11 +352,6 @@ def print_below(console: Console, message: AssistantMessage) -> None:
 
 def _belongs(wait: ToolWaiting | ReviewRequested, finished: ToolFinished) -> bool:
     return isinstance(wait, ToolWaiting) and wait.call_id == finished.call_id
-
-
-def denials(number: int) -> str:
-    """Returns how many calls were not allowed."""
-    return f"{count(number, 'call')} {'was' if number == 1 else 'were'} denied"
 
 
 def store_option(store: str) -> str:

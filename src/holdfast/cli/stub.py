@@ -1,7 +1,7 @@
-"""`holdfast stub`: a scripted model provider in a terminal, for any client that takes an OpenAI address.
+"""`holdfast stub`: a scripted model provider in a terminal, for any client whose provider's address can be set.
 
-It shows where it listens, the two variables a client needs, a line for each request and, in the end, what nobody
-expected and what nobody asked for. It only draws: `holdfast.testing.model_server` does the work.
+It shows where it listens, the variables a client of each provider needs, a line for each request and, in the end, what
+nobody expected and what nobody asked for. It only draws: `holdfast.testing.model_server` does the work.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class _Screen(Protocol):
         ...
 
 
-@click.command()
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("script", type=click.Path(path_type=Path))
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 picks a free one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -60,8 +60,11 @@ class _Screen(Protocol):
 def stub(script: Path, port: int, host: str, expose: bool, log: bool, strict: bool, plain: bool, output: str) -> None:
     """Serve a scripted model on loopback.
 
-    SCRIPT is a YAML or JSON fixture; `python -m pydoc holdfast.testing.scripts` describes it. Point any client that
-    speaks OpenAI's Chat Completions at the address shown; stop with Ctrl-C for the account.
+    SCRIPT is a YAML or JSON fixture; `python -m pydoc holdfast.testing.scripts` describes it. The same script is
+    served to clients of every protocol: OpenAI's Chat Completions and Responses, Anthropic's Messages, Gemini, Cohere,
+    Ollama, and Converse of Bedrock. The variables are shown that such a client reads, one line for each; any other
+    server's client takes the first address. Embeddings, in OpenAI's form, come from no script: the same text has the
+    same vector. Stop with Ctrl-C for the account.
     """
     from holdfast.testing.model_server import ScriptedModelServer
 
@@ -125,6 +128,19 @@ def _given(exchange: Exchange) -> str:
     return _clean(turn + exchange.label)
 
 
+def _exports(server: ScriptedModelServer) -> list[tuple[str, str]]:
+    """Returns for each way to the server what a shell is told, and who is served by it."""
+    from holdfast.testing.doors import doors
+
+    return [
+        (
+            f"export {' '.join(f'{name}={value}' for name, value in each.variables.items())}",
+            f"{', '.join(f'{name}/…' for name in each.providers)}: {', '.join(each.wires)}",
+        )
+        for each in doors(server.origin)
+    ]
+
+
 def _account(report: Report) -> list[str]:
     return [_clean(line) for line in str(report).split("\n")]
 
@@ -135,8 +151,8 @@ class _PlainScreen(_Screen):
 
     def started(self, server: ScriptedModelServer) -> None:
         click.echo(f"listening on {server.base_url}")
-        click.echo(f"export OPENAI_BASE_URL={server.base_url}")
-        click.echo("export OPENAI_API_KEY=anything")
+        for line, about in _exports(server):
+            click.echo(f"{line}  # {about}")
         for name, script in server.scripts.items():
             click.echo(f"script {name}: {'a function' if callable(script) else f'{len(script)} turns'}")
 
@@ -159,7 +175,10 @@ class _JsonScreen(_Screen):
 
     def started(self, server: ScriptedModelServer) -> None:
         scripts = {name: None if callable(script) else len(script) for name, script in server.scripts.items()}
-        self._print({"event": "listening", "base_url": server.base_url, "scripts": scripts})
+        from holdfast.testing.doors import doors
+
+        told = {"event": "listening", "base_url": server.base_url, "doors": doors(server.origin), "scripts": scripts}
+        self._print(told)
 
     def answered(self, exchange: Exchange) -> None:
         self._print({"event": "request", **_fields(exchange)})
@@ -217,7 +236,9 @@ class _RichScreen(_Screen):
             table.add_row(Text("  model", "dim"), Text(name, "bold"), Text(count, "dim"))
         show(table)
         show()
-        show(Text(f"  export OPENAI_BASE_URL={server.base_url}\n  export OPENAI_API_KEY=anything"), soft_wrap=True)
+        for line, about in _exports(server):
+            show(Text(f"  # {about}", "dim"))
+            show(Text(f"  {line}"), soft_wrap=True)
         show()
         show(Text("  Its words are scripted: no model is asked and nothing is spent. Ctrl-C ends it.", "dim"))
         show()

@@ -6,9 +6,13 @@ usually another process, went on in the middle of something.
 
 from __future__ import annotations
 
+from typing import cast
+
 from rich.console import Console
 from rich.text import Text
 
+from holdfast.cli.learning.calls import Calls
+from holdfast.cli.learning.waits import Waits
 from holdfast.cli.outcomes import about, gist, mark_of, undone
 from holdfast.cli.rendering.happenings import happening, onward, reply, seam
 from holdfast.cli.rendering.takeovers import Takeovers
@@ -22,6 +26,7 @@ from holdfast.engine.events import (
     ModelFailed,
     ModelFinished,
     ModelStarted,
+    PhaseFailed,
     Rewound,
     RunFinished,
     RunStarted,
@@ -32,7 +37,8 @@ from holdfast.engine.events import (
 )
 from holdfast.engine.folding import fold
 from holdfast.engine.state import Run, State
-from holdfast.types import Event, ToolCall, Unknown, session_of
+from holdfast.sandbox.egress.answers import denials_of
+from holdfast.types import Event, Unknown, session_of
 
 __all__ = ("Timeline",)
 
@@ -46,7 +52,8 @@ class Timeline:
         """Prints to the console; `last` is the highest number there will be."""
         self._console = console
         self._digits = max(3, len(str(last)))
-        self._calls: dict[str, ToolCall] = {}
+        self._calls = Calls()
+        self._waits = Waits()
         self._takeovers = Takeovers()
         self._run: RunStarted | None = None
         self._reserved: Event | None = None
@@ -54,9 +61,9 @@ class Timeline:
 
     def print(self, event: Event) -> None:
         """Prints one event."""
-        if isinstance(event.data, ModelFinished):
-            self._calls.update({call.id: call for call in event.data.message.calls})
-        elif isinstance(event.data, RunStarted):
+        self._calls.learn(event)
+        self._waits.learn(event)
+        if isinstance(event.data, RunStarted):
             self._run = event.data
         if self._takeovers.see(event):
             self._console.print(
@@ -70,8 +77,18 @@ class Timeline:
         line.truncate(self._console.width, overflow="ellipsis")
         line.rstrip()
         self._console.print(line, no_wrap=True, overflow="ignore", crop=False)
+        if isinstance(event.data, ToolFinished):
+            self._refused(event.data)
         if isinstance(event.data, (ModelStarted, ModelFinished, ModelFailed)):
             self._reserved = event if isinstance(event.data, ModelStarted) else None
+
+    def _refused(self, data: ToolFinished) -> None:
+        """Prints below a call where its command was not let, and why."""
+        records = data.result.metadata.get("egress")
+        for each in denials_of(cast("list[object]", records)) if isinstance(records, list) else ():
+            line = Text.assemble(f"{'':>{self._digits + 33}}", ("⊘ ", "yellow"), one_line(each))
+            line.truncate(self._console.width, overflow="ellipsis")
+            self._console.print(line, no_wrap=True, overflow="ignore", crop=False)
 
     def _what(self, event: Event) -> Text:
         match event.data:
@@ -92,7 +109,7 @@ class Timeline:
                 return self._outcome(data)
             case RunFinished() as data:
                 status = (data.status, _ENDS.get(data.status, "yellow"))
-                figures = f"  {count(data.steps, 'step')} · {money(data.cost)}"
+                figures = f"  {count(data.steps, 'step')} · {money(data.cost, most=data.usage.estimated)}"
                 return Text.assemble(status, f"  {one_line(data.reason)}" if data.reason else "", (figures, "dim"))
             case _:
                 return self._rare(event)
@@ -110,7 +127,10 @@ class Timeline:
                 what = data.wait.token if data.wait.kind != "child" else f"{data.wait.subject}  {data.wait.prompt}"
                 return Text.assemble((f"for {data.wait.kind}  ", "yellow"), one_line(what))
             case WaitResolved() as data:
-                return Text.assemble(f"{one_line(data.token)}  ", (reply(data), "dim"))
+                note = f"  {said}" if (said := self._waits.fallen_back(data)) else ""
+                return Text.assemble(f"{one_line(data.token)}", (note, "yellow"), "  ", (reply(data), "dim"))
+            case PhaseFailed() as data:
+                return _of_session(event).append(f"  {self._waits.fallen_back(data)}".rstrip(), "yellow")
             case AbortRequested() as data:
                 return Text(one_line(data.reason), "yellow")
             case _:
@@ -119,7 +139,7 @@ class Timeline:
     def _answer(self, data: ModelFinished) -> Text:
         words = one_line(data.message.text, 160)
         calls = ", ".join(one_line(call.name, 60) for call in data.message.calls)
-        figures = f"{seconds(data.duration / 1e6)} · {money(data.cost)}"
+        figures = f"{seconds(data.duration / 1e6)} · {money(data.cost, most=data.message.usage.estimated)}"
         # What it does comes first: what it says may be long.
         parts = [Text(calls, "bold"), Text(self._other(data.message.model), "cyan"), Text(figures, "dim"), Text(words)]
         return Text("  ").join(part for part in parts if part.plain)

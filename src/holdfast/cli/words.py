@@ -6,17 +6,33 @@ Not here: colours and layout.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from math import floor, log10
 
-from holdfast.types import dollars
+from holdfast.types import Usage, dollars
 
-__all__ = ("age", "clock_time", "count", "model_name", "money", "one_line", "printable", "seconds")
+__all__ = ("age", "clock_time", "count", "model_name", "money", "one_line", "printable", "seconds", "tokens")
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
 
-def money(cost: int | None) -> str:
-    """Returns nanodollars for people."""
-    return "price unknown" if cost is None else f"${dollars(cost):.4f}"
+def money(cost: int | None, *, most: bool = False, short: bool = False) -> str:
+    """Returns nanodollars for people; `most` says that it may be less, `short` that there is little room."""
+    if cost is None:
+        return "price unknown"
+    return f"{('≤' if short else 'at most ') if most and cost else ''}${_digits(dollars(cost))}"
+
+
+def _digits(amount: float) -> str:
+    """Returns dollars with four places, or with as many as two digits of a small amount need."""
+    if not 0 < amount < 0.001:
+        return f"{amount:.4f}"
+    whole, point, places = f"{amount:.{1 - floor(log10(amount))}f}".partition(".")
+    return f"{whole}{point}{places.rstrip('0'):0<4}"
+
+
+def tokens(usage: Usage) -> str:
+    """Returns how many tokens were used, or the most that were."""
+    return f"{'at most ' if usage.estimated else ''}{count(usage.total_tokens, 'token')}"
 
 
 def seconds(amount: float) -> str:

@@ -128,15 +128,15 @@ def yes(token: str, always: bool, edit: str | None, store: str | None, output: s
 
 @approve.command("no", context_settings=_SETTINGS, short_help="Deny a call, or refuse an answer under review.")
 @_TOKEN
-@click.argument("reason", default="")
+@click.argument("reason", nargs=-1)
 @_STORE
 @_OUTPUT
-def no(token: str, reason: str, store: str | None, output: str) -> None:
+def no(token: str, reason: tuple[str, ...], store: str | None, output: str) -> None:
     """Deny the call that waits under TOKEN, or refuse the answer that is under review; the REASON is read."""
 
     def answer(session: Speaking, found: Waiting) -> Awaitable[Receipt]:
         _check(found, token, store, "approval", "review")
-        return session.deny(found.token, said_words(reason))
+        return session.deny(found.token, said_words(*reason))
 
     _answer(token, store, output, answer, {"approval": "⊘ denied", "review": "⊘ refused; the run fails"})
 
@@ -166,15 +166,15 @@ def answer(token: str, answers: tuple[str, ...], store: str | None, output: str)
 
 @approve.command("changes", context_settings=_SETTINGS, short_help="Have an answer under review done again.")
 @_TOKEN
-@click.argument("feedback")
+@click.argument("feedback", nargs=-1, required=True)
 @_STORE
 @_OUTPUT
-def changes(token: str, feedback: str, store: str | None, output: str) -> None:
+def changes(token: str, feedback: tuple[str, ...], store: str | None, output: str) -> None:
     """Have the answer that is under review done again; the agent reads the FEEDBACK."""
 
     def ask(session: Speaking, found: Waiting) -> Awaitable[Receipt]:
         _check(found, token, store, "review")
-        return session.request_changes(found.token, said_words(feedback))
+        return session.request_changes(found.token, said_words(*feedback))
 
     _answer(token, store, output, ask, {"review": "↻ sent back"})
 

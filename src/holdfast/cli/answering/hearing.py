@@ -72,9 +72,9 @@ def show(done: str, otherwise: str, after: Heard) -> None:
         console.print(Text(f"  {otherwise}", "dim"), soft_wrap=True)
 
 
-def said(given: str) -> str:
-    """Returns an argument as text that the log can hold: its bytes may be no UTF-8."""
-    return given.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+def said(*given: str) -> str:
+    """Returns words as text that the log can hold: their bytes may be no UTF-8, and quotes may have been left out."""
+    return " ".join(given).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _state(head: Head | None) -> str:

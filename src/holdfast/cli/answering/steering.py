@@ -30,15 +30,15 @@ _RESULT = click.option("-o", "--output", type=click.Choice(["text", "json"]), de
 
 @click.command("steer", context_settings=_SETTINGS, short_help="Say something to the open run of SESSION.")
 @click.argument("session", shell_complete=session_names)
-@click.argument("text")
+@click.argument("text", nargs=-1)
 @_STORE
 @_RESULT
-def steer(session: str, text: str, store: str | None, output: str) -> None:
+def steer(session: str, text: tuple[str, ...], store: str | None, output: str) -> None:
     """Say TEXT to the run that is open in SESSION, whichever process drives it; the model hears it at its next step.
 
     `-o json` says whether somebody took it up within a moment (`heard`), and how the session stands then (`state`).
     """
-    words = said(text)
+    words = said(*text)
     if not words.strip():
         raise UsageError(
             f'there is nothing to say: write it behind the session, as in holdfast runs steer {session} "Use tabs"'

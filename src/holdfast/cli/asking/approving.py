@@ -55,6 +55,8 @@ class Approver:
         self._run = run
         self._live = live
         self._waiting: dict[str, _Asked] = {}
+        self.said: set[str] = set()
+        """What was answered here, and said so: by its tokens."""
         self._now = ""
         """The token that is asked about."""
         self._task: asyncio.Task[None] | None = None
@@ -195,6 +197,7 @@ class Approver:
     async def _answer(self, token: str, key: str) -> None:
         answer, said, style = _ANSWERS[key]
         self._console.print(Text(f"  {said}", style))
+        self.said.add(token)
         await self._run.answer(token, answer)
         if key == "q":
             await self._run.abort("a person said no and ended the run")

@@ -13,7 +13,7 @@ from holdfast.cli.outcomes import arguments_of
 from holdfast.cli.rendering.diffs import between
 from holdfast.cli.rendering.extracts import Extract, extract, extract_lines
 from holdfast.cli.words import one_line, printable
-from holdfast.engine.turns import own
+from holdfast.engine.turns import asked_about, own
 from holdfast.types import ToolCall, Wait
 
 __all__ = ("ApprovalCard", "approval_card")
@@ -45,7 +45,7 @@ class ApprovalCard:
 
 def approval_card(call: ToolCall, wait: Wait, *, whole: bool = False) -> ApprovalCard:
     """Returns a question's card; `whole` is all of the call, however long it is."""
-    name = one_line(wait.subject or call.name, 60)
+    call, name = asked_about(call, wait), one_line(wait.subject or call.name, 60)
     if not own(wait):  # another call makes it: what it is stands in the question, in short
         lines = [*extract(wait.prompt).lines, Text(f"called by {one_line(call.name, 60)}", "dim")]
         return ApprovalCard(name, lines, whole="characters …]" not in wait.prompt)

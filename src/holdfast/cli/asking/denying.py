@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import final
 
+from holdfast.cli.asking.answers import UNASKED
 from holdfast.engine.events import (
     ReviewRequested,
     RunFinished,
@@ -37,7 +38,7 @@ async def deny_approvals(run: Run, known: int) -> None:
                 if kind == "question":
                     await run.answer(token, "Nobody could be asked.", is_error=True)
                 else:
-                    await run.deny(token, "nobody could be asked")
+                    await run.deny(token, UNASKED)
             asked.tokens.clear()
 
 

@@ -1,4 +1,4 @@
-"""A length of time as a person writes it: `90`, `90s`, `10m`, `2h`, `1d`."""
+"""What a person writes behind an option: a length of time, as `90`, `90s`, `10m`, `2h`, `1d`, or how often."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import final
 
 import click
 
-__all__ = ("Span",)
+__all__ = ("Span", "Times")
 
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _FORM = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)", re.ASCII)
@@ -27,3 +27,21 @@ class Span(click.ParamType[float]):
         if found is None or not 0 < (seconds := float(found[1]) * _SECONDS[found[2]]) < 1e9:
             self.fail(f"{value!r} is no time: write it as 90s, 10m, 2h or 1d", param, ctx)
         return seconds
+
+
+@final
+class Times(click.ParamType[int]):
+    """How often, behind an option that may stand without a number and so takes the word behind it for one."""
+
+    name = "times"
+    _MOST = 1000
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Returns the number."""
+        said = str(value).strip()
+        if said.isascii() and said.isdigit() and len(said) < 10 and int(said) <= self._MOST:
+            return int(said)
+        name = "it" if param is None else param.opts[0]
+        number = said.lstrip("+-").isdigit()
+        instead = f"write 0 to {self._MOST:,}" if number else f"put the prompt first, or write {name} 1 before it"
+        return self.fail(f"{value!r} is no number of times: {instead}", param, ctx)

@@ -13,6 +13,7 @@ import msgspec
 from holdfast.cli.asking.card import ApprovalCard, approval_card
 from holdfast.cli.chat.figures import Question
 from holdfast.cli.outcomes import arguments_of
+from holdfast.engine.turns import asked_about
 from holdfast.errors import HoldfastError
 from holdfast.sandbox.workspace import Workspace
 from holdfast.types import Digest
@@ -25,7 +26,8 @@ _COMPARED = 256 * 1024
 
 def question_card(question: Question, folder: Path) -> ApprovalCard:
     """Returns a question as a card: which call, and the command or the change it would make."""
-    wait, call = question.wait, question.call
+    wait = question.wait
+    call = asked_about(question.call, wait)
     fields = arguments_of(call) or {}
     path, content = fields.get("path"), fields.get("content")
     if call.name != "write" or not isinstance(path, str) or not isinstance(content, str):
@@ -38,7 +40,7 @@ def question_card(question: Question, folder: Path) -> ApprovalCard:
         del fields["content"]
         fields["edits"] = [{"oldText": now, "newText": content}]
         call = msgspec.structs.replace(call, arguments=json.dumps(fields))
-        wait = msgspec.structs.replace(wait, prompt="")
+        wait = msgspec.structs.replace(wait, prompt="", arguments="")
     return approval_card(call, wait)
 
 

@@ -148,6 +148,8 @@ class _Stop:
 
 
 async def _open(talk: Talk, session: str | None) -> None:
+    from holdfast.cli.choosing.meaning import doubts, meant
+
     terms = talk.conversation.terms
     home = str(Path.home())
     where = str(terms.workspace)
@@ -156,6 +158,8 @@ async def _open(talk: Talk, session: str | None) -> None:
     talk.view.note(f"holdfast chat · {terms.model}{thinks} · {terms.mode} · {where}")
     if note := isolation_note(await talk.conversation.runtime.posture()):
         talk.view.note(note, "yellow")
+    for doubt in doubts(meant(terms.model)):
+        talk.view.note(f"! {doubt}", "yellow")
     talk.view.note("/help shows commands and keys, Ctrl-D leaves\n", "dim")
     await talk.begin(session)
     heads = await talk.conversation.runtime.journal.heads("local", after="", limit=_COMPLETED)

@@ -14,6 +14,7 @@ from holdfast.cli.choosing.meaning import card_of
 from holdfast.engine.events import InputReceived, ModelFailed, ModelFinished, ModelStarted, RunFinished, RunStarted
 from holdfast.engine.folding import fold, replay
 from holdfast.engine.state import Run, State
+from holdfast.engine.turns import asked_about
 from holdfast.types import CallId, Event, ToolCall, Usage, Wait
 
 __all__ = ("Figures", "Question", "reviewed")
@@ -119,7 +120,8 @@ class Figures:
     def questions(self) -> list[Question]:
         """What waits for a person's word, in the order of the calls."""
         calls = self.state.calls.values()
-        waiting = [(each.call, each.wait) for each in calls if each.wait is not None and each.result is None]
+        open_ = [(each.call, each.wait) for each in calls if each.wait is not None and each.result is None]
+        waiting = [(asked_about(call, wait), wait) for call, wait in open_]
         found = [Question(wait, call) for call, wait in waiting if wait.kind == "approval" or wait.questions]
         run = self.state.run
         if run is not None and run.review is not None:

@@ -14,20 +14,21 @@ from typing import final
 from rich.console import Console
 from rich.text import Text
 
-from holdfast.cli.asking.answers import ALWAYS, ONCE, SAID
 from holdfast.cli.asking.picking import print_question
 from holdfast.cli.chat.asking import question_card
 from holdfast.cli.chat.figures import Figures, Question, reviewed
+from holdfast.cli.learning.calls import Calls
+from holdfast.cli.learning.charges import Charges
+from holdfast.cli.learning.waits import Waits
 from holdfast.cli.outcomes import about, closing
 from holdfast.cli.rendering.markdown import Words
-from holdfast.cli.screen import Screen, denials, print_below
+from holdfast.cli.screen import Screen, print_below
 from holdfast.cli.terminal import indented, title
-from holdfast.cli.words import count, money, one_line, printable, seconds
+from holdfast.cli.words import count, money, one_line, printable, seconds, tokens
 from holdfast.engine.events import (
     AbortRequested,
     InputApplied,
     InputReceived,
-    ModelFinished,
     ReviewRequested,
     RunFinished,
     RunStarted,
@@ -36,7 +37,7 @@ from holdfast.engine.events import (
     ToolWaiting,
     WaitResolved,
 )
-from holdfast.types import AssistantMessage, Delta, Event, ToolCall, UserMessage
+from holdfast.types import AssistantMessage, Delta, Event, UserMessage
 from holdfast.types import Text as Said
 
 __all__ = ("View",)
@@ -58,7 +59,9 @@ class View:
         self._echo = echo
         self._screen = Screen(console, theme=theme)
         self._inputs: dict[int, InputReceived] = {}
-        self._calls: dict[str, ToolCall] = {}
+        self._calls = Calls()
+        self._became = Waits()
+        self._charges = Charges()
         self._running: dict[str, float] = {}
         self._asked: dict[str, Question] = {}
         self.asking = ""
@@ -85,14 +88,13 @@ class View:
         self._began, self.asking = 0, ""
 
     def _learn(self, event: Event) -> None:
+        self._calls.learn(event)
+        self._became.learn(event)
+        self._charges.learn(event)
         match event.data:
             case InputReceived() as data:
                 self._inputs[event.seq] = data
-            case ModelFinished() as data:
-                self._calls.update({call.id: call for call in data.message.calls})
             case ToolStarted() as data:
-                if data.nested is not None:
-                    self._calls[data.call_id] = ToolCall(data.call_id, data.nested.name, data.nested.arguments)
                 self._running[data.call_id] = time.monotonic()
             case ToolFinished() as data:
                 self._running.pop(data.call_id, None)
@@ -129,10 +131,10 @@ class View:
     def _waits(self, event: Event) -> bool:
         """Shows what a person is asked, and what became of it; whether it was that."""
         match event.data:
-            case ToolWaiting() as data if data.wait.kind == "approval" and data.call_id in self._calls:
-                self._question(Question(data.wait, self._calls[data.call_id]))
-            case ToolWaiting() as data if data.wait.questions and data.call_id in self._calls:
-                self._question(Question(data.wait, self._calls[data.call_id]))
+            case ToolWaiting() as data if data.wait.kind == "approval" or data.wait.questions:
+                if (call := self._calls.get(data.call_id)) is None:
+                    return False
+                self._question(Question(data.wait, call))
             case ReviewRequested() as data:
                 self._question(reviewed(data.wait, data.changes_left))
             case WaitResolved() as data if data.token in self._asked:
@@ -178,22 +180,15 @@ class View:
                 self._ask(question)
 
     def _answered(self, data: WaitResolved) -> None:
-        kind = self._asked[data.token].wait.kind
-        said = "nobody answered in time" if data.content is None else one_line(data.content)
-        words, style = SAID.get(said, (f"✗ {said.replace('deny', 'denied', 1)}", "red"))
-        if data.content is not None and kind == "question":
-            words, style = ("✗ " + said, "red") if data.is_error else ("✓ answered", "green")
-        elif kind == "review" and said in (ONCE, ALWAYS):
-            words, style = "✓ accepted", "green"
-        elif kind == "review" and said.startswith("changes:"):
-            words, style = f"↻ sent back: {said.removeprefix('changes:').strip()}", "cyan"
+        words, style = self._became.became(data) or ("✓ answered", "green")
         indented(self.console, Text(words, style), 4)
         self._settled(data.token)
 
     def _ended(self, data: RunFinished, at: int) -> None:
         self._running = {}
         self._screen.end()
-        figures = [count(data.steps, "step"), count(data.usage.total_tokens, "token"), money(data.cost)]
+        used = tokens(data.usage) + self._charges.words()
+        figures = [count(data.steps, "step"), used, money(data.cost, most=data.usage.estimated)]
         if self._began:
             figures.append(seconds((at - self._began) / 1e6))
         self.console.print()
@@ -201,7 +196,7 @@ class View:
         if data.status == "failed":
             indented(self.console, Text(printable(data.reason), "red"), 2)
         if data.denied:
-            indented(self.console, Text(denials(data.denied), "yellow"), 2)
+            indented(self.console, Text(self._became.denials(data.denied), "yellow"), 2)
         self.console.print()
 
     # ---- what is no event -----------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ Not here: what there is to choose from (`offers.py`), what it looks like.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 
 from holdfast.cli.settings.defaults import access, settings
@@ -19,14 +19,14 @@ from holdfast.flow.clock import SystemClock
 from holdfast.models.access.making import ModelMaker
 from holdfast.models.catalogue import ModelCard, known_models, lookup
 from holdfast.models.providers.finding import PROVIDERS, unknown_provider
-from holdfast.models.routing.grammar import Names, Written, expand, split_level
+from holdfast.models.routing.grammar import Names, Traced, Written, check_spec, split_level, trace
 from holdfast.models.routing.tiers import TIER
 from holdfast.net.client import HttpClient
 from holdfast.runtime.settings import tiers_of
 from holdfast.safety.addresses import TRUSTED
 from holdfast.types import Limits
 
-__all__ = ("card_of", "check", "maker", "meant", "nearest")
+__all__ = ("card_of", "check", "doubts", "maker", "meant", "nearest", "traced")
 
 _NEAR = 3
 """Names that are offered in the place of one that leads nowhere."""
@@ -38,20 +38,40 @@ def meant(spec: str) -> tuple[Written, ...]:
     Raises:
         UnknownModel: an element of it is none; the message gives the nearest names.
     """
+    return tuple([each.written for each in traced(spec)])
+
+
+def traced(spec: str) -> tuple[Traced, ...]:
+    """Returns the same, each with the aliases and tiers it came out of.
+
+    Raises:
+        UnknownModel: as `meant` says.
+    """
+    check_spec(spec)  # what cannot be meant at all, a mistyped level say, is told before any name is looked for
     held = settings()
     read = tiers_of(os.environ)
     names = Names(held.aliases, lambda name: read(TIER + name) or held.tiers.get(name), held.provider)
     if not held.provider:
         for part in spec.split(","):
             bare = split_level(part.strip())[0]
-            if bare and "/" not in bare and bare.isprintable() and bare not in own_names():
+            if "/" not in bare and bare not in own_names():
                 raise UnknownModel(f"no model goes by the name {bare!r}: {_hint(bare)}")
-    found = expand(spec, names)
+    found = trace(spec, names)
     known = (*PROVIDERS, *held.servers)
     for each in found:
-        if each.name.partition("/")[0] not in known:
-            raise unknown_provider(each.name, known)
+        if each.written.name.partition("/")[0] not in known:
+            raise unknown_provider(each.written.name, known)
     return found
+
+
+def doubts(found: Iterable[Written]) -> Iterator[str]:
+    """Yields a sentence for each model that nobody described and that is close to one that somebody did.
+
+    It can be asked all the same: it may be newer than the catalogue.
+    """
+    for each in found:
+        if near := nearest(each.name):
+            yield f"nothing is known of {each.name}: did you mean {_or(near, str)}?"
 
 
 def card_of(name: str) -> ModelCard | None:
@@ -105,6 +125,6 @@ def _hint(bare: str) -> str:
     return f"did you mean {_or(exact[:_NEAR])}?"
 
 
-def _or(names: Iterable[str]) -> str:
-    *before, last = map(repr, names)
+def _or(names: Iterable[str], written: Callable[[str], str] = repr) -> str:
+    *before, last = map(written, names)
     return f"{', '.join(before)} or {last}" if before else last

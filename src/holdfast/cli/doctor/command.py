@@ -75,7 +75,7 @@ def _sandbox() -> Finding:
     if posture.backend == "process":
         hint = "allow namespaces, or see holdfast sandbox probe for what is open"
         return Finding("isolation", "commands", "warning", f"run in process: {', '.join(posture.layers)}", hint)
-    if not posture.isolated:
+    if not posture.isolated and "egress-proxy" not in posture.layers:
         hint = "use a folder and an account you can spare, or set the sandbox to auto"
         return Finding("isolation", "commands", "warning", "RUN UNISOLATED: bash runs as you, and reaches all", hint)
     return Finding("isolation", "commands", "ok", f"run in {posture.backend}: {', '.join(posture.layers)}")

@@ -127,7 +127,7 @@ def _overlay() -> Finding:
     if not failed:
         rootless = "" if os.geteuid() == 0 else ", without root"
         return Finding(_GROUP, "overlay", "ok", f"can be mounted{rootless}")
-    hint = "snapshots copy instead; for the fast way allow user namespaces, or load the overlay module"
+    hint = "no changes come in after a command (workspace: apply); allow user namespaces, or load the overlay module"
     return Finding(_GROUP, "overlay", "missing", _why(failed), hint)
 
 
@@ -155,8 +155,9 @@ def _same_user_space() -> bool:
 def _btrfs() -> Finding:
     kind = _kind_of(Path.cwd())
     if kind == "btrfs":
-        return Finding(_GROUP, "btrfs", "ok", "this folder can be kept as a subvolume")
-    return Finding(_GROUP, "btrfs", "missing", f"this folder is on {kind or 'an unknown file system'}")
+        return Finding(_GROUP, "btrfs", "ok", "this folder can be kept as a subvolume; runs keep files as `tree` does")
+    where = f"this folder is on {kind or 'an unknown file system'}"
+    return Finding(_GROUP, "btrfs", "missing", f"{where}; runs need none: they keep files as `tree` does")
 
 
 def _mounts() -> list[tuple[str, str]]:

@@ -16,16 +16,19 @@ from holdfast.cli.screen import store_option
 from holdfast.cli.settings.defaults import open_runtime, settings, store_url
 from holdfast.cli.terminal import open_console
 from holdfast.cli.words import count, printable
-from holdfast.errors import UnknownSession, UsageError
+from holdfast.errors import SandboxError, UnknownSession, UsageError
 from holdfast.journal.port import Head, Journal
 from holdfast.runtime.history.differing import Difference
 from holdfast.runtime.opening import store_exists
-from holdfast.types import Change, SessionId, StreamId, shown, stream_id
+from holdfast.runtime.runtime import Runtime
+from holdfast.types import Change, Changes, SessionId, StreamId, shown, stream_id
 
 __all__ = ("COMMANDS", "go_back", "known_session", "show_changes", "there")
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _STORE = click.option("--store", help="Where the log is kept.  [default: your data folder]")
+_NAMES = 8
+"""Files that are named of those that a rewind removed."""
 _SESSION = click.argument("session", shell_complete=session_names)
 
 
@@ -121,7 +124,8 @@ def _print_fork(session: str, at: int | None, child: SessionId, folder: str, url
 def rewind(session: str, at: int, store: str | None, output: str) -> None:
     """Take what came after event N out of SESSION's conversation, and put its files back as they were then.
 
-    The log keeps what happened, and the files as they were: what is printed takes it back.
+    Files that somebody else made or changed since then go back, too, and it is said which were removed. The log keeps
+    what happened, and the files as they were: what is printed takes it back.
     """
     go_back(session, at, store, output)
 
@@ -134,22 +138,46 @@ def go_back(session: str, at: int, store: str | None, output: str) -> None:
     """
     url = store_url(store)
 
-    async def go() -> int:
+    async def go() -> tuple[int, Changes]:
         async with open_runtime(there(url)) as runtime:
             _, head = await known_session(runtime.journal, session, url)
             _event(head, at, session, url)
-            return await runtime.rewind(session, to=at)
+            back = await runtime.rewind(session, to=at)
+            return back, await _moved(runtime, session, back)
 
-    back = asyncio.run(go())
+    back, changes = asyncio.run(go())
+    removed = [shown(change.path) for change in changes if change.after is None]
     if output == "json":
-        click.echo(msgspec.json.encode({"session": session, "at": at, "undo": back}))
+        restored = [shown(change.path) for change in changes if change.after is not None]
+        done = {"session": session, "at": at, "undo": back, "restored": restored, "removed": removed}
+        click.echo(msgspec.json.encode(done))
         return
     console = open_console(plain=settings().plain)
     console.print(Text.assemble(("↺ ", "green"), (session, "bold"), f"  is back at event {at}"), soft_wrap=True)
+    if changes:
+        console.print(Text(f"  files   {_told(len(changes) - len(removed), removed)}", "dim"), soft_wrap=True)
     again = f'holdfast run --session {session}{store_option(url)} "…"'
     console.print(Text(f"  go on   {again}", "dim"), soft_wrap=True)
     undo = f"holdfast runs rewind {session} --at {back}{store_option(url)}"
     console.print(Text(f"  undo    {undo}", "dim"), soft_wrap=True)
+
+
+async def _moved(runtime: Runtime, session: str, back: int) -> Changes:
+    """Returns what a rewind did to the folder, whoever had made it as it was: nothing where there is none."""
+    try:
+        return (await runtime.changes(session, since=back)).changes
+    except (UsageError, SandboxError):  # it has no folder, or nobody kept how it was
+        return ()
+
+
+def _told(restored: int, removed: list[str]) -> str:
+    said = [f"{count(restored, 'file')} put back"] if restored else []
+    if removed:
+        more = f" and {len(removed) - _NAMES:,} more" if len(removed) > _NAMES else ""
+        names = ", ".join(printable(name) for name in removed[:_NAMES])
+        number = f"{len(removed):,}" if restored else count(len(removed), "file")
+        said.append(f"{number} removed: {names}{more}")
+    return ", ".join(said)
 
 
 @click.command("diff", context_settings=_SETTINGS, short_help="Show what SESSION changed in its folder.")

@@ -41,8 +41,8 @@ _STORE = click.option("--store", help="Where the log is kept.  [default: your da
 def export(session: str, file: Path | None, no_blobs: bool, store: str | None) -> None:
     """Write SESSION as lines of JSON, from which `runs import` makes it again, here or in another store.
 
-    The first line says what the file is. Then come all events, one a line and as they are in the log, a fork's shared
-    ones too; then what they refer to, the files of the session's folder among it.
+    The file is for you alone (mode 0600). Its first line says what it is. Then come all events, one a line and as they
+    are in the log, a fork's shared ones too; then what they refer to, the files of the session's folder among it.
     """
     url = store_url(store)
     to_file = file is not None and str(file) != "-"
@@ -167,9 +167,7 @@ def _target(file: Path | None) -> Generator[Callable[[bytes], object]]:
             yield out.write
             out.flush()
             os.fsync(out.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)  # noqa: PTH101 - as above
+        # A draft is for its owner alone, and so it stays: a session may say what a folder's rights keep from others.
         os.replace(name, file)  # noqa: PTH105 - as above
     except BaseException:
         os.unlink(name)  # noqa: PTH108 - as above

@@ -12,7 +12,7 @@ from rich.text import Text
 from holdfast.cli.history.branching import there
 from holdfast.cli.settings.defaults import open_runtime, settings, store_url
 from holdfast.cli.terminal import LiveLine, open_console
-from holdfast.cli.words import count
+from holdfast.cli.words import count, one_line
 from holdfast.runtime.history.collecting import Collected, Phase, Progress, Retention
 
 __all__ = ("prune", "size_of")
@@ -24,6 +24,8 @@ _DOING: dict[Phase, str] = {
     "following": "looking at snapshot",
     "removing": "going through what is stored, item",
 }
+_WHY = 200
+"""Characters of why a session stays."""
 _UNITS = ("bytes", "KB", "MB", "GB", "TB")
 
 
@@ -96,6 +98,7 @@ def _account(done: Collected, *, dry_run: bool) -> list[Text]:
     kept = f"{count(done.kept, 'stored item')} and {count(done.snapshots_kept, 'snapshot')}"
     gone = [Text(f"{'would delete' if dry_run else '✓ deleted'} {count(len(done.sessions), 'session')}")]
     gone = [*gone, *(Text(f"  {name}", "dim") for name in done.sessions)] if done.sessions else []
+    gone += [Text(f"✗ kept {each.session}: {one_line(each.why, _WHY)}", "yellow") for each in done.refused]
     if not done.removed:
         return [*(gone or [Text("Nothing to remove.")]), Text(f"  in use: {kept}", "dim")]
     verb = "would free" if dry_run else "✓ freed"

@@ -6,18 +6,19 @@ A key is named by the place it is from, and never shown.
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
-from typing import Any, Literal
+from typing import Literal
 
 import click
 import msgspec
 from rich.console import Console
 from rich.text import Text
 
+from holdfast.cli.choosing.knowing import key_source
+from holdfast.cli.choosing.meaning import doubts, meant
 from holdfast.cli.models.telling import model_names
 from holdfast.cli.settings.defaults import access, settings
 from holdfast.cli.terminal import LiveLine, open_console
@@ -25,12 +26,10 @@ from holdfast.cli.words import count, one_line, printable, seconds
 from holdfast.errors import AuthFailed, ModelError, ModelNotFound, NoCredit, RateLimited, UsageError
 from holdfast.flow.clock import SystemClock
 from holdfast.models.access.making import ModelMaker
+from holdfast.models.calling import Reservation, perform
 from holdfast.models.port import Model, ModelRequest
-from holdfast.models.providers.talking import HttpModel
-from holdfast.models.routing.routes import Routes
-from holdfast.models.routing.tiers import Tiers
 from holdfast.net.client import HttpClient
-from holdfast.runtime.settings import Settings, tiers_of
+from holdfast.runtime.settings import Settings
 from holdfast.safety.addresses import TRUSTED
 from holdfast.types import AssistantMessage, UserMessage
 from holdfast.types import Text as Words
@@ -41,6 +40,7 @@ _AT_ONCE = 8
 _LONGEST = 16
 """Tokens of an answer: the least that every provider lets one ask for."""
 _QUESTION = ModelRequest(instructions="", messages=(UserMessage((Words("Say ok."),)),), max_output_tokens=_LONGEST)
+_SMALL = Reservation(max_output_tokens=_LONGEST)
 Key = Literal["accepted", "refused", "missing", "limited", "unknown"]
 _MAY = {
     "accepted": "may use this model",
@@ -93,20 +93,16 @@ def check(names: tuple[str, ...], patience: float, output: str) -> None:
     """
     held = settings()
     aside = open_console(stderr=True, plain=held.plain)
-    looked = asyncio.run(_look_at_all(_meant(names or (held.model,), held), held, patience, aside))
+    found = {each.name: each for spec in names or (held.model,) for each in meant(spec)}
+    for doubt in doubts(found.values()):
+        aside.print(Text(f"! {printable(doubt)}", "yellow"), soft_wrap=True)
+    looked = asyncio.run(_look_at_all([*found], held, patience, aside))
     if output == "json":
         told = {"ok": all(each.ok for each in looked), "models": looked}
         click.echo(msgspec.json.format(msgspec.json.encode(told)))
     else:
         _print(open_console(plain=held.plain), looked)
     sys.exit(0 if all(each.ok for each in looked) else 1)
-
-
-def _meant(specs: Sequence[str], held: Settings) -> list[str]:
-    """Returns the models that are meant, each once."""
-    tiers = Tiers(held.tiers, read=tiers_of(os.environ))
-    routes = Routes(SystemClock(), aliases=held.aliases, tiers=tiers, provider=held.provider)
-    return list(dict.fromkeys(each.name for spec in specs for each in routes.meant(spec)))
 
 
 async def _look_at_all(names: list[str], held: Settings, patience: float, aside: Console) -> list[_Looked]:
@@ -142,10 +138,10 @@ async def _look(maker: ModelMaker, name: str, patience: float) -> _Looked:
             first, whole = await _ask(model)
     except TimeoutError:
         words, step = f"no answer within {seconds(patience)}", "give it more with --timeout"
-        return _Looked(name, False, key_from=_key_from(model), error="timeout", found=words, next=step)
+        return _Looked(name, False, key_from=key_source(model), error="timeout", found=words, next=step)
     except (ModelError, UsageError) as error:
-        return _failed(name, error, _key_from(model))
-    return _Looked(name, True, round(first, 3), round(whole, 3), "accepted", _key_from(model))
+        return _failed(name, error, key_source(model))
+    return _Looked(name, True, round(first, 3), round(whole, 3), "accepted", key_source(model))
 
 
 def _failed(name: str, error: ModelError | UsageError, source: str) -> _Looked:
@@ -157,19 +153,12 @@ def _failed(name: str, error: ModelError | UsageError, source: str) -> _Looked:
 async def _ask(model: Model) -> tuple[float, float]:
     """Returns the seconds to the first piece of an answer, and to its end."""
     began, first = time.monotonic(), 0.0
-    async with aclosing(model.stream(_QUESTION)) as stream:
+    async with aclosing(perform(model, _QUESTION, _SMALL)) as stream:
         async for each in stream:
             first = first or time.monotonic() - began
             if isinstance(each, AssistantMessage):
                 break
     return first, time.monotonic() - began
-
-
-def _key_from(model: Model) -> str:
-    if not isinstance(model, HttpModel):
-        return ""
-    origin: Any = model.origin  # pyright: ignore[reportUnknownMemberType] - of whichever encoder
-    return str(origin.key_variable) if origin.secret else ""
 
 
 def _key_after(error: ModelError | UsageError, *, sent: bool) -> Key:

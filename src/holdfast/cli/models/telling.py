@@ -9,7 +9,18 @@ import click
 from holdfast.models.catalogue import LongContextPrice, ModelCard, about, known_models, providers, sources
 from holdfast.types import Price, dollars
 
-__all__ = ("UNKNOWN", "amount", "data_of", "length", "levels", "model_names", "origin", "provider_names", "reads")
+__all__ = (
+    "UNKNOWN",
+    "amount",
+    "data_of",
+    "length",
+    "levels",
+    "model_names",
+    "origin",
+    "provider_names",
+    "rates",
+    "reads",
+)
 
 UNKNOWN = "?"
 _OFFERED = 60
@@ -69,6 +80,14 @@ def data_of(card: ModelCard) -> dict[str, Any]:
         "old": card.old,
         "sources": sources(card.name),
     }
+
+
+def rates(price: Price) -> str:
+    """Returns what a million tokens cost of each kind."""
+    parts = [f"{amount(price.input)} in", f"{amount(price.output)} out", f"{amount(price.cache_read)} cached"]
+    if price.cache_write != price.input:
+        parts.append(f"{amount(price.cache_write)} into the cache")
+    return ", ".join(parts)
 
 
 def _price(price: Price) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.text import Text
 
 from holdfast.cli.outcomes import MARKS
-from holdfast.cli.words import count, money, one_line
+from holdfast.cli.words import count, money, one_line, tokens
 from holdfast.engine.events import PhaseFailed, PhaseStarted, ToolWaiting, WaitResolved
 from holdfast.engine.letters import Outcome
-from holdfast.types import Event, Wait
+from holdfast.types import Event, Usage, Wait
 
 __all__ = ("Children",)
 
@@ -59,10 +59,10 @@ class Children:
         if not self._children:
             return
         outcomes = [child.outcome for child in self._children if child.outcome is not None]
-        tokens = sum(outcome.usage.total_tokens for outcome in outcomes)
+        usage = sum((outcome.usage for outcome in outcomes), Usage())
         known = [outcome.cost for outcome in outcomes if outcome.cost is not None]
-        cost = money(sum(known)) if len(known) == len(outcomes) else "price unknown"
-        head = f"\nstarted {count(len(self._children), 'agent')}, which spent {count(tokens, 'token')} · {cost}"
+        cost = money(sum(known), most=usage.estimated) if len(known) == len(outcomes) else "price unknown"
+        head = f"\nstarted {count(len(self._children), 'agent')}, which spent {tokens(usage)} · {cost}"
         console.print(Text(head, "dim"), soft_wrap=True)
         for child in self._children:
             line = _line(child)
@@ -78,7 +78,7 @@ def _line(child: Child) -> Text:
         return Text.assemble((f"  {mark} ", style), child.session, "  ", (one_line(state, 60), style), f"  {what}")
     mark, style = MARKS[outcome.status]
     why = f" ({one_line(outcome.reason, 60)})" if outcome.reason else ""
-    figures = f"  {count(outcome.usage.total_tokens, 'token')} · {money(outcome.cost)}"
+    figures = f"  {tokens(outcome.usage)} · {money(outcome.cost, most=outcome.usage.estimated)}"
     return Text.assemble(
         (f"  {mark} ", style), child.session, "  ", (f"{outcome.status}{why}", style), (figures, "dim"), f"  {what}"
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from holdfast.cli.words import count, model_name, money
 from holdfast.engine.events import ModelFailed, ModelFinished, ModelStarted, RunStarted, ToolFinished
 from holdfast.models.catalogue import ModelCard, lookup
-from holdfast.types import Event
+from holdfast.types import Event, Usage
 
 __all__ = ("Figures", "percent")
 
@@ -21,6 +21,8 @@ class Figures:
         self.tokens = 0
         self.cost: int | None = 0
         """Nanodollars; None when a price was unknown."""
+        self.estimated = False
+        """Whether some of it is the most that can have been, as nobody said what was."""
         self.steps = 0
         self._model = ""
         self._window: int | None = None
@@ -39,7 +41,7 @@ class Figures:
                 if data.message.model != self._model:
                     self._answers(data.message.model)  # it was called by another name, or stands in for one
                 self.steps += 1
-                self._spent(data.message.usage.total_tokens, data.cost)
+                self._spent(data.message.usage, data.cost)
                 self._filled = data.message.usage.total_tokens
                 self._open = len(data.message.calls)
             case ToolFinished() as data if data.nested is None:
@@ -48,7 +50,7 @@ class Figures:
                 if data.next not in ("", self._model):
                     self._answers(data.next)  # which takes over
                 if data.usage is not None:
-                    self._spent(data.usage.total_tokens, data.cost)
+                    self._spent(data.usage, data.cost)
             case _:
                 pass
 
@@ -61,7 +63,7 @@ class Figures:
         """Returns what there is to say, the most important first."""
         context = self.context
         said = (
-            f"{count(self.tokens, 'token')} · {money(self.cost)}" if self.tokens else "",
+            f"{count(self.tokens, 'token')} · {money(self.cost, most=self.estimated)}" if self.tokens else "",
             "" if context is None else f"context {percent(context)}",
             f"step {self.steps if self._open else self.steps + 1}" if self._model else "",
             model_name(self._model, 40),
@@ -73,8 +75,9 @@ class Figures:
         card = self._card(model)
         self._window = card.context_window if card else None
 
-    def _spent(self, tokens: int, cost: int | None) -> None:
-        self.tokens += tokens
+    def _spent(self, usage: Usage, cost: int | None) -> None:
+        self.tokens += usage.total_tokens
+        self.estimated = self.estimated or usage.estimated
         self.cost = None if self.cost is None or cost is None else self.cost + cost
 
 

@@ -53,9 +53,10 @@ def again(at: int, now: int | None = None) -> str:
 def exhausted(data: BudgetExhausted, now: int | None = None) -> str:
     """Returns what is used up, and when something may be left again."""
     what, _, account = data.limit.partition(" of account ")
+    enough = "" if data.short is None else f": {data.short.words(data.limit)}"
     if not account:
-        return f"the {what} left do not pay for another model call"
-    said = f"account {one_line(account, 80)} has too few {what} left for another model call"
+        return f"the {what} left do not pay for another model call{enough}"
+    said = f"account {one_line(account, 80)} has too few {what} left for another model call{enough}"
     return said if data.again_at is None else f"{said}; enough may be free again {again(data.again_at, now)}"
 
 
@@ -79,7 +80,9 @@ def reply(data: WaitResolved, most: int = 400) -> str:
     """Returns what was said to whatever waited, on one line; a review that was passed is accepted, not allowed once."""
     if data.content is None:
         return "nobody answered in time"
-    return "accepted" if data.content == "once" and data.token.startswith("review:") else one_line(data.content, most)
+    if data.content == "once" and data.token.startswith("review:"):
+        return "accepted"
+    return one_line(data.content, most) + (", with other arguments" if data.arguments else "")
 
 
 def happening(payload: Payload) -> tuple[str, str, Text] | None:
@@ -97,7 +100,8 @@ def happening(payload: Payload) -> tuple[str, str, Text] | None:
         case RunClosed():
             return "·", "dim", Text("what was owed for the run is settled and told", "dim")
         case InputDropped():
-            return "⊘", "yellow", Text(f"event {payload.input} will not join the conversation", "dim")
+            why = f": {one_line(payload.reason, _LONG)}" if payload.reason else ""
+            return "⊘", "yellow", Text(f"event {payload.input} will not join the conversation{why}", "dim")
         case _:
             return _control(payload)
 

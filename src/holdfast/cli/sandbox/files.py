@@ -127,7 +127,8 @@ def diff(given: tuple[str, ...], at: int | None, store: str | None, output: str)
     the second newly lets through and what it no longer does.
 
     Two names are taken for policies where both are files, or both end in .yaml. Exit code 1 when something became
-    reachable by the second policy; of a session 0, changed or not, and 2 when there is none of that name.
+    reachable by the second policy, or that cannot be told; of a session 0, changed or not, and 2 when there is none of
+    that name.
     """
     named = all(each.endswith((".yaml", ".yml")) for each in given[:2])
     if len(given) == 2 and (named or all(Path(each).is_file() for each in given)):

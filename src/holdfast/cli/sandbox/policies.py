@@ -9,10 +9,14 @@ import click
 import msgspec
 
 from holdfast.errors import UsageError
-from holdfast.sandbox.policy.comparing import compare, described
+from holdfast.sandbox.capacity.abilities import can_read_nothing
+from holdfast.sandbox.policy.comparing.profiles import compare
+from holdfast.sandbox.policy.comparing.rows import described
 from holdfast.sandbox.policy.explaining import explain as explained
 from holdfast.sandbox.policy.explaining import question_of
 from holdfast.sandbox.policy.exporting import export as exported
+from holdfast.sandbox.policy.heeding import TLS_UNREAD
+from holdfast.sandbox.policy.judging import Decision
 from holdfast.sandbox.policy.linting import lint as findings_of
 from holdfast.sandbox.policy.loading import Document, examine, load
 
@@ -47,7 +51,10 @@ def explain(file: Path, question: tuple[str, ...], output: str) -> None:
     QUESTION is `read PATH`, `write PATH`, `connect HOST:PORT [PROGRAM…]`, or a method with an address, such as
     `GET https://host/path [PROGRAM…]`. Exit code 0 when it is allowed, 1 when not.
     """
-    decision = explained(_document(file).profile, question_of(question))
+    profile = _document(file).profile
+    decision = explained(profile, question_of(question))
+    if decision.allowed and can_read_nothing(profile):
+        decision = Decision(False, f"no sandbox starts with this: {TLS_UNREAD}")
     if output == "json":
         shown = {"allowed": decision.allowed, "reason": decision.reason, "rule": decision.rule, "audit": decision.audit}
         click.echo(msgspec.json.format(msgspec.json.encode(shown)))
@@ -65,7 +72,7 @@ def lint(file: Path, output: str) -> None:
 
     Exit code 1 when something is; 0 when there are notes alone, which say what is good to know.
     """
-    findings = findings_of(_document(file))
+    findings = findings_of(document := _document(file), installed=not can_read_nothing(document.profile))
     if output == "json":
         click.echo(msgspec.json.format(msgspec.json.encode(findings)))
     else:
@@ -77,18 +84,18 @@ def lint(file: Path, output: str) -> None:
 
 
 def compare_policies(before: Path, after: Path, output: str) -> bool:
-    """Says what the second policy newly lets through, and what it no longer does; returns whether something became
-    reachable.
+    """Says what the second policy or profile newly lets through, and what it no longer does; returns whether something
+    became reachable, or that cannot be told.
 
     Raises:
         UsageError: one of them cannot be read, or is no policy.
     """
-    comparison = compare(_document(before).policy, _document(after).policy)
+    comparison = compare(_document(before).profile, _document(after).profile)
     if output == "json":
         click.echo(msgspec.json.format(msgspec.json.encode(comparison)))
     else:
         click.echo(described(comparison))
-    return bool(comparison.opened)
+    return bool(comparison.opened or comparison.unsure)
 
 
 @click.command(context_settings=_SETTINGS, short_help="Print a profile's policy as OpenShell reads it.")

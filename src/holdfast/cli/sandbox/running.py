@@ -11,16 +11,17 @@ import stat
 import sys
 import termios
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import click
 
-from holdfast.cli.settings.defaults import profile, settings
+from holdfast.cli.settings.defaults import hide_store, profile, settings
 from holdfast.cli.words import one_line
 from holdfast.errors import SandboxError, UsageError
 from holdfast.sandbox.backends.choosing import NAMES, open_backend, passed_on
+from holdfast.sandbox.egress.answers import denials_of
 from holdfast.sandbox.environment import clean_environment
 from holdfast.sandbox.output import Plain
 from holdfast.sandbox.policy.profile import Profile
@@ -36,9 +37,11 @@ SANDBOX = click.option(
 )
 """Which sandbox: a backend's name, or a profile's file."""
 NOT_STARTED = 125
-"""Exit code where nothing was started, or the sandbox failed: no command's own."""
+"""Exit code where nothing was started, the sandbox failed, or nothing of what was changed came in: no command's own."""
 _KEPT = 4 * 1024 * 1024
 """Bytes that wait for whoever reads the output; what comes beyond that once the command's time is over is left out."""
+_DENIALS = 20
+"""Of what was not let out, that are said one by one."""
 _AT_ONCE = select.PIPE_BUF
 """Bytes that a pipe with room takes without making us wait."""
 
@@ -73,8 +76,8 @@ def run(named: str | None, workspace: Path, seconds: float, command: tuple[str, 
     """Run COMMAND in a sandbox, in a folder, and print what it prints, as it comes.
 
     Both its streams go to standard output; it reads nothing from standard input. Exits with the command's exit code,
-    124 when its time was over, 125 when there is no such sandbox here or it failed, and 141 when nobody reads the
-    output any more, which ends the command.
+    124 when its time was over, 125 when there is no such sandbox here, it failed, or nothing of what the command
+    changed came in, and 141 when nobody reads the output any more, which ends the command.
     """
     folder = workspace_of(workspace)
     wanted = profile(named if named is not None else settings().sandbox)
@@ -91,7 +94,7 @@ def run(named: str | None, workspace: Path, seconds: float, command: tuple[str, 
     showing.finish()
     for line in _remarks(ended, seconds, showing.left_out):
         click.echo(line, err=True)
-    sys.exit(ended.code)
+    sys.exit(ended.code or (NOT_STARTED if ended.lost else 0))
 
 
 async def _ran(command: Sequence[str], wanted: Profile, folder: Path, seconds: float, showing: _Showing) -> Ended:
@@ -100,6 +103,7 @@ async def _ran(command: Sequence[str], wanted: Profile, folder: Path, seconds: f
         click.echo(f"not set, so no secret stands behind it: {', '.join(unset)} (env: secrets)", err=True)
     backend = await open_backend(wanted)
     try:
+        hide_store(backend, folder)
         environment = clean_environment(passed_on(wanted))
         within = seconds if wanted.limits.wall is None else min(seconds, wanted.limits.wall)
         running = asyncio.ensure_future(
@@ -172,26 +176,25 @@ class _Showing:
 
 def _remarks(ended: Ended, seconds: float, left_out: int) -> list[str]:
     """Returns what is said of a command that has ended, on standard error."""
-    said = [f"denied: {each}" for each in dict.fromkeys(map(_denial, ended.out)) if each]
+    said = [f"denied: {each}" for each in denials_of(ended.out, _DENIALS)]
+    if ended.lost:
+        said.append(f"nothing of it came in: {ended.lost}")
     if left_out:
         said.append(f"{left_out:,} bytes of its output were left out")
     if ended.taken:
         said.append(f"removed, because programs outside the sandbox obey it: {', '.join(map(one_line, ended.taken))}")
-    if ended.breach is not None:
+    if ended.unbound:
+        names = " and ".join(ended.unbound)
+        said.append(f"the quota of {names} did not bound the workspace: set apply: when-ended under workspace for that")
+    if ended.breach == "output":
+        said.append("it printed more than the quota of output")
+    elif ended.breach is not None:
         said.append(f"stopped at the quota of {ended.breach}")
     elif ended.timed_out:
         said.append(f"stopped after {seconds:g} s")
     if _unread():
         said.append("standard input was not passed on: in a sandbox commands read nothing from it; name a file instead")
     return said
-
-
-def _denial(decided: Mapping[str, Any]) -> str:
-    """Returns what was refused and why; nothing for what was let through."""
-    if decided["verdict"] != "denied":
-        return ""
-    asked = f"{decided['method']} {decided['host']}:{decided['port']}{decided['path']}".lstrip()
-    return one_line(f"{asked}: {decided['reason']}")
 
 
 def _unread() -> bool:

@@ -25,7 +25,7 @@ import click
 
 from holdfast.cli.sandbox.running import NOT_STARTED, workspace_of
 from holdfast.cli.sandbox.screening import Screen
-from holdfast.cli.settings.defaults import profile, settings
+from holdfast.cli.settings.defaults import hide_store, profile, settings
 from holdfast.cli.words import one_line
 from holdfast.errors import SandboxError, UsageError
 from holdfast.sandbox.backends.choosing import open_backend, passed_on
@@ -79,7 +79,9 @@ def shell(named: str | None, workspace: Path, program: str) -> None:
         click.echo(f"removed, because programs outside the sandbox obey it: {', '.join(ended.taken)}", err=True)
     if ended.breach is not None:
         click.echo(f"stopped at the quota of {ended.breach}", err=True)
-    sys.exit(ended.code)
+    if ended.lost:
+        click.echo(f"nothing of it came in: {ended.lost}", err=True)
+    sys.exit(ended.code or (NOT_STARTED if ended.lost else 0))
 
 
 async def _worked(named: str, folder: Path, program: str) -> Ended:
@@ -93,6 +95,7 @@ async def _worked(named: str, folder: Path, program: str) -> Ended:
                 f"the sandbox {backend.posture.backend!r} has no terminal to give: take `--sandbox native`, or run one "
                 "command with `holdfast sandbox run`"
             )
+        hide_store(backend, folder)
         click.echo(posture_line(backend.posture, str(folder)), err=True)
         term = os.environ.get("TERM", "")
         own = {"TERM": term if _TERM.fullmatch(term) else "dumb", "PS1": r"(sandbox) \w\$ "}

@@ -20,7 +20,18 @@ from holdfast.cli.words import one_line, printable
 from holdfast.errors import UsageError
 from holdfast.models.providers.table import TABLE
 from holdfast.models.routing.tiers import TIER
-from holdfast.runtime.settings import ALIAS, KEYS, MODELS, Setting, Settings, key_of, parse, project_file, user_file
+from holdfast.runtime.configuring.naming import ALIAS, check_names
+from holdfast.runtime.settings import (
+    KEYS,
+    MODELS,
+    Setting,
+    Settings,
+    key_of,
+    parse,
+    project_file,
+    read_file,
+    user_file,
+)
 from holdfast.sandbox.policy.profile import BackendName
 from holdfast.types import LEVELS, MODES
 
@@ -150,6 +161,7 @@ def set_(key: str, value: str, project: bool) -> None:
             raise UsageError("a project does not choose what keeps its commands in: set the sandbox without --project")
         read = _sandbox(read)
     path = _file(project)
+    _check_names(path, key, read)
     set_key(path, key, read)
     click.echo(printable(f"{key}: {_value(Setting(key, read, 'user'))}  in {path}"))
     held = _again()
@@ -159,6 +171,13 @@ def set_(key: str, value: str, project: bool) -> None:
     holds = held.values[key]
     if holds.where.rpartition(":")[0] != str(path) and not any(f": {key} " in note for note in held.notes):
         click.echo(printable(f"note {holds.where} goes before it here: {key} is {_value(holds)}"), err=True)
+
+
+def _check_names(path: Path, key: str, value: object) -> None:
+    """Raises where a name would stand for itself with this value; nothing was written then."""
+    if key.startswith((ALIAS, TIER)):
+        told = {name: (str(each), f"{path}:{line}") for name, (each, line) in read_file(path).items()}
+        check_names({**told, key: (str(value), "config set")})
 
 
 def _tell_part(key: str, held: Settings) -> None:

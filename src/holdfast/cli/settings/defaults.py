@@ -14,13 +14,15 @@ from holdfast.errors import UsageError
 from holdfast.models.routing.tiers import Tiers
 from holdfast.runtime.opening import data_url
 from holdfast.runtime.runtime import Runtime
+from holdfast.runtime.sandboxes import hidden_at
 from holdfast.runtime.settings import Settings, load_settings, tiers_of
 from holdfast.sandbox.policy.profile import BackendName, Profile
+from holdfast.sandbox.port import Backend
 
 if TYPE_CHECKING:
     from holdfast.models.access.access import Access
 
-__all__ = ("access", "default_store", "open_runtime", "profile", "settings", "store_url", "warn")
+__all__ = ("access", "default_store", "hide_store", "open_runtime", "profile", "settings", "store_url", "warn")
 
 
 def settings(folder: Path | None = None) -> Settings:
@@ -64,6 +66,24 @@ def open_runtime(url: str, sandbox: str | None = None, **more: Any) -> AbstractA
     return Runtime.open(url, sandbox=profile(held.sandbox if sandbox is None else sandbox), **{**names, **more})
 
 
+def hide_store(backend: Backend, folder: Path) -> None:
+    """Lets no command of a backend that works in a folder see the store that commands use when none is named.
+
+    A store that lies in there and is not made yet gets its folder, or a command could put one in its place.
+
+    Raises:
+        UsageError: the folder for it cannot be made.
+    """
+    paths = hidden_at(default_store())
+    for each in paths if backend.posture.backend != "none" else ():
+        if each.is_relative_to(folder):
+            try:
+                each.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UsageError(f"the store's folder {str(each.parent)!r} cannot be made: {error.strerror}") from error
+    backend.hide(paths)
+
+
 def access(held: Settings) -> Access | None:
     """Returns the servers that the settings describe; None where they describe none.
 
@@ -88,7 +108,8 @@ def profile(named: str) -> Profile:
     path = Path(named).expanduser()
     if not path.is_file():
         names = ", ".join(get_args(BackendName))
-        if near := get_close_matches(named, get_args(BackendName), n=1):
+        # The one that isolates nothing is nobody's misspelling: who wants it writes it.
+        if near := get_close_matches(named, [name for name in get_args(BackendName) if name != "none"], n=1):
             raise UsageError(f"there is no sandbox {named!r}, nor a file of that name: did you mean {near[0]!r}?")
         raise UsageError(f"there is no sandbox {named!r}, nor a file of that name: one of {names}, or a profile's file")
     from holdfast.sandbox.policy.loading import load_profile

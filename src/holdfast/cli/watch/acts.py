@@ -53,7 +53,8 @@ class Acts:
             if run.session not in choices:
                 style = _STYLES.get(run.status, "yellow")
                 parts = [(f"{run.session:<14} ", "bold"), (f"{run.status:<10}", style), f"{age(run.started, now):<11} "]
-                choices[run.session] = Text.assemble(*parts, (f"{_cost(run.cost):>8}  ", "dim"), run.prompt)
+                cost = _cost(run.cost, most=run.estimated)
+                choices[run.session] = Text.assemble(*parts, (f"{cost:>8}  ", "dim"), run.prompt)
         if not choices:
             raise UsageError('no run is in this store yet: start one with holdfast run "…"')
         return await self._app.push_screen_wait(Choice("sessions, newest first", list(choices.items())))
@@ -185,5 +186,5 @@ def _paths(changes: Changes) -> list[Text]:
     return lines or [Text("  no file has to be put back", "dim")]
 
 
-def _cost(cost: int | None) -> str:
-    return "?" if cost is None else money(cost)
+def _cost(cost: int | None, *, most: bool) -> str:
+    return "?" if cost is None else money(cost, most=most, short=True)

@@ -27,6 +27,7 @@ from holdfast.engine.events import (
     ToolStarted,
     ToolWaiting,
 )
+from holdfast.engine.turns import own
 from holdfast.types import Event, ProviderStep, Thinking, ToolCall, ToolResult, Unknown, Usage
 from holdfast.types import Text as Said
 
@@ -56,12 +57,16 @@ def details_of(row: Row, *, theme: str = "dark") -> list[RenderableType]:
         case ToolStarted() as data:
             undo = "files can be put back" if data.snapshot else data.unsaved
             facts = [f"outside {data.effect.outside}", "changes files" if data.effect.workspace else "", undo]
-            return [_join(head, *facts), *_call(row.call)]
+            return [_join(head, *facts), *_call(row.call, data.arguments)]
         case ToolFinished() as data:
             return [*_finished(head, data, row.call)]
         case ToolWaiting() as data:
             asked = [] if data.wait.digest else plain_lines(data.wait.prompt)  # else the call itself, which is below
-            return [_join(head, f"waits for {data.wait.kind}", data.wait.subject), *asked, *_call(row.call)]
+            return [
+                _join(head, f"waits for {data.wait.kind}", data.wait.subject),
+                *asked,
+                *_call(row.call, data.wait.arguments if own(data.wait) else ""),
+            ]
         case _:
             return [*_of_run(head, event)]
 
@@ -75,7 +80,8 @@ def _of_run(head: Text, event: Event) -> list[Text]:
             facts = [("model", setup.model), ("mode", setup.mode), ("folder", setup.workspace), ("limits", bounds)]
             return [head, Text(), *[_fact(name, value) for name, value in facts if value]]
         case RunFinished() as data:
-            facts = [("ended", data.status), ("steps", str(data.steps)), ("cost", money(data.cost))]
+            cost = money(data.cost, most=data.usage.estimated)
+            facts = [("ended", data.status), ("steps", str(data.steps)), ("cost", cost)]
             denied = [_fact("denied", count(data.denied, "call"))] if data.denied else []
             used = Text.assemble(("tokens  ", "dim"), _usage(data.usage))
             reason = plain_lines(data.reason, "yellow") if data.reason else []
@@ -118,7 +124,8 @@ def _join(head: Text, *facts: str) -> Text:
 def _model(head: Text, data: ModelFinished, theme: str) -> list[RenderableType]:
     message = data.message
     stop = "" if message.stop in ("stop", "tool_calls") else f"stopped: {message.stop}"
-    blocks: list[RenderableType] = [_join(head, message.model, seconds(data.duration / 1e6), money(data.cost), stop)]
+    cost = money(data.cost, most=message.usage.estimated)
+    blocks: list[RenderableType] = [_join(head, message.model, seconds(data.duration / 1e6), cost, stop)]
     blocks.append(_usage(message.usage))
     for part in message.parts:
         blocks.append(Text())
@@ -140,13 +147,17 @@ def _usage(usage: Usage) -> Text:
     for name, amount in (*named, ("reasoning", usage.reasoning_tokens)):
         if amount:
             line.append(f"  {amount:,}", "cyan").append(f" {name}")
-    return line
+    return line.append("  at most: nobody said what it was", "dim") if usage.estimated else line
 
 
-def _call(call: ToolCall | None) -> list[Text]:
-    """Returns a call's name and arguments, as a person reads them."""
+def _call(call: ToolCall | None, made: str = "") -> list[Text]:
+    """Returns a call's name and arguments, as a person reads them; `made` are those it is made with, where they are not
+    the ones that were written.
+    """
     if call is None:
         return [Text("the call is not in this log", "dim")]
+    if made:
+        call = msgspec.structs.replace(call, arguments=made)
     fields = arguments_of(call)
     head = Text(one_line(call.name, 80), "bold")
     if fields is None:

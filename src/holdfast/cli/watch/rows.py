@@ -12,6 +12,7 @@ from typing import final
 import msgspec
 from rich.text import Text
 
+from holdfast.cli.learning.calls import Calls
 from holdfast.cli.outcomes import about, diff_of, gist, mark_of, undone
 from holdfast.cli.rendering.diffs import tally
 from holdfast.cli.rendering.happenings import happening, onward, reply, seam
@@ -35,7 +36,7 @@ from holdfast.engine.events import (
     ToolWaiting,
     WaitResolved,
 )
-from holdfast.types import CallId, Event, ToolCall, ToolResult
+from holdfast.types import Event, ToolCall, ToolResult
 
 __all__ = ("Row", "Rows", "came_to", "line_of")
 
@@ -75,7 +76,7 @@ class Rows:
         self.rows: list[Row] = []
         self.waiting: dict[str, int] = {}
         """The number of the event with which each token began to be waited for."""
-        self._calls: dict[CallId, ToolCall] = {}
+        self._calls = Calls()
         self._runs = 0
         self._open = False
         self._step = 0
@@ -87,6 +88,7 @@ class Rows:
     def add(self, event: Event) -> None:
         """Takes one event more."""
         self._headings(event)
+        self._calls.learn(event)
         row = Row(event, step=self._step)
         match event.data:
             case RunStarted() as data:
@@ -97,7 +99,6 @@ class Rows:
                 self._step += 1
                 row.step = self._step
                 row.served = "" if data.message.model == self._named else data.message.model
-                self._calls.update({call.id: call for call in data.message.calls})
             case Rewound() as data:
                 self._open = False
                 for each in reversed(self.rows):
@@ -128,8 +129,6 @@ class Rows:
     def _call(self, event: Event) -> ToolCall | None:
         match event.data:
             case ToolStarted() | ToolFinished() as data:
-                if data.nested is not None:
-                    self._calls[data.call_id] = ToolCall(data.call_id, data.nested.name, data.nested.arguments)
                 return self._calls.get(data.call_id)
             case ToolWaiting() as data:
                 self.waiting[data.wait.token] = event.seq
@@ -250,11 +249,12 @@ def _figures(event: Event) -> str:
     """Returns what an event took, for the right edge."""
     match event.data:
         case ModelFinished() as data:
-            return f"{money(data.cost)}  {seconds(data.duration / 1e6):>6}"
+            cost = money(data.cost, most=data.message.usage.estimated, short=True)
+            return f"{cost}  {seconds(data.duration / 1e6):>6}"
         case ToolFinished() as data if data.duration:
             return f"{seconds(data.duration / 1e6):>6}"
         case RunFinished() as data:
-            return money(data.cost)
+            return money(data.cost, most=data.usage.estimated, short=True)
         case _:
             return ""
 

@@ -126,7 +126,8 @@ def _figures(watched: Watched) -> list[str]:
     if run is None:
         return []
     queued = [f"{len(figures.queued)} queued"] if figures.queued else []
-    figures_ = [f"step {run.steps}", money(figures.cost), f"{count(figures.usage.total_tokens, 'token')}"]
+    cost = money(figures.cost, most=figures.usage.estimated, short=True)
+    figures_ = [f"step {run.steps}", cost, f"{count(figures.usage.total_tokens, 'token')}"]
     return [*queued, one_line(figures.model, 40), *figures_]
 
 

@@ -34,7 +34,7 @@ def status_line(talk: Talk, width: int, typed: str = "") -> StyleAndTextTuples:
     model = figures.model if run is not None or figures.spec == terms.model else terms.model
     first = _doing(talk, state)
     # What is left out first where there is little room stands last here; on the line it has its own place.
-    ranked: list[tuple[int, str]] = [(4, money(figures.cost))]
+    ranked: list[tuple[int, str]] = [(4, money(figures.cost, most=figures.usage.estimated, short=True))]
     if run is not None:
         ranked.append((3, f"step {run.steps + (0 if figures.state.calls else 1)}"))
     ranked.append((2, mode))

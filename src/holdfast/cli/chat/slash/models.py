@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import cast
 
 from rich.text import Text
 
 from holdfast.cli.chat.slash.session import when
 from holdfast.cli.chat.talk import Talk
-from holdfast.cli.choosing.meaning import card_of, check, meant, nearest
+from holdfast.cli.choosing.knowing import thinks
+from holdfast.cli.choosing.meaning import card_of, check, doubts, meant
 from holdfast.cli.choosing.offers import offered
 from holdfast.cli.models.telling import amount, length, levels
 from holdfast.cli.settings.defaults import settings
@@ -20,7 +20,6 @@ from holdfast.errors import UnknownModel, UsageError
 from holdfast.models.catalogue import ModelCard, providers
 from holdfast.models.providers.finding import PROVIDERS
 from holdfast.models.routing.grammar import Written
-from holdfast.models.thinking import level_for
 from holdfast.types import LEVELS, ThinkingLevel
 
 __all__ = ("DEFAULT", "set_model", "set_thinking")
@@ -55,8 +54,8 @@ async def set_model(talk: Talk, argument: str) -> None:
     talk.view.note(f"model {spec}{when(talk)}")
     for each in found:
         _show(talk, each)
-        if near := nearest(each.name):
-            talk.view.note(f"! nothing is known of {each.name}: did you mean {' or '.join(near)}?", "yellow")
+        for doubt in doubts((each,)):
+            talk.view.note(f"! {doubt}", "yellow")
 
 
 async def set_thinking(talk: Talk, argument: str) -> None:
@@ -162,24 +161,18 @@ def _show(talk: Talk, written: Written) -> None:
         if card.context_window is not None:
             parts[1] = f"{count(card.context_window, 'token')}"
     if level is not None:
-        parts.append(_taken(card, level))
+        parts.append(thinks(card, level))
     name = one_line(written.name, 40)
     talk.view.pair(name, " · ".join(parts), len(name) + 2)
 
 
-def _taken(card: ModelCard | None, level: ThinkingLevel) -> str:
-    if card is not None and card.thinking is not None and not card.thinking:
-        return "does not think"
-    taken = level_for(level, None if card is None else card.thinking)
-    return f"thinks {taken}" if taken == level else f"thinks {taken}, as it has no {level}"
-
-
-def _takers(spec: str, level: str) -> str:
+def _takers(spec: str, level: ThinkingLevel) -> str:
     """Returns what the models of a spec make of a level; empty where they do just that."""
     said: list[str] = []
     for each in meant(spec):
+        words = thinks(card_of(each.name), each.level or level)
         if each.level is not None:
-            said.append(f"{each.name} thinks {each.level}, as its name says")
-        elif (taken := _taken(card_of(each.name), cast("ThinkingLevel", level))) != f"thinks {level}":
-            said.append(f"{each.name} {taken}")
+            said.append(f"{each.name}: {words} (its name says {each.level})")
+        elif words != f"thinks {level}":
+            said.append(f"{each.name}: {words}")
     return "; ".join(said)

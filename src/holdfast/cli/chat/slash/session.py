@@ -129,6 +129,7 @@ async def list_sessions(talk: Talk, argument: str) -> None:
     width = max(len(one_line(row.session, 40)) for row in rows)
     for row in rows:
         here = "●" if row.session == talk.conversation.session else " "
-        facts = f"{age(row.started, now):<11} {row.status:<10} {count(row.steps, 'step'):>9} {money(row.cost):>9}  "
+        cost = money(row.cost, most=row.estimated, short=True)
+        facts = f"{age(row.started, now):<11} {row.status:<10} {count(row.steps, 'step'):>9} {cost:>9}  "
         name = f"{one_line(row.session, 40):<{width}}"
         talk.view.lines([Text.assemble((f"  {here} {name}  ", "cyan"), (facts, "dim"), one_line(row.prompt))])

@@ -17,17 +17,20 @@ async def cost(talk: Talk, argument: str) -> None:
     figures, terms = talk.conversation.figures, talk.conversation.terms
     usage, window = figures.usage, figures.window(figures.model or terms.model)
     cached = f", {usage.cache_read_tokens:,} of them from the cache" if usage.cache_read_tokens else ""
+    most = "at most " if usage.estimated else ""
+    runs = count(figures.runs + (figures.run is not None), "run")
     rows = [
-        ("session", f"{money(figures.cost)} in {count(figures.runs + (figures.run is not None), 'run')}"),
-        ("in", f"{count(usage.input_tokens, 'token')}{cached}"),
-        ("out", count(usage.output_tokens, "token")),
+        ("session", f"{money(figures.cost, most=usage.estimated)} in {runs}"),
+        ("in", f"{most}{count(usage.input_tokens, 'token')}{cached}"),
+        ("out", f"{most}{count(usage.output_tokens, 'token')}"),
     ]
     if figures.run is not None:
-        rows.insert(1, ("this run", f"{money(figures.run.cost)} in {count(figures.run.steps, 'step')}"))
+        spent = money(figures.run.cost, most=figures.run.usage.estimated)
+        rows.insert(1, ("this run", f"{spent} in {count(figures.run.steps, 'step')}"))
     of = f" of {window:,} tokens, {percent(figures.context / window)}" if window else ""
     rows.append(("context", f"{figures.context:,}{of or ' tokens; how many the model takes is not known'}"))
-    most = terms.limits.dollars
-    rows.append(("limit", f"${most:g} for each run" if most else "none on dollars; start with --max-dollars for one"))
+    limit = terms.limits.dollars
+    rows.append(("limit", f"${limit:g} for each run" if limit else "none on dollars; start with --max-dollars for one"))
     talk.view.lines([Text.assemble((f"  {name:<9}", "dim"), what) for name, what in rows])
 
 
