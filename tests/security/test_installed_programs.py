@@ -38,7 +38,8 @@ def test_a_command_that_could_not_be_started_leaves_no_descriptor(tmp_path: Path
             os.setuid(40001)  # whom the limit binds
         resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
         before = used()
-        keep(theirs, {{"program": {{"config": ""}}, "place": 0, "kuid": os.geteuid()}}, b"")
+        bounds = {{"scratch": [], "writable": []}}
+        keep(theirs, {{"program": {{"config": ""}}, "place": 0, "kuid": os.geteuid(), "bounds": bounds}}, b"")
         print(["error" in receive(ours)[0] for _ in range(3)], used() == before)
     """
     command = [sys.executable, "-c", textwrap.dedent(code)]

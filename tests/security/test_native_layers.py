@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from tests.sandboxing import names, sandboxes
 
-from holdfast.errors import SandboxError
 from holdfast.sandbox.policy.profile import Profile, Quotas, Tree
 
 ROOT = os.geteuid() == 0
@@ -127,8 +126,8 @@ async def test_what_is_brought_in_stays_as_small_as_it_was_and_below_the_quota(t
         assert (await place.run("truncate -s 300M hole; echo end >> hole")).code == 0
         assert (tmp_path / "hole").stat().st_size == (300 << 20) + 4
         assert (tmp_path / "hole").stat().st_blocks * 512 < 1 << 20
-        with pytest.raises(SandboxError, match="quota of the disk"):
-            await place.run("head -c 2000000 /dev/urandom > a; for i in $(seq 50); do ln a l$i; done")
+        ended = await place.run("head -c 2000000 /dev/urandom > a; for i in $(seq 50); do ln a l$i; done")
+        assert "quota of the disk" in ended.lost
     assert sum((tmp_path / each).stat().st_size for each in names(tmp_path) if each.startswith("l")) < 4 << 20
 
 

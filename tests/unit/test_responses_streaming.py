@@ -126,7 +126,9 @@ def answers(draw: st.DrawFn) -> AssistantMessage:
     parts = tuple(draw(st.lists(PARTS, max_size=5)))
     called = any(isinstance(part, ToolCall) for part in parts)
     stop = draw(st.sampled_from(("length", "refusal", "tool_calls" if called else "stop")))
-    return AssistantMessage(parts, "openai-responses/m", stop, Usage(*[draw(COUNTS) for _ in range(5)]))
+    return AssistantMessage(
+        parts, "openai-responses/m", stop, Usage(draw(COUNTS), draw(COUNTS), draw(COUNTS), draw(COUNTS), draw(COUNTS))
+    )
 
 
 @pytest.mark.requirement("responses:both-ways")

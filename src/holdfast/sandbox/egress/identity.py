@@ -118,8 +118,11 @@ class Identity:
             if size > min(_LARGEST, self._left) or len(self._known) >= _PROGRAMS:
                 raise Unidentified(f"the program {file[0]!r} is too large, or one too many")
             self._left -= size
-            loop = asyncio.get_running_loop()
-            digest = await loop.run_in_executor(_readers(), _digest_of, os.dup(descriptor))
+            copy = os.dup(descriptor)
+            reading = _readers().submit(_digest_of, copy)
+            # Whoever is cancelled before it begins has nobody that closes it.
+            reading.add_done_callback(lambda done: os.close(copy) if done.cancelled() else None)
+            digest = await asyncio.wrap_future(reading)
             self._known[file] = digest
             return digest
 
