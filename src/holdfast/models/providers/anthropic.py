@@ -21,7 +21,7 @@ from holdfast.models.failures import Origin
 from holdfast.models.port import ModelRequest
 from holdfast.models.providers.custom_headers import bearer, read_headers, secrets_in
 from holdfast.models.providers.described.places import Place
-from holdfast.models.providers.talking import HttpModel, check_key
+from holdfast.models.providers.talking import HttpModel, ParserOf, check_key
 from holdfast.models.wire.counting import MESSAGES, Counting
 from holdfast.models.wire.messages.requests import Encoder
 from holdfast.models.wire.messages.streaming import Parser
@@ -43,6 +43,7 @@ class AnthropicModel(HttpModel[Encoder]):
     """One model of a server that speaks Messages, for one run."""
 
     image_tokens: ClassVar[int] = 8192  # the most that is documented is 4,784, for the largest pictures
+    parser: ClassVar[ParserOf] = Parser
     counting: Counting | None = MESSAGES
 
     def __init__(  # noqa: PLR0913 - where it is, whose key, what is known: each has its default
@@ -120,13 +121,3 @@ class AnthropicModel(HttpModel[Encoder]):
 
     def _headers_of(self, request: ModelRequest) -> Mapping[str, str]:
         return self._headers if request.temperature is None else self._headers_with_temperature
-
-    def _parser(self, request: ModelRequest) -> Parser:
-        encoder = self._encoder
-        return Parser(
-            self._origin,
-            turn=len(request.messages),
-            taken=encoder.call_ids,
-            name_of=encoder.names.own,
-            max_chars=self._max_chars,
-        )

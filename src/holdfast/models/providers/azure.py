@@ -24,10 +24,9 @@ from holdfast.errors import InvalidRequest
 from holdfast.flow.clock import Clock
 from holdfast.models.catalogue import ModelCard
 from holdfast.models.failures import Origin
-from holdfast.models.port import ModelRequest
 from holdfast.models.providers.custom_headers import bearer, read_headers, secrets_in
 from holdfast.models.providers.responses import RESPONSES_IMAGE_TOKENS, may_think
-from holdfast.models.providers.talking import HttpModel, check_key
+from holdfast.models.providers.talking import HttpModel, ParserOf, check_key
 from holdfast.models.wire.chat.requests import Encoder as ChatEncoder
 from holdfast.models.wire.chat.streaming import Parser as ChatParser
 from holdfast.models.wire.reading import MAX_CHARS
@@ -102,6 +101,7 @@ class AzureModel(HttpModel[ChatEncoder]):
     """One deployment, asked by Chat Completions, for one run."""
 
     image_tokens: ClassVar[int] = RESPONSES_IMAGE_TOKENS
+    parser: ClassVar[ParserOf] = ChatParser
 
     def __init__(
         self,
@@ -143,22 +143,13 @@ class AzureModel(HttpModel[ChatEncoder]):
         """
         _check(self._origin)
 
-    def _parser(self, request: ModelRequest) -> ChatParser:
-        encoder = self._encoder
-        return ChatParser(
-            self._origin,
-            turn=len(request.messages),
-            taken=encoder.call_ids,
-            name_of=encoder.names.own,
-            max_chars=self._max_chars,
-        )
-
 
 @final
 class AzureResponsesModel(HttpModel[Encoder]):
     """One deployment, asked by Responses, for one run."""
 
     image_tokens: ClassVar[int] = RESPONSES_IMAGE_TOKENS
+    parser: ClassVar[ParserOf] = Parser
 
     def __init__(
         self,
@@ -197,16 +188,6 @@ class AzureResponsesModel(HttpModel[Encoder]):
             InvalidRequest: nobody said where the resource is.
         """
         _check(self._origin)
-
-    def _parser(self, request: ModelRequest) -> Parser:
-        encoder = self._encoder
-        return Parser(
-            self._origin,
-            turn=len(request.messages),
-            taken=encoder.call_ids,
-            name_of=encoder.names.own,
-            max_chars=self._max_chars,
-        )
 
 
 def _check(origin: Origin) -> None:

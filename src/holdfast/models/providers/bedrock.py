@@ -23,7 +23,7 @@ from holdfast.errors import AuthFailed, InvalidRequest, ModelError
 from holdfast.models.catalogue import ModelCard
 from holdfast.models.failures import Origin
 from holdfast.models.port import ModelRequest
-from holdfast.models.providers.talking import HttpModel, check_key
+from holdfast.models.providers.talking import HttpModel, ParserOf, check_key
 from holdfast.models.signing import INSTALL, AwsSigner, is_installed
 from holdfast.models.wire.bedrock.requests import Encoder
 from holdfast.models.wire.bedrock.streaming import Parser
@@ -47,6 +47,7 @@ class BedrockModel(HttpModel[Encoder]):
     """One model of Bedrock, for one run."""
 
     image_tokens: ClassVar[int] = 8192  # Claude's most is 4,784; Nova's and others' are below
+    parser: ClassVar[ParserOf] = Parser
     prepares: ClassVar[bool] = True
     counting: Counting | None = CONVERSE
 
@@ -179,13 +180,3 @@ class BedrockModel(HttpModel[Encoder]):
         if isinstance(error, AuthFailed):
             self._signer.forget()  # they may have been replaced since
         return error
-
-    def _parser(self, request: ModelRequest) -> Parser:
-        encoder = self._encoder
-        return Parser(
-            self._origin,
-            turn=len(request.messages),
-            taken=encoder.call_ids,
-            name_of=encoder.names.own,
-            max_chars=self._max_chars,
-        )

@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, ClassVar, final
 from holdfast.errors import ModelError, ServerError
 from holdfast.models.catalogue import ModelCard
 from holdfast.models.failures import Origin
-from holdfast.models.port import ModelRequest
 from holdfast.models.providers.described.places import Place
-from holdfast.models.providers.talking import HttpModel, check_key
+from holdfast.models.providers.talking import HttpModel, ParserOf, check_key
 from holdfast.models.wire.cohere.requests import Encoder
 from holdfast.models.wire.cohere.streaming import Parser
 from holdfast.models.wire.reading import MAX_CHARS
@@ -43,6 +42,7 @@ class CohereModel(HttpModel[Encoder]):
     """One model of a server that speaks Cohere's Chat, for one run."""
 
     image_tokens: ClassVar[int] = 4096  # the largest pictures are twelve tiles of 256 tokens and one for the whole
+    parser: ClassVar[ParserOf] = Parser
 
     def __init__(
         self,
@@ -107,13 +107,3 @@ class CohereModel(HttpModel[Encoder]):
                 status=422,
             )
         return error
-
-    def _parser(self, request: ModelRequest) -> Parser:
-        encoder = self._encoder
-        return Parser(
-            self._origin,
-            turn=len(request.messages),
-            taken=encoder.call_ids,
-            name_of=encoder.names.own,
-            max_chars=self._max_chars,
-        )

@@ -18,9 +18,8 @@ import msgspec
 
 from holdfast.models.catalogue import ModelCard
 from holdfast.models.failures import Origin
-from holdfast.models.port import ModelRequest
 from holdfast.models.providers.described.places import Place
-from holdfast.models.providers.talking import HttpModel, check_key
+from holdfast.models.providers.talking import HttpModel, ParserOf, check_key
 from holdfast.models.wire.counting import gemini
 from holdfast.models.wire.gemini.requests import Encoder
 from holdfast.models.wire.gemini.streaming import Parser
@@ -42,6 +41,7 @@ class GoogleModel(HttpModel[Encoder]):
     """One model of a server that speaks generateContent, for one run."""
 
     image_tokens: ClassVar[int] = 8192  # 258 for each of the 24 tiles that the longest picture is cut into, and room
+    parser: ClassVar[ParserOf] = Parser
 
     def __init__(  # noqa: PLR0913 - where it is, whose key, what is known: each has its default
         self,
@@ -107,16 +107,6 @@ class GoogleModel(HttpModel[Encoder]):
             AuthFailed: a key is needed and there is none, or it is none.
         """
         check_key(self._origin, self._own_url)
-
-    def _parser(self, request: ModelRequest) -> Parser:
-        encoder = self._encoder
-        return Parser(
-            self._origin,
-            turn=len(request.messages),
-            taken=encoder.call_ids,
-            name_of=encoder.names.own,
-            max_chars=self._max_chars,
-        )
 
 
 def _path(name: str) -> str:

@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, ClassVar, final
 from holdfast.errors import ContextOverflow, ModelError, ModelNotFound
 from holdfast.models.catalogue import ModelCard
 from holdfast.models.failures import Origin
-from holdfast.models.port import ModelRequest
 from holdfast.models.providers.described.hosts import ollama_url
 from holdfast.models.providers.described.places import Place
-from holdfast.models.providers.talking import HttpModel, check_key
+from holdfast.models.providers.talking import HttpModel, ParserOf, check_key
 from holdfast.models.wire.ollama.requests import Encoder
 from holdfast.models.wire.ollama.streaming import Parser
 from holdfast.models.wire.reading import MAX_CHARS
@@ -45,6 +44,7 @@ class OllamaModel(HttpModel[Encoder]):
     """One model of an Ollama server, for one run."""
 
     image_tokens: ClassVar[int] = 16_384  # what models with tiles of any number count at most
+    parser: ClassVar[ParserOf] = Parser
 
     def __init__(
         self,
@@ -112,13 +112,3 @@ class OllamaModel(HttpModel[Encoder]):
             more = "or give it a larger context: num_ctx in the option 'options', or the server's OLLAMA_CONTEXT_LENGTH"
             return ContextOverflow(f"{words}, {more}", status=error.status)
         return error
-
-    def _parser(self, request: ModelRequest) -> Parser:
-        encoder = self._encoder
-        return Parser(
-            self._origin,
-            turn=len(request.messages),
-            taken=encoder.call_ids,
-            name_of=encoder.names.own,
-            max_chars=self._max_chars,
-        )

@@ -16,9 +16,8 @@ from typing import ClassVar, final
 from holdfast.flow.clock import Clock
 from holdfast.models.catalogue import ModelCard
 from holdfast.models.failures import Origin
-from holdfast.models.port import ModelRequest
 from holdfast.models.providers.described.servers import OPENAI_SERVER, Server
-from holdfast.models.providers.talking import HttpModel, check_key
+from holdfast.models.providers.talking import HttpModel, ParserOf, check_key
 from holdfast.models.wire.chat.requests import Encoder
 from holdfast.models.wire.chat.streaming import Parser
 from holdfast.models.wire.reading import MAX_CHARS
@@ -35,6 +34,7 @@ class OpenAIModel(HttpModel[Encoder]):
     """One model of a server that speaks Chat Completions, for one run."""
 
     image_tokens: ClassVar[int] = 50_000  # eight tiles of the small models, which count the most for each
+    parser: ClassVar[ParserOf] = Parser
 
     def __init__(  # noqa: PLR0913 - where it is, whose key, what is known: each has its default
         self,
@@ -101,13 +101,3 @@ class OpenAIModel(HttpModel[Encoder]):
             AuthFailed: a key is needed and there is none, or it is none.
         """
         check_key(self._origin, self._own_url)
-
-    def _parser(self, request: ModelRequest) -> Parser:
-        encoder = self._encoder
-        return Parser(
-            self._origin,
-            turn=len(request.messages),
-            taken=encoder.call_ids,
-            name_of=encoder.names.own,
-            max_chars=self._max_chars,
-        )

@@ -17,10 +17,9 @@ from typing import ClassVar, final
 from holdfast.flow.clock import Clock
 from holdfast.models.catalogue import ModelCard
 from holdfast.models.failures import Origin
-from holdfast.models.port import ModelRequest
 from holdfast.models.providers.custom_headers import bearer, read_headers, secrets_in
 from holdfast.models.providers.described.places import Place
-from holdfast.models.providers.talking import HttpModel, check_key
+from holdfast.models.providers.talking import HttpModel, ParserOf, check_key
 from holdfast.models.wire.counting import RESPONSES, Counting
 from holdfast.models.wire.reading import MAX_CHARS
 from holdfast.models.wire.responses.requests import Encoder
@@ -44,6 +43,7 @@ class ResponsesModel(HttpModel[Encoder]):
     """One model of a server that speaks Responses, for one run."""
 
     image_tokens: ClassVar[int] = RESPONSES_IMAGE_TOKENS
+    parser: ClassVar[ParserOf] = Parser
     counting: Counting | None = RESPONSES
 
     def __init__(  # noqa: PLR0913 - where it is, whose key, what is known: each has its default
@@ -109,16 +109,6 @@ class ResponsesModel(HttpModel[Encoder]):
             AuthFailed: a key is needed and there is none, or it is none.
         """
         check_key(self._origin, self._own_url)
-
-    def _parser(self, request: ModelRequest) -> Parser:
-        encoder = self._encoder
-        return Parser(
-            self._origin,
-            turn=len(request.messages),
-            taken=encoder.call_ids,
-            name_of=encoder.names.own,
-            max_chars=self._max_chars,
-        )
 
 
 def may_think(card: ModelCard | None) -> bool:

@@ -26,6 +26,7 @@ from holdfast.models.pacing import Pace
 from holdfast.models.port import Model, ModelRequest
 from holdfast.models.thinking import BUDGETS, level_for
 from holdfast.models.wire.counting import Counting
+from holdfast.models.wire.naming import Names
 from holdfast.models.wire.reading import MAX_CHARS, AnswerParser
 from holdfast.net.client import HttpClient
 from holdfast.types import AssistantMessage, Delta, Price, ToolSpec, Usage
@@ -33,7 +34,7 @@ from holdfast.types import AssistantMessage, Delta, Price, ToolSpec, Usage
 if TYPE_CHECKING:
     from holdfast.net.exchange import Exchange
 
-__all__ = ("HttpModel", "Keeper", "RequestEncoder", "check_key")
+__all__ = ("HttpModel", "Keeper", "ParserOf", "RequestEncoder", "check_key")
 
 _LINGER = 0.5
 """Seconds a server gets to close a stream it said is over; then its connection is dropped instead of kept."""
@@ -68,8 +69,23 @@ class RequestEncoder(Protocol):
         ...
 
     @property
+    def names(self) -> Names:
+        """What the tools are called there."""
+        ...
+
+    @property
     def call_ids(self) -> AbstractSet[str]:
         """The ids of all calls in the conversation encoded last."""
+        ...
+
+
+class ParserOf(Protocol):
+    """Makes what reads one answer; each wire's parser is one."""
+
+    def __call__(
+        self, origin: Origin, *, turn: int, taken: AbstractSet[str], name_of: Callable[[str], str], max_chars: int
+    ) -> AnswerParser:
+        """Returns a parser for turn `turn` of a conversation, in which no call may have an id of those `taken`."""
         ...
 
 
@@ -103,6 +119,8 @@ E = TypeVar("E", bound=RequestEncoder)
 class HttpModel(Model, Generic[E]):
     """One model of a provider, for one run; a provider adds its keys, its address and its wire."""
 
+    parser: ClassVar[ParserOf]
+    """Makes what reads an answer of its wire."""
     image_tokens: ClassVar[int]
     """The most tokens any of the provider's models counts for one image."""
     prepares: ClassVar[bool] = False
@@ -152,9 +170,16 @@ class HttpModel(Model, Generic[E]):
             AuthFailed: a key is needed and there is none, or it is none.
         """
 
-    @abstractmethod
     def _parser(self, request: ModelRequest) -> AnswerParser:
         """Returns what reads the answer to a request that is encoded already."""
+        encoder = self._encoder
+        return self.parser(
+            self._origin,
+            turn=len(request.messages),
+            taken=encoder.call_ids,
+            name_of=encoder.names.own,
+            max_chars=self._max_chars,
+        )
 
     def _headers_of(self, request: ModelRequest) -> Mapping[str, str]:
         """Returns the headers of a request."""
