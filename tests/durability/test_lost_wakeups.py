@@ -14,7 +14,7 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,12 @@ from tests.running import Wrapped, scene, soon
 from holdfast import Runtime
 from holdfast.engine.events import CODEC, ToolWaiting
 from holdfast.errors import HoldfastError
-from holdfast.journal.port import Park
+from holdfast.journal.port import Journal, Park
 from holdfast.journal.reading import Follower
 from holdfast.runtime.speaking import Speaking
+from holdfast.runtime.working import LEASE_SECONDS
 from holdfast.testing import Call, ScriptedModelServer, Turn
+from holdfast.testing.clock import FakeClock
 from holdfast.testing.scripts import ScriptRequest
 from holdfast.types import Event, SessionId, StreamId, Wait, stream_id
 
@@ -159,6 +161,41 @@ class _Later(_Late):
             loop.call_later(0.05, hint)
 
         return self.inner.listen(stream, later, mail=mail)
+
+
+class _Beaten(_Late):
+    """A journal whose owner renews its leases between a park and the word of it."""
+
+    clock = FakeClock()
+
+    def __init__(self, inner: Journal) -> None:
+        super().__init__(inner)
+        self._renewed = asyncio.Event()
+
+    async def _speak(self, stream: StreamId, answer: asyncio.Future[Any], heard: asyncio.Future[Any]) -> None:
+        head = await answer
+        await self.clock.advance(LEASE_SECONDS / 3)
+        await self._renewed.wait()
+        heard.set_result(head)
+        await Speaking(self.inner, stream).answer("t", "yes")
+
+    async def renew(self, leases: Sequence[tuple[StreamId, int]], ttl: int) -> set[StreamId]:
+        lost = await self.inner.renew(leases, ttl)
+        if lost:
+            self._renewed.set()
+        return lost
+
+
+@pytest.mark.requirement("engine:no-lost-wake-up")
+@pytest.mark.parametrize("store", ["memory:", "sqlite"])
+async def test_a_lease_that_is_renewed_as_its_session_parks_does_not_end_the_waiting(
+    tmp_path: Path, store: str
+) -> None:
+    url = store if store == "memory:" else f"sqlite:///{tmp_path}/s.db"
+    turns = [Turn(calls=[Call("ask", {"token": "t"})]), "done"]
+    async with scene(turns, url=url, wrap=_Beaten, clock=_Beaten.clock) as s:
+        run = await s.runtime.start(AGENT, "go", session="s")
+        assert (await soon(run.result())).output == "done"
 
 
 @pytest.mark.requirement("engine:no-lost-wake-up")

@@ -438,8 +438,16 @@ class Worker:
             except StorageError:
                 continue  # the leases hold a while longer, and a lost one is fenced at its next write
             for stream in lost:
-                live = self._live.get(stream)
-                # Meanwhile it may have been claimed anew: that lease was not asked about.
-                if live and live.task and live.attempt.pen.epoch == leases[stream]:
-                    live.fenced = True
-                    live.task.cancel()
+                with contextlib.suppress(StorageError):  # the same
+                    await self._lose(stream, leases[stream])
+
+    async def _lose(self, stream: StreamId, epoch: int) -> None:
+        """Stops driving a session that somebody else owns, or nobody any more."""
+        head = await self._journal.head(stream)
+        if head is not None and head.epoch == epoch:
+            return  # it was parked here, and the word of that is on its way
+        live = self._live.get(stream)
+        # Meanwhile it may have been claimed anew: that lease was not asked about.
+        if live and live.task and live.attempt.pen.epoch == epoch:
+            live.fenced = True
+            live.task.cancel()
