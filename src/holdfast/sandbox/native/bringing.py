@@ -191,14 +191,15 @@ class _Bringing:
         """Does every step."""
         changed = 0
         for step in steps:
-            _go_on(self._wanted)
             if step.do == "left":
+                _go_on(self._wanted)
                 os.fchmod(self._there.folder(step.path), step.mode)
             else:
                 changed += self._one(step)
         return changed
 
     def _one(self, step: _Step) -> int:
+        _go_on(self._wanted)
         above, _, name = step.path.rpartition("/")
         target = self._there.folder(above)
         holds = self._holds_protected(target, step.path)
@@ -210,7 +211,7 @@ class _Bringing:
             with suppress(FileNotFoundError):
                 remove(target, name)
             return 1
-        _replace(target, name, self._maker(step, above, name, target))
+        _replace(target, name, self._maker(step, above, name, target), self._wanted)
         return 1
 
     def _maker(self, step: _Step, above: str, name: str, target: int) -> Callable[[str], None]:
@@ -250,11 +251,12 @@ def _make_folder(target: int, name: str, *, empty: bool) -> int:
     return 1
 
 
-def _replace(target: int, name: str, make: Callable[[str], None]) -> None:
-    """Makes something under another name, and gives it this one."""
+def _replace(target: int, name: str, make: Callable[[str], None], wanted: Callable[[], bool]) -> None:
+    """Makes something under another name, which may take long, and gives it this one if it is still wanted then."""
     new = f".holdfast-{secrets.token_hex(6)}"
-    make(new)
     try:
+        make(new)
+        _go_on(wanted)
         with suppress(FileNotFoundError):
             if stat.S_ISDIR(os.stat(name, dir_fd=target, follow_symlinks=False).st_mode):
                 remove(target, name)
