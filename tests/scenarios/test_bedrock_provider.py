@@ -21,6 +21,7 @@ import pytest
 from botocore.config import Config
 from botocore.credentials import ProcessProvider, RefreshableCredentials
 from botocore.exceptions import ClientError
+from tests.loopback import Request, Server, answer, serving
 from tests.running import scene, soon
 
 from holdfast import Agent, tool
@@ -301,6 +302,27 @@ async def test_credentials_that_are_refused_are_looked_for_again(tmp_path: Path)
         write("NEW")
         assert (await outcome(model.fresh())).text == "ok"
         assert [signed_with(exchange) for exchange in server.requests] == ["OLD", "NEW"]
+
+
+@pytest.mark.requirement("bedrock:library-errors-mapped")
+async def test_a_role_that_may_not_be_taken_is_refused_credentials_and_no_error_of_the_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = b"<ErrorResponse><Error><Code>AccessDenied</Code><Message>not for you</Message></Error></ErrorResponse>"
+
+    async def refuse(_: Request, writer: asyncio.StreamWriter, __: Server) -> None:
+        writer.write(answer(said, "403 Forbidden", "Content-Type: text/xml\r\n"))
+
+    (tmp_path / "credentials").write_text("[base]\naws_access_key_id = K\naws_secret_access_key = s\n")
+    (tmp_path / "config").write_text(
+        "[profile role]\nrole_arn = arn:aws:iam::1:role/r\nsource_profile = base\nregion = a-1\n"
+    )
+    async with serving(refuse) as tokens, served(lambda _: "ok") as (server, client):
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", tokens.url)
+        env = {"AWS_REGION": "a-1", "AWS_ENDPOINT_URL": server.origin, "AWS_PROFILE": "role"}
+        with pytest.raises(AuthFailed, match="not for you"):
+            await outcome(BedrockModel.from_env("m", client, env))
+        assert not server.requests
 
 
 @pytest.mark.requirement("bedrock:no-made-up-key")

@@ -108,7 +108,7 @@ class AwsSigner:
 
     def _find(self) -> Any:
         from botocore.credentials import Credentials  # noqa: PLC0415 - an extra, and slow to load
-        from botocore.exceptions import BotoCoreError  # noqa: PLC0415
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
         if self._static[0] and self._static[1]:
             return Credentials(*self._static)
@@ -118,12 +118,12 @@ class AwsSigner:
             if found is None:
                 raise AuthFailed(f"{self._name!r} needs credentials and there are none; {_HOW}")
             found.get_frozen_credentials()  # renews what is about to expire
-        except BotoCoreError as error:
+        except (BotoCoreError, ClientError) as error:
             raise self._unreadable(error) from None
         return found
 
     def _configured(self) -> tuple[str, str]:
-        from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - an extra, and slow to load
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - an extra, and slow to load
 
         try:
             with _LOOKING:
@@ -131,7 +131,7 @@ class AwsSigner:
             profile: dict[str, Any] = session.get_scoped_config()
             services: dict[str, Any] = session.full_config.get("services", {})
             region = session.get_config_variable("region")
-        except BotoCoreError as error:
+        except (BotoCoreError, ClientError) as error:
             raise self._unreadable(error) from None
         if str(profile.get("ignore_configured_endpoint_urls", "")).lower() == "true":
             return str(region or ""), ""
