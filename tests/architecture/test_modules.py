@@ -115,3 +115,20 @@ def test_the_facade_has_at_most_forty_names_and_each_is_what_its_home_says() -> 
     assert set(dir(holdfast)) >= set(holdfast.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = holdfast.nothing  # type: ignore[attr-defined]
+
+
+def callers(name: str) -> set[str]:
+    """Returns the modules in which a function of that name is called."""
+    found: set[str] = set()
+    for path in modules():
+        calls = [ast.unparse(node.func) for node in ast.walk(parse(path)) if isinstance(node, ast.Call)]
+        if name in [each.rpartition(".")[2] for each in calls]:
+            found.add(shown(path))
+    return found
+
+
+@pytest.mark.requirement("engine:one-loop")
+def test_nothing_but_the_loop_asks_models_and_makes_calls_and_one_place_drives_it() -> None:
+    for act in ("ask_model", "perform_calls", "intervene"):
+        assert callers(act) == {"src/holdfast/engine/loop.py"}, act
+    assert callers("drive") == {"src/holdfast/runtime/working.py"}

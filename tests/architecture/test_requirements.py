@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 TESTS = Path(__file__).resolve().parents[1]
 FOLDER = TESTS / "requirements"
 WORD = "[a-z0-9]+(?:-[a-z0-9]+)*"
@@ -64,17 +66,20 @@ def test_entries_are_complete_and_only_gaps_have_a_reason() -> None:
     assert not empty, "every field is filled and every text is a sentence with its full stop:" + listed(empty)
 
 
+@pytest.mark.requirement("repo:requirements-both-ways")
 def test_every_id_that_a_test_names_exists() -> None:
     known = with_status("met") | with_status("gap")
     unknown = {i: place for i, place in named().items() if i not in known}
     assert not unknown, "ids without an entry (write them out as strings; add the promise):" + listed(unknown)
 
 
+@pytest.mark.requirement("repo:requirements-both-ways")
 def test_every_promise_that_is_met_is_named_by_a_test() -> None:
     unproven = with_status("met") - set(named())
     assert not unproven, "promises marked `met` that no test names; mark the test or set `gap`:" + listed(unproven)
 
 
+@pytest.mark.requirement("repo:requirements-both-ways")
 def test_no_promise_that_a_test_names_is_still_a_gap() -> None:
     gaps = with_status("gap")
     proven = {i: place for i, place in named().items() if i in gaps}

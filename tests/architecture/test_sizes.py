@@ -45,7 +45,7 @@ def test_no_folder_holds_too_many_modules() -> None:
     assert {shown(folder): n for folder, n in counts.items() if n > FOLDER} == {}
 
 
-@pytest.mark.requirement("repo:file-sizes")
+@pytest.mark.requirement("repo:file-sizes", "engine:one-loop")
 def test_the_loop_stays_a_page_and_each_of_its_cases_a_few_lines() -> None:
     path = PACKAGE / "engine" / "loop.py"
     assert len(path.read_text("utf-8").splitlines()) <= LOOP

@@ -111,7 +111,7 @@ async def test_the_client_is_told_as_the_server_wants_it(send: Any) -> None:
         assert [unquote(each) for each in pair.split(":")] == ["me & you", SECRET]
 
 
-@pytest.mark.requirement("access:oauth-single-flight")
+@pytest.mark.requirement("access:oauth-single-flight", "net:oauth-token-cached")
 async def test_fifty_that_need_a_token_at_once_ask_for_one() -> None:
     giver = Giver()
     giver.hold = asyncio.Event()
@@ -153,7 +153,7 @@ async def test_one_who_stops_waiting_takes_the_token_from_nobody() -> None:
         assert came[1] == came[2]
 
 
-@pytest.mark.requirement("access:oauth-expiry")
+@pytest.mark.requirement("access:oauth-expiry", "net:oauth-token-refreshed")
 @pytest.mark.parametrize(("life", "holds", "over"), [(3600, 3539, 3541), (100, 49, 51), (None, 239, 241)])
 async def test_a_token_is_renewed_a_minute_before_its_end_or_after_half_a_short_life(
     life: float | None, holds: float, over: float
@@ -177,7 +177,7 @@ async def test_a_refused_token_is_fetched_anew_and_an_older_one_is_not() -> None
     assert len(server.requests) == 2
 
 
-@pytest.mark.requirement("access:oauth-refused")
+@pytest.mark.requirement("access:oauth-refused", "net:oauth-token-cached", "net:oauth-token-refreshed")
 @pytest.mark.parametrize("wire", WIRES)
 async def test_a_run_goes_on_with_a_new_token_where_the_server_refuses_the_old_one(
     wire: str, monkeypatch: pytest.MonkeyPatch

@@ -47,7 +47,7 @@ TURN = Turn(
 )
 
 
-@pytest.mark.requirement("testing:server-official-client")
+@pytest.mark.requirement("testing:server-official-client", "testing:doubles-behave")
 async def test_the_official_client_reads_a_whole_answer_with_parallel_calls() -> None:
     async with ScriptedModelServer([TURN]) as server, client_of(server) as client:
         answer = await client.chat.completions.create(model="m", messages=conversation("hi"))
@@ -66,7 +66,7 @@ async def test_the_official_client_reads_a_whole_answer_with_parallel_calls() ->
     server.verify()
 
 
-@pytest.mark.requirement("testing:server-official-client")
+@pytest.mark.requirement("testing:server-official-client", "testing:doubles-behave")
 async def test_the_official_client_puts_a_streamed_answer_together_again() -> None:
     turn = Turn(TURN.text, calls=[Call("add", {"a": 1, "b": 2}), Call("add", {"a": 3})], thinking="Hm.", chunk=5)
     tools: list[Any] = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}]

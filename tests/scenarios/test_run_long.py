@@ -23,7 +23,7 @@ from holdfast.engine.doing import asking
 from holdfast.engine.events import CODEC
 from holdfast.journal.reading import read_events
 from holdfast.runtime.runtime import Runtime
-from holdfast.testing import Call, ScriptRequest, Turn
+from holdfast.testing import Call, ScriptedModelServer, ScriptRequest, Turn
 from holdfast.types import Message, stream_id
 
 WINDOW = 20
@@ -139,3 +139,20 @@ async def test_none_of_many_runs_on_one_file_falls_behind_the_others(tmp_path: P
     assert {result.output for result in results} == {"done"}
     assert len(behind) > 2 * CROWD  # one may be ahead of all others
     assert max(behind) <= 3
+
+
+@pytest.mark.requirement("bench:step-cost-flat")
+async def test_without_a_window_a_late_step_costs_an_early_one_and_the_bytes_it_sends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    costs: list[int] = []
+    for steps in (100, 400):
+        # The server, which reads the whole request anew each time, is in a thread of its own and not counted. Joining
+        # and sending bytes is no line of ours, however many they are.
+        with ScriptedModelServer.in_thread(forever) as server:
+            monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+            async with Runtime.open("memory:") as runtime:
+                with counting("") as lines:
+                    await walk(runtime, steps)
+        costs.append(lines.count)
+    assert costs[1] < 1.2 * 4 * costs[0], costs

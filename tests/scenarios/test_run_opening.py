@@ -6,12 +6,17 @@ import asyncio
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.running import MODEL, scene, soon
 
 from holdfast import Agent, Runtime
+from holdfast.engine.events import CODEC
 from holdfast.errors import StorageError, UsageError
+from holdfast.journal.reading import read_events
+from holdfast.testing import ScriptedModelServer
+from holdfast.types import stream_id
 
 AGENT = Agent(MODEL)
 
@@ -117,3 +122,17 @@ async def test_a_program_without_a_database_loads_no_driver() -> None:
         )
         out, _ = await soon(child.communicate(), 10)
     assert out.decode().split("\n")[:2] == ["done", "[]"]
+
+
+@pytest.mark.requirement("types:tenant-default-local")
+@pytest.mark.parametrize(("named", "tenant"), [({}, "local"), ({"tenant": "acme"}, "acme")], ids=["nobody", "acme"])
+async def test_a_session_of_nobody_named_belongs_to_the_tenant_local(
+    named: dict[str, Any], tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ScriptedModelServer(["done"]) as server, Runtime.open("memory:", **named) as runtime:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        session = (await (await runtime.start(Agent(MODEL), "go")).result()).session
+        heads = {each: await runtime.journal.head(stream_id(each, session)) for each in ("local", "acme")}
+        events = [event async for event in read_events(runtime.journal, stream_id(tenant, session), CODEC)]
+    assert [name for name, head in heads.items() if head is not None] == [tenant]
+    assert {event.tenant for event in events} == {tenant}

@@ -22,7 +22,7 @@ from holdfast.tools.declaring import tool
 from holdfast.types import Mode
 
 pytestmark = [
-    pytest.mark.requirement("tools:tiers"),
+    pytest.mark.requirement("tools:tiers", "tools:tier-routing"),
     pytest.mark.skipif(sys.platform != "linux", reason="sandboxes are Linux's"),
 ]
 LOOKS = ("read", "grep", "glob", "ls")

@@ -33,10 +33,13 @@ def verdict_of(folder: Path) -> str:
     "cli:demo-says-scripted",
     "cli:demo-progress",
     "cli:demo-store-of-its-own",
+    "cli:offline-examples",
 )
 def test_the_demo_repairs_a_copy_of_the_broken_project_and_shows_how(tmp_path: Path) -> None:
+    assert [each.name for each in PROJECT.parent.iterdir() if each.name not in CACHES] == [PROJECT.name], "one example"
     before = digests(PROJECT)
     sh = Shell(tmp_path)
+    assert not [name for name in sh.environment if name.endswith("_KEY")]
     done = sh.run("demo", "--keep", "kept")
     assert done.returncode == 0, done.stdout + done.stderr
     out = done.stdout

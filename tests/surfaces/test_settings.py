@@ -30,7 +30,7 @@ def held(sh: Shell, **more: str) -> dict[str, tuple[object, str]]:
     return {row["key"]: (row["value"], row["source"]) for row in rows}
 
 
-@pytest.mark.requirement("cli:config-show", "cli:config-precedence")
+@pytest.mark.requirement("cli:config-show", "cli:config-precedence", "runtime:settings-order")
 def test_each_value_names_its_source_and_the_nearer_source_holds(tmp_path: Path) -> None:
     sh = Shell(tmp_path)
     mine = own(tmp_path, "model: openai/mine\nmax_steps: 20\nmax_dollars: 2\n")
@@ -158,7 +158,7 @@ def test_a_run_takes_model_limits_store_and_mode_from_the_settings(tmp_path: Pat
     assert "--store" not in done.stdout
 
 
-@pytest.mark.requirement("cli:config-takes-effect")
+@pytest.mark.requirement("cli:config-takes-effect", "runtime:settings-order")
 def test_a_flag_goes_before_everything(tmp_path: Path) -> None:
     own(tmp_path, "max_steps: 1\nmodel: openai/mine\n")
     with shell(tmp_path, [bash("true"), Turn(text="x")]) as sh:

@@ -320,7 +320,7 @@ def test_names_and_ids_that_would_be_refused_are_sent_under_others_and_come_back
     assert (called["name"], called["toolUseId"]) == (wire[0], result["toolUseId"])
 
 
-@pytest.mark.requirement("bedrock:history-encoded-once")
+@pytest.mark.requirement("bedrock:history-encoded-once", "context:request-encoded-once")
 def test_each_message_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     encoded: list[object] = []
 

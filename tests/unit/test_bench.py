@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -90,6 +92,31 @@ def test_the_budgets_are_those_of_the_design_and_name_things_that_are_measured()
     measured = {(case.name, program.name) for case in plan.CASES for program in plan.OURS}
     measured |= {(figure.name, program) for figure in plan.FIGURES for program, _ in figure.programs}
     assert {(b.measure, b.program) for b in BUDGETS} <= measured
+
+
+PROMISES = {
+    "one-turn-memory": ("hello", "memory"),
+    "one-turn-sqlite": ("hello", "sqlite"),
+    "ten-steps-memory": ("tools10", "memory"),
+    "ten-steps-sqlite": ("tools10", "sqlite"),
+    "long-answer-memory": ("stream1000", "memory"),
+    "long-answer-sqlite": ("stream1000", "sqlite"),
+    "hundred-steps-memory": ("tools100", "memory"),
+    "hundred-steps-sqlite": ("tools100", "sqlite"),
+    "resume-ten-thousand-events": ("resume", "sqlite"),
+}
+"""Promises of speed, which nothing but a bench can keep an eye on, and the figure of each."""
+
+
+@pytest.mark.parametrize("promise", PROMISES)
+def test_the_bench_fails_where_a_promise_of_speed_is_broken(promise: str) -> None:
+    entries = tomllib.loads((facts.REPO / "tests" / "requirements" / "bench.toml").read_text("utf-8"))["requirement"]
+    (text,) = [each["text"] for each in entries if each["id"] == f"bench:{promise}"]
+    said = re.search(r"at most ([0-9.]+) times the floor|within ([0-9]+) ms", text)
+    assert said is not None
+    bound, budget = float(said[1] or said[2]), budget_for(*PROMISES[promise])
+    assert not budget.judge(bound).stops
+    assert budget.judge(bound * 1.001).stops
 
 
 @pytest.mark.requirement("bench:plain-tool-beside")

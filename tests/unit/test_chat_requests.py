@@ -130,7 +130,7 @@ def test_half_surrogates_become_question_marks() -> None:
     assert sent([UserMessage((Text("a\ud800b"),))])["messages"][1]["content"] == "a?b"
 
 
-@pytest.mark.requirement("models:chat-history-encoded-once")
+@pytest.mark.requirement("models:chat-history-encoded-once", "context:request-encoded-once")
 def test_each_message_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     encoded: list[object] = []
 

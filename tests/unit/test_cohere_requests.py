@@ -264,7 +264,7 @@ def test_names_are_sent_as_they_are_taken_and_come_back_as_they_were() -> None:
     assert len({encoder.names.sent(tool.name) for tool in tools}) == 3
 
 
-@pytest.mark.requirement("cohere:encoded-once")
+@pytest.mark.requirement("cohere:encoded-once", "context:request-encoded-once")
 def test_a_conversation_that_grew_is_encoded_like_one_that_was_always_so_long() -> None:
     talk: list[Message] = [user("x"), answer(Thinking("hm"), CALL), ToolMessage(CallId("c1"), "add", "2")]
     encoder = Encoder("m", owner=OWNER)

@@ -291,7 +291,7 @@ def test_names_that_would_be_refused_are_sent_under_others_and_come_back() -> No
     assert body["contents"][2]["parts"][0]["functionResponse"]["name"] == wire[2]
 
 
-@pytest.mark.requirement("gemini:history-encoded-once")
+@pytest.mark.requirement("gemini:history-encoded-once", "context:request-encoded-once")
 def test_each_message_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     encoded: list[object] = []
 

@@ -272,7 +272,7 @@ def test_ids_of_other_providers_are_made_to_fit_and_still_pair_up() -> None:
     assert sent_id("toolu_01-A") == "toolu_01-A"
 
 
-@pytest.mark.requirement("models:messages-history-encoded-once")
+@pytest.mark.requirement("models:messages-history-encoded-once", "context:request-encoded-once")
 def test_each_message_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     encoded: list[object] = []
 

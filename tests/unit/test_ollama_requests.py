@@ -188,7 +188,7 @@ def test_what_servers_trip_over_is_sent_as_something_they_take() -> None:
     assert result["tool_name"] == sent["tools"][0]["function"]["name"] == "files_read"
 
 
-@pytest.mark.requirement("ollama:encoded-once")
+@pytest.mark.requirement("ollama:encoded-once", "context:request-encoded-once")
 def test_a_conversation_that_grew_is_encoded_like_one_that_was_always_so_long() -> None:
     talk: list[Message] = [user("x"), answer(Thinking("hm"), CALL), ToolMessage(CallId("c1"), "add", "2")]
     encoder = Encoder("m", owner=OWNER)

@@ -8,7 +8,7 @@ from holdfast.tools.builtin.table import BUILTIN
 from holdfast.tools.declaring import tool
 from holdfast.tools.tiers import REASONS, TIERS
 
-pytestmark = pytest.mark.requirement("tools:tiers")
+pytestmark = pytest.mark.requirement("tools:tiers", "tools:tier-routing")
 EXPECTED = {
     "read": "direct",
     "grep": "direct",
