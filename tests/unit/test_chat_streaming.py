@@ -109,6 +109,24 @@ def test_a_plain_json_answer_is_read_like_a_stream(message: AssistantMessage, st
 
 
 @pytest.mark.requirement("models:chat-parallel-tool-calls", "models:tool-arguments-tolerant-parse")
+def test_words_that_come_together_are_one_delta_and_stay_in_order_with_the_rest() -> None:
+    said = [{"content": "a"}, {"content": "b"}, {"reasoning": "hm"}, {"content": "c"}, {"content": "d"}]
+    together = b"".join(event(each) for each in said) + event(finish="stop")
+    message, deltas = read(together)
+    assert deltas == [TextDelta("ab"), ThinkingDelta("hm"), TextDelta("cd")]
+    alone, one_by_one = read(together, step=1)
+    assert (alone, len(one_by_one)) == (message, 5)
+
+
+@pytest.mark.parametrize("torn", [b'{},{"choices":[]}', b'"choices":[]},{', b"]", b"[1,2]", b"\xff"])
+def test_what_came_before_an_event_that_is_none_counts(torn: bytes) -> None:
+    parser = Parser(ORIGIN)
+    data = event({"content": "a"}) + b"data: " + torn + b"\n\n" + event({"content": "b"}, "stop")
+    assert parser.feed(data) == [TextDelta("a")]
+    with pytest.raises(Malformed):
+        parser.end()
+
+
 def test_interleaved_calls_come_out_whole_and_in_order() -> None:
     got = calls_of(
         event(piece(index=0, id="a", function={"name": "f", "arguments": ""})),

@@ -75,22 +75,22 @@ class Pen:
         on_commit: Callable[[Sequence[Event]], None],
         soon: Soon | None = None,
     ) -> None:
-        self.head: Head = claim.head
+        self.head = head = claim.head
         """The head as last acknowledged, or as a hint told us."""
-        self.taken = claim.head.inbox_taken
+        self.taken = head.inbox_taken
         """The last message whose effect is written, durable or not."""
         self.hinted = False
         """Whether somebody heard that there may be more mail than is known of."""
         self._first_mail: Sequence[Mail] = claim.mail
-        self._posted = claim.head.inbox_seq
+        self._posted = head.inbox_seq
         self._journal = journal
         self._codec = codec
         self._clock = clock
         self._on_commit = on_commit
-        self._tenant = tenant_of(claim.head.stream)
-        self._epoch = claim.head.epoch
-        self._ttl = claim.head.lease_until - claim.head.updated_at
-        self._seq = claim.head.seq
+        self._tenant = tenant_of(head.stream)
+        self._epoch = head.epoch
+        self._ttl = head.lease_until - head.updated_at
+        self._seq = head.seq
         self._pending: list[Event] = []
         self._batch: BatchId = new_batch()
         self._inflight: asyncio.Future[Head | Unread] | None = None
@@ -280,7 +280,13 @@ class Pen:
 
     def _append(self, park: Park | None) -> asyncio.Future[Head | Unread]:
         events = self._pending
-        records = [to_record(event, self._codec) for event in events]
+        encode = self._codec.encode_known
+        records = [
+            Record(event.seq, event.type, body)
+            if len(body := encode(event)) <= BLOB_BYTES
+            else _split(event, self._codec)
+            for event in events
+        ]
         expected = events[0].seq - 1 if events else self._seq
         taken = self.taken if self.taken > self.head.inbox_taken else None
         return self._journal.append(
@@ -301,8 +307,10 @@ class Pen:
 def to_record(event: Event, codec: Codec) -> Record:
     """Returns an event as the store keeps it; large content goes beside it, as a blob."""
     body = codec.encode(event)
-    if len(body) <= BLOB_BYTES:
-        return Record(event.seq, event.type, body)
+    return Record(event.seq, event.type, body) if len(body) <= BLOB_BYTES else _split(event, codec)
+
+
+def _split(event: Event, codec: Codec) -> Record:
     content = msgspec.json.encode(event.data)
     digest = digest_of(content)
     light = msgspec.structs.replace(event, data=Reference(digest, len(content)))

@@ -118,7 +118,8 @@ class Run(Speaking, Generic[Value]):
                         if progress.seq or after is not None:
                             yield item
                         continue
-                    result = progress.see(item)
+                    tells = _TELLING.get(item.type)
+                    result = None if tells is None else tells(progress, item.data, item)
                     if progress.seq or item.seq == progress.input if after is None else item.seq > after:
                         yield item
                     if result is not None:
@@ -172,30 +173,26 @@ class Run(Speaking, Generic[Value]):
 class _Progress:
     """Finds one run's events in its session's."""
 
+    input = 0
+    """Where its input was received; 0 before."""
+    seq = 0
+    """Where it started; 0 before."""
+    _typed = False
+    _said = ""
+    _steps = 0
+    _usage: Usage = Usage()
+    _cost: int | None = 0
+    _again_at: int | None = None
+    _advice = ""
+    _only = ""
+    """The one model that was asked, as long as it is the only one and gave every answer."""
+
     def __init__(self, key: str, session: SessionId, reader: AnswerReader | None) -> None:
         self._key = key
         self._session = session
         self._reader = reader
-        self._typed = False
-        self.input = 0
-        """Where its input was received; 0 before."""
-        self.seq = 0
-        """Where it started; 0 before."""
-        self._said = ""
-        self._steps = 0
-        self._usage: Usage = Usage()
-        self._cost: int | None = 0
-        self._again_at: int | None = None
-        self._advice = ""
-        self._only = ""
-        """The one model that was asked, as long as it is the only one and gave every answer."""
         self._models: dict[str, tuple[int, int, Usage, int | None]] = {}
         """What each was asked, as soon as there are several, or one failed."""
-
-    def see(self, event: Event) -> RunResult | None:
-        """Takes the session's next event; returns what the run came to with the one that ends it."""
-        tells = _TELLING.get(event.type)
-        return None if tells is None else tells(self, event.data, event)
 
     def received(self, data: InputReceived, event: Event) -> None:
         if event.cause == self._key:

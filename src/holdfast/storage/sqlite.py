@@ -200,12 +200,16 @@ class Database:
 
     def _hand_in(self, call: Callable[..., T], args: tuple[Any, ...], *, quick: bool) -> asyncio.Future[T]:
         """Puts a function to the others that this event loop hands in at about the same time."""
-        self._check_process()
+        if self._forks != _forks:
+            self._check_process()
         loop = asyncio.get_running_loop()
         job = Job(call, args, loop, loop.create_future(), quick)
         with self._lock:
-            self._check_open()
-            tray = self._trays.setdefault(loop, [])
+            if self._closed:
+                raise StorageError(f"the database {self.path!r} was closed; open it again")
+            tray = self._trays.get(loop)
+            if tray is None:
+                tray = self._trays[loop] = []
             tray.append(job)
             count, taken = len(tray), self._taken
         # Who comes first sees to it that they are passed on, and who makes them complete; or else the end of a turn.
@@ -294,10 +298,6 @@ class Database:
             waiting = loop in self._trays and not self._taken
         if waiting:
             self._pass_on_soon(loop)
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise StorageError(f"the database {self.path!r} was closed; open it again")
 
     def _check_process(self) -> None:
         if self._forks != _forks:

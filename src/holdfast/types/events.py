@@ -7,7 +7,7 @@ of them. A type it was not told of is kept byte for byte: it can be shown and wr
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 import msgspec
@@ -86,11 +86,15 @@ class _Envelope(msgspec.Struct, kw_only=True, omit_defaults=True):
     data: msgspec.Raw
 
 
+_encoder = msgspec.json.Encoder()
+
+
 class Codec:
     """Turns events into bytes and back, for the payload types it was told of."""
 
     def __init__(self, payloads: Iterable[type[Payload]]) -> None:
-        self._encoder = msgspec.json.Encoder()
+        self.encode_known: Callable[[Event], bytes] = _encoder.encode
+        """As `encode`, of an event whose payload was not decoded here: what is written now is known."""
         self._envelope = msgspec.json.Decoder(_Envelope)
         self._payloads = {kind.type: msgspec.json.Decoder(kind) for kind in payloads}
 
@@ -102,8 +106,8 @@ class Codec:
         """Returns the event as compact JSON; an unknown payload comes out as it went in."""
         if isinstance(event.data, Unknown):
             fields = {name: getattr(event, name) for name in event.__struct_fields__ if name != "data"}
-            return self._encoder.encode(_Envelope(**fields, data=event.data.raw))
-        return self._encoder.encode(event)
+            return _encoder.encode(_Envelope(**fields, data=event.data.raw))
+        return self.encode_known(event)
 
     def decode(self, body: bytes) -> Event:
         """Returns the event that `encode` was given.

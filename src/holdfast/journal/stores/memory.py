@@ -9,7 +9,7 @@ import asyncio
 import heapq
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Sequence
-from itertools import islice
+from itertools import count, islice, repeat
 from typing import final
 
 from msgspec.structs import replace
@@ -365,12 +365,10 @@ class MemoryJournal(Journal):
 
     def _write(self, stream: _Stream, records: Sequence[Record]) -> None:
         name = stream.head.stream
-        for record in records:
-            if record.content is not None:
-                record = self._lightened(tenant_of(name), record)  # noqa: PLW2901 - the same record without its content
-            stream.records.append(record)
-            self._position += 1
-            self._feed.append(FeedItem(self._position, name, record))
+        kept = [each if each.content is None else self._lightened(tenant_of(name), each) for each in records]
+        stream.records += kept
+        self._feed.extend(map(FeedItem, count(self._position + 1), repeat(name), kept))
+        self._position += len(kept)
 
     def _lightened(self, tenant: TenantId, record: Record) -> Record:
         if record.blob is None or record.content is None:

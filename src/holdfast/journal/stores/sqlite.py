@@ -118,9 +118,7 @@ class SqliteJournal(Journal):
             Corrupt: the epoch is right but `expected_seq` is not the last record.
             StorageError: nothing of this batch was written.
         """
-        weight = 0
-        for record in records:
-            weight += len(record.body) if record.content is None else _LIGHT + 1
+        weight = sum([len(each.body) if each.content is None else _LIGHT + 1 for each in records])
         write = self._database.stage if weight <= _LIGHT else self._database.write
         answer = write(self._append, stream, epoch, expected_seq, batch, records, taken, park)
         if self._watch.wanted(stream):

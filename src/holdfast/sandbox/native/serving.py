@@ -229,7 +229,7 @@ class _Server:
     def _say_ended(self, pid: int, number: int, status: int, *, alone: bool, kept: bool = False) -> None:
         message: dict[str, Any] = {"command": number, "status": status, "alone": alone}
         if self._spending is not None and not kept:
-            message["cpu"] = self._spending.used()
+            message["cpu"] = self._spending.spent if alone else self._spending.used()
             self._spending = None
         if self._begun.pop(pid, None) is not None:
             message["pid"] = pid

@@ -6,7 +6,7 @@ message holds its thinking, then its words, then its calls.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from io import StringIO
 from typing import Any
@@ -48,7 +48,9 @@ _CITATION_COST = 256
 """Characters a citation counts for besides its own."""
 
 _chunk = msgspec.json.Decoder(Chunk)
+_chunks = msgspec.json.Decoder(list[Chunk])
 _answer = msgspec.json.Decoder(Answer)
+_NOTHING = Chunk(choices=[])
 
 
 class _Notes:
@@ -149,27 +151,43 @@ class Parser(AnswerParser):
         return held if self._calls is None else held + self._calls.size
 
     def _read(self, events: list[bytes], deltas: list[Delta]) -> None:
+        words: list[str] = []
+        try:
+            for place, chunk in enumerate(self._chunks(events)):
+                choices = chunk.choices
+                if choices:
+                    choice = choices[0]
+                    said = choice.delta or choice.message
+                    if said is not None:
+                        self._take(said, words, deltas)
+                    if choice.finish_reason:
+                        self._finish = choice.finish_reason
+                if chunk.usage is not None:
+                    self._tokens = chunk.usage
+                if chunk.error is not None or (choices is None and chunk.usage is None):
+                    self._check_error(self._decoded(events[place]))
+        finally:
+            _join(words, deltas)
+
+    def _chunks(self, events: list[bytes]) -> Iterable[Chunk]:
+        """Returns the chunks of events: of all at once, which takes half as long, where nothing is wrong with them."""
+        try:
+            chunks = _chunks.decode(b"[%b]" % b",".join(events))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return self._each(events)
+        return chunks if len(chunks) == len(events) else self._each(events)
+
+    def _each(self, events: list[bytes]) -> Iterator[Chunk]:
+        """Yields a chunk for each event, so that those before a wrong one count."""
         for event in events:
             try:
-                chunk = _chunk.decode(event)
+                yield _chunk.decode(event)
             except (msgspec.DecodeError, RecursionError) as error:
-                if self._is_end(event):
-                    if self.done:
-                        return
-                    continue
-                raise self._origin.malformed(f"a chunk that is not of this protocol ({error})") from None
-            choices = chunk.choices
-            if choices:
-                choice = choices[0]
-                said = choice.delta or choice.message
-                if said is not None:
-                    self._take(said, deltas)
-                if choice.finish_reason:
-                    self._finish = choice.finish_reason
-            if chunk.usage is not None:
-                self._tokens = chunk.usage
-            if chunk.error is not None or (choices is None and chunk.usage is None):
-                self._check_error(self._decoded(event))
+                if not self._is_end(event):
+                    raise self._origin.malformed(f"a chunk that is not of this protocol ({error})") from None
+                if self.done:
+                    return
+                yield _NOTHING
 
     def _decoded(self, body: bytes) -> Answer:
         try:
@@ -183,10 +201,12 @@ class Parser(AnswerParser):
         if not answer.choices:
             raise self._origin.malformed(f"an answer without choices: {excerpt(body)}")
         choice = answer.choices[0]
+        words: list[str] = []
         deltas: list[Delta] = []
         said = choice.message or choice.delta
         if said is not None:
-            self._take(said, deltas)
+            self._take(said, words, deltas)
+        _join(words, deltas)
         self._finish = choice.finish_reason or "stop"
         self._tokens = answer.usage
         return deltas
@@ -228,39 +248,43 @@ class Parser(AnswerParser):
         tokens = self._tokens
         return tokens is not None and not (tokens.prompt_tokens is None and tokens.completion_tokens is None)
 
-    def _take(self, said: Said, deltas: list[Delta]) -> None:
+    def _take(self, said: Said, words: list[str], deltas: list[Delta]) -> None:
+        """Takes a piece of the answer; its words are left for one delta together with those that come next."""
         thinking = said.reasoning_content or said.reasoning
         if thinking:
-            self._think(thinking, deltas)
+            self._think(thinking, words, deltas)
         content = said.content
         if content:
             if not isinstance(content, str):
-                content = self._words(content, deltas)
+                content = self._spoken(content, words, deltas)
             self._text.write(content)
-            deltas.append(TextDelta(content))
+            words.append(content)
         if said.reasoning_details or said.annotations:
             self._note(said)
         if said.refusal:
             self._refused = True
             self._text.write(said.refusal)
-            deltas.append(TextDelta(said.refusal))
+            words.append(said.refusal)
         if said.tool_calls:
+            _join(words, deltas)
             self._add(said.tool_calls, deltas)
         if said.function_call is not None:
+            _join(words, deltas)
             self._add([Fragment(index=0, function=said.function_call)], deltas)
 
-    def _think(self, text: str, deltas: list[Delta]) -> None:
+    def _think(self, text: str, words: list[str], deltas: list[Delta]) -> None:
+        _join(words, deltas)
         self._thinking = self._thinking or StringIO()
         self._thinking.write(text)
         deltas.append(ThinkingDelta(text))
 
-    def _words(self, parts: list[SaidPart], deltas: list[Delta]) -> str:
+    def _spoken(self, parts: list[SaidPart], words: list[str], deltas: list[Delta]) -> str:
         """Takes the thinking of an answer in parts, and returns its words."""
         for part in parts:
             given = part.thinking or ""
             thought = given if isinstance(given, str) else "".join([each.text or "" for each in given])
             if thought:
-                self._think(thought, deltas)
+                self._think(thought, words, deltas)
         return "".join([part.text or "" for part in parts])
 
     def _note(self, said: Said) -> None:
@@ -299,6 +323,13 @@ class Parser(AnswerParser):
         if stop in ("stop", "tool_calls"):
             return "tool_calls" if called else "stop"
         return stop
+
+
+def _join(words: list[str], deltas: list[Delta]) -> None:
+    """Makes one delta of words that came together: whoever reads along is told once, not for each of them."""
+    if words:
+        deltas.append(TextDelta("".join(words)))
+        words.clear()
 
 
 def _failure_by_finish(origin: Origin, reason: str) -> ModelError | None:

@@ -36,7 +36,8 @@ class Spending:
         self._leader = leader
         self._most = most
         self._others = others
-        self._collected = 0.0
+        self.spent = 0.0
+        """Seconds of those that have ended: of all, where nobody else is left."""
         self._told = False
         self._look_at = 0.0
         self._plan(0.0)
@@ -52,11 +53,11 @@ class Spending:
 
     def collected(self, used: struct_rusage) -> None:
         """Counts a process that has ended, with those it had collected itself."""
-        self._collected += used.ru_utime + used.ru_stime
+        self.spent += used.ru_utime + used.ru_stime
 
     def used(self) -> float:
         """Returns the seconds so far."""
-        return self._collected + sum(_ticks_of(pid) for pid in self._others()) / _TICK
+        return self.spent + sum(_ticks_of(pid) for pid in self._others()) / _TICK
 
     def is_over(self) -> bool:
         """Looks, when it is time to; asks what uses too much to end, and returns whether it is to be killed."""
