@@ -109,7 +109,7 @@ def capture_chat(columns: int = 92, rows: int = 38) -> str:
         chatting(sh, *options, columns=columns, rows=rows) as person,
     ):
         person.says(_JOB)
-        person.sees(r"pytest(.|\n)*always")
+        person.sees(r"pytest(.|\n)*always(.|\n)*waits for you(.|\n)*tokens, <1 %")
         screen.feed(person.raw)  # what was drawn so far, once more and in colours
     return _drawn(screen, "holdfast chat", columns)
 
