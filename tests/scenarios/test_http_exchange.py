@@ -126,6 +126,37 @@ async def test_whoever_waits_for_a_connection_has_it_before_those_who_had_one() 
     assert server.connections == 2
 
 
+@pytest.mark.requirement("net:connection-limit")
+@pytest.mark.parametrize("given", [False, True])
+async def test_a_place_is_not_lost_with_those_who_wait_for_it_no_longer(*, given: bool) -> None:
+    async def plain(request: Request, writer: Writer, server: Server) -> None:
+        writer.write(answer(b"ok"))
+
+    async def ask() -> bytes:
+        async with client.get(server.url) as got:
+            return await got.body()
+
+    async with serving(plain) as server, HttpClient(TRUSTED, NetSettings(connections=1)) as client, asyncio.timeout(5):
+        async with client.get(server.url) as got:
+            waiting = [asyncio.create_task(ask()) for _ in range(6)]
+            await asyncio.sleep(0)
+            assert await got.body() == b"ok"
+            if not given:
+                for each in waiting[::2]:
+                    each.cancel()
+        if given:  # the first has the place by now, and has not gone on yet
+            for each in waiting[::2]:
+                each.cancel()
+        ended = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [each == b"ok" for each in ended] == [False, True] * 3
+        assert await ask() == b"ok"
+        assert client._pools is not None
+        pool = client._pools.current()
+        assert isinstance(pool, Pool)
+        assert (pool._free, list(pool._waiting)) == (1, []), "all places are back"
+    assert server.connections == 1
+
+
 def look_often(client: HttpClient) -> None:
     """The pool's watch comes round many times."""
     assert client._pools is not None

@@ -51,7 +51,8 @@ class HttpClient:
         Raises:
             RequestRefused: the URL is none that is sent to.
         """
-        return self.request("POST", url, body, headers, redirects=redirects)
+        exchange = self._exchange or self._load()
+        return exchange(Hop("POST", checked_url(url), body, headers), redirects)
 
     def get(self, url: str, headers: Mapping[str, str] | None = None, *, redirects: int = 0) -> Exchange:
         """Returns a GET, sent when it is entered with `async with`.

@@ -11,12 +11,14 @@ left out: they cost as much as the whole exchange, and a request that is bytes a
 from __future__ import annotations
 
 from collections.abc import Coroutine, Mapping
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Final, final
 
 import aiohttp
 from aiohttp import hdrs
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import StreamReader
 
 from holdfast.errors import AnswerTooLarge, ProtocolError
@@ -31,6 +33,9 @@ _REPEATABLE: Final = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE"))
 _MOST_BEFORE: Final = 100
 """How many answers that only say that one will come (1xx) are waited through."""
 _SENT_AT_ONCE: Final = 64 * 1024
+_READ_AT_ONCE: Final = 64 * 1024
+"""Bytes asked of the kernel at once. The event loop's own 256 KiB are so many that each read maps memory anew and gives
+it back."""
 _NOT_WAITING: Final = float("-inf")
 _UNPACKS: Final = aiohttp.ClientRequest.DEFAULT_HEADERS[hdrs.ACCEPT_ENCODING]
 """What the library can unpack."""
@@ -40,19 +45,18 @@ _UNPACKS: Final = aiohttp.ClientRequest.DEFAULT_HEADERS[hdrs.ACCEPT_ENCODING]
 class Exchange(Reading):
     """A request and its answer: `async with client.post(...) as answer: async for data in answer: ...`."""
 
-    __slots__ = ("_connection", "_content", "_hop", "_left", "_pool", "_pools", "_protocol", "_reader", "_redirects")
+    quiet = 0.0
+    status = 0
+    """The HTTP status."""
+    headers: Mapping[str, str] = MappingProxyType({})
+    """The answer's headers; names match in any case."""
+    _content: StreamReader | None = None
 
     def __init__(self, pools: Pools, hop: Hop, redirects: int) -> None:
         self._pools = pools
         self._hop = hop
         self._redirects = redirects
         self._left = pools.settings.body_limit
-        self._content: StreamReader | None = None
-        self.quiet = 0.0
-        self.status = 0
-        """The HTTP status."""
-        self.headers: Mapping[str, str] = {}
-        """The answer's headers; names match in any case."""
 
     def __aenter__(self) -> Coroutine[None, None, Exchange]:
         """Sends the request, follows as many redirects as were allowed, and returns with the headers there.
@@ -144,17 +148,20 @@ class Exchange(Reading):
         """Writes the request to a connection and returns with the answer's headers there."""
         hop = self._hop
         head = head_of(hop, _UNPACKS)
-        pool = self._pools.current() or await self._pools.open()
-        connection = await pool.connect(hop.url)
-        protocol, transport = connection.protocol, connection.transport
-        if protocol is None or transport is None:
-            connection.close()
-            pool.leave(self)
-            raise aiohttp.ServerDisconnectedError
-        self._pool, self._connection, self._protocol, self._content = pool, connection, protocol, None
-        self.quiet = 0.0  # silence counts from here: also of one that does not take the body
-        pool.join(self)
+        pool = self._pool = self._pools.current() or await self._pools.open()
+        if not pool.enter():
+            await pool.turn()
+        connection = None
         try:
+            connection = self._connection = await pool.connect(hop.url)
+            protocol, transport = connection.protocol, connection.transport
+            if protocol is None or transport is None:
+                raise aiohttp.ServerDisconnectedError
+            if getattr(transport, "max_size", 0) > _READ_AT_ONCE:
+                transport.max_size = _READ_AT_ONCE  # pyright: ignore[reportAttributeAccessIssue]
+            self._protocol, self._content = protocol, None
+            self.quiet = 0.0  # silence counts from here: also of one that does not take the body
+            pool.join(self)
             protocol.set_response_params(skip_payload=hop.method == "HEAD", read_until_eof=True)
             body = hop.body or b""
             if len(body) <= _SENT_AT_ONCE:
@@ -163,15 +170,12 @@ class Exchange(Reading):
                 transport.write(head)
                 transport.write(body)
             message, content = await protocol.read()
-            before = 0
-            while message.code < 200 and message.code != 101:
-                before += 1
-                if before > _MOST_BEFORE:
-                    raise HttpProcessingError(code=message.code, message=f"{before} answers before the answer")
-                message, content = await protocol.read()
+            if message.code < 200:
+                message, content = await _behind(protocol, message, content)
         except BaseException:
             pool.leave(self)
-            connection.close()
+            if connection is not None:
+                connection.close()
             raise
         self.quiet = _NOT_WAITING
         self._content = self._reader = content
@@ -179,8 +183,7 @@ class Exchange(Reading):
 
     def _leave(self) -> None:
         self._pool.leave(self)
-        connection = self._connection
-        transport = connection.transport
+        connection, transport = self._connection, self._protocol.transport
         if transport is None or transport.get_write_buffer_size():
             connection.close()  # it answered before it had the whole request
         else:
@@ -200,3 +203,16 @@ class Exchange(Reading):
         self._leave()
         message = f"{origin_of(self._hop.url)!r} redirects more than {self._redirects} times; ask for the final URL"
         raise ProtocolError(message)
+
+
+async def _behind(
+    protocol: ResponseHandler, message: RawResponseMessage, content: StreamReader
+) -> tuple[RawResponseMessage, StreamReader]:
+    """Returns the answer behind one that only says that it will come; 101 is an answer."""
+    before = 0
+    while message.code < 200 and message.code != 101:
+        before += 1
+        if before > _MOST_BEFORE:
+            raise HttpProcessingError(code=message.code, message=f"{before} answers before the answer")
+        message, content = await protocol.read()
+    return message, content

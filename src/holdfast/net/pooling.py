@@ -8,7 +8,10 @@ serves many loops, one after another or in several threads, and leaves no open c
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections import deque
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import suppress
+from math import inf
 from typing import Final, Protocol, final
 
 import aiohttp
@@ -22,9 +25,6 @@ from holdfast.safety.addresses import AddressPolicy
 __all__ = ("Pool", "Pools", "Reading")
 
 _TARGETS: Final = 256
-_READ_AT_ONCE: Final = 64 * 1024
-"""Bytes asked of the kernel at once. The event loop's own 256 KiB are so many that each read maps memory anew and gives
-it back."""
 _LOOKS: Final = 8
 """Looks at who waits, in the time that silence is allowed to last."""
 
@@ -47,7 +47,7 @@ class Pool:
     One timer watches all of them: a timer for each read costs more than the read.
     """
 
-    __slots__ = ("_connector", "_readings", "_silence", "_targets", "_timeout", "_turns", "_watch")
+    __slots__ = ("_connector", "_free", "_readings", "_silence", "_targets", "_timeout", "_waiting", "_watch")
 
     def __init__(self, policy: AddressPolicy, settings: NetSettings, resolve: Resolve | None) -> None:
         self._connector = aiohttp.TCPConnector(
@@ -61,32 +61,44 @@ class Pool:
         self._silence = settings.silence_timeout
         self._targets: dict[URL, aiohttp.ClientRequest] = {}
         """What the library wants to know of a request before it connects it: where it goes."""
-        self._turns = asyncio.Semaphore(settings.connections) if settings.connections else None
-        """Whose turn it is to have a connection: the library gives one to whoever asks while another one is free, also
+        self._free: float = settings.connections or inf
+        """How many more connections may be had. The library gives one to whoever asks while another one is free, also
         before those who wait, so that a busy few could keep all of them."""
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        """Those who wait for one, while none is free; each gets the place of somebody who leaves."""
         self._readings: set[Reading] = set()
         self._watch: asyncio.TimerHandle | None = None
 
-    async def connect(self, url: URL) -> Connection:
-        """Returns a connection to where the URL leads: an unused one, or a new one. Who asks first has one first; who
-        has one says `leave`, once.
+    def enter(self) -> bool:
+        """Takes a place where one is free; False where there is none (`turn`). Who has a place says `leave`, once."""
+        if not self._free:
+            return False
+        self._free -= 1
+        return True
+
+    async def turn(self) -> None:
+        """Takes the place of somebody who leaves; who asks first has one first."""
+        place = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        try:
+            await place
+        except BaseException:
+            if place.done() and not place.cancelled():
+                self._pass_on()  # it was given meanwhile
+            else:
+                place.cancel()
+                with suppress(ValueError):  # it was passed over already
+                    self._waiting.remove(place)
+            raise
+
+    def connect(self, url: URL) -> Coroutine[None, None, Connection]:
+        """Returns a connection to where the URL leads, an unused one or a new one, for somebody who has a place.
 
         Raises:
             aiohttp.ClientError, OSError: there is none to be had.
         """
-        if self._turns is not None:
-            await self._turns.acquire()
-        try:
-            request = self._targets.get(url) or self._target(url)
-            connection = await self._connector.connect(request, [], self._timeout)
-        except BaseException:
-            if self._turns is not None:
-                self._turns.release()
-            raise
-        transport = connection.transport
-        if getattr(transport, "max_size", 0) > _READ_AT_ONCE:
-            transport.max_size = _READ_AT_ONCE  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
-        return connection
+        request = self._targets.get(url) or self._target(url)
+        return self._connector.connect(request, [], self._timeout)
 
     def _target(self, url: URL) -> aiohttp.ClientRequest:
         if len(self._targets) >= _TARGETS:
@@ -103,8 +115,19 @@ class Pool:
     def leave(self, reading: Reading) -> None:
         """Watches no longer, and lets somebody else have a connection."""
         self._readings.discard(reading)
-        if self._turns is not None:
-            self._turns.release()
+        if self._waiting:
+            self._pass_on()
+        else:
+            self._free += 1
+
+    def _pass_on(self) -> None:
+        """Lets whoever waits longest have a place, or the next who asks."""
+        while self._waiting:
+            place = self._waiting.popleft()
+            if not place.done():
+                place.set_result(None)
+                return
+        self._free += 1
 
     async def close(self) -> None:
         """Closes every connection; the library alone would let those who read from one wait for ever."""

@@ -44,31 +44,19 @@ class SseEvent(msgspec.Struct, frozen=True, gc=False):
 class SseParser:
     """Turns what a connection delivers into events, keeping what is unfinished for the next read."""
 
-    __slots__ = (
-        "_after_cr",
-        "_at_start",
-        "_data",
-        "_event",
-        "_fresh",
-        "_last_id",
-        "_limit",
-        "_size",
-        "_tail",
-        "retry",
-    )
+    retry: int | None = None
+    """Milliseconds the stream wants a reader to wait before it connects again; None when it did not say."""
+    _at_start = True
+    _after_cr = False
+    _fresh = True  # no line of an unfinished event was read
+    _data: list[bytes] | None = None  # until a stream is less plain than most
+    _size = 0
+    _event = b""
+    _last_id = b""
 
     def __init__(self, limit: int = EVENT_LIMIT) -> None:
-        self.retry: int | None = None
-        """Milliseconds the stream wants a reader to wait before it connects again; None when it did not say."""
         self._limit = limit
         self._tail = bytearray()
-        self._at_start = True
-        self._after_cr = False
-        self._fresh = True  # no line of an unfinished event was read
-        self._data: list[bytes] | None = None  # until a stream is less plain than most
-        self._size = 0
-        self._event = b""
-        self._last_id = b""
 
     def feed(self, data: bytes) -> list[SseEvent]:
         """Returns the events that these bytes complete.
@@ -85,23 +73,25 @@ class SseParser:
             AnswerTooLarge: an event or a line is over the limit; the parser is of no use any more.
         """
         text = self._whole_lines(data)
-        found: list[bytes] = []
-        if not self._fresh:  # the read before ended inside an event, as most long ones do
-            end = text.find(b"\n\n") + 2
-            if end < 2:
-                return [event.data for event in self._walk(text)]
-            found = [event.data for event in self._walk(text[:end])]
-            text = text[end:]
+        if self._fresh:
+            return self._data_of(text)
+        end = text.find(b"\n\n") + 2  # the read before ended inside an event, as most long ones do
+        if end < 2:
+            return [event.data for event in self._walk(text)]
+        found = [event.data for event in self._walk(text[:end])]
+        return found + self._data_of(text[end:])
+
+    def _data_of(self, text: bytes) -> list[bytes]:
+        """Returns the data of the events in whole lines, the first of which begins an event."""
         end = text.rfind(b"\n\n") + 2
-        plain = None
-        if self._fresh and 2 <= end <= self._limit:
+        if 2 <= end <= self._limit:
             begins = text[:6]
             plain = _plain(text[:end]) if begins == b"data: " else _named(text[:end]) if begins == b"event:" else None
-        if plain is None:
-            return found + [event.data for event in self._walk(text)]
-        if end < len(text):
-            self._walk(text[end:])  # what the next read goes on with: no event ends here
-        return found + plain if found else plain
+            if plain is not None:
+                if end < len(text):
+                    self._walk(text[end:])  # what the next read goes on with: no event ends here
+                return plain
+        return [event.data for event in self._walk(text)]
 
     def _whole_lines(self, data: bytes) -> bytes:
         """The lines that are complete now, each ended by one line feed; the rest is held back."""
@@ -110,8 +100,10 @@ class SseParser:
         if b"\r" in data:
             self._after_cr = data.endswith(b"\r")
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        end = data.rfind(b"\n") + 1
         tail = self._tail
+        if not tail and data.endswith(b"\n"):
+            return data
+        end = data.rfind(b"\n") + 1
         lines = data[:end]
         if end and tail:
             lines = bytes(tail) + lines

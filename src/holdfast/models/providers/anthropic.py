@@ -111,12 +111,7 @@ class AnthropicModel(HttpModel[Encoder]):
             card=card,
         )
 
-    def check(self) -> None:
-        """Raises when a call cannot succeed.
-
-        Raises:
-            AuthFailed: a key is needed and there is none, or it is none.
-        """
+    def _check(self) -> None:
         check_key(self._origin, self._own_url)
 
     def _headers_of(self, request: ModelRequest) -> Mapping[str, str]:

@@ -134,14 +134,8 @@ class AzureModel(HttpModel[ChatEncoder]):
         """Returns the deployment in the resource that the environment names."""
         return cls(name, client, AzureResource.from_env(env), card=card)
 
-    def check(self) -> None:
-        """Raises when a call cannot succeed.
-
-        Raises:
-            AuthFailed: there is no key, or it is none.
-            InvalidRequest: nobody said where the resource is.
-        """
-        _check(self._origin)
+    def _check(self) -> None:
+        _check_origin(self._origin)
 
 
 @final
@@ -180,17 +174,11 @@ class AzureResponsesModel(HttpModel[Encoder]):
         """Returns the deployment in the resource that the environment names."""
         return cls(name, client, AzureResource.from_env(env), card=card)
 
-    def check(self) -> None:
-        """Raises when a call cannot succeed.
-
-        Raises:
-            AuthFailed: there is no key, or it is none.
-            InvalidRequest: nobody said where the resource is.
-        """
-        _check(self._origin)
+    def _check(self) -> None:
+        _check_origin(self._origin)
 
 
-def _check(origin: Origin) -> None:
+def _check_origin(origin: Origin) -> None:
     if not origin.url:
         raise InvalidRequest(
             f"{origin.name!r} stands nowhere: set {origin.url_variable} to the address of your resource, such as "

@@ -115,12 +115,7 @@ class BedrockModel(HttpModel[Encoder]):
             card=card,
         )
 
-    def check(self) -> None:
-        """Raises when a call cannot succeed.
-
-        Raises:
-            AuthFailed: the key is none, or requests have to be signed and cannot be here.
-        """
+    def _check(self) -> None:
         if self._token:
             check_key(self._origin, "")
         elif not is_installed():

@@ -90,12 +90,7 @@ class CohereModel(HttpModel[Encoder]):
         key = env.get("CO_API_KEY", env.get("COHERE_API_KEY", ""))
         return cls(name, client, url=url, key=key.strip(), card=card)
 
-    def check(self) -> None:
-        """Raises when a call cannot succeed.
-
-        Raises:
-            AuthFailed: a key is needed and there is none, or it is none.
-        """
+    def _check(self) -> None:
         check_key(self._origin, self._own_url)
 
     async def _refusal(self, answer: Exchange) -> ModelError:

@@ -100,12 +100,7 @@ class GoogleModel(HttpModel[Encoder]):
             model._origin = msgspec.structs.replace(model._origin, key_variable="GEMINI_API_KEY")
         return model
 
-    def check(self) -> None:
-        """Raises when a call cannot succeed.
-
-        Raises:
-            AuthFailed: a key is needed and there is none, or it is none.
-        """
+    def _check(self) -> None:
         check_key(self._origin, self._own_url)
 
 

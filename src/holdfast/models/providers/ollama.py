@@ -93,12 +93,7 @@ class OllamaModel(HttpModel[Encoder]):
         url = ollama_url(env.get("OLLAMA_HOST", ""))
         return cls(name, client, url=url, key=env.get("OLLAMA_API_KEY", "").strip(), card=card)
 
-    def check(self) -> None:
-        """Raises when a call cannot succeed.
-
-        Raises:
-            AuthFailed: there is a key, and it is none.
-        """
+    def _check(self) -> None:
         check_key(self._origin, self._own_url)
 
     async def _refusal(self, answer: Exchange) -> ModelError:

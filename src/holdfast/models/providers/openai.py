@@ -94,10 +94,5 @@ class OpenAIModel(HttpModel[Encoder]):
             card=card,
         )
 
-    def check(self) -> None:
-        """Raises when a call cannot succeed.
-
-        Raises:
-            AuthFailed: a key is needed and there is none, or it is none.
-        """
+    def _check(self) -> None:
         check_key(self._origin, self._own_url)

@@ -83,7 +83,7 @@ class ParserOf(Protocol):
     """Makes what reads one answer; each wire's parser is one."""
 
     def __call__(
-        self, origin: Origin, *, turn: int, taken: AbstractSet[str], name_of: Callable[[str], str], max_chars: int
+        self, origin: Origin, turn: int, taken: AbstractSet[str], name_of: Callable[[str], str], max_chars: int, /
     ) -> AnswerParser:
         """Returns a parser for turn `turn` of a conversation, in which no call may have an id of those `taken`."""
         ...
@@ -161,25 +161,29 @@ class HttpModel(Model, Generic[E]):
         self._source: Self | None = None
         self._begins: tuple[str, tuple[ToolSpec, ...]] = ("", ())
         """The instructions and tools that conversations began with lately."""
+        self._sound: Origin | None = None
+        """The origin, once it was found that calls to it can succeed."""
 
-    @abstractmethod
     def check(self) -> None:
         """Raises when a call cannot succeed.
 
         Raises:
             AuthFailed: a key is needed and there is none, or it is none.
+            InvalidRequest: nobody said where the provider is.
         """
+        if self._sound is not self._origin:
+            self._check()
+            self._sound = self._origin
+
+    @abstractmethod
+    def _check(self) -> None:
+        """Raises when a call to this origin cannot succeed; asked again only when that is another one."""
 
     def _parser(self, request: ModelRequest) -> AnswerParser:
         """Returns what reads the answer to a request that is encoded already."""
         encoder = self._encoder
-        return self.parser(
-            self._origin,
-            turn=len(request.messages),
-            taken=encoder.call_ids,
-            name_of=encoder.names.own,
-            max_chars=self._max_chars,
-        )
+        turn = len(request.messages)
+        return self.parser(self._origin, turn, encoder.call_ids, encoder.names.own, self._max_chars)
 
     def _headers_of(self, request: ModelRequest) -> Mapping[str, str]:
         """Returns the headers of a request."""
@@ -294,14 +298,14 @@ class HttpModel(Model, Generic[E]):
                             if deltas:
                                 yield deltas
                             if parser.done:
-                                await _run_out(answer, self._clock)
+                                if not answer.ended:
+                                    await _run_out(answer, self._clock)
                                 break
                         deltas = parser.end()
                         if deltas:
                             yield deltas
                 except NetError as error:
-                    if not parser.is_whole:
-                        raise failure_from(self._origin, error) from error
+                    self._check_whole(parser, error)
                 yield self._message(request, parser, len(body))
                 return
 
@@ -373,15 +377,19 @@ class HttpModel(Model, Generic[E]):
         if keeper is None or not about_key or not await keeper.renewed(self, answer.status):
             raise refusal
 
+    def _check_whole(self, parser: AnswerParser, error: NetError) -> None:
+        """Raises what a broken connection means, unless the answer was whole by then."""
+        if not parser.is_whole:
+            raise failure_from(self._origin, error) from error
+
     def _message(self, request: ModelRequest, parser: AnswerParser, size: int) -> AssistantMessage:
         """Returns the answer to so many bytes, with a bound of what it used where the server does not say that."""
         message = parser.message()
-        if parser.is_metered:
-            estimator = self.estimator
-            if size >= SHORTEST and estimator is not None and not self._is_more_than_text(request):
-                estimator.learn(self._origin.name, size, message.usage.input_tokens)
-            return message
-        return msgspec.structs.replace(message, usage=self._bound_of(request, message))
+        if not (message.usage.input_tokens or parser.is_metered):
+            return msgspec.structs.replace(message, usage=self._bound_of(request, message))
+        if size >= SHORTEST and self.estimator is not None and not self._is_more_than_text(request):
+            self.estimator.learn(self._origin.name, size, message.usage.input_tokens)
+        return message
 
     def _is_more_than_text(self, request: ModelRequest) -> bool:
         """Whether something counts as input that is no text of the request which was encoded last."""
@@ -459,8 +467,6 @@ async def _take(answer: Exchange, said: bytearray) -> None:
 
 async def _run_out(answer: Exchange, clock: Clock) -> None:
     """Reads to the end, so that the connection can be used again; a server that does not end loses it."""
-    if answer.ended:
-        return
     try:
         with Interruptible(clock, _LINGER):
             async for _ in answer:

@@ -55,7 +55,8 @@ def is_words(messages: Sequence[Message]) -> bool:
     """Whether a conversation is one prompt of one text, which anybody can read: most begin so."""
     if len(messages) != 1 or not isinstance(prompt := messages[0], UserMessage):
         return False
-    return len(prompt.parts) == 1 and isinstance(prompt.parts[0], Text)
+    parts = prompt.parts
+    return len(parts) == 1 and isinstance(parts[0], Text)
 
 
 @final

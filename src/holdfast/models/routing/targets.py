@@ -8,7 +8,6 @@ Not here: the decision itself (`chain.py`), the exchange, money, and what the lo
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, final
@@ -33,23 +32,19 @@ __all__ = ("Chain", "Target")
 class Target:
     """One model of a chain."""
 
-    __slots__ = ("_card", "_fitting", "_media", "level", "model", "name", "pictured")
+    pictured = False
+    """Whether what it was asked last holds pictures or documents, which have to be made to fit (`shown`)."""
+    _fitting: Fitting | None = None
+    _media: MediaFitter | None = None
 
     def __init__(self, model: Model, card: ModelCard | None, level: ThinkingLevel | None = None) -> None:
         """Takes what is known about the model from its card, and how much it is to think from the spec."""
         self.model = model
         self.name = model.name
         self.level = level
-        self.pictured = False
-        """Whether what it was asked last holds pictures or documents, which have to be made to fit (`shown`)."""
-        self._card = card
-        self._fitting: Fitting | None = None
-        self._media: MediaFitter | None = None
-
-    @property
-    def window(self) -> int | None:
+        self.window = None if card is None else card.context_window or None
         """Tokens; None when nobody knows."""
-        return (self._card.context_window if self._card is not None else None) or None
+        self._card = card
 
     @property
     def prefill(self) -> bool:
@@ -88,8 +83,8 @@ class Target:
 
         Of a server that does not say what it used only a bound is known, which proves nothing (source: flex A1.3).
         """
-        used = message.usage.input_tokens
-        if used <= (self.window or sys.maxsize) or message.stop != "stop":
+        window, used = self.window, message.usage.input_tokens
+        if window is None or used <= window or message.stop != "stop":
             return False
         return used < self.model.size(msgspec.structs.replace(request, max_output_tokens=None))
 

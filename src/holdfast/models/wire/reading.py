@@ -13,6 +13,8 @@ it broken, whatever else was said; memory is bounded by `max_chars`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from typing import ClassVar
 
 import msgspec
@@ -41,27 +43,39 @@ _BLANK = b" \t\r\n\xef\xbb\xbf"
 class AnswerParser(ABC):
     """Reads one answer of one model; a protocol fills in what its events mean."""
 
-    __slots__ = ("_blanks", "_body", "_failed", "_first", "_framing", "_heard", "_limit", "_origin", "_started", "done")
-
     BODIES: ClassVar[bytes] = b"{[<"
     """What a body that is read whole begins with; a protocol whose events begin so leaves it out."""
 
-    def __init__(self, origin: Origin, max_chars: int, framing: Framing | None = None) -> None:
-        """Reads at most so many characters; without a framing, server-sent events."""
+    done = False
+    """Whether the server said that the stream is over."""
+    _body: bytearray | None = None
+    _started = False
+    _first = b""
+    """What the bytes begin with, for those that turn out to be no events."""
+    _failed: ModelError | None = None
+    """Why nothing more is read."""
+    _heard = False
+    """Whether any event came."""
+    _blanks = 0
+
+    def __init__(
+        self,
+        origin: Origin,
+        turn: int = 0,
+        taken: AbstractSet[str] = frozenset(),
+        name_of: Callable[[str], str] = str,
+        max_chars: int = MAX_CHARS,
+        framing: Framing | None = None,
+    ) -> None:
+        """Reads the answer of turn `turn` of a conversation, in which no call may have an id of those `taken`, and at
+        most so many characters of it; `name_of` gives tools their own names. Without a framing, server-sent events.
+        """
         self._origin = origin
+        self._turn = turn
+        self._taken = taken
+        self._name_of = name_of
         self._limit = max_chars
         self._framing = framing or SseParser(max_chars)
-        self._body: bytearray | None = None
-        self._started = False
-        self._first = b""
-        """What the bytes begin with, for those that turn out to be no events."""
-        self._failed: ModelError | None = None
-        """Why nothing more is read."""
-        self._heard = False
-        """Whether any event came."""
-        self._blanks = 0
-        self.done = False
-        """Whether the server said that the stream is over."""
 
     @property
     @abstractmethod
@@ -99,20 +113,19 @@ class AnswerParser(ABC):
             raise self._too_long() from error
         deltas: list[Delta] = []
         if events:
-            self._heard = True
-            last = events[-1] == b"[DONE]"
-            if last:
-                events.pop()
-            self._failed = self._wrong(events, deltas)
-            self.done = self.done or last
+            failed = self._failed = self._wrong(events, deltas)
+            if failed is not None and not deltas:
+                raise failed
         elif not self._heard:
             self._first += data[: _BEGINNING - len(self._first)]
-        if self._failed is not None and not deltas:
-            raise self._failed
         return deltas
 
     def _wrong(self, events: list[bytes], deltas: list[Delta]) -> ModelError | None:
         """Takes events, as `_read` does, and returns what is wrong with one of them."""
+        self._heard = True
+        last = events[-1] == b"[DONE]"
+        if last:
+            events.pop()
         try:
             self._read(events, deltas)
             if self._held() > self._limit:
@@ -123,6 +136,9 @@ class AnswerParser(ABC):
             return self._too_long()
         except ModelError as error:
             return error
+        finally:
+            if last:
+                self.done = True
         return None
 
     def end(self) -> list[Delta]:

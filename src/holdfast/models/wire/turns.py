@@ -26,14 +26,22 @@ _NONE: AbstractSet[str] = frozenset()
 class TurnEncoder(ABC):
     """Makes the bodies of one model's requests, remembering the conversation it encoded last."""
 
-    __slots__ = ("_ids", "_instructions", "_known", "_last", "_messages", "_provided", "_tools_of", "images", "pdfs")
+    images = 0
+    """How many images the conversation encoded last holds."""
+    pdfs = 0
+    """How many PDF documents it holds."""
+    _instructions = ""
+    _tools_of: tuple[ToolSpec, ...] = ()
+    _provided: tuple[ProviderTool, ...] = ()
+    """What the provider may run itself; `_take_tools` finds it here."""
+    _messages: Sequence[Message] = ()
+    _known = 0
+    _last: Message | None = None
 
     def __init__(self) -> None:
-        self._instructions = ""
-        self._tools_of: tuple[ToolSpec, ...] = ()
-        self._provided: tuple[ProviderTool, ...] = ()
-        """What the provider may run itself; `_take_tools` finds it here."""
-        self._begin(())
+        self.call_ids: set[str] = set()
+        """The ids of all calls in the conversation encoded last."""
+        self._forget()
 
     @abstractmethod
     def fresh(self) -> Self:
@@ -46,11 +54,6 @@ class TurnEncoder(ABC):
     @abstractmethod
     def size(self, request: ModelRequest) -> int:
         """Returns an upper bound of the length of `encode(request)` in bytes, without making it."""
-
-    @property
-    def call_ids(self) -> AbstractSet[str]:
-        """The ids of all calls in the conversation encoded last."""
-        return self._ids
 
     @abstractmethod
     def _take_instructions(self, instructions: str) -> None:
@@ -71,19 +74,13 @@ class TurnEncoder(ABC):
     def _copy_to(self, twin: TurnEncoder) -> None:
         """Gives a fresh encoder what does not depend on the conversation."""
         twin._instructions, twin._tools_of, twin._provided = self._instructions, self._tools_of, self._provided
-        twin._messages, twin._known, twin._last, twin._ids = (), 0, None, set()
-        twin.images = twin.pdfs = 0
+        twin.call_ids = set()
         twin._forget()
 
     def _begin(self, messages: Sequence[Message]) -> None:
-        self._messages = messages
-        self._known = 0
-        self._last: Message | None = None
-        self._ids: set[str] = set()
-        self.images = 0
-        """How many images the conversation encoded last holds."""
-        self.pdfs = 0
-        """How many PDF documents it holds."""
+        self._messages, self._known, self._last = messages, 0, None
+        self.call_ids = set()
+        self.images = self.pdfs = 0
         self._forget()
 
     def _catch_up(self, request: ModelRequest) -> None:
@@ -94,17 +91,18 @@ class TurnEncoder(ABC):
             self._tools_of, self._provided = request.tools, request.provider_tools
             self._take_tools(request.tools)
         messages, known = request.messages, self._known
+        count = len(messages)
         # The port promises that a list which is still the same object only grew; anything else is encoded anew.
         if not known:
             self._messages = messages
-        elif messages is not self._messages or known > len(messages) or messages[known - 1] is not self._last:
+        elif messages is not self._messages or known > count or messages[known - 1] is not self._last:
             self._begin(messages)
             known = 0
-        if known < len(messages):
-            for message in messages[known:]:
+        if known < count:
+            for message in messages[known:] if known else messages:
                 self._add(message)
-            self._known = len(messages)
-            self._last = messages[-1]
+                self._last = message
+            self._known = count
 
 
 def is_plain(request: ModelRequest) -> bool:

@@ -62,8 +62,6 @@ _step = msgspec.json.Decoder(Start)
 class Encoder(TurnEncoder):
     """Makes the bodies of one model's requests, remembering the conversation it encoded last."""
 
-    __slots__ = ("_behind", "_called", "_documents", "_longest", "_offered", "_owner", "_system", "_turns", "names")
-
     def __init__(self, model: str, *, owner: str, longest_answer: int | None = None) -> None:
         """Encodes for a model; `owner` is the name that its own answers carry as theirs."""
         self._owner, self._longest = owner, longest_answer
@@ -180,7 +178,7 @@ class Encoder(TurnEncoder):
         return free
 
     def _answered(self, message: AssistantMessage) -> None:
-        self._ids.update([call.id for call in message.calls])
+        self.call_ids.update([call.id for call in message.calls])
         own = message.model == self._owner
         steps = own and any(isinstance(part, ProviderStep) for part in message.parts)
         if not (message.text.strip() or message.calls or steps):

@@ -54,19 +54,16 @@ _answer = msgspec.json.Decoder(Answer)
 class Parser(AnswerParser):
     """Reads one answer of one model."""
 
-    __slots__ = ("_blocks", "_frames", "_hidden", "_kept", "_steps", "_stop", "_tokens")
-
     def __init__(
         self,
         origin: Origin,
-        *,
         turn: int = 0,
         taken: AbstractSet[str] = frozenset(),
         name_of: Callable[[str], str] = str,
         max_chars: int = MAX_CHARS,
     ) -> None:
         self._frames = Frames(max_chars)
-        super().__init__(origin, max_chars, self._frames)
+        super().__init__(origin, turn, taken, name_of, max_chars, self._frames)
         self._blocks = Blocks(turn, taken, name_of, max_chars)
         self._steps: dict[int, _Step] = {}
         """What the provider does itself, by its block."""

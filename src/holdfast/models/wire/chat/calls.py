@@ -86,20 +86,24 @@ class Calls:
                 arguments = function.arguments or ""
                 if not isinstance(arguments, str):
                     arguments = msgspec.json.encode(arguments).decode()
-            call = self._known(fragment, name, arguments, position)
-            first = call is None
+            if name or fragment.index is None:
+                call = self._known(fragment, name, arguments, position)
+            else:
+                call = self._by_index.get(fragment.index)
+            said = ""
             if call is None:
                 call = self._open(fragment, name)
+                said = self._name_of(name) if name else ""
             elif name and not call.name:
                 call.name = name
-                first = True
+                said = self._name_of(name)
+            elif not arguments:
+                continue
             if arguments:
                 call.arguments.write(arguments)
                 call.pieces += 1
                 self.size += len(arguments)
-            elif not first:
-                continue
-            out.append(CallDelta(call.place, call.id, self._name_of(name) if first and name else "", arguments))
+            out.append(CallDelta(call.place, call.id, said, arguments))
 
     def parts(self) -> list[ToolCall]:
         """Returns the calls, in the order they began."""

@@ -62,8 +62,6 @@ _LONGEST_ID = 40
 class Encoder(TurnEncoder):
     """Makes the bodies of one model's requests, remembering the conversation it encoded last."""
 
-    __slots__ = ("_compat", "_long", "_owner", "_plain", "_prefix", "_system", "_tools", "_turns", "names")
-
     def __init__(self, model: str, *, owner: str = "", compat: Compat = OPENAI) -> None:
         """Encodes for a model; `owner` is the name that its own answers carry as theirs."""
         usage = b',"stream_options":{"include_usage":true}' if compat.usage_in_stream else b""
@@ -138,7 +136,6 @@ class Encoder(TurnEncoder):
         ):
             self._turns += b"," + _BETWEEN
         self._turns += b"," + bytes_of(self._turn(message))
-        self._last = message
 
     def _content(self, message: UserMessage) -> str | list[TurnPart]:
         if len(message.parts) == 1 and isinstance(only := message.parts[0], Text):
@@ -174,7 +171,7 @@ class Encoder(TurnEncoder):
                 details = next((msgspec.Raw(part.signature.encode()) for part in thoughts if part.signature), _UNSET)
         if not calls:
             return AssistantTurn(text, reasoning_content=field, reasoning_details=details)
-        self._ids.update([call.id for call in calls])
+        self.call_ids.update([call.id for call in calls])
         if message.model != self._owner:
             self._long.update([call.id for call in calls if len(call.id) > _LONGEST_ID])
         return AssistantTurn(text or None, [self._call(call) for call in calls], field, details)

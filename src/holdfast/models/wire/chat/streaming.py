@@ -6,8 +6,7 @@ message holds its thinking, then its words, then its calls.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterable, Iterator
 from io import StringIO
 from typing import Any
 
@@ -102,40 +101,13 @@ class _Notes:
 class Parser(AnswerParser):
     """Reads one answer of one model."""
 
-    __slots__ = (
-        "_calls",
-        "_finish",
-        "_name_of",
-        "_notes",
-        "_refused",
-        "_taken",
-        "_text",
-        "_thinking",
-        "_tokens",
-        "_turn",
-    )
-
-    def __init__(
-        self,
-        origin: Origin,
-        *,
-        turn: int = 0,
-        taken: AbstractSet[str] = frozenset(),
-        name_of: Callable[[str], str] = str,
-        max_chars: int = MAX_CHARS,
-    ) -> None:
-        super().__init__(origin, max_chars)
-        self._name_of = name_of
-        self._turn = turn
-        self._taken = taken
-        self._text = StringIO()
-        # Most answers hold neither.
-        self._thinking: StringIO | None = None
-        self._calls: Calls | None = None
-        self._notes: _Notes | None = None
-        self._tokens: Tokens | None = None
-        self._finish = ""
-        self._refused = False
+    _text: StringIO | None = None
+    _thinking: StringIO | None = None
+    _calls: Calls | None = None
+    _notes: _Notes | None = None
+    _tokens: Tokens | None = None
+    _finish = ""
+    _refused = False
 
     @property
     def is_whole(self) -> bool:
@@ -143,7 +115,7 @@ class Parser(AnswerParser):
         return bool(self._finish)
 
     def _held(self) -> int:
-        held = self._text.tell()
+        held = 0 if self._text is None else self._text.tell()
         if self._thinking is not None:
             held += self._thinking.tell()
         if self._notes is not None:
@@ -153,21 +125,22 @@ class Parser(AnswerParser):
     def _read(self, events: list[bytes], deltas: list[Delta]) -> None:
         words: list[str] = []
         try:
-            for place, chunk in enumerate(self._chunks(events)):
-                choices = chunk.choices
-                if choices:
+            for event, chunk in zip(events, self._chunks(events), strict=False):
+                if choices := chunk.choices:
                     choice = choices[0]
                     said = choice.delta or choice.message
                     if said is not None:
                         self._take(said, words, deltas)
                     if choice.finish_reason:
                         self._finish = choice.finish_reason
+                elif choices is None and chunk.usage is None:
+                    self._check_error(self._decoded(event))
                 if chunk.usage is not None:
                     self._tokens = chunk.usage
-                if chunk.error is not None or (choices is None and chunk.usage is None):
-                    self._check_error(self._decoded(events[place]))
+                if chunk.error is not None:
+                    self._check_error(self._decoded(event))
         finally:
-            _join(words, deltas)
+            self._say(words, deltas)
 
     def _chunks(self, events: list[bytes]) -> Iterable[Chunk]:
         """Returns the chunks of events: of all at once, which takes half as long, where nothing is wrong with them."""
@@ -206,14 +179,14 @@ class Parser(AnswerParser):
         said = choice.message or choice.delta
         if said is not None:
             self._take(said, words, deltas)
-        _join(words, deltas)
+        self._say(words, deltas)
         self._finish = choice.finish_reason or "stop"
         self._tokens = answer.usage
         return deltas
 
     def _whole(self) -> AssistantMessage:
         parts: list[Part] = []
-        notes, text = self._notes, self._text.getvalue()
+        notes, text = self._notes, "" if self._text is None else self._text.getvalue()
         signature = "" if notes is None else notes.signature()
         if self._thinking is not None or signature:
             parts.append(Thinking("" if self._thinking is None else self._thinking.getvalue(), signature))
@@ -227,7 +200,7 @@ class Parser(AnswerParser):
     def usage(self) -> Usage | None:
         """What the server says it used; None when it does not say."""
         tokens = self._tokens
-        if tokens is None or not self.is_metered:
+        if tokens is None or (tokens.prompt_tokens is None and tokens.completion_tokens is None):
             return None
         prompt, completion = tokens.prompt_tokens_details, tokens.completion_tokens_details
         asked, said = _count(tokens.prompt_tokens), _count(tokens.completion_tokens)
@@ -250,30 +223,34 @@ class Parser(AnswerParser):
 
     def _take(self, said: Said, words: list[str], deltas: list[Delta]) -> None:
         """Takes a piece of the answer; its words are left for one delta together with those that come next."""
-        thinking = said.reasoning_content or said.reasoning
-        if thinking:
+        if thinking := said.reasoning_content or said.reasoning:
             self._think(thinking, words, deltas)
-        content = said.content
-        if content:
+        if content := said.content:
             if not isinstance(content, str):
                 content = self._spoken(content, words, deltas)
-            self._text.write(content)
             words.append(content)
         if said.reasoning_details or said.annotations:
             self._note(said)
         if said.refusal:
             self._refused = True
-            self._text.write(said.refusal)
             words.append(said.refusal)
         if said.tool_calls:
-            _join(words, deltas)
-            self._add(said.tool_calls, deltas)
+            self._add(said.tool_calls, words, deltas)
         if said.function_call is not None:
-            _join(words, deltas)
-            self._add([Fragment(index=0, function=said.function_call)], deltas)
+            self._add([Fragment(index=0, function=said.function_call)], words, deltas)
+
+    def _say(self, words: list[str], deltas: list[Delta]) -> None:
+        """Takes words that came together as one delta: whoever reads along is told once, not for each of them."""
+        if words:
+            text = "".join(words)
+            words.clear()
+            if self._text is None:
+                self._text = StringIO()
+            self._text.write(text)
+            deltas.append(TextDelta(text))
 
     def _think(self, text: str, words: list[str], deltas: list[Delta]) -> None:
-        _join(words, deltas)
+        self._say(words, deltas)
         self._thinking = self._thinking or StringIO()
         self._thinking.write(text)
         deltas.append(ThinkingDelta(text))
@@ -297,9 +274,12 @@ class Parser(AnswerParser):
             if page is not None and page.url:
                 notes.cite(Citation(page.url, page.title))
 
-    def _add(self, fragments: list[Fragment], deltas: list[Delta]) -> None:
-        self._calls = self._calls or Calls(self._turn, self._taken, self._name_of, self._limit)
-        self._calls.add(fragments, deltas)
+    def _add(self, fragments: list[Fragment], words: list[str], deltas: list[Delta]) -> None:
+        if words:
+            self._say(words, deltas)
+        if (calls := self._calls) is None:
+            calls = self._calls = Calls(self._turn, self._taken, self._name_of, self._limit)
+        calls.add(fragments, deltas)
 
     def _check_error(self, answer: Answer) -> None:
         error = answer.error
@@ -325,13 +305,6 @@ class Parser(AnswerParser):
         return stop
 
 
-def _join(words: list[str], deltas: list[Delta]) -> None:
-    """Makes one delta of words that came together: whoever reads along is told once, not for each of them."""
-    if words:
-        deltas.append(TextDelta("".join(words)))
-        words.clear()
-
-
 def _failure_by_finish(origin: Origin, reason: str) -> ModelError | None:
     """Some servers report failures as the reason why they stopped; other words are just words for `stop`."""
     if reason == "model_context_window_exceeded":
@@ -347,4 +320,4 @@ def _failure_by_finish(origin: Origin, reason: str) -> ModelError | None:
 
 
 def _count(tokens: int | None) -> int:
-    return max(0, tokens or 0)
+    return tokens if tokens is not None and tokens > 0 else 0

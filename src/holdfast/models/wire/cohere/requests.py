@@ -66,19 +66,6 @@ _LONGEST_NUMBERS = 48
 class Encoder(TurnEncoder):
     """Makes the bodies of one model's requests, remembering the conversation it encoded last."""
 
-    __slots__ = (
-        "_cites",
-        "_documents",
-        "_head",
-        "_history",
-        "_longest",
-        "_owner",
-        "_system",
-        "_thinks",
-        "_tools",
-        "names",
-    )
-
     def __init__(self, model: str, *, owner: str, longest_answer: int | None = None) -> None:
         """Encodes for a model; `owner` is the name that its own answers carry as theirs."""
         self._head = b'{"model":%b,"stream":true,"messages":[' % bytes_of(model)
@@ -193,7 +180,7 @@ class Encoder(TurnEncoder):
     def _answer(self, message: AssistantMessage) -> AssistantTurn | None:
         calls = [TurnCall(sent_id(call.id), TurnFunction(self.names.sent(call.name), object_text(call.arguments)))
                  for call in message.calls]  # fmt: skip
-        self._ids.update([call.id for call in message.calls])
+        self.call_ids.update([call.id for call in message.calls])
         thoughts, plan = self._thoughts(message)
         words = [TextPart(part.text) for part in message.parts if isinstance(part, Text) and part.text.strip()]
         if not calls:

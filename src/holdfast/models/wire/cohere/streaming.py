@@ -76,18 +76,15 @@ _Key = tuple[str, int]
 class Parser(AnswerParser):
     """Reads one answer of one model."""
 
-    __slots__ = ("_blocks", "_ended", "_error", "_idle", "_stop", "_strange", "_text", "_tokens")
-
     def __init__(
         self,
         origin: Origin,
-        *,
         turn: int = 0,
         taken: AbstractSet[str] = frozenset(),
         name_of: Callable[[str], str] = str,
         max_chars: int = MAX_CHARS,
     ) -> None:
-        super().__init__(origin, max_chars)
+        super().__init__(origin, turn, taken, name_of, max_chars)
         self._blocks = Blocks(turn, taken, name_of, max_chars)
         self._ended: dict[_Key, None] = {}
         """Content that is over and may still be cited."""

@@ -66,8 +66,6 @@ _step = msgspec.json.Decoder(dict[str, msgspec.Raw])
 class Encoder(TurnEncoder):
     """Makes the bodies of one model's requests, remembering the conversation it encoded last."""
 
-    __slots__ = ("_contents", "_functions", "_kind", "_longest", "_model", "_owner", "_provider", "_system", "names")
-
     def __init__(self, model: str, *, owner: str, longest_answer: int | None = None) -> None:
         """Encodes for a model; `owner` is the name that its own answers carry as theirs."""
         self._model, self._owner, self._longest = model, owner, longest_answer
@@ -156,7 +154,7 @@ class Encoder(TurnEncoder):
         return InlinePart(Blob(part.media_type, part.data))
 
     def _answered(self, message: AssistantMessage) -> None:
-        self._ids.update([call.id for call in message.calls])
+        self.call_ids.update([call.id for call in message.calls])
         own = message.model == self._owner
         steps = own and any(isinstance(part, ProviderStep) for part in message.parts)
         if not (message.text.strip() or message.calls or steps):

@@ -85,18 +85,15 @@ _fields = msgspec.json.Decoder(dict[str, Any])
 class Parser(AnswerParser):
     """Reads one answer of one model."""
 
-    __slots__ = ("_at", "_blocks", "_counted", "_going_on", "_next", "_queries", "_stop", "_stop_words", "_tokens")
-
     def __init__(
         self,
         origin: Origin,
-        *,
         turn: int = 0,
         taken: AbstractSet[str] = frozenset(),
         name_of: Callable[[str], str] = str,
         max_chars: int = MAX_CHARS,
     ) -> None:
-        super().__init__(origin, max_chars)
+        super().__init__(origin, turn, taken, name_of, max_chars)
         self._blocks = Blocks(turn, taken, name_of, max_chars)
         self._next = 0
         """The index of the next block."""

@@ -69,8 +69,6 @@ _LONGEST_NUMBERS = 40
 class Encoder(TurnEncoder):
     """Makes the bodies of one model's requests, remembering the conversation it encoded last."""
 
-    __slots__ = ("_efforts", "_head", "_history", "_longest", "_owner", "_system", "_tools", "_usual", "names")
-
     def __init__(self, model: str, *, owner: str, longest_answer: int | None = None) -> None:
         """Encodes for a model; `owner` is the name that its own answers carry as theirs."""
         self._head = b'{"model":%b,"stream":true' % bytes_of(model)
@@ -155,7 +153,7 @@ class Encoder(TurnEncoder):
         return DocumentBlock(Base64Source(part.media_type, part.data), part.name)
 
     def _answered(self, message: AssistantMessage) -> None:
-        self._ids.update([call.id for call in message.calls])
+        self.call_ids.update([call.id for call in message.calls])
         own = message.model == self._owner
         steps = steps_back(message) if own else frozenset[str]()
         if not (message.text.strip() or message.calls or steps):

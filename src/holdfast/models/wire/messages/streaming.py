@@ -61,29 +61,15 @@ _answer = msgspec.json.Decoder(Answer)
 class Parser(AnswerParser):
     """Reads one answer of one model."""
 
-    __slots__ = (
-        "_blocks",
-        "_final",
-        "_input",
-        "_kept",
-        "_output",
-        "_read_tokens",
-        "_steps",
-        "_stop",
-        "_thought",
-        "_written",
-    )
-
     def __init__(
         self,
         origin: Origin,
-        *,
         turn: int = 0,
         taken: AbstractSet[str] = frozenset(),
         name_of: Callable[[str], str] = str,
         max_chars: int = MAX_CHARS,
     ) -> None:
-        super().__init__(origin, max_chars)
+        super().__init__(origin, turn, taken, name_of, max_chars)
         self._blocks = Blocks(turn, taken, name_of, max_chars)
         self._steps: dict[int, Step] = {}
         self._kept = 0

@@ -72,8 +72,6 @@ _LONGEST_CAP = 64
 class Encoder(TurnEncoder):
     """Makes the bodies of one model's requests, remembering the conversation it encoded last."""
 
-    __slots__ = ("_head", "_history", "_owner", "_system", "_tools", "names")
-
     def __init__(self, model: str, *, owner: str) -> None:
         """Encodes for a model; `owner` is the name that its own answers carry as theirs."""
         self._head = b'{"model":%b,"stream":true,"messages":[' % bytes_of(model)
@@ -166,7 +164,7 @@ class Encoder(TurnEncoder):
         return document_text(part) + "\n"
 
     def _answer(self, message: AssistantMessage) -> AssistantTurn | None:
-        self._ids.update([call.id for call in message.calls])
+        self.call_ids.update([call.id for call in message.calls])
         calls = [
             TurnCall(TurnFunction(self.names.sent(call.name), msgspec.Raw(object_text(call.arguments).encode())))
             for call in message.calls

@@ -47,20 +47,17 @@ _text = msgspec.json.Decoder(str)
 class Parser(AnswerParser):
     """Reads one answer of one model."""
 
-    __slots__ = ("_blocks", "_idle", "_input", "_known", "_open", "_output", "_stop")
-
     BODIES: ClassVar[bytes] = b"[<"
 
     def __init__(
         self,
         origin: Origin,
-        *,
         turn: int = 0,
         taken: AbstractSet[str] = frozenset(),
         name_of: Callable[[str], str] = str,
         max_chars: int = MAX_CHARS,
     ) -> None:
-        super().__init__(origin, max_chars, Lines(max_chars))
+        super().__init__(origin, turn, taken, name_of, max_chars, Lines(max_chars))
         self._blocks = Blocks(turn, taken, name_of, max_chars)
         self._idle = 0
         """Bytes of lines that said nothing: an answer of nothing else has an end, too."""

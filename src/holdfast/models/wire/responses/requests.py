@@ -48,8 +48,6 @@ _PHASES = ("commentary", "final_answer")
 class Encoder(TurnEncoder):
     """Makes the bodies of one model's requests, remembering the conversation it encoded last."""
 
-    __slots__ = ("_end", "_head", "_items", "_owner", "_system", "_thinks", "_tools", "names")
-
     def __init__(self, model: str, *, owner: str, thinks: bool = True) -> None:
         """Encodes for a model; `owner` is the name that its own answers carry as theirs.
 
@@ -132,7 +130,7 @@ class Encoder(TurnEncoder):
         return {"type": "input_file", "filename": part.name or "document.pdf", "file_data": data_url(part)}
 
     def _answered(self, message: AssistantMessage) -> None:
-        self._ids.update([call.id for call in message.calls])
+        self.call_ids.update([call.id for call in message.calls])
         own = message.model == self._owner
         waiting = b""
         for part in message.parts:

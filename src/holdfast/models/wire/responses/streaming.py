@@ -95,18 +95,15 @@ class _Item:
 class Parser(AnswerParser):
     """Reads one answer of one model."""
 
-    __slots__ = ("_blocks", "_items", "_kept", "_refused", "_stop", "_tokens")
-
     def __init__(
         self,
         origin: Origin,
-        *,
         turn: int = 0,
         taken: AbstractSet[str] = frozenset(),
         name_of: Callable[[str], str] = str,
         max_chars: int = MAX_CHARS,
     ) -> None:
-        super().__init__(origin, max_chars)
+        super().__init__(origin, turn, taken, name_of, max_chars)
         self._blocks = Blocks(turn, taken, name_of, max_chars)
         self._items: dict[int, _Item] = {}
         self._kept = 0
