@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +14,9 @@ import pytest
 from tests.sandboxing import sandboxes
 
 from holdfast.sandbox.native.client import Box
+from holdfast.sandbox.native.guarding import absent, look
 from holdfast.sandbox.native.slots import Slots, folder
+from holdfast.sandbox.policy.profile import PROTECTED
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sandboxes are Linux's")
 
@@ -53,6 +56,41 @@ async def test_a_command_that_goes_on_is_told_of_when_it_begins_and_one_that_end
         assert not long.ended.done()
         assert await box.clear() == 1
         assert await asyncio.wait_for(long.ended, 10) == 128 + 9
+
+
+@pytest.mark.requirement("sandbox:warm-command-is-one-exchange")
+async def test_below_a_folder_that_is_not_there_nobody_looks_for_protected_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+    lstat = os.lstat
+
+    def noted(path: str | Path) -> os.stat_result:
+        looked.append(os.path.relpath(path, tmp_path))
+        return lstat(path)
+
+    paths = (*PROTECTED, ".git")
+    once = sorted({".git", *(each for each in PROTECTED if not each.startswith(".git/"))})
+    monkeypatch.setattr(os, "lstat", noted)
+    found, nowhere = look(tmp_path, paths)
+    assert (found, nowhere, sorted(looked)) == ([], {*paths} - {".git/worktrees"}, once)
+    looked.clear()
+    assert (absent(tmp_path, nowhere), sorted(looked)) == (nowhere, once)
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git/config").touch()
+    assert absent(tmp_path, nowhere) == nowhere - {".git", ".git/config"}
+
+
+@pytest.mark.requirement("sandbox:warm-command-is-one-exchange")
+async def test_a_command_begins_with_the_signals_programs_expect_whatever_the_runtime_ignores(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        async with sandboxes(tmp_path) as place:
+            said = await place.says("grep -E '^Sig(Blk|Ign)' /proc/self/status")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    own = 3 << 31  # two signals are the C library's own
+    assert [int(line.split()[1], 16) & ~own for line in said.splitlines()] == [0, 0]
 
 
 @pytest.mark.requirement("sandbox:native-any-name")

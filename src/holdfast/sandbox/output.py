@@ -161,10 +161,11 @@ class Intake:
         self.started()
         if self._pipe < 0:
             return
-        self._loop.remove_reader(self._pipe)
-        if self._rest is not None:
-            self._rest.cancel()
-        self._drain()
+        if not self.silent.done():  # or it was read to its end
+            self._loop.remove_reader(self._pipe)
+            if self._rest is not None:
+                self._rest.cancel()
+            self._drain()
         os.close(self._pipe)
         self._pipe = -1
 

@@ -317,7 +317,7 @@ class Box(Channel):
             SandboxError: the sandbox is gone.
             ValueError: it cannot be passed on: it holds NUL.
         """
-        if any("\0" in each for each in (*argv, *env, *env.values())):
+        if "\0" in "".join((*argv, *env, *env.values())):
             raise ValueError("it holds a NUL byte; leave it out")
         command = Command(self, next(self._count))
         self._commands[command.number] = command

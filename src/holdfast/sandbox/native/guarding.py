@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 from holdfast.sandbox.kernel.syscalls import open_beneath
@@ -35,8 +36,14 @@ def look(folder: Path | str, paths: Collection[str]) -> tuple[list[os.stat_resul
     Raises:
         SandboxError: there is too much to hold.
     """
-    found = sorted(layout_of(folder, paths).items())
-    return [each for _, each in found if each is not None], frozenset(name for name, each in found if each is None)
+    there: list[os.stat_result] = []
+    absent: list[str] = []
+    for name, each in sorted(layout_of(folder, paths).items()):
+        if each is None:
+            absent.append(name)
+        else:
+            there.append(each)
+    return there, frozenset(absent)
 
 
 def named(folder: Path | str, paths: Collection[str]) -> frozenset[str]:
@@ -45,8 +52,24 @@ def named(folder: Path | str, paths: Collection[str]) -> frozenset[str]:
 
 
 def absent(folder: Path | str, names: Collection[str]) -> frozenset[str]:
-    """Returns at which of the names there is nothing."""
-    return frozenset(each for each in names if not os.path.lexists(f"{folder}/{each}"))
+    """Returns at which of the names there is nothing; below one at which there is nothing nobody looks."""
+    found: set[str] = set()
+    for each, above in _downwards(frozenset(names)):
+        if above in found or not os.path.lexists(f"{folder}/{each}"):
+            found.add(each)
+    return frozenset(found)
+
+
+@lru_cache(maxsize=64)
+def _downwards(names: frozenset[str]) -> tuple[tuple[str, str], ...]:
+    """Returns the names, each with the nearest of them that it lies below, empty where it lies below none."""
+    found: list[tuple[str, str]] = []
+    for each in sorted(names):  # what lies below a name comes after it
+        above = each.rpartition("/")[0]
+        while above and above not in names:
+            above = above.rpartition("/")[0]
+        found.append((each, above))
+    return tuple(found)
 
 
 async def guard(folder: Path, before: frozenset[str]) -> tuple[str, ...]:

@@ -28,6 +28,10 @@ __all__ = ("Children", "serve")
 _MOMENT = 2
 """ms within which a command has to end for its beginning and its end to be told together."""
 _SHELL = "bash"
+_SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+"""Those a command begins with as a program expects them, whatever was ignored where this process was started; of one
+that is not named here the C library has to ask first.
+"""
 
 
 class Children(Protocol):
@@ -281,8 +285,7 @@ def _spawn(message: dict[str, Any], program: str, descriptors: list[int], childr
     argv, environment = message["argv"], message["env"]
     if children is not None:
         return children.start(program, argv, environment, descriptors[:3])
-    defaults = [signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT]
-    return os.posix_spawn(program, argv, environment, file_actions=actions, setsid=True, setsigdef=defaults)
+    return os.posix_spawn(program, argv, environment, file_actions=actions, setsid=True, setsigdef=_SIGNALS)
 
 
 def _find(program: str, path: str) -> str:

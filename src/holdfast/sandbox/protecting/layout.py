@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -39,6 +39,9 @@ _SETTINGS: Final = 1 << 16
 _HOOKS_PATH: Final = re.compile(rb"^[^#;\n]*?\bhookspath[ \t]*=[ \t]*([^#;\n]+)", re.IGNORECASE | re.MULTILINE)
 _LINKS: Final = 40
 """How many links one path may lead through, as the kernel has it."""
+_NO_NAMES: Final = ("", ".", "..")
+_FOLDERS, _NOTHING, _OTHER = range(3)
+"""What a path may be of: folders alone; folders, and then nothing; something else, or what is no plain name."""
 _MOST: Final = 1000
 """Work trees a repository may have; each costs some mounts."""
 
@@ -52,50 +55,74 @@ def layout_of(folder: str | os.PathLike[str], paths: Iterable[str]) -> Layout:
         SandboxError: there are more work trees than can be held.
     """
     look = _Look(os.fspath(folder))
-    listed = list(paths)
-    for path in listed:
-        if path != _WORKTREES:
-            look.add(path)
-    if any(path.startswith(f"{_GIT}/") for path in listed):
+    listed = tuple(paths)
+    for path, above in _taken_apart(listed):
+        look.take(path, above)
+    if look.status(_GIT) is not None and any(path.startswith(f"{_GIT}/") for path in listed):
         _add_repository(look, listed)
     return look.found
+
+
+@lru_cache(maxsize=64)
+def _taken_apart(paths: tuple[str, ...]) -> tuple[tuple[str, str | None], ...]:
+    """Returns the paths to look at as they are, each with what `_above` says of it."""
+    return tuple((path, _above(path)) for path in paths if path != _WORKTREES)
+
+
+def _above(path: str) -> str | None:
+    """Returns the path of what stands above a path; None for one whose end is no plain name."""
+    above, _, name = path.rpartition("/")
+    return None if name in _NO_NAMES else above
 
 
 class _Look:
     def __init__(self, root: str) -> None:
         self.root = root
         self.found: Layout = {}
-        self._known: Layout = {"": None}
-        """Folders on the way, by name; None for the workspace itself."""
+        self._seen: Layout = {}
+        """What was looked at, by name: each is looked at once."""
+        self._ways = {"": _FOLDERS}
+        """What stands above a name, by that: the workspace itself is of folders alone."""
 
     def add(self, path: str) -> str:
         """Takes down what there is to hold of a path, and returns where it ends, empty where that is elsewhere."""
-        above, _, name = path.rpartition("/")
-        if name not in ("", ".", "..") and self._is_folder(above):
-            status = self._status(path)
+        return self.take(path, _above(path))
+
+    def take(self, path: str, above: str | None) -> str:
+        """Does what `add` does, given what `_above` says of the path."""
+        if above is not None and (way := self._way(above)) != _OTHER:
+            # Below nothing is nothing.
+            status = self.status(path) if way == _FOLDERS else None
             if status is None or not stat.S_ISLNK(status.st_mode):
                 self.found[path] = status
                 return path
         return self._follow(path)
 
-    def _status(self, path: str) -> os.stat_result | None:
+    def status(self, path: str) -> os.stat_result | None:
+        """Returns what is at a name, links not followed; None where there is nothing."""
+        if path in self._seen:
+            return self._seen[path]
         try:
-            return os.lstat(f"{self.root}/{path}")
+            status = os.lstat(f"{self.root}/{path}")
         except OSError:
-            return None
+            status = None
+        self._seen[path] = status
+        return status
 
-    def _is_folder(self, path: str) -> bool:
-        """Whether a path is one of folders alone."""
-        if path in self._known:
-            return True
+    def _way(self, path: str) -> int:
+        """Returns whether a path is one of folders alone, or one of folders up to where there is nothing."""
+        if (known := self._ways.get(path)) is not None:
+            return known
         above, _, name = path.rpartition("/")
-        if name in ("", ".", "..") or not self._is_folder(above):
-            return False
-        status = self._status(path)
-        if status is None or not stat.S_ISDIR(status.st_mode):
-            return False
-        self._known[path] = status
-        return True
+        way = _OTHER if name in _NO_NAMES else self._way(above)
+        if way == _FOLDERS:
+            status = self.status(path)
+            if status is None:
+                way = _OTHER if path.startswith("/") else _NOTHING  # which may be the workspace's path, and then a name
+            elif not stat.S_ISDIR(status.st_mode):
+                way = _OTHER
+        self._ways[path] = way
+        return way
 
     def _follow(self, path: str) -> str:
         left = self._parts(path, [])
@@ -112,7 +139,7 @@ class _Look:
                 at.pop()
                 continue
             here = "/".join((*at, part))
-            status = self._status(here)
+            status = self.status(here)
             if status is not None and stat.S_ISLNK(status.st_mode):
                 self.found[here] = status
                 links += 1
@@ -127,7 +154,7 @@ class _Look:
         end = "/".join(at)
         if not end or ".." in at:
             return ""
-        self.found[end] = self._status(end)
+        self.found[end] = self.status(end)
         return end
 
     def _parts(self, path: str, at: list[str]) -> list[str]:
@@ -151,7 +178,7 @@ class _Look:
         return ["/", *(each for each in named[len(self.root) :].split("/") if each not in ("", "."))]
 
 
-def _add_repository(look: _Look, listed: list[str]) -> None:
+def _add_repository(look: _Look, listed: Sequence[str]) -> None:
     rest = [path.removeprefix(f"{_GIT}/") for path in listed if path.startswith(f"{_GIT}/") and path != _WORKTREES]
     others = _others(look)
     for git in others:
