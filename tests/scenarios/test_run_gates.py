@@ -360,7 +360,7 @@ async def test_a_tool_that_is_another_by_now_is_asked_about_again_and_what_was_c
 
         async def bind(*given: Any) -> Any:
             bound = await find(*given)
-            bound.tools._tools = {each.spec.name: each for each in gateway.tools}
+            bound.tools.tools = {each.spec.name: each for each in gateway.tools}
             return bound
 
         s.runtime._worker._bind = bind

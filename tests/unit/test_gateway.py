@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +40,16 @@ async def save(path: str) -> str:
     return path
 
 
+def named(tools: Sequence[Tool]) -> dict[str, Tool]:
+    return {each.spec.name: each for each in tools}
+
+
 def gateway(*tools: Tool, workspace: Path | None = None) -> Gateway:
     blobs = MemoryBlobStore()
     place = None if workspace is None else sandbox_at(workspace, blobs)
-    return Gateway(tools or (add, save), stream=StreamId("local/s"), run=EventId("e"), sandbox=place, blobs=blobs)
+    return Gateway(
+        named(tools or (add, save)), stream=StreamId("local/s"), run=EventId("e"), sandbox=place, blobs=blobs
+    )
 
 
 def call(name: str, arguments: str = "{}") -> ToolCall:
@@ -94,7 +100,7 @@ def test_a_tool_that_is_not_there_is_refused_with_those_that_are() -> None:
     assert "'sub'" in text
     assert "add, save" in text
     assert error == ToolError("unsupported_tool", "tool_unsupported", "error", retryable=False)
-    empty = Gateway((), stream=StreamId("local/s"), run=EventId("e"), sandbox=None, blobs=MemoryBlobStore())
+    empty = Gateway({}, stream=StreamId("local/s"), run=EventId("e"), sandbox=None, blobs=MemoryBlobStore())
     assert "none" in refused(empty.admit(call("sub"), "3/c1"))[0]
 
 
@@ -290,7 +296,9 @@ async def test_a_tool_learns_its_call_its_place_and_the_key_that_stays_the_same(
     for _ in range(2):
         gate = gateway(peek, workspace=tmp_path)
         await gate.perform(admitted(gate, "peek"))
-    fork = Gateway((peek,), stream=StreamId("local/child"), run=EventId("f"), sandbox=None, blobs=MemoryBlobStore())
+    fork = Gateway(
+        named((peek,)), stream=StreamId("local/child"), run=EventId("f"), sandbox=None, blobs=MemoryBlobStore()
+    )
     await fork.perform(admitted(fork, "peek"))
     assert [each.key for each in seen] == ["local/s/e/3/c1", "local/s/e/3/c1", "local/child/f/3/c1"]
     assert seen[0].call_id == "c1"

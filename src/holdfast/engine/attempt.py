@@ -37,7 +37,7 @@ from holdfast.errors import UsageError
 from holdfast.flow.clock import Clock, SystemClock
 from holdfast.flow.interrupting import Interruptible
 from holdfast.journal.owning import Pen
-from holdfast.journal.port import Letter, Mail, Park, Posted
+from holdfast.journal.port import Letter, Mail, Posted
 from holdfast.journal.tail import Tail
 from holdfast.ledger.amounts import MOST
 from holdfast.ledger.port import Ledger
@@ -116,8 +116,6 @@ class Bindings(msgspec.Struct, frozen=True):
     """What a run acts through: found by its setup, again after a crash."""
 
     spec: AgentSpec
-    model: Model | None
-    """None for a pipeline, which asks none itself; of a chain, the first."""
     tools: Gateway
     spawn: Spawn
     """Starts another agent for what has that key."""
@@ -129,6 +127,11 @@ class Bindings(msgspec.Struct, frozen=True):
     """Reads answers that have to be data; None where they are text."""
     chain: Chain | None = None
     """The model and those that stand in for it; None for a pipeline."""
+
+    @property
+    def model(self) -> Model | None:
+        """None for a pipeline, which asks none itself; of a chain, the first."""
+        return None if self.chain is None else self.chain.first.model
 
 
 Bind = Callable[[StreamId, Run], Awaitable[Bindings]]
@@ -147,51 +150,31 @@ class Reach(msgspec.Struct, frozen=True):
 
 
 @final
-class Attempt:
+class Attempt(msgspec.Struct, eq=False):
     """A session in the hands of its owner."""
 
-    __slots__ = (
-        "_bind",
-        "_bound",
-        "_bound_to",
-        "_files",
-        "_given",
-        "_look_at",
-        "_scope",
-        "_task",
-        "clock",
-        "hurried",
-        "patient",
-        "pen",
-        "reach",
-        "state",
-        "stopping",
-        "tail",
-    )
-
-    def __init__(self, state: State, pen: Pen, tail: Tail, clock: Clock, bind: Bind, reach: Reach) -> None:
-        self.state = state
-        self.pen = pen
-        self.tail = tail
-        self.clock = clock
-        self.reach = reach
-        """What lies beyond the session."""
-        self._files: asyncio.Lock | None = None
-        self._bind = bind
-        self._bound: Bindings | None = None
-        self._bound_to = 0
-        """The run that it is of, by where that started."""
-        self._look_at = 0.0
-        self._scope = _NOWHERE
-        self._task: asyncio.Task[object] | None = None
-        self._given: dict[int, float] = {}
-        """Seconds more that unread letters give the run, by the letters' numbers."""
-        self.stopping = False
-        """Whether unread mail wants the run to end, so that nothing more should begin before it is read."""
-        self.hurried = False
-        """Whether unread mail wants to be read before another call of the turn begins: `stopping`, or anything else."""
-        self.patient = False
-        """Whether nothing is under way in the interruptible stretch: any news ends it early."""
+    state: State
+    pen: Pen
+    tail: Tail
+    clock: Clock
+    _bind: Bind
+    reach: Reach
+    """What lies beyond the session."""
+    _files: asyncio.Lock | None = None
+    _bound: Bindings | None = None
+    _bound_to: int = 0
+    """The run that it is of, by where that started."""
+    _look_at: float = 0.0
+    _scope: Interruptible = _NOWHERE
+    _task: asyncio.Task[object] | None = None
+    _given: dict[int, float] = {}
+    """Seconds more that unread letters give the run, by the letters' numbers."""
+    stopping: bool = False
+    """Whether unread mail wants the run to end, so that nothing more should begin before it is read."""
+    hurried: bool = False
+    """Whether unread mail wants to be read before another call of the turn begins: `stopping`, or anything else."""
+    patient: bool = False
+    """Whether nothing is under way in the interruptible stretch: any news ends it early."""
 
     @property
     def files(self) -> asyncio.Lock:
@@ -216,8 +199,9 @@ class Attempt:
             SandboxError, OSError: files that a fork or a rewind wants cannot be put back.
             StorageError: the ledger does not say who has caps.
         """
-        run = self.run
-        if self._bound is None or self._bound_to != run.seq:
+        run, bound = self.state.run, self._bound
+        assert run is not None
+        if bound is None or self._bound_to != run.seq:
             bindings = await self._bind(self.pen.stream, run)
             bindings.tools.attach(self.pen, self.state.stored)
             if self.state.restoring and run.workspace == self.state.restoring_in:
@@ -228,18 +212,18 @@ class Attempt:
                 self.write(FilesRestored(await bindings.tools.capture(), before))
             self._bound, self._bound_to = bindings, run.seq
             self._look_at = self.clock.monotonic() + _LOOKED_AGAIN
-        elif self.clock.monotonic() >= self._look_at:
-            await self._look_again(self._bound)
-        return self._bound
+            return bindings
+        return bound if self.clock.monotonic() < self._look_at else await self._look_again(bound)
 
-    async def _look_again(self, bound: Bindings) -> None:
+    async def _look_again(self, bound: Bindings) -> Bindings:
         """Finds out whether somebody has set caps meanwhile: the next call has to be within them."""
         if bound.purse is None:
             purse = await bound.draw(self.pen.stream, self.run)
-            self._bound = msgspec.structs.replace(bound, purse=purse)
+            bound = self._bound = msgspec.structs.replace(bound, purse=purse)
         elif await bound.purse.recapped():
             await self.give_back(resting=False)
         self._look_at = self.clock.monotonic() + _LOOKED_AGAIN
+        return bound
 
     async def give_back(self, *, resting: bool) -> None:
         """Gives the ledger back what the open run has taken and not spent; it takes anew when it asks next.
@@ -265,7 +249,8 @@ class Attempt:
     @property
     def bound(self) -> Bindings | None:
         """What the open run acts through, if it was asked for."""
-        return self._bound if self._bound_to == self.run.seq else None
+        run = self.state.run
+        return self._bound if run is not None and self._bound_to == run.seq else None
 
     def write(self, payload: Payload, *, actor: str = "", cause: str = "") -> Event:
         """Writes an event and folds it."""
@@ -285,7 +270,7 @@ class Attempt:
         if self.hurried and not self.pen.has_mail:
             self.stopping = self.hurried = False
         run = state.run
-        if state.calls or (run is not None and (run.review is not None or run.phase is not None)):
+        if state.deadlines or (run is not None and (run.review is not None or run.phase is not None)):
             await self._expire()
         while state.queue and (payload := admit(state)) is not None:
             self.write(payload)
@@ -313,10 +298,6 @@ class Attempt:
             actor=session_of(stream),
         )
         await self.send(lineage.parent, letter, reading=True)
-
-    def park(self, park: Park, *last: Payload) -> Awaitable[bool]:
-        """Gives the session up, with `last` as its last words; False when mail has to be read first."""
-        return self.pen.park(park, *last)
 
     async def _expire(self) -> None:
         """Writes down the waits that nobody answered in time; a child that was waited for is told to end."""
@@ -354,22 +335,22 @@ class Attempt:
 
     def interruptible(self) -> Interruptible:
         """Returns a scope that an abort or the end of the run's time leaves early."""
-        left = self._left()
-        if self._task is None:
-            self._task = asyncio.current_task()
-        self._scope = Interruptible(self.clock, left, self._task)
-        return self._scope
+        run, task = self.state.run, self._task
+        assert run is not None
+        left = None if (until := run.until) is None else self._left(run, until)
+        if task is None:
+            task = self._task = asyncio.current_task()
+        scope = self._scope = Interruptible(self.clock, left, task)
+        return scope
 
     @property
     def interrupted(self) -> bool:
         """Whether what is under way is being left early."""
         return self._scope.interrupted
 
-    def _left(self) -> float | None:
-        """Returns the seconds until the run's time is up, what unread letters give it included; None without bound."""
-        if (until := self.run.until) is None:
-            return None
-        given = self.run.allowed(sum([seconds for n, seconds in self._given.items() if n > self.pen.taken]))
+    def _left(self, run: Run, until: int) -> float:
+        """Returns the seconds until the run's time is up, what unread letters give it included."""
+        given = run.allowed(sum([seconds for n, seconds in self._given.items() if n > self.pen.taken]))
         # A little late rather than early: what follows must find the time to be up.
         return (until - self.clock.now()) / 1e6 + given + 0.001
 
@@ -382,23 +363,23 @@ class Attempt:
         and a steer or a pause keeps further calls of the turn from beginning.
         """
         for mail in await self.pen.peek():
-            if self.state.run is None or mail.kind not in _PRESSING or mail.n <= self.pen.taken:
+            if (run := self.state.run) is None or mail.kind not in _PRESSING or mail.n <= self.pen.taken:
                 continue
             for payload in receive(mail):
-                self._heed(payload, mail.n, self.state.run.key)
+                self._heed(payload, mail.n, run)
 
-    def _heed(self, payload: Payload, n: int, key: str) -> None:
+    def _heed(self, payload: Payload, n: int, run: Run) -> None:
         match payload:
-            case AbortRequested() if payload.run not in ("", key):
+            case AbortRequested() if payload.run not in ("", run.key):
                 pass
             case AbortRequested() | SessionEnded():
                 self.stopping = self.hurried = True
                 self._scope.interrupt()
             case LimitsRaised():
-                if payload.run == key and n not in self._given:
+                if payload.run == run.key and n not in self._given:
                     self._given[n] = payload.seconds
-                    if (left := self._left()) is not None:
-                        self._scope.prolong(left)
+                    if (until := run.until) is not None:
+                        self._scope.prolong(self._left(run, until))
             case _:
                 self.hurried = True
                 if self.patient:

@@ -41,7 +41,7 @@ from holdfast.engine.events import InputApplied, InputReceived, RunStarted, Wait
 from holdfast.engine.letters import Setup, Status
 from holdfast.engine.phases import PassOn, StartPhase, judged, output_of
 from holdfast.engine.state import Run, State
-from holdfast.types import AssistantMessage, CallId, Payload, ToolCall, from_dollars
+from holdfast.types import AssistantMessage, CallId, Limits, Payload, ToolCall, from_dollars
 
 __all__ = (
     "AskReview",
@@ -165,7 +165,8 @@ def decide(state: State, now: int) -> Decision:
         return Finish("aborted", run.abort)
     if run.setup.setup.phases:
         return _pipeline(state, run, now)
-    over = state.answered or run.concluded is not None or run.rejected
+    # Calls that are open are the model's last word, and want something.
+    over = run.concluded is not None or run.rejected or (not state.calls and state.answered)
     return _answered(state, run, now) if over else _next(state, run, now)
 
 
@@ -174,7 +175,7 @@ def _next(state: State, run: Run, now: int) -> Decision:
         closes = limit in _CLOSED and run.setup.setup.limits.last_answer and not run.closing
         return Close(limit) if closes else Finish("limited", run.closing or limit)
     if state.calls:
-        if late := _unheard(state):
+        if state.queue and (late := _unheard(state)):
             return Skip(late)
         return _parked(state, run) if state.paused or not state.ready else CallTools(_ready(state))
     if run.failures and (run.hopeless or (not run.next and run.failures > run.setup.setup.limits.model_retries)):
@@ -261,27 +262,34 @@ def met_limit(state: State, run: Run, now: int) -> str:
         return run.stop
     if run.closing and state.calls:
         return run.closing  # it was told that it can call no tools
-    if (until := run.until) is not None and now >= until:
-        return "seconds"
-    return _used_up(run, asks=not state.calls)
-
-
-def _used_up(run: Run, *, asks: bool) -> str:
     limits = run.setup.setup.limits
-    free = not (run.closing and asks)  # otherwise it says its last words, which only money can keep it from
-    if limits.steps is not None and free and asks and run.steps >= limits.steps + run.more_steps:
-        return "steps"
-    if limits.tool_calls is not None and free and run.tool_calls > limits.tool_calls:
-        return "tool_calls"
-    if limits.tokens is not None and asks and run.tokens >= limits.tokens:
+    if limits.seconds is not None and (until := run.until) is not None and now >= until:
+        return "seconds"
+    if state.calls:
+        used_up = limits.tool_calls is not None and run.tool_calls > limits.tool_calls
+        return "tool_calls" if used_up else _astray(run, limits)
+    return _used_up(run, limits)
+
+
+def _used_up(run: Run, limits: Limits) -> str:
+    """Returns what is used up before the model is asked; from its last words only money can keep it."""
+    closing = run.closing
+    if not closing:
+        if limits.steps is not None and run.steps >= limits.steps + run.more_steps:
+            return "steps"
+        if limits.tool_calls is not None and run.tool_calls > limits.tool_calls:
+            return "tool_calls"
+    if limits.tokens is not None and run.tokens >= limits.tokens:
         return "tokens"
-    if limits.dollars is not None and asks and (run.cost or 0) >= from_dollars(limits.dollars):
+    if limits.dollars is not None and (run.cost or 0) >= from_dollars(limits.dollars):
         return "dollars"
-    if not free:
-        return ""
-    if limits.consecutive_errors is not None and run.errors >= limits.consecutive_errors:
+    return "" if closing else _astray(run, limits)
+
+
+def _astray(run: Run, limits: Limits) -> str:
+    if (most := limits.consecutive_errors) is not None and run.errors >= most:
         return "consecutive_errors"
-    if limits.identical_repeats is not None and run.repeats >= limits.identical_repeats:
+    if (most := limits.identical_repeats) is not None and run.repeats >= most:
         return "identical_repeats"
     return ""
 
@@ -324,7 +332,7 @@ def _answered(state: State, run: Run, now: int) -> Decision:
         return _parked(state, run)  # it was said in time: it joins this run when the pause is over
     if run.setup.setup.typed and run.concluded is None and run.fitting is None:
         return JudgeAnswer()
-    if _unfinished(state, run) and not met_limit(state, run, now):
+    if run.tool_calls and _unfinished(state, run) and not met_limit(state, run, now):
         return PressOn()
     if run.setup.setup.control.review is None or run.reviewed:
         return Finish("completed", output=run.concluded or run.fitting or "")
@@ -342,14 +350,8 @@ def _under_review(run: Run, now: int) -> Decision:
 
 
 def _unfinished(state: State, run: Run) -> bool:
-    """Returns whether the model has worked, ended by announcing what it does next, and was not told so before."""
-    if (
-        run.concluded is not None
-        or run.fitting is not None
-        or not run.tool_calls
-        or run.pressed
-        or not run.setup.setup.limits.press_on
-    ):
+    """Returns whether a model that has worked ended by announcing what it does next, and was not told so before."""
+    if run.concluded is not None or run.fitting is not None or run.pressed or not run.setup.setup.limits.press_on:
         return False
     last = state.messages[-1]
     return isinstance(last, AssistantMessage) and announces(last.text)
@@ -357,7 +359,7 @@ def _unfinished(state: State, run: Run) -> bool:
 
 def _unheard(state: State) -> tuple[CallId, ...]:
     """Returns the calls that somebody who spoke wants to be heard before: those that have not begun."""
-    if not state.queue or state.queued("steer") is None:
+    if state.queued("steer") is None:
         return ()
     return tuple(
         [
@@ -371,7 +373,9 @@ def _unheard(state: State) -> tuple[CallId, ...]:
 def _ready(state: State) -> tuple[ToolCall, ...]:
     """Returns the calls that can be made, in the model's order: one that a person allowed goes back to its place."""
     calls = [state.calls[call_id] for call_id in state.ready]
-    return tuple([call.made for call in sorted(calls, key=_place)])
+    if len(calls) > 1:
+        calls.sort(key=_place)
+    return tuple([call.made for call in calls])
 
 
 _place = attrgetter("place")

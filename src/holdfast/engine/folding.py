@@ -81,15 +81,12 @@ def fold(state: State, event: Event) -> None:
     """Changes the state by one event."""
     state.seq = event.seq
     state.at = event.at
-    frequent = _FREQUENT.get(type(event.data))
-    if frequent is None:
-        _fold_rare(state, event)
-    else:
-        frequent(state, event.data, event)
+    data = event.data
+    _FREQUENT.get(type(data), _fold_rare)(state, data, event)
 
 
-def _fold_rare(state: State, event: Event) -> None:
-    match event.data:
+def _fold_rare(state: State, rare: Payload, event: Event) -> None:
+    match rare:
         case ToolWaiting() as data:
             waits(state, data.call_id, data.wait)
         case WaitResolved() as data:
@@ -199,12 +196,13 @@ def _received(state: State, data: InputReceived, event: Event) -> None:
 
 def _run_started(state: State, data: RunStarted, event: Event) -> None:
     received, key = state.queue.pop(data.input), state.keys.pop(data.input)
-    setup, asked = data.setup, len(state.messages)
-    state.workspace = setup.workspace or state.workspace
+    setup, messages = data.setup, state.messages
+    if setup.workspace:
+        state.workspace = setup.workspace
     abort = state.unwanted.pop(key, None)
-    state.run = Run(event.seq, data, key, event.at, state.workspace, asked, abort=abort, id=event.id)
+    state.run = Run(event.seq, data, key, event.at, state.workspace, len(messages), abort=abort, id=event.id)
     if received.kind != "proceed":
-        state.messages.append(received.message)
+        messages.append(received.message)
     if setup.files:
         state.stored.update((file.digest, file.chunks) for file in setup.files)
     if (lineage := setup.lineage) is not None and lineage.files and not state.last:
@@ -240,27 +238,41 @@ def _model_finished(state: State, data: ModelFinished, event: Event) -> None:
     message = data.message
     state.turn = event.seq
     state.messages.append(message)
-    state.calls = {call.id: Call(call, place=place) for place, call in enumerate(message.calls)}
-    state.ready = dict.fromkeys(state.calls)
-    state.unfinished = wanted = len(state.calls)
-    run = cast("Run", state.run)
+    run = state.run
+    assert run is not None
+    if wanted := message.calls:
+        state.calls = {call.id: Call(call, place=place) for place, call in enumerate(wanted)}
+        state.ready = dict.fromkeys(state.calls)
+        state.unfinished = len(state.calls)
+        run.tool_calls += len(state.calls)
+    elif state.calls:
+        state.calls, state.ready, state.unfinished = {}, {}, 0
     run.steps += 1
-    run.tool_calls += wanted
     run.usage = run.usage + message.usage
-    run.cost = None if run.cost is None or data.cost is None else run.cost + data.cost
-    run.own_cost += data.cost or 0
-    run.reserved_tokens = run.reserved_cost = run.failures = run.retry_at = 0
-    run.tried, run.next, run.partial = (), "", None
+    _spend(run, data.cost)
+    run.reserved_tokens = run.reserved_cost = 0
+    if run.failures or run.partial is not None:
+        run.failures = run.retry_at = 0
+        run.tried, run.next, run.partial = (), "", None
     state.steered = state.followed = False
     if data.exceeded:
         run.stop = "reservation_exceeded"
 
 
+def _spend(run: Run, cost: int | None) -> None:
+    """Counts what a call of its own cost; None where nobody knows."""
+    if cost is None:
+        run.cost = None
+    elif cost:
+        run.own_cost += cost
+        if run.cost is not None:
+            run.cost += cost
+
+
 def _model_failed(run: Run, data: ModelFailed) -> None:
     if data.usage is not None:
         run.usage = run.usage + data.usage
-        run.cost = None if run.cost is None or data.cost is None else run.cost + data.cost
-        run.own_cost += data.cost or 0
+        _spend(run, data.cost)
         run.stop = "reservation_exceeded" if data.exceeded else run.stop
     elif data.code in _MAYBE_SPENT or _was_heard(run, data):  # nobody reported its use: charged at its reservation
         run.charged_tokens += run.reserved_tokens

@@ -52,10 +52,9 @@ from holdfast.engine.decide import (
     decide,
 )
 from holdfast.engine.doing.acting import close_calls, perform_calls
-from holdfast.engine.doing.asking import ask_model
+from holdfast.engine.doing.asking import ask_model, prepare
 from holdfast.engine.doing.children import abandon, pass_on
 from holdfast.engine.doing.intervening import intervene
-from holdfast.engine.doing.lasting import account_for
 from holdfast.engine.doing.recovering import files_left, recover
 from holdfast.engine.events import RunFinished
 from holdfast.engine.phases import PassOn, StartPhase
@@ -77,15 +76,15 @@ async def drive(attempt: Attempt, decide: Decide = decide) -> bool:
         StorageError: nothing can be written down, so nothing may be done; the run stays open.
         UsageError: this process has not got what the run acts through; the run stays open.
     """
-    if attempt.state.run is not None:
+    state, clock = attempt.state, attempt.clock
+    if state.run is not None:
         await recover(attempt)
     while True:
         await attempt.take_mail()
-        match decide(attempt.state, attempt.clock.now()):
-            case CallModel() as call:
-                if attempt.state.processes:
-                    await account_for(attempt)
-                await ask_model(attempt, call.at, last=call.last)
+        match decide(state, clock.now()):
+            case CallModel(at, last):
+                if (asked := await prepare(attempt, at, last=last)) is not None:
+                    await ask_model(attempt, asked)
             case CallTools() as turn:
                 await perform_calls(attempt, turn.calls)
             case Finish() | Wait() | PassOn() as step:
@@ -112,7 +111,7 @@ def _park(attempt: Attempt, step: Finish | Wait | PassOn) -> Awaitable[bool]:
 
 async def _wait(attempt: Attempt, wait: Wait) -> bool:
     await attempt.give_back(resting=True)  # what it holds while it waits, others have not
-    return await attempt.park(Park("waiting" if wait.open else "ended" if wait.ended else "idle", wait.until))
+    return await attempt.pen.park(Park("waiting" if wait.open else "ended" if wait.ended else "idle", wait.until))
 
 
 async def finish(attempt: Attempt, end: Finish) -> bool:
@@ -121,7 +120,9 @@ async def finish(attempt: Attempt, end: Finish) -> bool:
     Mail that came meanwhile is read first: a steer or a follow-up may keep the run open. A prompt that is already
     queued is the next run, and this owner goes on with it.
     """
-    run, state = attempt.run, attempt.state
+    state = attempt.state
+    run = state.run
+    assert run is not None
     setup = run.setup.setup
     if state.calls or run.phase is not None or setup.phases:
         await abandon(attempt, end.reason or "the run that started it is over")
@@ -131,4 +132,4 @@ async def finish(attempt: Attempt, end: Finish) -> bool:
     if state.queue or run.account or setup.lineage is not None:  # books are closed after it
         attempt.write(last)
         return False
-    return await attempt.park(Park("ended" if state.ended else "idle"), last)
+    return await attempt.pen.park(Park("ended" if state.ended else "idle"), last)

@@ -27,7 +27,7 @@ from holdfast.types import (
     Wait,
 )
 
-__all__ = ("LONGEST_LOOP", "Call", "Done", "Phase", "Run", "State", "name_of")
+__all__ = ("LONGEST_LOOP", "NO_LOOPS", "Call", "Done", "Phase", "Run", "State", "name_of")
 
 Phase = Literal["idle", "thinking", "acting", "waiting", "paused", "ended"]
 """What a session does: nothing, asking its model, making calls, waiting for somebody, or nothing until it is resumed;
@@ -36,6 +36,8 @@ once ended it does nothing any more."""
 
 LONGEST_LOOP = 4
 """Turns that go round and are still seen to do so."""
+NO_LOOPS = (0,) * LONGEST_LOOP
+"""What is counted of loops where nothing goes round."""
 
 
 _CEILING = 6 * 3600.0
@@ -120,7 +122,7 @@ class Run(msgspec.Struct, gc=False):
     go round."""
     trail: tuple[int, ...] = ()
     """Fingerprints of the last turns."""
-    loops: tuple[int, ...] = (0,) * LONGEST_LOOP
+    loops: tuple[int, ...] = NO_LOOPS
     """For each length of a loop, how many turns in a row were as the one that long ago."""
     denied: int = 0
     """Calls that were not allowed."""

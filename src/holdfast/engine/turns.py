@@ -12,7 +12,7 @@ import msgspec
 
 from holdfast.engine.events import AnswerJudged, WaitResolved
 from holdfast.engine.letters import Outcome
-from holdfast.engine.state import LONGEST_LOOP, Call, Done, Run, State
+from holdfast.engine.state import LONGEST_LOOP, NO_LOOPS, Call, Done, Run, State
 from holdfast.tools.results import bounded
 from holdfast.tools.typed.declaring import UNFIT
 from holdfast.types import CallId, Text, ToolCall, ToolError, ToolMessage, ToolResult, UserMessage, Wait
@@ -190,7 +190,8 @@ def finish_call(state: State, call: Call, result: ToolResult) -> None:
     if call.result is None:
         state.unfinished -= 1
     call.result = result
-    if call.started is not None and call.started.terminal and state.run is not None:
+    started = call.started
+    if started is not None and started.terminal and state.run is not None:
         if result.error is None:
             _conclude(state.run, result)
         elif result.error.code == UNFIT:
@@ -247,12 +248,14 @@ def close_turn(state: State) -> None:
     """Moves the results of a turn into the conversation, in call order; there is one for each call by now."""
     run, all_failed, fingerprint = state.run, True, 0
     for call in state.calls.values():
-        result = cast("ToolResult", call.result)
-        failed = result.error is not None
-        all_failed = all_failed and failed
-        fingerprint = hash((fingerprint, call.call.name, call.call.arguments, result.content))
-        content = result.content if not call.edited else corrected(call.edited, result.content)
-        state.messages.append(ToolMessage(call.call.id, call.call.name, content, failed))
+        made, result = call.call, cast("ToolResult", call.result)
+        name, content, failed = made.name, result.content, result.error is not None
+        if not failed:
+            all_failed = False
+        fingerprint = hash((fingerprint, name, made.arguments, content))
+        if call.edited:
+            content = corrected(call.edited, content)
+        state.messages.append(ToolMessage(made.id, name, content, failed))
     if run is not None:
         run.errors = run.errors + 1 if all_failed else 0
         _count_repeats(run, fingerprint)
@@ -263,12 +266,16 @@ def close_turn(state: State) -> None:
 
 def _count_repeats(run: Run, fingerprint: int) -> None:
     """Counts how often in a row the same turn came back, or the same two, three or four turns after one another."""
+    trail = run.trail
+    run.trail = (*trail, fingerprint)[-LONGEST_LOOP:]
+    if fingerprint not in trail:  # as of most turns: nothing goes round
+        run.loops, run.repeats = NO_LOOPS, 1
+        return
     rounds, loops = 1, list(run.loops)
     for period in range(1, LONGEST_LOOP + 1):
-        same = len(run.trail) >= period and run.trail[-period] == fingerprint
+        same = len(trail) >= period and trail[-period] == fingerprint
         loops[period - 1] = loops[period - 1] + 1 if same else 0
         rounds = max(rounds, 1 + loops[period - 1] // period)
-    run.trail = (*run.trail, fingerprint)[-LONGEST_LOOP:]
     run.loops = tuple(loops)
     run.repeats = rounds
 

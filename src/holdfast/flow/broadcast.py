@@ -39,11 +39,8 @@ class Reader(Generic[T]):
         means the broadcast is over, or that all there was had to be dropped (see `lost`).
         """
         while not self._items and not self._closed and not self.lost:
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
+            waiter = self._waiter = asyncio.get_running_loop().create_future()
+            await waiter
         items, self._items = self._items, []
         if not self.lost:
             self.mark = self._mark
@@ -56,26 +53,28 @@ class Reader(Generic[T]):
 
     def close(self) -> None:
         """Leaves the broadcast."""
-        self._broadcast.leave(self)
-        self.end()
+        if not self._closed:
+            self._broadcast.leave(self)
+            self.end()
 
     def give(self, items: Sequence[T], limit: int, mark: int) -> None:
         """Adds items; drops the backlog when it grew over the limit, and what comes after it as well."""
         if self.lost:
             return
         self._mark = mark
-        self._items.extend(items)
-        if len(self._items) > limit:
-            self._items.clear()
+        backlog = self._items
+        backlog += items
+        if len(backlog) > limit:
+            backlog.clear()
             self.lost = True
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        if (waiter := self._waiter) is not None and not waiter.done():
+            waiter.set_result(None)
 
     def end(self) -> None:
         """Marks that nothing more will come."""
         self._closed = True
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        if (waiter := self._waiter) is not None and not waiter.done():
+            waiter.set_result(None)
 
 
 class Broadcast(Generic[T]):

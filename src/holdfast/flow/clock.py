@@ -7,8 +7,8 @@ waits through a clock, so that one fake clock drives all of it in tests.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
+from time import monotonic, time_ns
 from typing import Protocol, final
 
 __all__ = ("Clock", "SystemClock", "Timer")
@@ -48,11 +48,11 @@ class SystemClock(Clock):
 
     def now(self) -> int:
         """Returns µs since 1970, UTC."""
-        return time.time_ns() // 1000
+        return time_ns() // 1000
 
     def monotonic(self) -> float:
         """Returns seconds of the monotonic clock."""
-        return time.monotonic()
+        return monotonic()
 
     async def sleep(self, seconds: float) -> None:
         """Returns after so many seconds."""

@@ -53,7 +53,8 @@ class Interruptible:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        task, self._task, self._known = self._task, None, None
+        task = self._task
+        self._task = self._known = None
         if self._timer is not None:
             self._timer.cancel()
         if not self.interrupted or task is None:

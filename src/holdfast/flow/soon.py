@@ -32,7 +32,8 @@ class Soon:
         """Asks for one call."""
         if callback not in self._due:
             self._later[callback] = None
-        self._set()
+        if not self._timed:
+            self._set()
 
     def forget(self, callback: Callable[[], None]) -> None:
         """Takes a wish back that is not being fulfilled yet, so that nothing is kept alive for it."""
@@ -40,9 +41,8 @@ class Soon:
         self._later.pop(callback, None)
 
     def _set(self) -> None:
-        if not self._timed:
-            self._timed = True
-            self._clock.call_later(self._half, self._fire)
+        self._timed = True
+        self._clock.call_later(self._half, self._fire)
 
     def _fire(self) -> None:
         due, self._due, self._later, self._timed = list(self._due), self._later, {}, False

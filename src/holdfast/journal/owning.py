@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import final
 
 import msgspec
@@ -29,6 +30,7 @@ BLOB_BYTES = 32 * 1024
 """An event larger than this leaves its content in a blob."""
 FLUSH_SECONDS = 0.02
 """How long a flush may leave events in memory."""
+_SEQ, _TYPE = attrgetter("seq"), attrgetter("type")
 
 
 class Reference(Payload, frozen=True, gc=False):
@@ -192,11 +194,12 @@ class Pen:
 
     def _flush(self) -> None:
         flushing, self._flushing = self._flushing, 0
-        if self._inflight is not None or (self._pending and self._pending[0].seq > flushing):
-            self.flush()  # what is on its way may not take everything along; what came later has its own moment
-        elif self._pending:
+        pending = self._pending
+        if self._inflight is None and pending and pending[0].seq <= flushing:
             with contextlib.suppress(HoldfastError):  # it is tried again, and fails again, at the next sync
                 self._begin()
+        else:
+            self.flush()  # what is on its way may not take everything along; what came later has its own moment
 
     async def sync(self) -> None:
         """Returns when everything written before is durable.
@@ -208,10 +211,7 @@ class Pen:
             StorageError: the store refused; what was acknowledged earlier is safe.
         """
         while self._pending or self._inflight is not None:
-            if self._inflight is None:
-                self._begin()
-            if self._inflight is not None:
-                await self._arrival(self._inflight)
+            await self._arrival(self._inflight or self._begin())
 
     async def _arrival(self, answer: asyncio.Future[Head | Unread]) -> None:
         # What is awaited is not the answer itself: being cancelled here would cancel that, too.
@@ -236,23 +236,34 @@ class Pen:
         for payload in last:
             self.write(payload)
         self._last = len(last)
-        answer = self._inflight = self._append(park)
+        answer = self._begin(park)
         if not answer.done():
-            answer.add_done_callback(self._landed)
-        await self._arrival(answer)
-        if parked := isinstance(answer.result(), Head):
+            await self._arrival(answer)
+        if isinstance(answer.result(), Unread):
+            return False
+        if self._flushing:
             self._soon.forget(self._flush)
-        return parked
+        return True
 
-    def _begin(self) -> None:
+    def _begin(self, park: Park | None = None) -> asyncio.Future[Head | Unread]:
         """Hands over what is pending; a store that answers at once leaves nothing in flight."""
-        answer = self._append(None)
+        events, head = self._pending, self.head
+        bodies = list(map(self._codec.encode_known, events))
+        records = list(map(Record, map(_SEQ, events), map(_TYPE, events), bodies))
+        if max(map(len, bodies), default=0) > BLOB_BYTES:
+            records = [
+                record if len(record.body) <= BLOB_BYTES else _split(event, self._codec)
+                for event, record in zip(events, records, strict=True)
+            ]
+        expected = self._seq - len(events)
+        taken = self.taken if self.taken > head.inbox_taken else None
+        answer = self._journal.append(head.stream, self._epoch, expected, self._batch, records, taken=taken, park=park)
         self._inflight = answer
         if answer.done():
             self._landed(answer)
-            answer.result()
         else:
             answer.add_done_callback(self._landed)
+        return answer
 
     def _landed(self, answer: asyncio.Future[Head | Unread]) -> None:
         # A failure stays in the future for whoever waits; a flush nobody waits for is tried again, and fails
@@ -260,46 +271,30 @@ class Pen:
         if self._inflight is not answer:
             return
         self._inflight = None
-        for waiting in self._waiting or ():
-            if not waiting.done():
-                waiting.set_result(None)
-        self._waiting = None
+        if self._waiting is not None:
+            for waiting in self._waiting:
+                if not waiting.done():
+                    waiting.set_result(None)
+            self._waiting = None
         last, self._last = self._last, 0
         self._refused = answer.cancelled() or answer.exception() is not None
-        if self._refused or isinstance(answer.result(), Unread):
-            # Last words are said with a park, or not at all.
-            del self._pending[len(self._pending) - last :]
-            self._seq -= last
-        if self._refused:
-            return
-        head = answer.result()
-        if isinstance(head, Unread):
-            self.head = head.head
-        else:
+        head = None if self._refused else answer.result()
+        if isinstance(head, Head):
             self._acknowledge(head)
-
-    def _append(self, park: Park | None) -> asyncio.Future[Head | Unread]:
-        events = self._pending
-        encode = self._codec.encode_known
-        records = [
-            Record(event.seq, event.type, body)
-            if len(body := encode(event)) <= BLOB_BYTES
-            else _split(event, self._codec)
-            for event in events
-        ]
-        expected = events[0].seq - 1 if events else self._seq
-        taken = self.taken if self.taken > self.head.inbox_taken else None
-        return self._journal.append(
-            self.head.stream, self._epoch, expected, self._batch, records, taken=taken, park=park
-        )
+            return
+        # Last words are said with a park, or not at all.
+        del self._pending[len(self._pending) - last :]
+        self._seq -= last
+        if head is not None:
+            self.head = head.head
 
     def _acknowledge(self, head: Head) -> None:
-        # The head says how far the log reaches: after a lost answer that may be less than is pending by now.
         self.head = head
         self._batch = new_batch()
-        count = head.seq - self._pending[0].seq + 1 if self._pending else 0
-        events = self._pending[:count]
-        del self._pending[:count]
+        events, self._pending = self._pending, []
+        if head.seq < self._seq:  # more was written meanwhile, or since the batch whose answer was lost
+            count = len(events) - (self._seq - head.seq)
+            events, self._pending = events[:count], events[count:]
         if events:
             self._on_commit(events)
 

@@ -106,36 +106,38 @@ class Follower:
             HoldfastError: this process drove the session and cannot go on, and nobody else has.
         """
         while True:
-            if self._reader is None:
-                live = self._tail(self._stream)
-                batch = await (self._poll(live) if live is None or live.closed else self._join(live))
+            reader = self._reader
+            if reader is not None:
+                batch = await reader.take() or self._leave(reader)
+            elif (live := self._tail(self._stream)) is None or live.closed:
+                batch = await self._poll(live)
             else:
-                batch = await self._reader.take() or self._leave(self._reader)
+                until, last = live.after, live.last
+                batch = self._join(live)
+                if self._after < until:  # the tail does not reach that far back
+                    events = read_events(self._journal, self._stream, self._codec, after=self._after, until=until)
+                    batch = [*[event async for event in events], *batch]
+                self._after = max(self._after, last)
             if batch:
                 return batch
 
     def close(self) -> None:
         """Lets go of the tail and of the store's hints."""
-        if self._reader is not None:
-            self._reader.close()
+        if (reader := self._reader) is not None:
+            reader.close()
             self._reader = None
         if self._stop is not None:
             self._stop()
             self._stop = self._changed = None
 
-    async def _join(self, live: Tail) -> Sequence[Event | Delta]:
-        self.close()
+    def _join(self, live: Tail) -> Sequence[Event | Delta]:
+        """Returns what the tail remembers; nothing is awaited between joining it and that, so they miss nothing."""
+        if self._stop is not None:
+            self.close()
         self._live = live
         self._reader, partial = live.join()
-        # Nothing is awaited between joining and this slice, so together they miss nothing.
-        known, last = live.recent[max(0, self._after - live.after) :], live.last
-        first = known[0].seq if known else last + 1
-        earlier: list[Event] = []
-        if self._after + 1 < first:
-            events = read_events(self._journal, self._stream, self._codec, after=self._after, until=first - 1)
-            earlier = [event async for event in events]
-        self._after = max(self._after, last)
-        return [*earlier, *known, *partial]
+        known = live.recent[max(0, self._after - live.after) :]
+        return [*known, *partial]
 
     def _leave(self, reader: Reader[Event | Delta]) -> Sequence[Event | Delta]:
         self.close()

@@ -23,6 +23,9 @@ _RECENT = 2048
 class Tail:
     """The live end of one stream."""
 
+    error: BaseException | None = None
+    closed = False
+
     def __init__(self, stream: StreamId, after: int) -> None:
         self.stream = stream
         self.after = after
@@ -31,54 +34,57 @@ class Tail:
         """Sequence number of the last event published."""
         self.recent: list[Event] = []
         self.broadcast: Broadcast[Event | Delta] = Broadcast()
-        self.error: BaseException | None = None
         self._partial: list[Delta] = []
         self._held: deque[tuple[int, list[Delta]]] = deque()
         """Deltas of answers that come after events that are not durable yet, each with the last of these events."""
-        self.closed = False
 
     def join(self) -> tuple[Reader[Event | Delta], list[Delta]]:
         """Returns a reader of everything from now on, and the answer so far."""
-        return self.broadcast.join(), coalesce(self._partial)
+        return self.broadcast.join(), coalesce(self._partial) if self._partial else []
 
     def commit(self, events: Sequence[Event]) -> None:
         """Publishes events that are durable, and the deltas that waited for them, as one list."""
         items: Sequence[Event | Delta] = events
-        last = self.last + len(events)
+        before = self.last
+        self.last = last = before + len(events)
         if self._held and self._held[0][0] <= last:
-            items = self._with_held(events)
-        else:
+            items = self._with_held(events, before)
+        elif self._partial:
             self._partial.clear()
-        self.recent.extend(events)
-        self.last = last
-        if len(self.recent) > _RECENT:
-            drop = len(self.recent) - _RECENT // 2
-            del self.recent[:drop]
+        recent = self.recent
+        recent += events
+        if len(recent) > _RECENT:
+            drop = len(recent) - _RECENT // 2
+            del recent[:drop]
             self.after += drop
         self.broadcast.publish(items, last)
 
-    def _with_held(self, events: Sequence[Event]) -> list[Event | Delta]:
-        """Returns events with the deltas that come after each; those after the last are the answer so far."""
+    def _with_held(self, events: Sequence[Event], before: int) -> list[Event | Delta]:
+        """Returns events, the first after `before`, with the deltas that come after each; those after the last are the
+        answer so far.
+        """
         items: list[Event | Delta] = []
-        place, deltas = 0, list[Delta]()
-        while self._held and self._held[0][0] <= self.last + len(events):
-            after, deltas = self._held.popleft()
-            items += events[place : after - self.last]
+        held, last, place = self._held, self.last, 0
+        self._partial = []
+        while held and held[0][0] <= last:
+            after, deltas = held.popleft()
+            items += events[place : after - before]
             items += deltas
-            place = after - self.last
-        self._partial = list(deltas) if place == len(events) else []
+            place = after - before
+            if after == last:
+                self._partial = deltas
         items += events[place:]
         return items
 
     def publish(self, deltas: Sequence[Delta], after: int) -> None:
         """Publishes deltas once the events up to `after` are; they are nowhere else."""
-        if self.last < after:
-            if not self._held or self._held[-1][0] != after:
-                self._held.append((after, []))
-            self._held[-1][1].extend(deltas)
-            return
-        self._partial.extend(deltas)
-        self.broadcast.publish(deltas, after)
+        if self.last >= after:
+            self._partial += deltas
+            self.broadcast.publish(deltas, after)
+        elif (held := self._held) and held[-1][0] == after:
+            held[-1][1].extend(deltas)
+        else:
+            held.append((after, [*deltas]))
 
     def heard(self, after: int) -> Sequence[Delta]:
         """Returns the deltas that came after event `after`, the last one written, as far as they stand."""
@@ -104,7 +110,8 @@ class Tail:
     def close(self, error: BaseException | None = None) -> None:
         """Ends every reader; with an error, readers raise it after what was published."""
         self._held.clear()
-        self.reset("closed", self.last)
+        if self._partial:
+            self.reset("closed", self.last)
         self.closed = True
         self.error = error
         self.broadcast.close()

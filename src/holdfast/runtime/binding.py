@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeGuard, final
+from typing import final
 from weakref import WeakValueDictionary
 
 import msgspec
 
 from holdfast.engine.attempt import Bindings
+from holdfast.engine.letters import Setup
 from holdfast.engine.purse import Purse, key_of
 from holdfast.engine.state import Run
 from holdfast.errors import AuthFailed, UnknownPrice
@@ -56,8 +57,12 @@ _SHARED = 3
 """Names of an account that others draw from, too: tenant, user, session; the fourth is the run itself."""
 _KNOWN = 1024
 """Agents that are known though nobody else holds them."""
+_NOBODY = (None, -math.inf)
+"""What is known of an agent that is not: it was never put."""
 _LOOKED_AGAIN = 1.0
 """Seconds until the accounts that have caps are looked up again."""
+_BELIEVED = _LOOKED_AGAIN / 2
+"""Seconds for which nobody looks."""
 _LOOKED_UP = 0.2
 """Seconds for which it is believed what a spec means. A model looks at its key before each call (`models/access`)."""
 _Meant = Sequence[tuple[Model, ModelCard | None, ThinkingLevel | None]]
@@ -94,8 +99,10 @@ class Binder:
         """What specs mean, and until when that is believed."""
         self._agents: WeakValueDictionary[tuple[TenantId, Digest], BoundAgent] = WeakValueDictionary()
         """Those that somebody holds: a program, an open session, another agent, or the next."""
-        self._known: dict[tuple[TenantId, Digest], tuple[BoundAgent, int]] = {}
-        """Those whose specs were put last, each with the time of that."""
+        self._known: dict[tuple[TenantId, Digest], tuple[BoundAgent, float]] = {}
+        """Those whose specs were put last, each with the time of that: a blob nothing referred to yet is collected
+        after a time, and whoever refers to it has put it lately.
+        """
         self.noticed: Callable[[StreamId, Run], None] | None = None
         """Is told of each run that is about to be driven here."""
         self._lent: dict[StreamId, dict[str, BoundAgent]] = {}
@@ -105,8 +112,8 @@ class Binder:
 
     def knows(self, tenant: TenantId, agent: BoundAgent) -> bool:
         """Whether the log can name the agent by its digest."""
-        known, at = self._known.get((tenant, agent.digest), (None, None))
-        return known is agent and self._is_put(at)
+        known, at = self._known.get((tenant, agent.digest), _NOBODY)
+        return known is agent and 0 <= self._clock.now() - at < REFRESH
 
     def lend(self, stream: StreamId, key: str, agent: BoundAgent) -> None:
         """Gives the run of that prompt this very agent's functions."""
@@ -124,10 +131,10 @@ class Binder:
 
     async def remember(self, tenant: TenantId, agent: BoundAgent) -> None:
         """Sees to it that the log can name the agent by its digest."""
-        key = tenant, agent.digest
-        _, at = self._known.get(key, (agent, None))
-        if not self._is_put(at):
-            at = self._clock.now()
+        key, now = (tenant, agent.digest), self._clock.now()
+        _, at = self._known.get(key, _NOBODY)
+        if not 0 <= now - at < REFRESH:
+            at = now
             await self._journal.blobs.put(tenant, agent.encoded)
         self._known.pop(key, None)
         self._known[key] = agent, at
@@ -140,10 +147,6 @@ class Binder:
         for each in agent.phases:
             if not self.knows(tenant, each):
                 await self.remember(tenant, each)
-
-    def _is_put(self, at: int | None) -> TypeGuard[int]:
-        # A blob nothing referred to yet is collected after a time: whoever refers to it has put it lately.
-        return at is not None and 0 <= self._clock.now() - at < REFRESH
 
     def chain(self, spec: str, retries: int = 1, own: Own | None = None) -> Chain:
         """Returns the models that a spec means, for one run, with the agent's own key where it has one. One may be
@@ -206,27 +209,26 @@ class Binder:
             self.noticed(stream, run)
         setup = run.setup.setup
         tenant = tenant_of(stream)
-        lent = self._lent.get(stream, {}).get(run.key)
-        # Only this very agent's key: another with the same spec may be another customer's.
-        own = None if lent is None else lent.own
-        agent = lent or await self.agent(tenant, setup.spec)
+        lent = self._lent.get(stream)
+        agent = None if lent is None else lent.get(run.key)
+        if agent is None:
+            agent = await self.agent(tenant, setup.spec)
         spawn = Spawner(self.dispatcher, stream, run)
         if run.workspace and _runs_programs(agent, setup.mode):
             await self._sandboxes.ready()
-        gateway = Gateway(
-            agent.tools,
-            stream=stream,
-            run=run.id,
-            sandbox=self._sandboxes.at(tenant, run.workspace) if run.workspace else None,
-            blobs=self._journal.blobs,
-            rules=Rules(setup.mode, setup.unattended, setup.effects, setup.control.patience),
-            clock=self._clock,
-            spawn=spawn,
-        )
-        chain = self.chain(setup.model, setup.limits.model_retries, own) if setup.model else None
-        model = None if chain is None else chain.first.model
-        purse = await self._purse(stream, run)
-        return Bindings(agent.spec, model, gateway, spawn, self._draw, purse, agent.reader, chain)
+        sandbox = self._sandboxes.at(tenant, run.workspace) if run.workspace else None
+        rules = Rules(setup.mode, setup.unattended, setup.effects, setup.control.patience)
+        gateway = Gateway(agent.named, stream, run.id, sandbox, self._journal.blobs, rules, self._clock, spawn)
+        # Only this very agent's key: another with the same spec may be another customer's.
+        chain = self.chain(setup.model, setup.limits.model_retries, agent.own) if setup.model else None
+        purse = None if self._is_alone(setup, run) else await self._purse(stream, run)
+        return Bindings(agent.spec, gateway, spawn, self._draw, purse, agent.reader, chain)
+
+    def _is_alone(self, setup: Setup, run: Run) -> bool:
+        """Whether a run shares what it may spend with nobody, for all that was known a moment ago."""
+        if self._any_capped or run.account or setup.agents or setup.lineage is not None:
+            return False
+        return self._clock.monotonic() - self._looked_at < _BELIEVED
 
     async def _draw(self, stream: StreamId, run: Run) -> Purse | None:
         """Returns the purse of a run that is under way, which would be left behind if it waited for each look."""
@@ -239,7 +241,7 @@ class Binder:
         setup, ledger = run.setup.setup, self._ledger
         family = setup.lineage is not None or bool(setup.agents)
         shares = family and (setup.limits.tokens is not None or setup.limits.dollars is not None)
-        if (age := self._clock.monotonic() - self._looked_at) >= _LOOKED_AGAIN / 2:
+        if (age := self._clock.monotonic() - self._looked_at) >= _BELIEVED:
             await self._look_at_caps(ledger, wait=age >= known_for)
         if not (shares or self._any_capped or run.account):
             return None

@@ -210,6 +210,11 @@ class BoundAgent(Generic[Value]):
         )
 
     @cached_property
+    def named(self) -> Mapping[str, Tool]:
+        """Its tools, by their names."""
+        return {tool.spec.name: tool for tool in self.tools}
+
+    @cached_property
     def encoded(self) -> bytes:
         """The spec as the log keeps it."""
         return msgspec.json.encode(self.spec)

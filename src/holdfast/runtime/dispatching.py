@@ -216,18 +216,15 @@ def _unreviewed(control: Control) -> Control:
 
 
 @final
-class Spawner:
+class Spawner(msgspec.Struct, eq=False):
     """Starts children of one run, as long as one process drives it."""
 
-    __slots__ = ("_dispatcher", "_run", "_started", "_starting", "_stream")
-
-    def __init__(self, dispatcher: Dispatcher, stream: StreamId, run: Run) -> None:
-        self._dispatcher = dispatcher
-        self._stream = stream
-        self._run = run
-        self._started: set[str] | None = None
-        """Tokens of what was started here and the log does not say yet."""
-        self._starting: set[asyncio.Task[Wait | ToolResult]] | None = None
+    _dispatcher: Dispatcher
+    _stream: StreamId
+    _run: Run
+    _started: set[str] | None = None
+    """Tokens of what was started here and the log does not say yet."""
+    _starting: set[asyncio.Task[Wait | ToolResult]] | None = None
 
     async def __call__(self, key: str, order: Order) -> Wait | ToolResult:
         """Starts a child for what has that key; see `Dispatcher.spawn`. A cancelled caller leaves it started."""

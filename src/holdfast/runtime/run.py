@@ -108,19 +108,16 @@ class Run(Speaking, Generic[Value]):
         Raises:
             HoldfastError: this process cannot go on with the run, which is still open in the log.
         """
-        progress = _Progress(self.key, self.session, self._reader)
+        progress = _Progress(self.key, self.session, self._reader, after)
+        result: RunResult[Value] | None = None
         begin = self._after if after is None else min(after, self._after)
         follower = Follower(self._journal, self._stream, CODEC, self._tail, after=begin)
         try:
             while True:
                 for item in await follower.next():
-                    if not isinstance(item, Event):
-                        if progress.seq or after is not None:
-                            yield item
-                        continue
-                    tells = _TELLING.get(item.type)
-                    result = None if tells is None else tells(progress, item.data, item)
-                    if progress.seq or item.seq == progress.input if after is None else item.seq > after:
+                    if item.type in _TELLING and isinstance(item, Event):
+                        result = _TELLING[item.type](progress, item.data, item)
+                    if progress.shows_all or progress.shows(item):
                         yield item
                     if result is not None:
                         self._result = result
@@ -177,6 +174,8 @@ class _Progress:
     """Where its input was received; 0 before."""
     seq = 0
     """Where it started; 0 before."""
+    shows_all = False
+    """Whether all that comes is shown: what comes before the run, or before what is asked for, is not."""
     _typed = False
     _said = ""
     _steps = 0
@@ -187,12 +186,22 @@ class _Progress:
     _only = ""
     """The one model that was asked, as long as it is the only one and gave every answer."""
 
-    def __init__(self, key: str, session: SessionId, reader: AnswerReader | None) -> None:
+    def __init__(self, key: str, session: SessionId, reader: AnswerReader | None, after: int | None) -> None:
         self._key = key
         self._session = session
         self._reader = reader
+        self._after = after
         self._models: dict[str, tuple[int, int, Usage, int | None]] = {}
         """What each was asked, as soon as there are several, or one failed."""
+
+    def shows(self, item: Event | Delta) -> bool:
+        """Whether something is shown while not all is: the run's input, and the deltas of who asks for a part."""
+        if not isinstance(item, Event):
+            return self._after is not None
+        if self._after is None:
+            return item.seq == self.input
+        self.shows_all = item.seq > self._after
+        return self.shows_all
 
     def received(self, data: InputReceived, event: Event) -> None:
         if event.cause == self._key:
@@ -206,6 +215,8 @@ class _Progress:
     def started(self, data: RunStarted, event: Event) -> None:
         if data.input == self.input:
             self.seq = event.seq
+            if self._after is None:
+                self.shows_all = True
             self._typed = data.setup.typed
 
     def answered(self, data: ModelFinished, event: Event) -> None:
@@ -213,10 +224,12 @@ class _Progress:
             return
         message, cost = data.message, data.cost
         self._said = message.text or self._said
-        if not self._models and message.model == (self._only or message.model):
-            self._only = message.model  # what the run used is what this one did
-        else:
-            self._use(message.model, 1, 0, message.usage, cost)
+        only = self._only
+        if not only or message.model != only:
+            if only or self._models:
+                self._use(message.model, 1, 0, message.usage, cost)
+            else:
+                self._only = message.model  # what the run used is what this one did
         self._steps += 1
         self._usage = self._usage + message.usage
         self._cost = None if self._cost is None or cost is None else self._cost + cost

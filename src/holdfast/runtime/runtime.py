@@ -419,28 +419,29 @@ class Runtime(Archive, Delivers, Counts, Confines):
             self._bindings.take_back(stream, key)
             if (error := refused(posted, session_of(stream))) is not None:
                 raise error
-        return self._run(stream, key, after, agent)
+        return Run(self.journal, stream, key, after, self._worker.tail, self._user, agent.reader)
 
     async def _post(
         self, agent: BoundAgent, stream: StreamId, letter: Letter, *, if_idle: bool, new: bool = False
     ) -> tuple[Posted, int]:
         """Posts a prompt, and drives the session if nobody does; returns after which event its run begins, too."""
-        after, key = 0, letter.key
+        after, key, worker = 0, letter.key, self._worker
         self._bindings.lend(stream, key, agent)
         try:
-            if (line := self._worker.line) is not None:
+            if (line := worker.line) is not None:
                 posted = await line.post(stream, letter, if_idle=if_idle, new=new)
                 self._bindings.lend(stream, key, agent)  # it may have been forgotten meanwhile
                 return posted, 0
-            posted = await self.journal.post(stream, letter, if_idle=if_idle, lease=self._worker.claims.lease, new=new)
-            claim = posted.claim or (await self._worker.claims.inherit(stream) if posted.n else None)
+            posted = await self.journal.post(stream, letter, if_idle=if_idle, lease=worker.claims.lease, new=new)
+            claim = posted.claim or (await worker.claims.inherit(stream) if posted.n else None)
             if claim is not None:  # otherwise somebody drives it, and takes the prompt from the inbox
                 if not new:  # it may have fallen idle, and been forgotten, meanwhile
                     self._bindings.lend(stream, key, agent)
                 after = claim.head.seq if posted.status == "accepted" else 0  # a duplicate may lie far back
-                await self._worker.begin(claim)
+                if worker.begin_new(claim) is None:
+                    await worker.begin(claim)
         except asyncio.CancelledError:
-            self._worker.adopt(stream)
+            worker.adopt(stream)
             raise
         return posted, after
 

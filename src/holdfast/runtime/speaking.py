@@ -305,11 +305,13 @@ def _answer_key(token: str) -> str:
 
 def sayable(text: str) -> str:
     """Returns text as it can be written down: a lone surrogate, which no bytes stand for, becomes a question mark."""
-    encoded = text.encode("utf-8", "replace") if not text.isascii() else b""
-    size = len(encoded) or len(text)
+    if len(text) <= PROMPT_BYTES and text.isascii():
+        return text
+    encoded = text.encode("utf-8", "replace")
+    size = len(encoded)
     if size > PROMPT_BYTES:
         raise InputTooLarge(
             f"the input has {size:,} bytes and {PROMPT_BYTES:,} are allowed: "
             "put it into a file in the workspace and tell the agent its name"
         )
-    return encoded.decode() if encoded else text
+    return encoded.decode()

@@ -21,7 +21,7 @@ from holdfast.flow.clock import Clock
 from holdfast.flow.ids import worker_name
 from holdfast.flow.soon import Soon
 from holdfast.journal.owning import FLUSH_SECONDS, Pen
-from holdfast.journal.port import Claim, Journal, Letter, Posted
+from holdfast.journal.port import Claim, Head, Journal, Letter, Posted
 from holdfast.journal.tail import Tail
 from holdfast.ledger.port import Ledger
 from holdfast.runtime.lanes.claiming import LEASE_SECONDS, Claims
@@ -187,15 +187,20 @@ class Worker:
         if not self._closed:
             self._run(hurry())
 
+    def begin_new(self, claim: Claim, *, hurried: bool = False) -> State | None:
+        """Starts driving a claimed session that nothing was written of yet; None where its log has to be read."""
+        head = claim.head
+        return None if head.seq or head.stream in self._live else self._begun(claim, State(), hurried)
+
     async def begin(self, claim: Claim, *, check: bool = False, hurried: bool = False) -> State:
         """Starts driving a claimed session and returns its state as it was found; gives it up if that fails.
 
         With `check`, a run that is open is left open where this process has not got what it acts through. One that is
         `hurried` has no place and leaves where it would need one.
         """
+        if (new := self.begin_new(claim, hurried=hurried)) is not None:
+            return new
         stream = claim.head.stream
-        if claim.head.seq == 0 and stream not in self._live:
-            return self._begun(claim, State(), hurried)
         begun = self._beginning[stream] = asyncio.Event()
         try:
             state = await self._kept.load(claim)
@@ -225,12 +230,13 @@ class Worker:
         self._let_go(stale, None)
 
     def _begun(self, claim: Claim, state: State, hurried: bool) -> State:
-        stream = claim.head.stream
-        if stream not in self._parked and (awaited := state.awaited):  # whoever had it may have had these, too
+        head = claim.head
+        stream = head.stream
+        if not self._parked.remove(stream) and state.run is not None and (awaited := state.awaited):
+            # Whoever had it may have had these, too.
             self._run(self._look_after([stream_id(tenant_of(stream), each) for each in awaited]))
-        self._parked.remove(stream)
         self._failed.pop(stream, None)
-        tail = Tail(stream, claim.head.seq)
+        tail = Tail(stream, head.seq)
         pen = Pen(self._journal, claim, CODEC, self._clock, tail.commit, self._soon)
         attempt = Attempt(state, pen, tail, self._clock, self._bind, self._reach)
         live = Live(attempt, nothing)
@@ -239,7 +245,7 @@ class Worker:
         live.stop_listening = self._journal.listen(stream, partial(self._hinted, live), mail=True)
         self._live[stream] = live
         live.task = asyncio.create_task(self._drive(live))
-        if claim.head.seq:
+        if head.seq:
             self._hinted(live)  # mail may have come while it was loaded and nobody listened
         if self._heartbeat is None:
             self._heartbeat = asyncio.create_task(self._beat())
@@ -311,9 +317,11 @@ class Worker:
         if error is not None:
             self._fail(stream, error)
         elif not live.fenced:
-            if attempt.pen.head.state in ("idle", "ended"):
+            head = attempt.pen.head
+            if head.state in ("idle", "ended"):
                 self._forget(stream)
-            self._park(attempt)
+            elif head.state == "waiting" and not self._closed:
+                self._park(attempt, head)
         attempt.tail.close(error)
 
     def _fail(self, stream: StreamId, error: BaseException) -> None:
@@ -347,10 +355,7 @@ class Worker:
         finally:
             live.glance = None
 
-    def _park(self, attempt: Attempt) -> None:
-        head = attempt.pen.head
-        if self._closed or head.state != "waiting":
-            return
+    def _park(self, attempt: Attempt, head: Head) -> None:
         self._kept.keep(head, attempt.state)
         run = attempt.state.run
         self._parked.add(head, ("user", 0) if run is None else whose(run.setup.setup))

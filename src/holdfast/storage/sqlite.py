@@ -364,12 +364,19 @@ class Database:
             self._finish(connection, jobs)
 
     def _run(self, connection: Connection, jobs: list[Job]) -> None:
-        if self._buffer is not None:
-            self._buffer.begin(connection)
+        buffer = self._buffer
+        if buffer is not None:
+            buffer.begin(connection)
         for job in jobs:
-            self._perform(connection, job)
-        if self._buffer is not None:
-            self._buffer.flush(connection)
+            changes = connection.total_changes
+            try:
+                job.result = job.call(connection, *job.args)
+            except HoldfastError as error:
+                if connection.total_changes != changes:
+                    raise
+                job.error = error
+        if buffer is not None:
+            buffer.flush(connection)
 
     def _finish(self, connection: Connection, jobs: list[Job]) -> None:
         if not connection.in_transaction:
@@ -381,15 +388,6 @@ class Database:
             self._pace.committed_in_thread(time.perf_counter() - begun, connection.total_changes)
         except sqlite3.Error as error:
             self._recover(connection, jobs, error)
-
-    def _perform(self, connection: Connection, job: Job) -> None:
-        changes = connection.total_changes
-        try:
-            job.result = job.call(connection, *job.args)
-        except HoldfastError as error:
-            if connection.total_changes != changes:
-                raise
-            job.error = error
 
     def _recover(self, connection: Connection, jobs: list[Job], error: BaseException) -> None:
         if self._buffer is not None:

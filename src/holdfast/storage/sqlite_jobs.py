@@ -37,11 +37,12 @@ def answer(jobs: list[Job], then: Callable[[asyncio.AbstractEventLoop], None] | 
 def settle(jobs: list[Job], then: Callable[[asyncio.AbstractEventLoop], None] | None = None) -> None:
     """Resolves futures of the running event loop, and does what comes next."""
     for job in jobs:
-        if job.future.done():
+        future = job.future
+        if future.done():
             continue
         if job.error is None:
-            job.future.set_result(job.result)
+            future.set_result(job.result)
         else:
-            job.future.set_exception(job.error)
+            future.set_exception(job.error)
     if then is not None:
         then(jobs[0].loop)

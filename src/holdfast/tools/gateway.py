@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Container, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from typing import Any, final
@@ -95,47 +95,22 @@ class Admitted(msgspec.Struct, frozen=True):
 
 
 @final
-class Gateway:
+class Gateway(msgspec.Struct, eq=False):
     """The tools of one run, and the place they act in."""
 
-    __slots__ = (
-        "_blobs",
-        "_clock",
-        "_named",
-        "_pen",
-        "_rules",
-        "_run",
-        "_sandbox",
-        "_spawn",
-        "_stream",
-        "_tools",
-        "_trays",
-    )
-
-    def __init__(
-        self,
-        tools: Iterable[Tool],
-        *,
-        stream: StreamId,
-        run: EventId,
-        sandbox: Sandbox | None,
-        blobs: BlobStore,
-        rules: Rules | None = None,
-        clock: Clock | None = None,
-        spawn: Spawn | None = None,
-    ) -> None:
-        self._tools = {tool.spec.name: tool for tool in tools}
-        self._stream = stream
-        self._run = run
-        self._sandbox = sandbox
-        self._blobs = blobs
-        self._rules = rules or Rules()
-        self._clock = clock or SystemClock()
-        self._spawn = spawn
-        self._pen: Pen | None = None
-        self._named: Mapping[Digest, tuple[Digest, ...]] = {}
-        self._trays: dict[str, list[Attachment]] = {}
-        """What calls attached that are under way, by their keys."""
+    tools: Mapping[str, Tool]
+    """By their names."""
+    stream: StreamId
+    run: EventId
+    sandbox: Sandbox | None
+    blobs: BlobStore
+    rules: Rules = Rules()
+    clock: Clock = SystemClock()
+    spawn: Spawn | None = None
+    _pen: Pen | None = None
+    _named: Mapping[Digest, tuple[Digest, ...]] = {}
+    _trays: dict[str, list[Attachment]] = {}
+    """What calls attached that are under way, by their keys."""
 
     def attach(self, pen: Pen, stored: Mapping[Digest, tuple[Digest, ...]] | None = None) -> None:
         """Ties every effect to the attempt of that pen: a process that lost its session touches nothing more.
@@ -145,40 +120,40 @@ class Gateway:
         """
         self._pen = pen
         self._named = stored if stored is not None else {}
-        if self._sandbox is not None:
-            workspace = self._sandbox.workspace
+        if self.sandbox is not None:
+            workspace = self.sandbox.workspace
             workspace.guard = partial(_ensure_held, pen, asyncio.get_running_loop())
             workspace.env[OWNER] = f"{self._owner}#{pen.epoch}"
 
     async def fence(self) -> int:
         """Kills what an earlier owner's commands left running, and returns how many processes that were."""
-        if self._sandbox is None or self._pen is None:
+        if self.sandbox is None or self._pen is None:
             return 0
-        return await self._sandbox.backend.attach(self._owner, self._pen.epoch)
+        return await self.sandbox.backend.attach(self._owner, self._pen.epoch)
 
     @property
     def _owner(self) -> str:
-        return f"{self._sandbox.store}{self._stream}" if self._sandbox else self._stream
+        return f"{self.sandbox.store}{self.stream}" if self.sandbox else self.stream
 
     @property
     def processes(self) -> Collection[Process]:
         """Those of this session that go on in this process, and those that ended lately."""
-        return () if self._sandbox is None else self._sandbox.backend.processes.of(self._owner)
+        return () if self.sandbox is None else self.sandbox.backend.processes.of(self._owner)
 
     @property
     def specs(self) -> tuple[ToolSpec, ...]:
         """What the model is told of."""
-        return tuple(tool.spec for tool in self._tools.values())
+        return tuple(tool.spec for tool in self.tools.values())
 
     @property
     def terminal(self) -> frozenset[str]:
         """Tools whose calls end the run."""
-        return frozenset([name for name, tool in self._tools.items() if tool.spec.terminal])
+        return frozenset([name for name, tool in self.tools.items() if tool.spec.terminal])
 
     @property
     def posture(self) -> Posture:
         """What isolates the commands of this run."""
-        return _NOWHERE if self._sandbox is None else self._sandbox.backend.posture
+        return _NOWHERE if self.sandbox is None else self.sandbox.backend.posture
 
     # ---- admit --------------------------------------------------------------------------------------------
 
@@ -201,7 +176,7 @@ class Gateway:
         prepared = self.prepare(call, name, cut=cut)
         if isinstance(prepared, Refused):
             return prepared
-        if self._rules.mode != "auto" and not prepared.tool.delegates:
+        if self.rules.mode != "auto" and not prepared.tool.delegates:
             permitted = self._permit(prepared, name, approved, always)
             if not isinstance(permitted, Admitted):
                 return permitted
@@ -210,15 +185,15 @@ class Gateway:
     def _correct(self, edited: ToolCall, name: str) -> Admitted | Refused:
         """Returns the call with a person's arguments: they allowed these very ones, but not what the mode denies."""
         prepared = self.prepare(edited, name)
-        if isinstance(prepared, Admitted) and judge(self._rules.mode, prepared.effect) == "deny":
+        if isinstance(prepared, Admitted) and judge(self.rules.mode, prepared.effect) == "deny":
             return _read_only(edited)
         return prepared
 
     def prepare(self, call: ToolCall, name: str, *, cut: bool = False) -> Admitted | Refused:
         """Returns the call ready to run as far as the call itself goes: nobody is asked whether it may."""
-        tool = self._tools.get(call.name)
+        tool = self.tools.get(call.name)
         if tool is None:
-            known = ", ".join(sorted(self._tools)) or "none"
+            known = ", ".join(sorted(self.tools)) or "none"
             return refusal(f"There is no tool {call.name!r}. Tools: {known}.", "unsupported_tool", "tool_unsupported")
         parsed = authored.parse(tool, call.arguments, cut=cut)
         if isinstance(parsed, Refused):
@@ -229,14 +204,14 @@ class Gateway:
         effect = authored.effect_of(tool, arguments, self.posture)
         if isinstance(effect, Refused):
             return effect
-        if self._rules.effects and (known_better := self._rules.effects.get(call.name)) is not None:
+        if self.rules.effects and (known_better := self.rules.effects.get(call.name)) is not None:
             effect = Effect(effect.workspace, known_better)  # it sends nothing, either
-        return Admitted(call, tool, arguments, effect, key_of_call(self._stream, self._run, name), read=read)
+        return Admitted(call, tool, arguments, effect, key_of_call(self.stream, self.run, name), read=read)
 
     def _permit(
         self, admitted: Admitted, name: str, approved: Container[Digest], always: Container[Digest]
     ) -> Admitted | Refused | Wait:
-        call, rules = admitted.call, self._rules
+        call, rules = admitted.call, self.rules
         verdict = judge(rules.mode, admitted.effect)
         if verdict == "deny":
             return _read_only(call)
@@ -254,7 +229,7 @@ class Gateway:
             return refusal(text, "permission_denied", "tool_approval_required", denied=True)
         token = f"approval:{name}:{digest[-12:]}"
         prompt = f"{call.name} {in_short(call.arguments)}"
-        deadline = None if rules.patience is None else self._clock.now() + int(rules.patience * 1e6)
+        deadline = None if rules.patience is None else self.clock.now() + int(rules.patience * 1e6)
         return Wait(
             token, "approval", deadline, prompt, subject=call.name, grant=grant, digest=digest, arguments=admitted.read
         )
@@ -265,7 +240,7 @@ class Gateway:
         A workspace that is too large to be kept whole is no reason not to work in it: then the call says that
         nothing was saved.
         """
-        sandbox = self._sandbox
+        sandbox = self.sandbox
         if not admitted.effect.workspace or sandbox is None:
             return admitted
         paths = authored.paths_of(admitted.tool, admitted.arguments)
@@ -296,9 +271,9 @@ class Gateway:
 
         Entering raises `WorkspaceBusy` when another one keeps it too long; without `wait`, when another one has it.
         """
-        if self._sandbox is None:
+        if self.sandbox is None:
             return nullcontext()
-        return self._sandbox.exclusive(owner_of(self._stream), _TURN_SECONDS if wait else 0.0)
+        return self.sandbox.exclusive(owner_of(self.stream), _TURN_SECONDS if wait else 0.0)
 
     # ---- files --------------------------------------------------------------------------------------------
 
@@ -309,10 +284,10 @@ class Gateway:
 
     async def capture(self) -> SnapshotRef | None:
         """Returns how the whole workspace is; None when there is none, or it cannot be kept."""
-        if self._sandbox is None:
+        if self.sandbox is None:
             return None
         try:
-            return await self._looking(self._sandbox).capture(self._sandbox.workspace)
+            return await self._looking(self.sandbox).capture(self.sandbox.workspace)
         except (HoldfastError, OSError):
             return None
 
@@ -322,13 +297,13 @@ class Gateway:
         Raises:
             SandboxError, OSError: it cannot be done; what was put back by then stays.
         """
-        if self._sandbox is not None:
-            await self._sandbox.snapshots.restore(self._sandbox.workspace, snapshot)
+        if self.sandbox is not None:
+            await self.sandbox.snapshots.restore(self.sandbox.workspace, snapshot)
 
     @property
     def rolls_back(self) -> bool:
         """Whether files are put back after a call that failed."""
-        return self._sandbox is not None and self._sandbox.rollback
+        return self.sandbox is not None and self.sandbox.rollback
 
     async def roll_back(self, admitted: Admitted) -> bool:
         """Puts the files back after a call that failed or was stopped, where that is wanted and there is a snapshot;
@@ -338,7 +313,7 @@ class Gateway:
             Fenced: the session has another owner, who puts them back.
             SandboxError: it cannot be done; what was put back by then stays.
         """
-        sandbox, snapshot = self._sandbox, admitted.snapshot
+        sandbox, snapshot = self.sandbox, admitted.snapshot
         if sandbox is None or not sandbox.rollback or snapshot is None:
             return False
         if self._pen is not None:
@@ -355,9 +330,9 @@ class Gateway:
 
     async def changed(self, snapshot: SnapshotRef) -> str:
         """Returns what is different from a snapshot now, in words the model reads; empty when that cannot be told."""
-        if self._sandbox is None:
+        if self.sandbox is None:
             return ""
-        store, workspace = self._looking(self._sandbox), self._sandbox.workspace
+        store, workspace = self._looking(self.sandbox), self.sandbox.workspace
         try:
             changes = await store.changes(workspace, snapshot)
             text = await unified(store, workspace, changes, snapshot, limit=_DIFF)
@@ -367,9 +342,9 @@ class Gateway:
 
     async def appeared(self, paths: Sequence[str]) -> frozenset[str]:
         """Returns those of the paths that are protected in the workspace, and at which there is something."""
-        if self._sandbox is None or not paths:
+        if self.sandbox is None or not paths:
             return frozenset()
-        return await asyncio.to_thread(appeared, self._sandbox.workspace.root, paths, self._sandbox.backend.guarded)
+        return await asyncio.to_thread(appeared, self.sandbox.workspace.root, paths, self.sandbox.backend.guarded)
 
     async def put_away(self, paths: Sequence[str]) -> tuple[str, ...]:
         """Removes what is at protected paths where nothing was before a call, and returns what that was: programs
@@ -378,9 +353,9 @@ class Gateway:
         Raises:
             OSError: it cannot be done.
         """
-        if self._sandbox is None or not (there := await self.appeared(paths)):
+        if self.sandbox is None or not (there := await self.appeared(paths)):
             return ()
-        folder = self._sandbox.workspace.root
+        folder = self.sandbox.workspace.root
         return await in_thread(lambda: put_away(folder, there))
 
     # ---- perform ------------------------------------------------------------------------------------------
@@ -394,17 +369,17 @@ class Gateway:
             asyncio.CancelledError: the run wants it to stop.
             Fenced: the session has another owner, and nothing more was done.
         """
-        if self._pen is not None:
+        if self._pen is not None and not self._pen.held:
             await self._pen.hold()
         context = self._context(admitted, nest)
         if admitted.effect.outside != "checkable":
             outcome = await authored.run(admitted.tool, admitted.arguments, context)
             if not isinstance(outcome, Wait):
                 return outcome
-            if outcome.kind == "question" and self._rules.unattended:
+            if outcome.kind == "question" and self.rules.unattended:
                 return nobody_there(admitted.call.name)
             return waiting(outcome, self._trays.pop(admitted.key, ()))
-        began = self._clock.now()
+        began = self.clock.now()
         outcome = await authored.run(admitted.tool, admitted.arguments, context)
         if isinstance(outcome, Wait):
             return waiting(outcome, self._trays.pop(admitted.key, ()))
@@ -416,10 +391,10 @@ class Gateway:
             return unasked(admitted.call.name, outcome.content, str(error))
 
     def _context(self, admitted: Admitted, nest: Nest | None = None) -> ToolContext:
-        sandbox = self._sandbox
+        sandbox = self.sandbox
         return ToolContext(
             call_id=admitted.call.id,
-            stream=self._stream,
+            stream=self.stream,
             key=admitted.key,
             workspace=None if sandbox is None else sandbox.workspace,
             backend=None if sandbox is None else _backend_of(admitted.tool, sandbox),
@@ -427,20 +402,20 @@ class Gateway:
             stored=self._stored,
             keep=self._keep,
             nest=nest,
-            now=self._clock.now,
-            spawner=self._spawn,
+            now=self.clock.now,
+            spawner=self.spawn,
         )
 
     async def _stored(self, digest: Digest) -> bytes:
         chunks = self._named[digest]  # or a KeyError, whatever else the store may hold
-        return await get_chunked(self._blobs, tenant_of(self._stream), digest, chunks)
+        return await get_chunked(self.blobs, tenant_of(self.stream), digest, chunks)
 
     async def _keep(self, key: str, name: str, data: bytes, media_type: str) -> Attachment:
         """Keeps a file that a call attaches until the call has come to something."""
         tray = self._trays.setdefault(key, [])
         if len(tray) >= MOST:
             raise UsageError(f"a call may attach {MOST} files: put more into an archive, and attach that")
-        attachment = await stored_file(self._blobs, tenant_of(self._stream), name, data, media_type)
+        attachment = await stored_file(self.blobs, tenant_of(self.stream), name, data, media_type)
         tray.append(attachment)
         return attachment
 
@@ -452,9 +427,9 @@ class Gateway:
         """
         tool, context = admitted.tool, self._context(admitted)
         found = await authored.ask(tool, admitted.arguments, context)
-        left = began / 1e6 + tool.spec.settles - self._clock.now() / 1e6
+        left = began / 1e6 + tool.spec.settles - self.clock.now() / 1e6
         if found is None and left > 0:  # it may be on its way still
-            await self._clock.sleep(left)
+            await self.clock.sleep(left)
             found = await authored.ask(tool, admitted.arguments, context)
         return found
 
@@ -470,8 +445,8 @@ class Gateway:
         content, limit, stored = raw.content, admitted.tool.spec.max_output, raw.stored
         if len(content) > limit:
             advice = "ask for less at a time"
-            if "read" in self._tools:
-                stored = await self._blobs.put(tenant_of(self._stream), content.encode("utf-8", "replace"))
+            if "read" in self.tools:
+                stored = await self.blobs.put(tenant_of(self.stream), content.encode("utf-8", "replace"))
                 advice = f'read it all, a piece at a time, with read(path="blob:{stored}")'
             content = bounded(content, limit, advice)
         if not content.isascii():

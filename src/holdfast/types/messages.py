@@ -193,14 +193,20 @@ class AssistantMessage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True
     @property
     def text(self) -> str:
         """Its words, without thinking and calls."""
-        if len(self.parts) == 1 and isinstance(only := self.parts[0], Text):
-            return only.text
-        return "".join([part.text for part in self.parts if isinstance(part, Text)])
+        parts = self.parts
+        if len(parts) == 1:  # as most are
+            only = parts[0]
+            return only.text if isinstance(only, Text) else ""
+        return "".join([part.text for part in parts if isinstance(part, Text)])
 
     @property
     def calls(self) -> tuple[ToolCall, ...]:
         """The tools it wants, in its order."""
-        return tuple([part for part in self.parts if isinstance(part, ToolCall)])
+        parts = self.parts
+        if len(parts) == 1:
+            only = parts[0]
+            return (only,) if isinstance(only, ToolCall) else ()
+        return tuple([part for part in parts if isinstance(part, ToolCall)])
 
 
 class ToolError(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Awaitable, Container, Iterator, Sequence
 
 from holdfast.engine.attempt import Attempt
 from holdfast.engine.doing.children import forsake_begun
@@ -32,30 +32,33 @@ async def perform_calls(attempt: Attempt, calls: Sequence[ToolCall]) -> None:
     snapshot of its own; the others overlap with them and with each other, up to `AT_ONCE` of them, and begin in the
     model's order. One that a person has to allow waits without holding the others up.
     """
-    gateway, state = (await attempt.bindings()).tools, attempt.state
+    gateway, state = (attempt.bound or await attempt.bindings()).tools, attempt.state
     if len(calls) > 1 and (terminal := gateway.terminal):
         calls = _up_to_the_end(calls, terminal)
     writers: list[Admitted] = []
     others: list[Admitted] = []
+    cut = state.cut
     for call in calls:
         asked = state.calls[call.id].call
         verdict = gateway.admit(
             asked,
             name_of(state, call.id),
-            cut=state.cut,
+            cut=cut,
             approved=state.approvals,
             always=state.always,
             edited=None if call is asked else call,
         )
-        if isinstance(verdict, Refused):
-            attempt.write(ToolFinished(call.id, verdict.result))
+        if isinstance(verdict, Admitted):
+            (writers if verdict.effect.workspace else others).append(verdict)
         elif isinstance(verdict, Wait):
             _wait(attempt, call, verdict)
         else:
-            (writers if verdict.effect.workspace else others).append(verdict)
+            attempt.write(ToolFinished(call.id, verdict.result))
+    unrepeatable = False
     for admitted in others[:AT_ONCE]:
         attempt.write(_started(admitted))
-    if any(not admitted.effect.repeatable for admitted in others[:AT_ONCE]):
+        unrepeatable = unrepeatable or not admitted.effect.repeatable
+    if unrepeatable:
         await attempt.pen.sync()  # barrier: what must not silently happen twice
     if attempt.stopping:
         return  # it came while the barrier was waited for
@@ -79,32 +82,37 @@ def _up_to_the_end(calls: Sequence[ToolCall], terminal: Container[str]) -> Seque
 
 
 def _started(admitted: Admitted) -> ToolStarted:
-    if admitted.read:
-        terminal = admitted.tool.spec.terminal
+    terminal = admitted.tool.spec.terminal
+    if terminal or admitted.read:
         return ToolStarted(admitted.call.id, admitted.effect, terminal=terminal, arguments=admitted.read)
-    if admitted.tool.spec.terminal:
-        return ToolStarted(admitted.call.id, admitted.effect, terminal=True)
     return ToolStarted(admitted.call.id, admitted.effect)
 
 
-async def _all(attempt: Attempt, gateway: Gateway, others: Sequence[Admitted], writers: Sequence[Admitted]) -> None:
-    if not writers and len(others) == 1:
-        await _one(attempt, gateway, others[0])
-    elif not others:
-        await _in_turn(attempt, gateway, writers)
-    else:
-        try:
-            waiting = iter(others)  # all take from this one: no task waits for its call
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(AT_ONCE, len(others))):
-                    group.create_task(_as_they_come(attempt, gateway, waiting))
-                if writers:
-                    group.create_task(_in_turn(attempt, gateway, writers))
-        except BaseExceptionGroup as errors:
-            fenced = [error for error in errors.exceptions if isinstance(error, Fenced)]
-            raise (fenced or errors.exceptions)[
-                0
-            ] from errors  # tools do not raise: the store refused, and once is enough
+def _all(
+    attempt: Attempt, gateway: Gateway, others: Sequence[Admitted], writers: Sequence[Admitted]
+) -> Awaitable[None]:
+    """Runs calls, in tasks of their own only where some overlap."""
+    if not others:
+        return _in_turn(attempt, gateway, writers)
+    if writers or len(others) > 1:
+        return _overlapping(attempt, gateway, others, writers)
+    return _one(attempt, gateway, others[0])
+
+
+async def _overlapping(
+    attempt: Attempt, gateway: Gateway, others: Sequence[Admitted], writers: Sequence[Admitted]
+) -> None:
+    try:
+        waiting = iter(others)  # all take from this one: no task waits for its call
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(AT_ONCE, len(others))):
+                group.create_task(_as_they_come(attempt, gateway, waiting))
+            if writers:
+                group.create_task(_in_turn(attempt, gateway, writers))
+    except BaseExceptionGroup as errors:
+        fenced = [error for error in errors.exceptions if isinstance(error, Fenced)]
+        # Tools do not raise: the store refused, and once is enough.
+        raise (fenced or errors.exceptions)[0] from errors
 
 
 async def _as_they_come(attempt: Attempt, gateway: Gateway, waiting: Iterator[Admitted]) -> None:

@@ -11,6 +11,7 @@ import msgspec
 
 from holdfast.context.assembling import assemble
 from holdfast.engine.attempt import Attempt
+from holdfast.engine.doing.lasting import account_for
 from holdfast.engine.events import AccountOpened, BudgetExhausted, ModelFailed, ModelFinished, ModelStarted
 from holdfast.engine.letters import Shortage
 from holdfast.engine.purse import Purse, own
@@ -25,15 +26,16 @@ from holdfast.models.routing.seams import Seam, came
 from holdfast.models.routing.targets import Chain, Target
 from holdfast.types import AssistantMessage, from_dollars
 
-__all__ = ("ask_model",)
+__all__ = ("Asked", "ask_model", "prepare")
 
 _LONGEST_WAIT = 60.0
 """Seconds a provider may ask us to wait; one that asks for more is not asked again."""
 _COUNTED = {"tokens": "tokens", "cost": "dollars", "time": "seconds"}
 """What the dimensions of the ledger are called to people."""
+_UNBOUNDED = calling.Allowance()
 
 
-class _Asked(msgspec.Struct, frozen=True):
+class Asked(msgspec.Struct, frozen=True):
     """One attempt on one model."""
 
     chain: Chain
@@ -46,42 +48,45 @@ class _Asked(msgspec.Struct, frozen=True):
     reservation: calling.Reservation
 
 
-async def ask_model(attempt: Attempt, at: int, *, last: bool = False) -> None:
-    """Asks the model, not before `at`, and writes down the answer, or why there is none and who is asked next; the
-    `last` time it may call no tools.
+async def prepare(attempt: Attempt, at: int, *, last: bool = False) -> Asked | None:
+    """Returns what to ask the model now, not before `at`; None where something comes before that, or nobody may be
+    asked, which then is written down. The `last` time it may call no tools.
     """
+    state = attempt.state
+    if state.processes:
+        await account_for(attempt)
     bindings = await attempt.bindings()
-    chain, run = bindings.chain, attempt.run
-    assert chain is not None  # a pipeline has none, and asks none
+    chain, run = bindings.chain, state.run
+    assert chain is not None and run is not None  # a pipeline has none, and asks none
     target = chain.only or chain.pick(run.tried, run.next, attempt.clock.now())
     if target is None:
         attempt.write(_nobody(chain))
-        return
-    request = target.request(assemble(bindings.spec, attempt.state.messages, last=last))
+        return None
+    request = target.request(assemble(bindings.spec, state.messages, last=last))
     seam = None if run.partial is None else _seam(attempt, chain, target, request, run.partial)
     if target.pictured:
-        shown = await _shown(attempt, _Asked(chain, target, request, request, seam, calling.Reservation()))
+        shown = await _shown(attempt, Asked(chain, target, request, request, seam, calling.Reservation()))
         if shown is None:
-            return
+            return None
         request = shown
     sent = request if seam is None else seam.request(request)
     model, purse = target.model, bindings.purse
     reservation = _reserve(run, model, sent) if purse is None else await _share(attempt, run, model, sent, purse)
     if isinstance(reservation, BudgetExhausted):
         attempt.write(reservation)
-        return
+        return None
     if at and not await _wait(attempt, at):
-        return
+        return None
     if reservation.binding:  # written no sooner: a call that was never made costs nothing
         attempt.write(ModelStarted(reservation.tokens, reservation.cost, target.name))
         await attempt.pen.sync()  # barrier: a call that is lost stays charged
     if attempt.stopping:
-        return  # it came while the barrier was waited for
+        return None  # it came while the barrier was waited for
     attempt.pen.flush()  # no barrier: readers see what led here while the model thinks
-    await _attempt(attempt, _Asked(chain, target, request, sent, seam, reservation))
+    return Asked(chain, target, request, sent, seam, reservation)
 
 
-async def _shown(attempt: Attempt, asked: _Asked) -> ModelRequest | None:
+async def _shown(attempt: Attempt, asked: Asked) -> ModelRequest | None:
     """Returns the request with its pictures as the model takes them; None when it takes one in no form, which is its
     failure, or when something interrupted.
     """
@@ -94,23 +99,35 @@ async def _shown(attempt: Attempt, asked: _Asked) -> ModelRequest | None:
     return shown
 
 
-async def _attempt(attempt: Attempt, asked: _Asked) -> None:
-    target, seam, message = asked.target, asked.seam, None
+async def ask_model(attempt: Attempt, asked: Asked) -> None:
+    """Asks, and writes down the answer, or why there is none and who is asked next."""
+    target, seam, answer, message = asked.target, asked.seam, None, None
     with attempt.interruptible():
         if not attempt.pen.held:
             await attempt.pen.hold()  # nobody pays for a call whose answer may not be written
-        began = attempt.clock.monotonic()
+        clock, publish = attempt.clock, attempt.tail.publish
+        began = clock.monotonic()
+        stream = calling.perform(target.model, asked.sent, asked.reservation)
         try:
-            message = await _stream(attempt, asked)
+            async for item in stream:
+                if not isinstance(item, list):
+                    answer = item
+                elif seam is None or (item := seam.trim(item)):
+                    publish(item, attempt.state.seq)
         except ModelError as error:
             _fail(attempt, asked, error)
             return
+        finally:
+            if answer is None:  # otherwise it has come to its end, or was stopped on the way there
+                await stream.aclose()
+        assert answer is not None  # the port: a message last, or an error
+        message = answer if seam is None else seam.join(answer)
         if (wrong := _wrong(asked, message)) is not None:
             _fail(attempt, asked, wrong, message)
             return
         asked.chain.succeeded(target.name)
         settled = calling.settle(target.model, asked.reservation, message.usage)
-        duration = int((attempt.clock.monotonic() - began) * 1e6)
+        duration = int((clock.monotonic() - began) * 1e6)
         attempt.write(ModelFinished(message, settled.cost, duration, settled.exceeded))
     if message is None:
         attempt.tail.reset("interrupted", attempt.state.seq, carried=seam is not None)
@@ -135,7 +152,7 @@ def _nobody(chain: Chain) -> ModelFailed:
     )
 
 
-def _wrong(asked: _Asked, message: AssistantMessage) -> ModelError | None:
+def _wrong(asked: Asked, message: AssistantMessage) -> ModelError | None:
     """Returns what is wrong with an answer that came as it should: it says nothing, or to half of what was asked."""
     name = asked.target.name
     if message.stop == "stop" and not message.text.strip() and not message.calls:
@@ -228,22 +245,7 @@ async def _wait(attempt: Attempt, at: int) -> bool:
     return not (scope.interrupted or attempt.hurried)
 
 
-async def _stream(attempt: Attempt, asked: _Asked) -> AssistantMessage:
-    stream = calling.perform(asked.target.model, asked.sent, asked.reservation)
-    seam, message = asked.seam, None
-    try:
-        async for item in stream:
-            if not isinstance(item, list):
-                message = item
-            elif seam is None or (item := seam.trim(item)):
-                attempt.tail.publish(item, attempt.state.seq)
-    finally:
-        await stream.aclose()
-    assert message is not None  # the port: a message last, or an error
-    return message if seam is None else seam.join(message)
-
-
-def _fail(attempt: Attempt, asked: _Asked, error: ModelError, message: AssistantMessage | None = None) -> None:
+def _fail(attempt: Attempt, asked: Asked, error: ModelError, message: AssistantMessage | None = None) -> None:
     """Writes down a failure: what came, what it cost, and who is asked next. A `message` is an answer that will not do,
     which costs what it used.
     """
@@ -268,7 +270,7 @@ def _fail(attempt: Attempt, asked: _Asked, error: ModelError, message: Assistant
     attempt.write(_charged(failed, asked, message, broke.size))
 
 
-def _charged(failed: ModelFailed, asked: _Asked, message: AssistantMessage | None, size: int) -> ModelFailed:
+def _charged(failed: ModelFailed, asked: Asked, message: AssistantMessage | None, size: int) -> ModelFailed:
     """Returns a failure with what it cost: what the provider says, or of an answer that broke off the most that it can
     be. Where a limit binds what nobody reports stays charged at its reservation.
     """
@@ -286,10 +288,10 @@ def _charged(failed: ModelFailed, asked: _Asked, message: AssistantMessage | Non
 
 def _allowance(run: Run) -> calling.Allowance:
     limits = run.setup.setup.limits
-    return calling.Allowance(
-        None if limits.tokens is None else limits.tokens - run.tokens,
-        None if limits.dollars is None else from_dollars(limits.dollars) - (run.cost or 0),
-    )
+    tokens = None if limits.tokens is None else limits.tokens - run.tokens
+    if limits.dollars is None:
+        return _UNBOUNDED if tokens is None else calling.Allowance(tokens)
+    return calling.Allowance(tokens, from_dollars(limits.dollars) - (run.cost or 0))
 
 
 def _failed(error: ModelError, now: int, model: str) -> ModelFailed:

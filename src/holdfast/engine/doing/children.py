@@ -93,7 +93,7 @@ async def pass_on(attempt: Attempt, said: int) -> bool:
     posted = await attempt.reach.post(stream_id(tenant_of(stream), phase.subject), letter)
     if posted.status in ("full", "ended"):
         ends = (attempt.clock.now() + _FULL, attempt.run.until, phase.deadline)
-        return await attempt.park(Park("waiting", min([end for end in ends if end is not None])))
+        return await attempt.pen.park(Park("waiting", min([end for end in ends if end is not None])))
     attempt.write(InputApplied(said))
     return False
 

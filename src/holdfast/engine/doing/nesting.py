@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Iterable
 from contextlib import AsyncExitStack
 from typing import final
 
+import msgspec
+
 from holdfast.engine.attempt import Attempt
 from holdfast.engine.doing.lasting import note_processes
 from holdfast.engine.events import Nested, ToolFinished, ToolStarted
@@ -31,18 +33,15 @@ _MANY = 1_000
 
 
 @final
-class Door:
+class Door(msgspec.Struct, eq=False):
     """What a running call makes others through; most calls make none, and cost nothing more than this."""
 
-    __slots__ = ("_admitted", "_attempt", "_gateway", "_over", "nesting")
-
-    def __init__(self, attempt: Attempt, gateway: Gateway, admitted: Admitted) -> None:
-        self._attempt = attempt
-        self._gateway = gateway
-        self._admitted = admitted
-        self._over = False
-        self.nesting: Nesting | None = None
-        """Set when it was used."""
+    _attempt: Attempt
+    _gateway: Gateway
+    _admitted: Admitted
+    _over: bool = False
+    nesting: Nesting | None = None
+    """Set when it was used."""
 
     def __call__(self, name: str, arguments: str) -> Awaitable[ToolResult]:
         """Makes a call."""

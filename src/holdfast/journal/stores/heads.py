@@ -13,6 +13,8 @@ owner of another stream that has its name.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
+from operator import attrgetter, eq
 
 from msgspec.structs import replace
 
@@ -38,6 +40,8 @@ __all__ = (
     "segments",
     "shared",
 )
+
+_SEQ = attrgetter("seq")
 
 
 def created(stream: StreamId, now: int, epoch: int) -> Head:
@@ -106,7 +110,9 @@ def appended(
             f"{epoch}; stop and touch nothing, or claim the stream again"
         )
     read = head.inbox_taken if taken is None else taken
-    _check_numbers(head, expected_seq, records, read)
+    if head.seq != expected_seq or not head.inbox_taken <= read <= head.inbox_seq:
+        raise _mistaken(head, expected_seq, read)
+    _check_order(head.stream, expected_seq, records)
     if park is not None and head.inbox_seq > read:
         return Unread(head)
     return Head(
@@ -248,22 +254,21 @@ def segments(heads: Sequence[Head], after: int) -> list[tuple[StreamId, int, int
     return found
 
 
-def _check_numbers(head: Head, expected_seq: int, records: Sequence[Record], read: int) -> None:
+def _mistaken(head: Head, expected_seq: int, read: int) -> Corrupt:
     if head.seq != expected_seq:
-        raise Corrupt(
+        return Corrupt(
             f"stream {head.stream!r} ends at {head.seq} and its owner believes at {expected_seq}; "
             "stop this session and report it as a bug"
         )
-    if not head.inbox_taken <= read <= head.inbox_seq:
-        raise Corrupt(
-            f"the owner of stream {head.stream!r} took mail up to {read}, and it lies between {head.inbox_taken} and "
-            f"{head.inbox_seq}; stop this session and report it as a bug"
-        )
-    _check_order(head.stream, expected_seq, records)
+    return Corrupt(
+        f"the owner of stream {head.stream!r} took mail up to {read}, and it lies between {head.inbox_taken} and "
+        f"{head.inbox_seq}; stop this session and report it as a bug"
+    )
 
 
 def _check_order(stream: StreamId, seq: int, records: Sequence[Record]) -> None:
-    for record in records:
-        seq += 1
-        if record.seq != seq:
-            raise Corrupt(f"record {record.seq} of stream {stream!r} comes where {seq} belongs; report it as a bug")
+    if all(map(eq, map(_SEQ, records), count(seq + 1))):
+        return
+    for place, record in enumerate(records, seq + 1):
+        if record.seq != place:
+            raise Corrupt(f"record {record.seq} of stream {stream!r} comes where {place} belongs; report it as a bug")

@@ -57,23 +57,25 @@ class Hints:
 
     def tell(self, stream: StreamId, *, mail: bool) -> None:
         """Hints those who listen to the stream; those who wait for mail only if there may be some."""
-        if stream not in self._listeners:
+        listeners = self._listeners.get(stream)
+        if listeners is None:
             return
-        gone: list[_Listener] = []
-        for listener in self._listeners[stream]:
-            loop, hint, only_mail = listener
-            if only_mail and not mail:
-                continue
-            running = _running_loop()
-            try:
-                if loop is running:
-                    loop.call_soon(hint)
-                else:
-                    loop.call_soon_threadsafe(hint)
-            except RuntimeError:  # its loop is closed
-                gone.append(listener)
-        for listener in gone:
-            self._listeners[stream].remove(listener)
+        for listener in tuple(listeners):
+            if (mail or not listener[2]) and not _call(listener):
+                self._stop(stream, listener)
+
+
+def _call(listener: _Listener) -> bool:
+    """Hints one that listens, and returns whether its loop still runs."""
+    loop, hint, _ = listener
+    try:
+        if loop is _running_loop():
+            loop.call_soon(hint)
+        else:
+            loop.call_soon_threadsafe(hint)
+    except RuntimeError:  # its loop is closed
+        return False
+    return True
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -10,6 +10,7 @@ import heapq
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Sequence
 from itertools import count, islice, repeat
+from operator import attrgetter
 from typing import final
 
 from msgspec.structs import replace
@@ -37,6 +38,8 @@ from holdfast.storage.stores.memory import MemoryBlobStore
 from holdfast.types import BatchId, Digest, StreamId, TenantId, WorkerId, session_of, tenant_of
 
 __all__ = ("MemoryJournal",)
+
+_BLOB = attrgetter("blob")
 
 
 class _Stream:
@@ -80,9 +83,10 @@ class MemoryJournal(Journal):
             LeaseHeld: somebody else's lease is live.
         """
         now = self._clock.now()
-        found = self._streams.get(stream)
-        head = rules.claimed(found.head if found else rules.created(stream, now, self._epoch), worker, ttl, over, now)
-        found = self._set(head, now)
+        found = self._streams.get(stream) or _Stream(rules.created(stream, now, self._epoch))
+        head = rules.claimed(found.head, worker, ttl, over, now)
+        self._streams[stream] = found
+        self._set(found, head, now)
         return Claim(head, tuple(found.mail[head.inbox_taken :]))
 
     async def renew(self, leases: Sequence[tuple[StreamId, int]], ttl: int) -> set[StreamId]:
@@ -92,10 +96,10 @@ class MemoryJournal(Journal):
         for stream, epoch in leases:
             found = self._streams.get(stream)
             head = rules.renewed(found.head, epoch, ttl, now) if found else None
-            if head is None:
+            if found is None or head is None:
                 lost.add(stream)
             else:
-                self._set(head, now)
+                self._set(found, head, now)
         return lost
 
     async def release(self, stream: StreamId, epoch: int) -> None:
@@ -103,8 +107,8 @@ class MemoryJournal(Journal):
         now = self._clock.now()
         found = self._streams.get(stream)
         head = rules.released(found.head, epoch, now) if found else None
-        if head is not None:
-            self._set(head, now)
+        if found is not None and head is not None:
+            self._set(found, head, now)
 
     def append(
         self,
@@ -125,31 +129,19 @@ class MemoryJournal(Journal):
         """
         answer: asyncio.Future[Head | Unread] = asyncio.get_running_loop().create_future()
         try:
-            answer.set_result(self._append(stream, epoch, expected_seq, batch, records, taken, park))
+            found = self._streams.get(stream)
+            if found is None:
+                raise Fenced(f"there is no stream {stream!r} to append to; claim it first")
+            now = self._clock.now()
+            head = rules.appended(found.head, epoch, expected_seq, batch, records, taken=taken, park=park, now=now)
+            if isinstance(head, Head) and head is not found.head:
+                self._write(found, records)
+                self._set(found, head, now)
         except JournalError as error:
             answer.set_exception(error)
+        else:
+            answer.set_result(head)
         return answer
-
-    def _append(
-        self,
-        stream: StreamId,
-        epoch: int,
-        expected_seq: int,
-        batch: BatchId,
-        records: Sequence[Record],
-        taken: int | None,
-        park: Park | None,
-    ) -> Head | Unread:
-        found = self._streams.get(stream)
-        if found is None:
-            raise Fenced(f"there is no stream {stream!r} to append to; claim it first")
-        now = self._clock.now()
-        head = rules.appended(found.head, epoch, expected_seq, batch, records, taken=taken, park=park, now=now)
-        if isinstance(head, Unread) or head is found.head:
-            return head
-        self._write(found, records)
-        self._set(head, now)
-        return head
 
     async def post(
         self,
@@ -163,29 +155,27 @@ class MemoryJournal(Journal):
         """Puts a letter into the inbox, once for each key, and claims the stream if it is wanted and free."""
         now = self._clock.now()
         found = self._streams.get(stream)
-        if new and found is not None:
+        if found is None:
+            found = _Stream(rules.created(stream, now, self._epoch))
+        elif new:
             raise StorageError(f"there is a stream {stream!r} already; draw another name")
-        first = found.keys.get(letter.key) if found is not None else None
-        if first is not None and found is not None:
-            posted, head = Posted("duplicate", first), found.head
-        else:
-            before = found.head if found is not None else rules.created(stream, now, self._epoch)
-            after = rules.posted(before, if_idle=if_idle, urgent=letter.urgent, now=now)
+        key, head = letter.key, found.head
+        first = found.keys.get(key)
+        if first is None:
+            after = rules.posted(head, if_idle=if_idle, urgent=letter.urgent, now=now)
             if isinstance(after, Posted):
                 return after
-            posted, head = Posted("accepted", after.inbox_seq), after
-        claimed: Head | None = None
+            head, n = after, after.inbox_seq
+            found.mail.append(Mail(n=n, key=key, kind=letter.kind, body=letter.body, actor=letter.actor, at=now))
+            found.keys[key] = n
+        claim: Claim | None = None
         if lease is not None and rules.is_free(head, now):
-            claimed = head = rules.claimed(head, lease.worker, lease.ttl, None, now)
-        if first is None or claimed is not None:
-            found = self._set(head, now, mail=first is None)
-        if first is None and found is not None:
-            n = posted.n
-            found.mail.append(Mail(n=n, key=letter.key, kind=letter.kind, body=letter.body, actor=letter.actor, at=now))
-            found.keys[letter.key] = n
-        if claimed is None or found is None:
-            return posted
-        return Posted(posted.status, posted.n, Claim(claimed, tuple(found.mail[claimed.inbox_taken :])))
+            head = rules.claimed(head, lease.worker, lease.ttl, None, now)
+            claim = Claim(head, tuple(found.mail[head.inbox_taken :]))
+        if head is not found.head:
+            self._streams[stream] = found
+            self._set(found, head, now, mail=first is None)
+        return Posted("accepted", head.inbox_seq, claim) if first is None else Posted("duplicate", first, claim)
 
     async def mail(self, stream: StreamId, after: int) -> list[Mail]:
         """Returns the messages numbered over `after`, oldest first."""
@@ -265,7 +255,9 @@ class MemoryJournal(Journal):
         head = rules.forked(found.head if found else None, parent, at, new, batch, records)
         if child in self._streams:
             raise UsageError(f"session {session_of(child)!r} exists already: fork to another name")
-        self._write(self._set(head, now), records)
+        made = self._streams[child] = _Stream(head)
+        self._set(made, head, now)
+        self._write(made, records)
         return head
 
     async def delete(self, stream: StreamId, epoch: int) -> int:
@@ -365,10 +357,11 @@ class MemoryJournal(Journal):
 
     def _write(self, stream: _Stream, records: Sequence[Record]) -> None:
         name = stream.head.stream
-        kept = [each if each.content is None else self._lightened(tenant_of(name), each) for each in records]
-        stream.records += kept
-        self._feed.extend(map(FeedItem, count(self._position + 1), repeat(name), kept))
-        self._position += len(kept)
+        if any(map(_BLOB, records)):
+            records = [self._lightened(tenant_of(name), each) for each in records]
+        stream.records += records
+        self._feed.extend(map(FeedItem, count(self._position + 1), repeat(name), records))
+        self._position += len(records)
 
     def _lightened(self, tenant: TenantId, record: Record) -> Record:
         if record.blob is None or record.content is None:
@@ -376,15 +369,11 @@ class MemoryJournal(Journal):
         self._blobs.keep(tenant, record.blob, record.content)
         return Record(record.seq, record.type, record.body, record.blob)
 
-    def _set(self, head: Head, now: int, *, mail: bool = False) -> _Stream:
-        stream = self._streams.get(head.stream)
-        if stream is None:
-            stream = self._streams[head.stream] = _Stream(head)
+    def _set(self, stream: _Stream, head: Head, now: int, *, mail: bool = False) -> None:
         stream.head = head
-        stream.due_at = rules.due_at(head, stream.due_at, now)
-        if stream.due_at is None:
+        stream.due_at = due = rules.due_at(head, stream.due_at, now)
+        if due is None:
             self._restless.pop(head.stream, None)
         else:
             self._restless[head.stream] = stream
         self._hints.tell(head.stream, mail=mail)
-        return stream

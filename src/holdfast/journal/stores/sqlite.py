@@ -118,9 +118,10 @@ class SqliteJournal(Journal):
             Corrupt: the epoch is right but `expected_seq` is not the last record.
             StorageError: nothing of this batch was written.
         """
-        weight = sum([len(each.body) if each.content is None else _LIGHT + 1 for each in records])
-        write = self._database.stage if weight <= _LIGHT else self._database.write
-        answer = write(self._append, stream, epoch, expected_seq, batch, records, taken, park)
+        # What comes with content of its own is heavy, whatever it weighs.
+        light = sum([len(each.body) if each.content is None else _LIGHT + 1 for each in records]) <= _LIGHT
+        write = self._database.stage if light else self._database.write
+        answer = write(self._append, stream, epoch, expected_seq, batch, records, taken, park, not light)
         if self._watch.wanted(stream):
             answer.add_done_callback(lambda done: self._appended(stream, done))
         return answer
@@ -275,7 +276,7 @@ class SqliteJournal(Journal):
         if head is not None:
             self._buffer.put(head, now)
 
-    def _append(
+    def _append(  # noqa: PLR0913 - what `append` takes, for a transaction
         self,
         connection: Connection,
         stream: StreamId,
@@ -285,6 +286,7 @@ class SqliteJournal(Journal):
         records: Sequence[Record],
         taken: int | None,
         park: Park | None,
+        heavy: bool,
     ) -> Head | Unread:
         found = self._buffer.head(connection, stream)
         if found is None:
@@ -292,8 +294,10 @@ class SqliteJournal(Journal):
         now = self._clock.now()
         head = rules.appended(found, epoch, expected_seq, batch, records, taken=taken, park=park, now=now)
         if isinstance(head, Head) and head is not found:
-            self._buffer.put(head, now)
-            self._insert(connection, stream, records, now)
+            sid = self._buffer.put(head, now)
+            if heavy:
+                self._insert_blobs(connection, stream, records, now)
+            self._buffer.add_records(sid, records)
         return head
 
     def _post(
@@ -304,30 +308,31 @@ class SqliteJournal(Journal):
         found = self._buffer.remembered(stream) if new else self._buffer.head(connection, stream)
         if new and found is not None:
             raise StorageError(f"there is a stream {stream!r} already; draw another name")
-        first = self._buffer.key(connection, stream, letter.key) if found else None
-        mail: Mail | None = None
-        if first is not None and found is not None:
-            posted, head = Posted("duplicate", first), found
-        else:
-            before = found or rules.created(stream, now, self._buffer.epoch)
-            after = rules.posted(before, if_idle=if_idle, urgent=letter.urgent, now=now)
-            if isinstance(after, Posted):
-                return after
-            posted, head = Posted("accepted", after.inbox_seq), after
-            mail = Mail(n=posted.n, key=letter.key, kind=letter.kind, body=letter.body, actor=letter.actor, at=now)
-        claimed: Head | None = None
-        if lease is not None and rules.is_free(head, now):
-            claimed = head = rules.claimed(head, lease.worker, lease.ttl, None, now)
-        if head is not found:
-            self._buffer.put(head, now)
-        if mail is not None:
-            self._buffer.add_mail(stream, mail)
-        if claimed is None:
-            return posted
+        key = letter.key
+        if found is not None and (first := self._buffer.key(connection, stream, key)) is not None:
+            return self._post_again(connection, found, first, lease, now)
+        before = found or rules.created(stream, now, self._buffer.epoch)
+        head = rules.posted(before, if_idle=if_idle, urgent=letter.urgent, now=now)
+        if isinstance(head, Posted):
+            return head
+        n = head.inbox_seq
+        mail = Mail(n=n, key=key, kind=letter.kind, body=letter.body, actor=letter.actor, at=now)
+        claimed = lease is not None and rules.is_free(head, now)
+        if lease is not None and claimed:
+            head = rules.claimed(head, lease.worker, lease.ttl, None, now)
+        self._buffer.add_mail(self._buffer.put(head, now), mail)
+        if not claimed:
+            return Posted("accepted", n)
         # What lies unread is known without looking where nothing did before.
-        alone = mail is not None and claimed.inbox_taken == mail.n - 1
-        unread = (mail,) if mail is not None and alone else self._unread(connection, claimed)
-        return Posted(posted.status, posted.n, Claim(claimed, unread))
+        unread = (mail,) if head.inbox_taken == n - 1 else self._unread(connection, head)
+        return Posted("accepted", n, Claim(head, unread))
+
+    def _post_again(self, connection: Connection, head: Head, first: int, lease: Lease | None, now: int) -> Posted:
+        if lease is None or not rules.is_free(head, now):
+            return Posted("duplicate", first)
+        claimed = rules.claimed(head, lease.worker, lease.ttl, None, now)
+        self._buffer.put(claimed, now)
+        return Posted("duplicate", first, Claim(claimed, self._unread(connection, claimed)))
 
     def _fork(
         self,
@@ -343,8 +348,9 @@ class SqliteJournal(Journal):
         head = rules.forked(self._buffer.head(connection, parent), parent, at, new, batch, records)
         if self._buffer.head(connection, child) is not None:
             raise UsageError(f"session {session_of(child)!r} exists already: fork to another name")
-        self._buffer.put(head, now)
-        self._insert(connection, child, records, now)
+        sid = self._buffer.put(head, now)
+        self._insert_blobs(connection, child, records, now)
+        self._buffer.add_records(sid, records)
         return head
 
     def _drop_taken(self, connection: Connection, streams: Collection[StreamId]) -> int:
@@ -361,9 +367,7 @@ class SqliteJournal(Journal):
         rules.owned(self._buffer.head(connection, stream), stream, epoch)
         self._buffer.settle(connection)
         places = erasing.places_of(connection, stream, records)
-        for record in records:
-            if record.blob is not None and record.content is not None:
-                insert_blob(connection, tenant_of(stream), record.blob, record.content, self._clock.now())
+        self._insert_blobs(connection, stream, records, self._clock.now())
         erasing.replace(connection, places, records)
 
     def _discard(
@@ -375,11 +379,10 @@ class SqliteJournal(Journal):
             return set()
         return erasing.discard(connection, tenant, bounds, digests, after)
 
-    def _insert(self, connection: Connection, stream: StreamId, records: Sequence[Record], now: int) -> None:
+    def _insert_blobs(self, connection: Connection, stream: StreamId, records: Sequence[Record], now: int) -> None:
         for record in records:
             if record.blob is not None and record.content is not None:
                 insert_blob(connection, tenant_of(stream), record.blob, record.content, now)
-        self._buffer.add_records(stream, records)
 
 
 def _nothing(_: Connection) -> None:

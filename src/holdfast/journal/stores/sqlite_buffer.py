@@ -14,7 +14,7 @@ from typing import final
 from holdfast.journal.port import Head, Mail, Record
 from holdfast.journal.stores import heads as rules
 from holdfast.journal.stores import sqlite_tables as tables
-from holdfast.journal.stores.sqlite_tables import Row
+from holdfast.journal.stores.sqlite_tables import MAIL, NOTHING, Row
 from holdfast.storage.sqlite import Buffer, Connection
 from holdfast.types import StreamId
 
@@ -39,7 +39,10 @@ class HeadBuffer(Buffer):
         self._mail: list[object] = []
         self._keys: dict[tuple[int, str], int] = {}
         """The numbers of that mail, by stream and key."""
-        self._version = -1
+        self.version = -1
+        """As the last transaction found it: differs from an earlier one when others committed in between."""
+        self.begun = 0
+        """How many transactions have found it."""
         self._last = 0
         """The highest number of a stream."""
         self.epoch = 0
@@ -47,38 +50,45 @@ class HeadBuffer(Buffer):
         self.written = 0
         """Differs from an earlier value when this process wrote anything in between."""
 
-    def version(self, _: Connection) -> int:
-        """Returns, inside a transaction, a number that differs from an earlier one when others committed in between."""
-        return self._version
-
     def begin(self, connection: Connection) -> None:
         """Forgets everything when another process has written since the last transaction."""
         version = connection.execute("pragma data_version").fetchone()[0]
-        if version != self._version:
+        if version != self.version:
             self._rows.clear()
-            self._version = version
+            self.version = version
             self._last, self.epoch = tables.fetch_last(connection)
         elif len(self._rows) > _REMEMBERED:
             self._rows.clear()
+        self.begun += 1
 
     def flush(self, connection: Connection) -> None:
         """Writes what was kept back."""
         records, mail, changed = self._records, self._mail, self._changed
         self._records, self._mail, self._changed, self._keys = [], [], {}, {}
-        _insert(connection, tables.RECORD, records)
-        _insert(connection, tables.INBOX, mail)
+        if records:
+            _insert(connection, tables.RECORD, records)
+        if mail:
+            _insert(connection, tables.INBOX, mail)
+        if changed:
+            self._write_heads(connection, changed)
+        self.written = connection.total_changes
+
+    def _write_heads(self, connection: Connection, changed: dict[StreamId, Row | None]) -> None:
         new: list[object] = []
         still: list[object] = []
         moved: list[object] = []
+        rows = self._rows
         for stream, stored in changed.items():
-            row = self._rows[stream]
+            row = rows[stream]
             kind = new if stored is None else still if row.due_at == stored.due_at else moved
             kind += tables.head_row(row)
-        _insert(connection, tables.HEAD, new)
+        if new:
+            _insert(connection, tables.HEAD, new)
         # Setting `due_at` touches its index, which is spared where nothing changes.
-        _insert(connection, tables.HEAD, still, tables.SET_HEAD)
-        _insert(connection, tables.HEAD, moved, tables.SET_HEAD_AND_DUE)
-        self.written = connection.total_changes
+        if still:
+            _insert(connection, tables.HEAD, still, tables.SET_HEAD)
+        if moved:
+            _insert(connection, tables.HEAD, moved, tables.SET_HEAD_AND_DUE)
 
     def forget(self) -> None:
         """Drops everything: the transaction was rolled back."""
@@ -87,7 +97,7 @@ class HeadBuffer(Buffer):
         self._records.clear()
         self._mail.clear()
         self._keys.clear()
-        self._version = -1
+        self.version = -1
 
     def settle(self, connection: Connection) -> None:
         """Writes what was kept back and remembers nothing: somebody changes rows without this."""
@@ -107,27 +117,31 @@ class HeadBuffer(Buffer):
         row = self._rows.get(stream)
         return None if row is None else row.head
 
-    def put(self, head: Head, now: int) -> None:
-        """Sets a head that was looked at before, or of a stream that is new."""
-        before = self._rows.get(head.stream)
+    def put(self, head: Head, now: int) -> int:
+        """Sets a head that was looked at before, or of a stream that is new; returns the stream's number."""
+        stream = head.stream
+        before = self._rows.get(stream)
         if before is None:
             self._last += 1
-        due_at = rules.due_at(head, before.due_at if before else None, now)
-        self._rows[head.stream] = Row(before.sid if before else self._last, head, due_at)
-        self._changed.setdefault(head.stream, before)
+            row = Row(self._last, head, rules.due_at(head, None, now))
+        else:
+            row = Row(before.sid, head, rules.due_at(head, before.due_at, now))
+        self._rows[stream] = row
+        if stream not in self._changed:
+            self._changed[stream] = before
+        return row.sid
 
-    def add_records(self, stream: StreamId, records: Sequence[Record]) -> None:
+    def add_records(self, sid: int, records: Sequence[Record]) -> None:
         """Adds records of a stream whose head was set."""
-        rows, sid = self._records, self._rows[stream].sid
+        rows = self._records
         for record in records:
-            rows += (sid, record.seq, record.type, bytearray(record.body), record.blob or tables.NOTHING)
+            rows += (sid, record.seq, record.type, bytearray(record.body), record.blob or NOTHING)
 
-    def add_mail(self, stream: StreamId, mail: Mail) -> None:
+    def add_mail(self, sid: int, mail: Mail) -> None:
         """Adds a message to a stream whose head was set."""
-        sid = self._rows[stream].sid
-        place = sid * tables.MAIL + mail.n
-        self._mail += (place, sid, mail.n, mail.key, mail.kind, bytearray(mail.body), mail.actor, mail.at)
-        self._keys[sid, mail.key] = mail.n
+        n, key = mail.n, mail.key
+        self._mail += (sid * MAIL + n, sid, n, key, mail.kind, bytearray(mail.body), mail.actor, mail.at)
+        self._keys[sid, key] = n
 
     def mail(self, connection: Connection, stream: StreamId, after: int) -> list[Mail]:
         """Returns messages numbered over `after`, those of this transaction included."""
@@ -142,12 +156,13 @@ class HeadBuffer(Buffer):
 
 def _insert(connection: Connection, table: str, values: list[object], conflict: str = "") -> None:
     """Inserts rows, given one after another, with as few statements as can be."""
-    most = _ROWS * tables.WIDTH[table]
-    if len(values) > most:
-        for start in range(0, len(values), most):
-            _insert(connection, table, values[start : start + most], conflict)
-    elif values:
-        connection.execute(_statement(table, conflict, len(values) // tables.WIDTH[table]), values)
+    width = tables.WIDTH[table]
+    rows = len(values) // width
+    if rows <= _ROWS:
+        connection.execute(_statement(table, conflict, rows), values)
+        return
+    for start in range(0, len(values), _ROWS * width):
+        _insert(connection, table, values[start : start + _ROWS * width], conflict)
 
 
 @lru_cache(maxsize=512)

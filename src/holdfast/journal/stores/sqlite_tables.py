@@ -178,10 +178,10 @@ def head_row(row: Row) -> tuple[object, ...]:
         head.inbox_taken,
         head.state,
         NOTHING if head.wake_at is None else head.wake_at,
+        head.updated_at,
         head.parent or NOTHING,
         head.parent_seq,
         head.created_at,
-        head.updated_at,
         NOTHING if row.due_at is None else row.due_at,
     )
 
@@ -251,9 +251,8 @@ _CHANGING = (
     "wake_at",
     "updated_at",
 )
-_COLUMNS = ("sid", *Head.__struct_fields__, "due_at")
-HEAD = f"head ({', '.join(_COLUMNS)})"
-"""The columns of a head, in the order of `head_row`."""
+HEAD = f"head (sid, {_HEAD}, due_at)"
+"""The columns of a head, in the order of `head_row` and of the table: values in another order are moved once more."""
 RECORD = "record (sid, seq, type, body, blob)"
 INBOX = "inbox (id, sid, n, key, kind, body, actor, at)"
 WIDTH = {table: table.count(",") + 1 for table in (HEAD, RECORD, INBOX)}

@@ -2,8 +2,9 @@
 
 SQLite says with one number whether anybody committed anything. It is looked at ten times a second, and only while
 somebody listens. Commits of this process are told of at once by the journal itself, so when there were some the
-connection that writes is asked, whose number counts only those of others. When others committed, the heads of the
-streams that are listened to are compared with what was last known of them.
+connection that writes is asked, whose number counts only those of others: each transaction looks at it, and one that
+is made for this alone would come between the groups of a process that is busy. When others committed, the heads of
+the streams that are listened to are compared with what was last known of them.
 
 Nothing of others is missed: each number is taken before the one, or the heads, it leads to. What is committed then is
 either seen there already or makes the next look differ. What could not be asked counts as changed.
@@ -26,6 +27,8 @@ __all__ = ("Watch",)
 
 _EVERY = 0.1
 """Seconds between two looks."""
+_MOMENT = 0.005
+"""Seconds in which a process that writes makes a transaction that tells whether others committed."""
 _UNKNOWN = -1
 
 
@@ -36,6 +39,8 @@ class Watch:
         self._database = database
         self._buffer = buffer
         self._hints = Hints()
+        self.wanted = self._hints.wanted
+        """Whether somebody wants to hear of more of a stream than mail."""
         self._marks: dict[StreamId, Mark] = {}
         self._version = _UNKNOWN
         """Differs when anybody committed."""
@@ -55,14 +60,8 @@ class Watch:
             self._rearm()
         return stop
 
-    def wanted(self, stream: StreamId) -> bool:
-        """Whether somebody wants to hear of more than mail."""
-        return self._hints.wanted(stream)
-
     def tell(self, stream: StreamId, head: Head | None = None, *, mail: bool = False) -> None:
         """Hints those who listen to the stream; `head` is how it is now, where that is known."""
-        if not len(self._hints):
-            return
         if mail:
             self._marks.pop(stream, None)
         elif head is not None and (before := self._marks.get(stream)) is not None:
@@ -109,20 +108,25 @@ class Watch:
         elif earlier == written:
             self._compare()  # it was not this process
         else:
-            self._ask()
+            self._timer = looked.get_loop().call_later(_MOMENT, self._ask, self._buffer.begun)
 
-    def _ask(self) -> None:
-        """Asks the connection that writes whether others committed, too."""
+    def _ask(self, begun: int) -> None:
+        """Asks the connection that writes whether others committed, too; `begun` transactions were earlier."""
+        if self._buffer.begun != begun:
+            self._heard(self._buffer.version)
+            return
         try:
-            self._database.stage(self._buffer.version).add_done_callback(self._asked)
+            self._database.stage(lambda _: self._buffer.version).add_done_callback(self._asked)
         except StorageError:
             return  # closed
 
     def _asked(self, asked: asyncio.Future[int]) -> None:
-        if asked.cancelled() or self._closed:
-            return
-        before, self._others = self._others, _UNKNOWN if asked.exception() is not None else asked.result()
-        if self._others == before != _UNKNOWN:
+        if not asked.cancelled() and not self._closed:
+            self._heard(_UNKNOWN if asked.exception() is not None else asked.result())
+
+    def _heard(self, version: int) -> None:
+        before, self._others = self._others, version
+        if version == before != _UNKNOWN:
             self._rearm()
         else:
             self._compare()

@@ -111,10 +111,10 @@ class Outgoing:
 
     def let_go(self, stream: StreamId, state: State) -> None:
         """Notices that a session is not driven here any more."""
-        self._running.discard(stream)
         if self._active or state.dropped or (state.last is not None and state.last.setup.setup.deliver):
             self.wake()
         if self._auditor is not None:
+            self._running.discard(stream)
             self._auditor.wake()
 
     def wake(self) -> None:

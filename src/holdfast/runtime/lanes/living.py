@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import final
+
+import msgspec
 
 from holdfast.engine.attempt import Attempt
 from holdfast.engine.decide import decide
@@ -17,8 +19,8 @@ def nothing() -> None:
     """Does nothing."""
 
 
-@dataclass(slots=True, eq=False)
-class Live:
+@final
+class Live(msgspec.Struct, eq=False):
     """A session this process drives."""
 
     attempt: Attempt

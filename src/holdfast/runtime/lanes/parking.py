@@ -53,13 +53,15 @@ class Parking:
         stop = self._journal.listen(head.stream, partial(self._wake, head.stream), mail=True)
         self._parked[head.stream] = _Parked(stop, timer, whose)
 
-    def remove(self, stream: StreamId) -> None:
-        """Lets go of a session; does nothing when it does not wait here."""
+    def remove(self, stream: StreamId) -> bool:
+        """Lets go of a session; returns False when it does not wait here."""
         parked = self._parked.pop(stream, None)
-        if parked is not None:
-            parked.stop_listening()
-            if parked.timer is not None:
-                parked.timer.cancel()
+        if parked is None:
+            return False
+        parked.stop_listening()
+        if parked.timer is not None:
+            parked.timer.cancel()
+        return True
 
     def again(self, stream: StreamId, seconds: float) -> bool:
         """Has it looked at again later; returns False when it does not wait here."""
