@@ -36,14 +36,9 @@ def look(folder: Path | str, paths: Collection[str]) -> tuple[list[os.stat_resul
     Raises:
         SandboxError: there is too much to hold.
     """
-    there: list[os.stat_result] = []
-    absent: list[str] = []
-    for name, each in sorted(layout_of(folder, paths).items()):
-        if each is None:
-            absent.append(name)
-        else:
-            there.append(each)
-    return there, frozenset(absent)
+    found = layout_of(folder, paths)
+    there = {name: each for name, each in found.items() if each is not None}
+    return [there[name] for name in sorted(there)], frozenset(found.keys() - there.keys())
 
 
 def named(folder: Path | str, paths: Collection[str]) -> frozenset[str]:
@@ -54,22 +49,29 @@ def named(folder: Path | str, paths: Collection[str]) -> frozenset[str]:
 def absent(folder: Path | str, names: Collection[str]) -> frozenset[str]:
     """Returns at which of the names there is nothing; below one at which there is nothing nobody looks."""
     found: set[str] = set()
-    for each, above in _downwards(frozenset(names)):
-        if above in found or not os.path.lexists(f"{folder}/{each}"):
-            found.add(each)
+    for above, below in _downwards(frozenset(names)):
+        found.update(below if above in found else [each for each in below if not _is_there(f"{folder}/{each}")])
     return frozenset(found)
 
 
 @lru_cache(maxsize=64)
-def _downwards(names: frozenset[str]) -> tuple[tuple[str, str], ...]:
-    """Returns the names, each with the nearest of them that it lies below, empty where it lies below none."""
-    found: list[tuple[str, str]] = []
-    for each in sorted(names):  # what lies below a name comes after it
+def _downwards(names: frozenset[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Returns the names by the nearest of them that they lie below, empty where they lie below none."""
+    found: dict[str, list[str]] = {}
+    for each in sorted(names):
         above = each.rpartition("/")[0]
         while above and above not in names:
             above = above.rpartition("/")[0]
-        found.append((each, above))
-    return tuple(found)
+        found.setdefault(above, []).append(each)
+    return tuple((above, tuple(found[above])) for above in sorted(found))  # what lies below a name comes after it
+
+
+def _is_there(path: str) -> bool:
+    try:
+        os.lstat(path)
+    except (OSError, ValueError):  # or it cannot be a path
+        return False
+    return True
 
 
 async def guard(folder: Path, before: frozenset[str]) -> tuple[str, ...]:

@@ -56,17 +56,21 @@ def layout_of(folder: str | os.PathLike[str], paths: Iterable[str]) -> Layout:
     """
     look = _Look(os.fspath(folder))
     listed = tuple(paths)
-    for path, above in _taken_apart(listed):
-        look.take(path, above)
+    for above, below in _by_folder(listed):
+        look.take(above, below)
     if look.status(_GIT) is not None and any(path.startswith(f"{_GIT}/") for path in listed):
         _add_repository(look, listed)
     return look.found
 
 
 @lru_cache(maxsize=64)
-def _taken_apart(paths: tuple[str, ...]) -> tuple[tuple[str, str | None], ...]:
-    """Returns the paths to look at as they are, each with what `_above` says of it."""
-    return tuple((path, _above(path)) for path in paths if path != _WORKTREES)
+def _by_folder(paths: tuple[str, ...]) -> tuple[tuple[str | None, tuple[str, ...]], ...]:
+    """Returns the paths to look at as they are, by what `_above` says of them."""
+    found: dict[str | None, list[str]] = {}
+    for path in paths:
+        if path != _WORKTREES:
+            found.setdefault(_above(path), []).append(path)
+    return tuple((above, tuple(below)) for above, below in found.items())
 
 
 def _above(path: str) -> str | None:
@@ -84,19 +88,23 @@ class _Look:
         self._ways = {"": _FOLDERS}
         """What stands above a name, by that: the workspace itself is of folders alone."""
 
-    def add(self, path: str) -> str:
-        """Takes down what there is to hold of a path, and returns where it ends, empty where that is elsewhere."""
-        return self.take(path, _above(path))
+    def add(self, paths: Iterable[str]) -> None:
+        """Takes down what there is to hold of paths."""
+        for path in paths:
+            self.take(_above(path), (path,))
 
-    def take(self, path: str, above: str | None) -> str:
-        """Does what `add` does, given what `_above` says of the path."""
-        if above is not None and (way := self._way(above)) != _OTHER:
-            # Below nothing is nothing.
+    def take(self, above: str | None, paths: Iterable[str]) -> None:
+        """Does what `add` does, of paths of all of which `_above` says the same."""
+        way = _OTHER if above is None else self._way(above)
+        if way == _NOTHING:  # below nothing is nothing
+            self.found.update(dict.fromkeys(paths))
+            return
+        for path in paths:
             status = self.status(path) if way == _FOLDERS else None
-            if status is None or not stat.S_ISLNK(status.st_mode):
+            if way == _OTHER or (status is not None and stat.S_ISLNK(status.st_mode)):
+                self._follow(path)
+            else:
                 self.found[path] = status
-                return path
-        return self._follow(path)
 
     def status(self, path: str) -> os.stat_result | None:
         """Returns what is at a name, links not followed; None where there is nothing."""
@@ -182,17 +190,14 @@ def _add_repository(look: _Look, listed: Sequence[str]) -> None:
     rest = [path.removeprefix(f"{_GIT}/") for path in listed if path.startswith(f"{_GIT}/") and path != _WORKTREES]
     others = _others(look)
     for git in others:
-        for each in rest:
-            look.add(f"{git}/{each}")
+        look.add([f"{git}/{each}" for each in rest])
     folders = [_GIT, *others]
     if _HOOKS in listed:
         for git in folders:
-            for path in _hooks_of(look, f"{git}/config"):
-                look.add(path)
+            look.add(_hooks_of(look, f"{git}/config"))
     if _WORKTREES in listed:
         for git in folders:
-            for path in _pointers(look, f"{git}/worktrees"):
-                look.add(path)
+            look.add(_pointers(look, f"{git}/worktrees"))
 
 
 def _others(look: _Look) -> list[str]:
