@@ -101,3 +101,36 @@ async def test_only_what_is_small_is_written_in_the_event_loops_thread(
     else:
         await journal.post(stream, Letter(key="k", kind="prompt", body=body))
     assert [thread == threading.get_ident() for thread in threads] == [here]
+
+
+@pytest.mark.requirement("journal:post-duplicate")
+async def test_a_key_is_known_wherever_in_a_long_stream_its_message_lies(journal: SqliteJournal) -> None:
+    stream, other = StreamId("local/s"), StreamId("local/t")
+    await journal.claim(stream, ANN, TTL)
+    for n in range(1, 31):
+        await journal.post(stream, Letter(key=f"k{n}", kind="p", body=b"x"))
+        await journal.post(other, Letter(key=f"other{n}", kind="p", body=b"x"))
+        await journal.append(stream, 1, n - 1, BatchId(f"b{n}"), [Record(n, "x.y", b"")], taken=n)
+    for n in range(1, 31):
+        again = await journal.post(stream, Letter(key=f"k{n}", kind="p", body=b"x"))
+        assert (again.status, again.n) == ("duplicate", n)
+    for name, key in ((stream, "other1"), (other, "k1")):
+        assert (await journal.post(name, Letter(key=key, kind="p", body=b"x"))).status == "accepted"
+
+
+async def test_what_is_done_to_the_mail_of_a_stream_looks_at_no_other_streams(journal: SqliteJournal) -> None:
+    done: list[str] = []
+    stream = StreamId("local/s")
+    await journal.claim(stream, ANN, TTL)
+    await journal._database.write(lambda connection: connection.set_trace_callback(done.append))
+    for key in ("a", "b", "a"):
+        await journal.post(stream, Letter(key=key, kind="p", body=b"x"))
+    await journal.append(stream, 1, 0, BatchId("b"), [Record(1, "x.y", b"")], taken=2)
+    assert await journal.drop_taken([stream]) == 2
+    await journal.delete(stream, 1)
+    await journal._database.write(lambda connection: connection.set_trace_callback(None))
+    statements = [each for each in done if each.startswith(("select", "update", "delete")) and "inbox" in each]
+    assert {each.split()[0] for each in statements} == {"select", "update", "delete"}
+    for each in statements:
+        plan = await journal._database.read(pages_read, each)
+        assert "SCAN" not in plan.replace("SCAN wanted", ""), (each, plan)

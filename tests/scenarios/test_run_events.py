@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +174,7 @@ async def test_an_event_is_published_after_its_append_was_acknowledged_and_not_b
 
 @pytest.mark.requirement("journal:tail-lagged", "models:stream-slow-reader")
 async def test_a_slow_reader_is_told_that_it_lagged_and_misses_nothing_durable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Broadcast.__init__, "__kwdefaults__", {"limit": 8})
+    monkeypatch.setattr("holdfast.journal.tail.Broadcast", partial(Broadcast, limit=8))
 
     def model(request: ScriptRequest) -> Turn:
         if request.answers < 20:

@@ -198,12 +198,12 @@ def test_a_log_of_before_there_were_chains_means_what_it_meant() -> None:
 
 def test_routes_make_chains_with_their_policy() -> None:
     routes = Routes(FakeClock(), failover=Failover(tries=5, bench_after=1))
-    made = routes.chain([Target(Silent("p/a"), None), Target(Silent("p/b"), None)], 9)
+    made = routes.chain([first := Target(Silent("p/a"), None), Target(Silent("p/b"), None)], 9)
     made.failed("p/a", "overloaded", "full")
     assert made.names == ("p/a", "p/b")
     assert routes.health.left("p/a") == 30
     made.failed("p/b", "invalid_request", "no")
     made.failed("p/b", "model_not_found", "no")
     assert routes.health.left("p/b") == 0
-    made.succeeded("p/a")
+    made.succeeded(first)
     assert not routes.health.troubled

@@ -28,7 +28,7 @@ def assemble(spec: AgentSpec, messages: Sequence[Message], *, last: bool = False
         provider_tools=spec.provider_tools,
         options=spec.options,
         output=spec.output if spec.output_mode == "native" and not last else None,
-        must_call=None if last else _must_call(spec),
+        must_call=None if last or spec.output_mode != "tool" else _must_call(spec),
     )
 
 
@@ -37,6 +37,6 @@ def _must_call(spec: AgentSpec) -> str | None:
 
     A model that thinks is left free: providers refuse to force a call on it (Anthropic).
     """
-    if spec.output_mode != "tool" or spec.thinking not in (None, "off"):
+    if spec.thinking not in (None, "off"):
         return None
     return spec.tools[0].name if len(spec.tools) == 1 and not spec.provider_tools else ""

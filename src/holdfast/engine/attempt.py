@@ -7,7 +7,7 @@ which the outside world may be slow: an abort, or the run's time running out, en
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Protocol, final
@@ -34,7 +34,7 @@ from holdfast.engine.purse import Purse, key_of, own
 from holdfast.engine.state import Run, State
 from holdfast.engine.turns import too_early
 from holdfast.errors import UsageError
-from holdfast.flow.clock import Clock, SystemClock
+from holdfast.flow.clock import Clock
 from holdfast.flow.interrupting import Interruptible
 from holdfast.journal.owning import Pen
 from holdfast.journal.port import Letter, Mail, Posted
@@ -69,8 +69,6 @@ twice as many, up to so many: ten thousand children of one that reads nothing le
 _LOOKED_AGAIN = 1.0
 """Seconds until a run that goes on looks again whether somebody has set caps."""
 _LATE = "it took too long"
-_NOWHERE = Interruptible(SystemClock())
-"""The scope of who is in none: it is never entered, so that nothing stops it."""
 _PRESSING = frozenset(("abort", "exit", "pause", "steer", "more"))
 """Letters that have something to say to what is under way."""
 
@@ -165,7 +163,8 @@ class Attempt(msgspec.Struct, eq=False):
     _bound_to: int = 0
     """The run that it is of, by where that started."""
     _look_at: float = 0.0
-    _scope: Interruptible = _NOWHERE
+    _scope: Interruptible | None = None
+    """The last interruptible stretch."""
     _task: asyncio.Task[object] | None = None
     _given: dict[int, float] = {}
     """Seconds more that unread letters give the run, by the letters' numbers."""
@@ -202,7 +201,7 @@ class Attempt(msgspec.Struct, eq=False):
         run, bound = self.state.run, self._bound
         assert run is not None
         if bound is None or self._bound_to != run.seq:
-            bindings = await self._bind(self.pen.stream, run)
+            bindings = await self._bind(self.pen.head.stream, run)
             bindings.tools.attach(self.pen, self.state.stored)
             if self.state.restoring and run.workspace == self.state.restoring_in:
                 # Whoever forked or rewound the session was stopped half-way. A run that works elsewhere leaves it so.
@@ -260,14 +259,14 @@ class Attempt(msgspec.Struct, eq=False):
 
     async def take_mail(self) -> None:
         """Writes down what came by mail, what expired, and what may join the conversation now."""
-        state = self.state
-        if self.pen.has_mail:
-            await self._read()
+        state, pen = self.state, self.pen
+        if pen.has_mail:
+            self._read(pen.take_first() or await pen.mail())
         if state.queue and state.owed is None:  # whoever waits for the run hears first that it is over
             for seq in stale(state):
                 await self._hand_back(seq)
                 self.write(InputDropped(seq))
-        if self.hurried and not self.pen.has_mail:
+        if self.hurried and not pen.has_mail:
             self.stopping = self.hurried = False
         run = state.run
         if state.deadlines or (run is not None and (run.review is not None or run.phase is not None)):
@@ -275,11 +274,14 @@ class Attempt(msgspec.Struct, eq=False):
         while state.queue and (payload := admit(state)) is not None:
             self.write(payload)
 
-    async def _read(self) -> None:
-        for mail in await self.pen.mail():
+    def _read(self, unread: Sequence[Mail]) -> None:
+        state = self.state
+        for mail in unread:
             for payload in receive(mail):
-                if not (self.state.ended and isinstance(payload, SessionEnded)):  # it ends once
-                    self.write(_kept(self.state, payload), actor=mail.actor, cause=mail.key)
+                if isinstance(payload, WaitResolved) and too_early(state, payload):  # it is too much to keep
+                    self.write(AnswerRefused(payload.token), actor=mail.actor, cause=mail.key)
+                elif not (state.ended and isinstance(payload, SessionEnded)):  # it ends once
+                    self.write(payload, actor=mail.actor, cause=mail.key)
             self.pen.taken = mail.n
 
     async def _hand_back(self, seq: int) -> None:
@@ -328,7 +330,7 @@ class Attempt(msgspec.Struct, eq=False):
         while (await self.reach.post(stream, letter)).status == "full":
             if reading:
                 if self.pen.has_mail:
-                    await self._read()
+                    self._read(await self.pen.mail())
                 await self.pen.sync()  # barrier: only what is written down makes room
             await self.clock.sleep(again)
             again = min(2 * again, most)
@@ -337,7 +339,7 @@ class Attempt(msgspec.Struct, eq=False):
         """Returns a scope that an abort or the end of the run's time leaves early."""
         run, task = self.state.run, self._task
         assert run is not None
-        left = None if (until := run.until) is None else self._left(run, until)
+        left = None if run.setup.setup.limits.seconds is None else self._left(run)
         if task is None:
             task = self._task = asyncio.current_task()
         scope = self._scope = Interruptible(self.clock, left, task)
@@ -346,17 +348,15 @@ class Attempt(msgspec.Struct, eq=False):
     @property
     def interrupted(self) -> bool:
         """Whether what is under way is being left early."""
-        return self._scope.interrupted
+        return self._scope is not None and self._scope.interrupted
 
-    def _left(self, run: Run, until: int) -> float:
-        """Returns the seconds until the run's time is up, what unread letters give it included."""
+    def _left(self, run: Run) -> float:
+        """Returns the seconds until the run's time is up, which has an end, what unread letters give it included."""
+        until = run.until
+        assert until is not None
         given = run.allowed(sum([seconds for n, seconds in self._given.items() if n > self.pen.taken]))
         # A little late rather than early: what follows must find the time to be up.
         return (until - self.clock.now()) / 1e6 + given + 0.001
-
-    def end(self) -> None:
-        """Lets go of the task that drove it."""
-        self._task = None
 
     async def glance(self) -> None:
         """Looks at the mail without taking it: an end of the run interrupts what is under way, more time lets it go on,
@@ -374,23 +374,20 @@ class Attempt(msgspec.Struct, eq=False):
                 pass
             case AbortRequested() | SessionEnded():
                 self.stopping = self.hurried = True
-                self._scope.interrupt()
+                self._interrupt()
             case LimitsRaised():
                 if payload.run == run.key and n not in self._given:
                     self._given[n] = payload.seconds
-                    if (until := run.until) is not None:
-                        self._scope.prolong(self._left(run, until))
+                    if self._scope is not None and run.until is not None:
+                        self._scope.prolong(self._left(run))
             case _:
                 self.hurried = True
                 if self.patient:
-                    self._scope.interrupt()
+                    self._interrupt()
 
-
-def _kept(state: State, payload: Payload) -> Payload:
-    """Returns what is written of a message: an answer that came too early is refused where it is too much to keep."""
-    if isinstance(payload, WaitResolved) and too_early(state, payload):
-        return AnswerRefused(payload.token)
-    return payload
+    def _interrupt(self) -> None:
+        if self._scope is not None:
+            self._scope.interrupt()
 
 
 def receive(mail: Mail) -> list[Payload]:

@@ -165,9 +165,9 @@ def decide(state: State, now: int) -> Decision:
         return Finish("aborted", run.abort)
     if run.setup.setup.phases:
         return _pipeline(state, run, now)
-    # Calls that are open are the model's last word, and want something.
-    over = run.concluded is not None or run.rejected or (not state.calls and state.answered)
-    return _answered(state, run, now) if over else _next(state, run, now)
+    if state.answered or run.concluded is not None or run.rejected:
+        return _answered(state, run, now)
+    return _next(state, run, now)
 
 
 def _next(state: State, run: Run, now: int) -> Decision:
@@ -180,7 +180,7 @@ def _next(state: State, run: Run, now: int) -> Decision:
         return _parked(state, run) if state.paused or not state.ready else CallTools(_ready(state))
     if run.failures and (run.hopeless or (not run.next and run.failures > run.setup.setup.limits.model_retries)):
         return Finish("limited", run.closing) if run.closing else Finish("failed", run.failure)
-    return _parked(state, run) if state.paused else CallModel(_not_before(state, run), bool(run.closing))
+    return _parked(state, run) if state.paused else CallModel(_not_before(state, run), run.closing != "")
 
 
 def admit(state: State) -> Payload | None:
@@ -213,14 +213,16 @@ def stale(state: State) -> list[int]:
     """
     if state.ended and state.run is None:
         return list(state.queue)
-    meant = [(seq, received.run) for seq, received in state.queue.items() if received.run]
-    if not meant:
+    for received in state.queue.values():
+        if received.run:
+            break
+    else:
         return []  # most is for whichever run there is
     if state.run is not None:
         key = state.run.key
     else:
         key = next((state.keys[seq] for seq, received in state.queue.items() if not received.run), "")
-    return [seq for seq, run in meant if run != key]
+    return [seq for seq, received in state.queue.items() if received.run and received.run != key]
 
 
 def opens(state: State, received: InputReceived) -> bool:

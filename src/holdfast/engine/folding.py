@@ -199,7 +199,7 @@ def _run_started(state: State, data: RunStarted, event: Event) -> None:
     setup, messages = data.setup, state.messages
     if setup.workspace:
         state.workspace = setup.workspace
-    abort = state.unwanted.pop(key, None)
+    abort = state.unwanted.pop(key, None) if state.unwanted else None
     state.run = Run(event.seq, data, key, event.at, state.workspace, len(messages), abort=abort, id=event.id)
     if received.kind != "proceed":
         messages.append(received.message)

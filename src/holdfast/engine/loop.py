@@ -52,7 +52,7 @@ from holdfast.engine.decide import (
     decide,
 )
 from holdfast.engine.doing.acting import close_calls, perform_calls
-from holdfast.engine.doing.asking import ask_model, prepare
+from holdfast.engine.doing.asking import ask_model
 from holdfast.engine.doing.children import abandon, pass_on
 from holdfast.engine.doing.intervening import intervene
 from holdfast.engine.doing.recovering import files_left, recover
@@ -83,10 +83,9 @@ async def drive(attempt: Attempt, decide: Decide = decide) -> bool:
         await attempt.take_mail()
         match decide(state, clock.now()):
             case CallModel(at, last):
-                if (asked := await prepare(attempt, at, last=last)) is not None:
-                    await ask_model(attempt, asked)
-            case CallTools() as turn:
-                await perform_calls(attempt, turn.calls)
+                await ask_model(attempt, at, last=last)
+            case CallTools(calls):
+                await perform_calls(attempt, calls)
             case Finish() | Wait() | PassOn() as step:
                 if await _park(attempt, step):
                     return True
@@ -100,13 +99,9 @@ async def drive(attempt: Attempt, decide: Decide = decide) -> bool:
 
 def _park(attempt: Attempt, step: Finish | Wait | PassOn) -> Awaitable[bool]:
     """Does what may give the session up, and returns whether it did."""
-    match step:
-        case Finish():
-            return finish(attempt, step)
-        case PassOn(said):
-            return pass_on(attempt, said)
-        case Wait():
-            return _wait(attempt, step)
+    if isinstance(step, Finish):
+        return finish(attempt, step)
+    return pass_on(attempt, step.input) if isinstance(step, PassOn) else _wait(attempt, step)
 
 
 async def _wait(attempt: Attempt, wait: Wait) -> bool:

@@ -294,8 +294,9 @@ class State(msgspec.Struct, gc=False):
     @property
     def answered(self) -> bool:
         """Whether the model had the last word and wants nothing more."""
-        last = self.messages[-1] if self.messages else None
-        return isinstance(last, AssistantMessage) and not last.calls
+        if self.calls or not self.messages:  # an answer that wants something has `calls` until they have their results
+            return False
+        return isinstance(self.messages[-1], AssistantMessage)
 
     @property
     def cut(self) -> bool:

@@ -13,26 +13,25 @@ import asyncio
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
+import msgspec
+
 __all__ = ("Broadcast", "Reader")
 
 T = TypeVar("T")
 
 
-class Reader(Generic[T]):
+class Reader(msgspec.Struct, Generic[T], eq=False):
     """One reader's place in a broadcast."""
 
-    __slots__ = ("_broadcast", "_closed", "_items", "_mark", "_waiter", "lost", "mark")
-
-    def __init__(self, broadcast: Broadcast[T]) -> None:
-        self._broadcast = broadcast
-        self._items: list[T] = []
-        self._waiter: asyncio.Future[None] | None = None
-        self._closed = False
-        self.lost = False
-        """Whether items were dropped since the reader last took some."""
-        self._mark = 0
-        self.mark = 0
-        """The publisher's mark of the last items taken."""
+    _broadcast: Broadcast[T]
+    _items: list[T] = []
+    _waiter: asyncio.Future[None] | None = None
+    _closed: bool = False
+    lost: bool = False
+    """Whether items were dropped since the reader last took some."""
+    _mark: int = 0
+    mark: int = 0
+    """The publisher's mark of the last items taken."""
 
     async def take(self) -> list[T]:
         """Returns everything that came since the last call, waiting until there is something; an empty list
@@ -77,14 +76,12 @@ class Reader(Generic[T]):
             waiter.set_result(None)
 
 
-class Broadcast(Generic[T]):
+class Broadcast(msgspec.Struct, Generic[T], eq=False, kw_only=True):
     """A one-to-many hand-over inside one event loop."""
 
-    __slots__ = ("_limit", "_readers")
-
-    def __init__(self, *, limit: int = 20_000) -> None:
-        self._readers: list[Reader[T]] = []
-        self._limit = limit
+    limit: int = 20_000
+    """How many items are kept for a reader that does not come for them."""
+    _readers: list[Reader[T]] = []
 
     def join(self) -> Reader[T]:
         """Returns a reader that gets everything published from now on."""
@@ -100,7 +97,7 @@ class Broadcast(Generic[T]):
     def publish(self, items: Sequence[T], mark: int) -> None:
         """Gives the items to each reader; `mark` says how far they reach, in the publisher's own count."""
         for reader in self._readers:
-            reader.give(items, self._limit, mark)
+            reader.give(items, self.limit, mark)
 
     def close(self) -> None:
         """Tells each reader that nothing more will come."""

@@ -10,24 +10,25 @@ from __future__ import annotations
 import asyncio
 from types import TracebackType
 
+import msgspec
+
 from holdfast.flow.clock import Clock, Timer
 
 __all__ = ("Interruptible",)
 
 
-class Interruptible:
+class Interruptible(msgspec.Struct, eq=False):
     """A scope that `interrupt` leaves early; afterwards `interrupted` says whether that happened."""
 
-    __slots__ = ("_clock", "_known", "_seconds", "_task", "_timer", "interrupted")
-
-    def __init__(self, clock: Clock, seconds: float | None = None, task: asyncio.Task[object] | None = None) -> None:
-        """A scope of at most so many seconds; `task` is the one that will enter it, if the caller knows."""
-        self._clock = clock
-        self._seconds = seconds
-        self._known = task
-        self._task: asyncio.Task[object] | None = None
-        self._timer: Timer | None = None
-        self.interrupted = False
+    _clock: Clock
+    _seconds: float | None = None
+    """How long it lasts at most."""
+    _known: asyncio.Task[object] | None = None
+    """The task that will enter it, if the caller knows."""
+    _task: asyncio.Task[object] | None = None
+    """The task that is in it."""
+    _timer: Timer | None = None
+    interrupted: bool = False
 
     def __enter__(self) -> Interruptible:
         self._task = self._known or asyncio.current_task()

@@ -22,7 +22,7 @@ from holdfast.flow.clock import Clock
 from holdfast.flow.ids import new_batch
 from holdfast.flow.soon import Soon
 from holdfast.journal.port import Claim, Head, Journal, Mail, Park, Record, Unread
-from holdfast.types import BatchId, Codec, Event, EventId, Payload, StreamId, digest_of, tenant_of
+from holdfast.types import BatchId, Codec, Event, EventId, Payload, StreamId, TenantId, digest_of, tenant_of
 
 __all__ = ("BLOB_BYTES", "FLUSH_SECONDS", "Pen", "Reference", "to_record")
 
@@ -41,80 +41,55 @@ class Reference(Payload, frozen=True, gc=False):
 
 
 @final
-class Pen:
+class Pen(msgspec.Struct, eq=False):
     """One attempt's right to write one stream."""
 
-    __slots__ = (
-        "_batch",
-        "_clock",
-        "_codec",
-        "_epoch",
-        "_first_mail",
-        "_flushing",
-        "_inflight",
-        "_journal",
-        "_last",
-        "_on_commit",
-        "_pending",
-        "_posted",
-        "_refused",
-        "_seq",
-        "_soon",
-        "_tenant",
-        "_ttl",
-        "_waiting",
-        "head",
-        "hinted",
-        "taken",
-    )
+    _journal: Journal
+    _claim: Claim | None
+    """Until it is opened: its mail may be large, and is let go of when it was read."""
+    _codec: Codec
+    _clock: Clock
+    _on_commit: Callable[[Sequence[Event]], None]
+    _soon: Soon | None = None
+    hinted: bool = False
+    """Whether somebody heard that there may be more mail than is known of."""
+    head: Head = Head(stream=StreamId(""))
+    """The head as last acknowledged, or as a hint told us."""
+    taken: int = 0
+    """The last message whose effect is written, durable or not."""
+    first_mail: Sequence[Mail] = ()
+    """What lay unread when the stream was claimed, until it is read."""
+    epoch: int = 0
+    """The attempt this pen belongs to."""
+    _ttl: int = 0
+    """How long a lease lasts, µs."""
+    _tenant: TenantId = TenantId("")
+    _seq: int = 0
+    _batch: BatchId = BatchId("")
+    _pending: list[Event] = []
+    _inflight: asyncio.Future[Head | Unread] | None = None
+    _waiting: list[asyncio.Future[None]] | None = None
+    """Those who wait until what is on its way has landed."""
+    _last: int = 0
+    """How many of `_pending` are the last words of a park that is on its way."""
+    _refused: bool = False
+    """Whether the last append failed, so that nobody knows whether it was written."""
+    _flushing: int = 0
+    """The last event that waits for a flush; 0 when none was asked for."""
 
-    def __init__(
-        self,
-        journal: Journal,
-        claim: Claim,
-        codec: Codec,
-        clock: Clock,
-        on_commit: Callable[[Sequence[Event]], None],
-        soon: Soon | None = None,
-    ) -> None:
+    def __post_init__(self) -> None:
+        claim, self._claim = self._claim, None
+        assert claim is not None  # whoever makes a pen has one
         self.head = head = claim.head
-        """The head as last acknowledged, or as a hint told us."""
-        self.taken = head.inbox_taken
-        """The last message whose effect is written, durable or not."""
-        self.hinted = False
-        """Whether somebody heard that there may be more mail than is known of."""
-        self._first_mail: Sequence[Mail] = claim.mail
-        self._posted = head.inbox_seq
-        self._journal = journal
-        self._codec = codec
-        self._clock = clock
-        self._on_commit = on_commit
-        self._tenant = tenant_of(head.stream)
-        self._epoch = head.epoch
         self._ttl = head.lease_until - head.updated_at
-        self._seq = head.seq
-        self._pending: list[Event] = []
-        self._batch: BatchId = new_batch()
-        self._inflight: asyncio.Future[Head | Unread] | None = None
-        self._waiting: list[asyncio.Future[None]] | None = None
-        """Those who wait until what is on its way has landed."""
-        self._last = 0
-        """How many of `_pending` are the last words of a park that is on its way."""
-        self._refused = False
-        """Whether the last append failed, so that nobody knows whether it was written."""
-        self._soon = soon or Soon(clock, FLUSH_SECONDS)
-        self._flushing = 0
-        """The last event that waits for a flush; 0 when none was asked for."""
+        self.taken, self.first_mail = head.inbox_taken, claim.mail
+        self.epoch, self._seq = head.epoch, head.seq
+        self._tenant, self._batch = tenant_of(head.stream), new_batch()
 
     @property
     def stream(self) -> StreamId:
         """The stream this pen writes."""
         return self.head.stream
-
-    @property
-    def epoch(self) -> int:
-        """The attempt this pen belongs to."""
-        return self._epoch
 
     @property
     def held(self) -> bool:
@@ -147,7 +122,7 @@ class Pen:
             id=EventId(f"{self._batch}-{len(self._pending)}"),
             type=payload.type,
             at=self._clock.now(),
-            epoch=self._epoch,
+            epoch=self.epoch,
             v=payload.v,
             tenant=self._tenant,
             actor=actor,
@@ -159,28 +134,27 @@ class Pen:
         return event
 
     @property
-    def first_mail(self) -> Sequence[Mail]:
-        """What lay unread when the stream was claimed, until it is read."""
-        return self._first_mail
-
-    @property
     def has_mail(self) -> bool:
         """Whether, as far as is known here, something lies unread."""
-        return self.hinted or self._posted > self.taken or self.head.inbox_seq > self.taken
+        return self.hinted or self.head.inbox_seq > self.taken
+
+    def take_first(self) -> Sequence[Mail]:
+        """Returns what lay unread when the stream was claimed, as long as nobody has read it."""
+        mail, self.first_mail = self.first_mail, ()
+        return mail
 
     async def mail(self) -> Sequence[Mail]:
         """Returns what lies unread, oldest first."""
-        if self._first_mail:
-            mail, self._first_mail = self._first_mail, ()
-            return mail
+        if self.first_mail:
+            return self.take_first()
         self.hinted = False
         return await self._journal.mail(self.stream, self.taken)
 
     async def peek(self) -> list[Mail]:
         """Returns what lies unread by asking the store, and leaves it unread."""
         mail = await self._journal.mail(self.stream, self.taken)
-        if mail:
-            self._posted = max(self._posted, mail[-1].n)
+        if mail and mail[-1].n > self.taken:  # it may have been read meanwhile
+            self.hinted = True
         return mail
 
     def flush(self) -> None:
@@ -190,6 +164,8 @@ class Pen:
         """
         if not self._flushing and self._pending:
             self._flushing = self._seq
+            if self._soon is None:
+                self._soon = Soon(self._clock, FLUSH_SECONDS)
             self._soon(self._flush)
 
     def _flush(self) -> None:
@@ -241,7 +217,7 @@ class Pen:
             await self._arrival(answer)
         if isinstance(answer.result(), Unread):
             return False
-        if self._flushing:
+        if self._flushing and self._soon is not None:
             self._soon.forget(self._flush)
         return True
 
@@ -255,9 +231,8 @@ class Pen:
                 record if len(record.body) <= BLOB_BYTES else _split(event, self._codec)
                 for event, record in zip(events, records, strict=True)
             ]
-        expected = self._seq - len(events)
         taken = self.taken if self.taken > head.inbox_taken else None
-        answer = self._journal.append(head.stream, self._epoch, expected, self._batch, records, taken=taken, park=park)
+        answer = self._journal.append(head.stream, self.epoch, head.seq, self._batch, records, taken=taken, park=park)
         self._inflight = answer
         if answer.done():
             self._landed(answer)

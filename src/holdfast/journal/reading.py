@@ -72,32 +72,22 @@ async def latest_first(journal: Journal, stream: StreamId) -> AsyncIterator[Reco
 
 
 @final
-class Follower:
+class Follower(msgspec.Struct, eq=False):
     """A session's events and what comes next, for ever, in lists; no durable event is missed or repeated.
 
     `tail` gives the session's live tail while it runs in this process.
     """
 
-    __slots__ = ("_after", "_changed", "_codec", "_journal", "_live", "_reader", "_stop", "_stream", "_tail")
-
-    def __init__(
-        self,
-        journal: Journal,
-        stream: StreamId,
-        codec: Codec,
-        tail: Callable[[StreamId], Tail | None],
-        *,
-        after: int = 0,
-    ) -> None:
-        self._journal = journal
-        self._stream = stream
-        self._codec = codec
-        self._tail = tail
-        self._after = after
-        self._live: Tail | None = None
-        self._reader: Reader[Event | Delta] | None = None
-        self._changed: asyncio.Event | None = None
-        self._stop: Callable[[], None] | None = None
+    _journal: Journal
+    _stream: StreamId
+    _codec: Codec
+    _tail: Callable[[StreamId], Tail | None]
+    after: int = 0
+    """Sequence number of the last durable event that was handed out, or is not wanted."""
+    _live: Tail | None = None
+    _reader: Reader[Event | Delta] | None = None
+    _changed: asyncio.Event | None = None
+    _stop: Callable[[], None] | None = None
 
     async def next(self) -> Sequence[Event | Delta]:
         """Returns what came since the last call, waiting until there is something.
@@ -112,12 +102,11 @@ class Follower:
             elif (live := self._tail(self._stream)) is None or live.closed:
                 batch = await self._poll(live)
             else:
-                until, last = live.after, live.last
-                batch = self._join(live)
-                if self._after < until:  # the tail does not reach that far back
-                    events = read_events(self._journal, self._stream, self._codec, after=self._after, until=until)
+                last, batch = live.last, self._join(live)
+                if self.after < live.after:  # the tail does not reach that far back
+                    events = read_events(self._journal, self._stream, self._codec, after=self.after, until=live.after)
                     batch = [*[event async for event in events], *batch]
-                self._after = max(self._after, last)
+                self.after = max(self.after, last)
             if batch:
                 return batch
 
@@ -136,14 +125,13 @@ class Follower:
             self.close()
         self._live = live
         self._reader, partial = live.join()
-        known = live.recent[max(0, self._after - live.after) :]
-        return [*known, *partial]
+        return [*live.recent[max(0, self.after - live.after) :], *partial]
 
     def _leave(self, reader: Reader[Event | Delta]) -> Sequence[Event | Delta]:
         self.close()
-        self._after = max(self._after, reader.mark)
+        self.after = max(self.after, reader.mark)
         if reader.lost:
-            return [Lagged(self._after), Reset("lagged")]
+            return [Lagged(self.after), Reset("lagged")]
         if self._live is not None and self._live.error is not None:
             raise self._live.error
         return ()
@@ -153,9 +141,9 @@ class Follower:
             self._changed = asyncio.Event()
             self._stop = self._journal.listen(self._stream, self._changed.set)
         self._changed.clear()
-        events = read_events(self._journal, self._stream, self._codec, after=self._after)
+        events = read_events(self._journal, self._stream, self._codec, after=self.after)
         if batch := [event async for event in events]:
-            self._after = batch[-1].seq
+            self.after = batch[-1].seq
             return batch
         if live is not None and live.error is not None:
             raise live.error  # it was driven here and cannot go on, and nobody else wrote anything since

@@ -7,7 +7,6 @@ delta of each kind in a row.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -35,7 +34,7 @@ class Tail:
         self.recent: list[Event] = []
         self.broadcast: Broadcast[Event | Delta] = Broadcast()
         self._partial: list[Delta] = []
-        self._held: deque[tuple[int, list[Delta]]] = deque()
+        self._held: list[tuple[int, list[Delta]]] = []
         """Deltas of answers that come after events that are not durable yet, each with the last of these events."""
 
     def join(self) -> tuple[Reader[Event | Delta], list[Delta]]:
@@ -47,7 +46,7 @@ class Tail:
         items: Sequence[Event | Delta] = events
         before = self.last
         self.last = last = before + len(events)
-        if self._held and self._held[0][0] <= last:
+        if self._held:
             items = self._with_held(events, before)
         elif self._partial:
             self._partial.clear()
@@ -67,7 +66,7 @@ class Tail:
         held, last, place = self._held, self.last, 0
         self._partial = []
         while held and held[0][0] <= last:
-            after, deltas = held.popleft()
+            after, deltas = held.pop(0)
             items += events[place : after - before]
             items += deltas
             place = after - before

@@ -43,7 +43,7 @@ class Allowance(msgspec.Struct, frozen=True, gc=False):
 
 
 class Reservation(msgspec.Struct, frozen=True, gc=False):
-    """The most one call may use."""
+    """The most one call may use; nothing is bounded where it is not `binding`."""
 
     tokens: int = 0
     cost: int | None = None
@@ -167,6 +167,7 @@ def settle(model: Model, reservation: Reservation, usage: Usage) -> Settlement:
     """Returns what the reported usage costs and whether it broke its bound."""
     price = model.price
     cost = price.cost(usage) if price else None
-    over_tokens = reservation.binding and usage.total_tokens > reservation.tokens
+    if not reservation.binding:
+        return Settlement(cost, False)
     over_cost = reservation.cost is not None and cost is not None and cost > reservation.cost
-    return Settlement(cost, over_tokens or over_cost)
+    return Settlement(cost, over_cost or usage.total_tokens > reservation.tokens)

@@ -154,8 +154,8 @@ class Exchange(Reading):
         connection = None
         try:
             connection = self._connection = await pool.connect(hop.url)
-            protocol, transport = connection.protocol, connection.transport
-            if protocol is None or transport is None:
+            protocol = connection.protocol
+            if protocol is None or (transport := protocol.transport) is None:
                 raise aiohttp.ServerDisconnectedError
             if getattr(transport, "max_size", 0) > _READ_AT_ONCE:
                 transport.max_size = _READ_AT_ONCE  # pyright: ignore[reportAttributeAccessIssue]

@@ -11,10 +11,12 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import suppress
+from functools import cached_property
 from math import inf
 from typing import Final, Protocol, final
 
 import aiohttp
+from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
 from yarl import URL
 
@@ -40,6 +42,15 @@ class Reading(Protocol):
         ...
 
 
+class _Target(aiohttp.ClientRequest):
+    """What the library wants to know of a request before it connects it: where it goes, which never changes."""
+
+    @cached_property
+    def connection_key(self) -> ConnectionKey:  # pyright: ignore[reportIncompatibleMethodOverride] - read as the property
+        """Which connections lead there; the library makes it anew for each request."""
+        return super().connection_key
+
+
 @final
 class Pool:
     """The connections of one loop, and the watch over those that are silent.
@@ -59,8 +70,7 @@ class Pool:
         )
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout)
         self._silence = settings.silence_timeout
-        self._targets: dict[URL, aiohttp.ClientRequest] = {}
-        """What the library wants to know of a request before it connects it: where it goes."""
+        self._targets: dict[URL, _Target] = {}
         self._free: float = settings.connections or inf
         """How many more connections may be had. The library gives one to whoever asks while another one is free, also
         before those who wait, so that a busy few could keep all of them."""
@@ -97,14 +107,14 @@ class Pool:
         Raises:
             aiohttp.ClientError, OSError: there is none to be had.
         """
-        request = self._targets.get(url) or self._target(url)
-        return self._connector.connect(request, [], self._timeout)
+        target = self._targets.get(url) or self._target(url)
+        return self._connector.connect(target, [], self._timeout)
 
-    def _target(self, url: URL) -> aiohttp.ClientRequest:
+    def _target(self, url: URL) -> _Target:
         if len(self._targets) >= _TARGETS:
             self._targets.clear()
-        request = self._targets[url] = aiohttp.ClientRequest("GET", url, loop=asyncio.get_running_loop())
-        return request
+        target = self._targets[url] = _Target("GET", url, loop=asyncio.get_running_loop())
+        return target
 
     def join(self, reading: Reading) -> None:
         """Watches somebody who begins to read."""

@@ -72,6 +72,11 @@ class SseParser:
         Raises:
             AnswerTooLarge: an event or a line is over the limit; the parser is of no use any more.
         """
+        if self._fresh and not self._tail and data.endswith(b"\n\n") and b"\r" not in data:
+            events = self._split(data)
+            if events is not None:  # as nearly every read
+                self._at_start = self._after_cr = False
+                return events
         text = self._whole_lines(data)
         if self._fresh:
             return self._data_of(text)
@@ -84,14 +89,21 @@ class SseParser:
     def _data_of(self, text: bytes) -> list[bytes]:
         """Returns the data of the events in whole lines, the first of which begins an event."""
         end = text.rfind(b"\n\n") + 2
-        if 2 <= end <= self._limit:
-            begins = text[:6]
-            plain = _plain(text[:end]) if begins == b"data: " else _named(text[:end]) if begins == b"event:" else None
-            if plain is not None:
-                if end < len(text):
-                    self._walk(text[end:])  # what the next read goes on with: no event ends here
-                return plain
-        return [event.data for event in self._walk(text)]
+        events = self._split(text[:end]) if end >= 2 else None
+        if events is None:
+            return [event.data for event in self._walk(text)]
+        if end < len(text):
+            self._walk(text[end:])  # what the next read goes on with: no event ends here
+        return events
+
+    def _split(self, text: bytes) -> list[bytes] | None:
+        """Returns the data of the events in whole lines, the last of which is empty, where they are plain: all of one
+        data line, or all of that behind one with a type. None when there is anything else.
+        """
+        if len(text) > self._limit:
+            return None
+        begins = text[:6]
+        return _plain(text) if begins == b"data: " else _named(text) if begins == b"event:" else None
 
     def _whole_lines(self, data: bytes) -> bytes:
         """The lines that are complete now, each ended by one line feed; the rest is held back."""

@@ -167,32 +167,30 @@ class Run(Speaking, Generic[Value]):
         return False
 
 
-class _Progress:
+class _Progress(msgspec.Struct, eq=False):
     """Finds one run's events in its session's."""
 
-    input = 0
+    _key: str
+    _session: SessionId
+    _reader: AnswerReader | None
+    _after: int | None
+    input: int = 0
     """Where its input was received; 0 before."""
-    seq = 0
+    seq: int = 0
     """Where it started; 0 before."""
-    shows_all = False
+    shows_all: bool = False
     """Whether all that comes is shown: what comes before the run, or before what is asked for, is not."""
-    _typed = False
-    _said = ""
-    _steps = 0
+    _typed: bool = False
+    _said: str = ""
+    _steps: int = 0
     _usage: Usage = Usage()
     _cost: int | None = 0
     _again_at: int | None = None
-    _advice = ""
-    _only = ""
+    _advice: str = ""
+    _only: str = ""
     """The one model that was asked, as long as it is the only one and gave every answer."""
-
-    def __init__(self, key: str, session: SessionId, reader: AnswerReader | None, after: int | None) -> None:
-        self._key = key
-        self._session = session
-        self._reader = reader
-        self._after = after
-        self._models: dict[str, tuple[int, int, Usage, int | None]] = {}
-        """What each was asked, as soon as there are several, or one failed."""
+    _models: dict[str, tuple[int, int, Usage, int | None]] = {}
+    """What each was asked, as soon as there are several, or one failed."""
 
     def shows(self, item: Event | Delta) -> bool:
         """Whether something is shown while not all is: the run's input, and the deltas of who asks for a part."""

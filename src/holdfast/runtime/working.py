@@ -27,7 +27,7 @@ from holdfast.ledger.port import Ledger
 from holdfast.runtime.lanes.claiming import LEASE_SECONDS, Claims
 from holdfast.runtime.lanes.keeping import Kept, left_alone
 from holdfast.runtime.lanes.line import Line, Load, Whose, key_of, whose
-from holdfast.runtime.lanes.living import Live, nothing
+from holdfast.runtime.lanes.living import Live
 from holdfast.runtime.lanes.parking import Parking
 from holdfast.runtime.lanes.sharing import Sharing, without_place
 from holdfast.types import StreamId, stream_id, tenant_of
@@ -235,18 +235,18 @@ class Worker:
         if not self._parked.remove(stream) and state.run is not None and (awaited := state.awaited):
             # Whoever had it may have had these, too.
             self._run(self._look_after([stream_id(tenant_of(stream), each) for each in awaited]))
-        self._failed.pop(stream, None)
+        if self._failed:
+            self._failed.pop(stream, None)
         tail = Tail(stream, head.seq)
         pen = Pen(self._journal, claim, CODEC, self._clock, tail.commit, self._soon)
         attempt = Attempt(state, pen, tail, self._clock, self._bind, self._reach)
-        live = Live(attempt, nothing)
+        live = Live(attempt, self._journal.listen(stream, partial(self._hinted, stream), mail=True))
         if self.line is not None:
             live.decide = without_place if hurried else Sharing(lambda: self.line is not None and self.line.crowded)
-        live.stop_listening = self._journal.listen(stream, partial(self._hinted, live), mail=True)
         self._live[stream] = live
         live.task = asyncio.create_task(self._drive(live))
         if head.seq:
-            self._hinted(live)  # mail may have come while it was loaded and nobody listened
+            self._hinted(stream)  # mail may have come while it was loaded and nobody listened
         if self._heartbeat is None:
             self._heartbeat = asyncio.create_task(self._beat())
         return state
@@ -308,16 +308,16 @@ class Worker:
     def _let_go(self, live: Live, error: BaseException | None) -> None:
         """Forgets a session that is driven no longer, and ends its readers; a second call does nothing."""
         attempt = live.attempt
-        stream = attempt.pen.stream
-        live.end()
+        head = attempt.pen.head
+        stream = head.stream
         if self._live.get(stream) is not live:
             return
         del self._live[stream]
+        live.stop_listening()
         self.let_go(stream, attempt.state)
         if error is not None:
             self._fail(stream, error)
         elif not live.fenced:
-            head = attempt.pen.head
             if head.state in ("idle", "ended"):
                 self._forget(stream)
             elif head.state == "waiting" and not self._closed:
@@ -336,13 +336,14 @@ class Worker:
         live.failed = True
         await self.claims.give_up(live.attempt.pen.stream, live.attempt.pen.epoch)
 
-    def _hinted(self, live: Live) -> None:
-        stream = live.attempt.pen.stream
-        if self._live.get(stream) is not live and stream in self._parked:
-            self._wake(stream)  # the hint was on its way when it was parked
+    def _hinted(self, stream: StreamId) -> None:
+        live = self._live.get(stream)
+        if live is None:
+            if stream in self._parked:
+                self._wake(stream)  # the hint was on its way when it was parked
             return
         live.hinted = live.attempt.pen.hinted = True
-        if live.task is not None and live.glance is None:
+        if live.glance is None:
             live.glance = asyncio.create_task(self._glance(live))
 
     async def _glance(self, live: Live) -> None:

@@ -205,7 +205,7 @@ class AssistantMessage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True
         parts = self.parts
         if len(parts) == 1:
             only = parts[0]
-            return (only,) if isinstance(only, ToolCall) else ()
+            return (only,) if type(only) is ToolCall else ()  # `isinstance` asks the metaclass what it is not
         return tuple([part for part in parts if isinstance(part, ToolCall)])
 
 

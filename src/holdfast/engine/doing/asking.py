@@ -26,7 +26,7 @@ from holdfast.models.routing.seams import Seam, came
 from holdfast.models.routing.targets import Chain, Target
 from holdfast.types import AssistantMessage, from_dollars
 
-__all__ = ("Asked", "ask_model", "prepare")
+__all__ = ("Asked", "ask_model")
 
 _LONGEST_WAIT = 60.0
 """Seconds a provider may ask us to wait; one that asks for more is not asked again."""
@@ -48,7 +48,7 @@ class Asked(msgspec.Struct, frozen=True):
     reservation: calling.Reservation
 
 
-async def prepare(attempt: Attempt, at: int, *, last: bool = False) -> Asked | None:
+async def _prepare(attempt: Attempt, at: int, last: bool) -> Asked | None:
     """Returns what to ask the model now, not before `at`; None where something comes before that, or nobody may be
     asked, which then is written down. The `last` time it may call no tools.
     """
@@ -71,9 +71,12 @@ async def prepare(attempt: Attempt, at: int, *, last: bool = False) -> Asked | N
         request = shown
     sent = request if seam is None else seam.request(request)
     model, purse = target.model, bindings.purse
-    reservation = _reserve(run, model, sent) if purse is None else await _share(attempt, run, model, sent, purse)
-    if isinstance(reservation, BudgetExhausted):
-        attempt.write(reservation)
+    if purse is None:
+        reservation = calling.reserve(model, sent, _allowance(run))
+    else:
+        reservation = await _share(attempt, run, model, sent, purse)
+    if not isinstance(reservation, calling.Reservation):
+        attempt.write(reservation if isinstance(reservation, BudgetExhausted) else _exhausted(reservation))
         return None
     if at and not await _wait(attempt, at):
         return None
@@ -99,8 +102,14 @@ async def _shown(attempt: Attempt, asked: Asked) -> ModelRequest | None:
     return shown
 
 
-async def ask_model(attempt: Attempt, asked: Asked) -> None:
-    """Asks, and writes down the answer, or why there is none and who is asked next."""
+async def ask_model(attempt: Attempt, at: int, *, last: bool = False) -> None:
+    """Asks, not before `at` (µs UTC), and writes down the answer, or why there is none and who is asked next.
+
+    The `last` time the model may call no tools.
+    """
+    asked = await _prepare(attempt, at, last)
+    if asked is None:
+        return
     target, seam, answer, message = asked.target, asked.seam, None, None
     with attempt.interruptible():
         if not attempt.pen.held:
@@ -122,10 +131,10 @@ async def ask_model(attempt: Attempt, asked: Asked) -> None:
                 await stream.aclose()
         assert answer is not None  # the port: a message last, or an error
         message = answer if seam is None else seam.join(answer)
-        if (wrong := _wrong(asked, message)) is not None:
+        if (wrong := _wrong(target, asked.sent, message)) is not None:
             _fail(attempt, asked, wrong, message)
             return
-        asked.chain.succeeded(target.name)
+        asked.chain.succeeded(target)
         settled = calling.settle(target.model, asked.reservation, message.usage)
         duration = int((clock.monotonic() - began) * 1e6)
         attempt.write(ModelFinished(message, settled.cost, duration, settled.exceeded))
@@ -152,24 +161,17 @@ def _nobody(chain: Chain) -> ModelFailed:
     )
 
 
-def _wrong(asked: Asked, message: AssistantMessage) -> ModelError | None:
+def _wrong(target: Target, sent: ModelRequest, message: AssistantMessage) -> ModelError | None:
     """Returns what is wrong with an answer that came as it should: it says nothing, or to half of what was asked."""
-    name = asked.target.name
     if message.stop == "stop" and not message.text.strip() and not message.calls:
-        return Malformed(f"{name!r} gave an empty answer; try again, or look at what the server logs about it")
-    if asked.target.overflowed(asked.sent, message):
+        return Malformed(f"{target.name!r} gave an empty answer; try again, or look at what the server logs about it")
+    if target.overflowed(sent, message):
         return ContextOverflow(
-            f"{name!r}: the request has {message.usage.input_tokens:,} tokens and the model's window holds "
-            f"{asked.target.window:,}, so the answer is to a part of it; shorten the conversation, use a model with a "
+            f"{target.name!r}: the request has {message.usage.input_tokens:,} tokens and the model's window holds "
+            f"{target.window:,}, so the answer is to a part of it; shorten the conversation, use a model with a "
             "larger window, or tell Holdfast of the true one (`facts`)"
         )
     return None
-
-
-def _reserve(run: Run, model: Model, request: ModelRequest) -> calling.Reservation | BudgetExhausted:
-    """Returns what the call may spend, or the limit of the run that leaves nothing for it."""
-    found = calling.reserve(model, request, _allowance(run))
-    return _exhausted(found) if isinstance(found, calling.Exhausted) else found
 
 
 def _exhausted(found: calling.Exhausted, denied: Denied | None = None) -> BudgetExhausted:
@@ -287,11 +289,13 @@ def _charged(failed: ModelFailed, asked: Asked, message: AssistantMessage | None
 
 
 def _allowance(run: Run) -> calling.Allowance:
+    """Returns what the run's own limits leave."""
     limits = run.setup.setup.limits
+    if limits.tokens is None and limits.dollars is None:
+        return _UNBOUNDED
     tokens = None if limits.tokens is None else limits.tokens - run.tokens
-    if limits.dollars is None:
-        return _UNBOUNDED if tokens is None else calling.Allowance(tokens)
-    return calling.Allowance(tokens, from_dollars(limits.dollars) - (run.cost or 0))
+    cost = None if limits.dollars is None else from_dollars(limits.dollars) - (run.cost or 0)
+    return calling.Allowance(tokens, cost)
 
 
 def _failed(error: ModelError, now: int, model: str) -> ModelFailed:

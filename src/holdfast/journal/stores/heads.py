@@ -19,7 +19,7 @@ from operator import attrgetter, eq
 from msgspec.structs import replace
 
 from holdfast.errors import Corrupt, Fenced, LeaseHeld, UnknownSession, UsageError
-from holdfast.journal.port import GRAVE, INBOX_LIMIT, URGENT_LIMIT, Head, Park, Posted, Record, Unread
+from holdfast.journal.port import GRAVE, INBOX_LIMIT, URGENT_LIMIT, Head, Lease, Park, Posted, Record, Unread
 from holdfast.types import BatchId, Digest, StreamId, WorkerId, tenant_of
 
 __all__ = (
@@ -33,6 +33,7 @@ __all__ = (
     "grave",
     "is_free",
     "names",
+    "opened",
     "owned",
     "posted",
     "released",
@@ -47,6 +48,24 @@ _SEQ = attrgetter("seq")
 def created(stream: StreamId, now: int, epoch: int) -> Head:
     """Returns the head of a stream that holds nothing yet; `epoch` is the highest that a deleted stream had."""
     return Head(stream=stream, epoch=epoch, created_at=now, updated_at=now)
+
+
+def opened(stream: StreamId, now: int, epoch: int, lease: Lease | None) -> Head:
+    """Returns the head of a stream that is made for its first message, and claimed with it where a lease is wanted.
+
+    It is what `created`, `posted` and `claimed` come to one after the other.
+    """
+    if lease is None:
+        return Head(stream=stream, epoch=epoch, inbox_seq=1, created_at=now, updated_at=now)
+    return Head(
+        stream=stream,
+        epoch=epoch + 1,
+        owner=lease.worker,
+        lease_until=now + lease.ttl,
+        inbox_seq=1,
+        created_at=now,
+        updated_at=now,
+    )
 
 
 def is_free(head: Head, now: int) -> bool:
@@ -112,7 +131,8 @@ def appended(
     read = head.inbox_taken if taken is None else taken
     if head.seq != expected_seq or not head.inbox_taken <= read <= head.inbox_seq:
         raise _mistaken(head, expected_seq, read)
-    _check_order(head.stream, expected_seq, records)
+    if not all(map(eq, map(_SEQ, records), count(expected_seq + 1))):
+        _check_order(head.stream, expected_seq, records)
     if park is not None and head.inbox_seq > read:
         return Unread(head)
     return Head(
@@ -267,8 +287,6 @@ def _mistaken(head: Head, expected_seq: int, read: int) -> Corrupt:
 
 
 def _check_order(stream: StreamId, seq: int, records: Sequence[Record]) -> None:
-    if all(map(eq, map(_SEQ, records), count(seq + 1))):
-        return
     for place, record in enumerate(records, seq + 1):
         if record.seq != place:
             raise Corrupt(f"record {record.seq} of stream {stream!r} comes where {place} belongs; report it as a bug")

@@ -22,7 +22,7 @@ class Hints:
     """Callbacks by stream."""
 
     def __init__(self) -> None:
-        self._listeners: dict[StreamId, list[_Listener]] = {}
+        self._listeners: dict[StreamId, tuple[_Listener, ...]] = {}
 
     def __len__(self) -> int:
         """Returns how many streams are listened to."""
@@ -38,15 +38,13 @@ class Hints:
         to stop it.
         """
         listener = (asyncio.get_running_loop(), hint, mail)
-        self._listeners.setdefault(stream, []).append(listener)
+        self._listeners[stream] = (*self._listeners.get(stream, ()), listener)
         return partial(self._stop, stream, listener)
 
     def _stop(self, stream: StreamId, listener: _Listener) -> None:
-        listeners = self._listeners.get(stream, [])
-        if listener in listeners:
-            listeners.remove(listener)
-            if not listeners:
-                del self._listeners[stream]
+        listeners = self._listeners.pop(stream, ())
+        if listeners != (listener,) and (others := [each for each in listeners if each is not listener]):
+            self._listeners[stream] = tuple(others)
 
     def wanted(self, stream: StreamId) -> bool:
         """Whether somebody wants to hear of more than mail."""
@@ -60,7 +58,7 @@ class Hints:
         listeners = self._listeners.get(stream)
         if listeners is None:
             return
-        for listener in tuple(listeners):
+        for listener in listeners:
             if (mail or not listener[2]) and not _call(listener):
                 self._stop(stream, listener)
 

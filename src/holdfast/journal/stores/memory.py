@@ -13,6 +13,7 @@ from itertools import count, islice, repeat
 from operator import attrgetter
 from typing import final
 
+import msgspec
 from msgspec.structs import replace
 
 from holdfast.errors import Fenced, JournalError, StorageError, UsageError
@@ -42,16 +43,14 @@ __all__ = ("MemoryJournal",)
 _BLOB = attrgetter("blob")
 
 
-class _Stream:
-    __slots__ = ("due_at", "head", "keys", "mail", "records")
-
-    def __init__(self, head: Head) -> None:
-        self.head = head
-        self.records: list[Record] = []
-        """Its own; a fork's shared ones stay with its parent."""
-        self.mail: list[Mail] = []
-        self.keys: dict[str, int] = {}
-        self.due_at: int | None = None
+class _Stream(msgspec.Struct, eq=False, gc=False):
+    head: Head
+    mail: list[Mail] = []
+    keys: dict[str, int] = {}
+    """The message of each key."""
+    records: list[Record] = []
+    """Its own; a fork's shared ones stay with its parent."""
+    due_at: int | None = None
 
 
 @final
@@ -64,8 +63,8 @@ class MemoryJournal(Journal):
         self._hints = Hints()
         self._streams: dict[StreamId, _Stream] = {}
         self._feed: list[FeedItem] = []
-        self._position = 0
-        """The last one given out."""
+        self._positions = count(1)
+        """Those of the feed that were not given out."""
         self._epoch = 0
         """The highest that a deleted stream had."""
         self._restless: dict[StreamId, _Stream] = {}
@@ -156,8 +155,8 @@ class MemoryJournal(Journal):
         now = self._clock.now()
         found = self._streams.get(stream)
         if found is None:
-            found = _Stream(rules.created(stream, now, self._epoch))
-        elif new:
+            return self._open(stream, letter, lease, now)
+        if new:
             raise StorageError(f"there is a stream {stream!r} already; draw another name")
         key, head = letter.key, found.head
         first = found.keys.get(key)
@@ -173,9 +172,17 @@ class MemoryJournal(Journal):
             head = rules.claimed(head, lease.worker, lease.ttl, None, now)
             claim = Claim(head, tuple(found.mail[head.inbox_taken :]))
         if head is not found.head:
-            self._streams[stream] = found
             self._set(found, head, now, mail=first is None)
         return Posted("accepted", head.inbox_seq, claim) if first is None else Posted("duplicate", first, claim)
+
+    def _open(self, stream: StreamId, letter: Letter, lease: Lease | None, now: int) -> Posted:
+        """Makes a stream of which this letter is the first message."""
+        head, key = rules.opened(stream, now, self._epoch, lease), letter.key
+        mail = Mail(n=1, key=key, kind=letter.kind, body=letter.body, actor=letter.actor, at=now)
+        made = _Stream(head, [mail], {key: 1}, due_at=rules.due_at(head, None, now))
+        self._streams[stream] = self._restless[stream] = made
+        self._hints.tell(stream, mail=True)
+        return Posted("accepted", 1, None if lease is None else Claim(head, (mail,)))
 
     async def mail(self, stream: StreamId, after: int) -> list[Mail]:
         """Returns the messages numbered over `after`, oldest first."""
@@ -360,8 +367,7 @@ class MemoryJournal(Journal):
         if any(map(_BLOB, records)):
             records = [self._lightened(tenant_of(name), each) for each in records]
         stream.records += records
-        self._feed.extend(map(FeedItem, count(self._position + 1), repeat(name), records))
-        self._position += len(records)
+        self._feed.extend(map(FeedItem, islice(self._positions, len(records)), repeat(name), records))
 
     def _lightened(self, tenant: TenantId, record: Record) -> Record:
         if record.blob is None or record.content is None:
@@ -370,10 +376,10 @@ class MemoryJournal(Journal):
         return Record(record.seq, record.type, record.body, record.blob)
 
     def _set(self, stream: _Stream, head: Head, now: int, *, mail: bool = False) -> None:
-        stream.head = head
+        name, stream.head = head.stream, head
         stream.due_at = due = rules.due_at(head, stream.due_at, now)
         if due is None:
-            self._restless.pop(head.stream, None)
+            self._restless.pop(name, None)
         else:
-            self._restless[head.stream] = stream
-        self._hints.tell(head.stream, mail=mail)
+            self._restless[name] = stream
+        self._hints.tell(name, mail=mail)

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
+from operator import attrgetter
 from os import PathLike, fspath
 from typing import final
 
@@ -35,6 +36,7 @@ _FEW = 64
 """Leases renewed in the event loop at once; more are the thread's."""
 _LIGHT = 256 * 1024
 """Bytes written in the event loop at once; more are the thread's."""
+_BODY, _CONTENT = attrgetter("body"), attrgetter("content")
 
 
 @final
@@ -119,7 +121,8 @@ class SqliteJournal(Journal):
             StorageError: nothing of this batch was written.
         """
         # What comes with content of its own is heavy, whatever it weighs.
-        light = sum([len(each.body) if each.content is None else _LIGHT + 1 for each in records]) <= _LIGHT
+        plain = list(map(_CONTENT, records)).count(None) == len(records)
+        light = plain and sum(map(len, map(_BODY, records))) <= _LIGHT
         write = self._database.stage if light else self._database.write
         answer = write(self._append, stream, epoch, expected_seq, batch, records, taken, park, not light)
         if self._watch.wanted(stream):
@@ -308,11 +311,12 @@ class SqliteJournal(Journal):
         found = self._buffer.remembered(stream) if new else self._buffer.head(connection, stream)
         if new and found is not None:
             raise StorageError(f"there is a stream {stream!r} already; draw another name")
+        if found is None:
+            return self._open(stream, letter, lease, now)
         key = letter.key
-        if found is not None and (first := self._buffer.key(connection, stream, key)) is not None:
+        if (first := self._buffer.key(connection, stream, key)) is not None:
             return self._post_again(connection, found, first, lease, now)
-        before = found or rules.created(stream, now, self._buffer.epoch)
-        head = rules.posted(before, if_idle=if_idle, urgent=letter.urgent, now=now)
+        head = rules.posted(found, if_idle=if_idle, urgent=letter.urgent, now=now)
         if isinstance(head, Posted):
             return head
         n = head.inbox_seq
@@ -326,6 +330,13 @@ class SqliteJournal(Journal):
         # What lies unread is known without looking where nothing did before.
         unread = (mail,) if head.inbox_taken == n - 1 else self._unread(connection, head)
         return Posted("accepted", n, Claim(head, unread))
+
+    def _open(self, stream: StreamId, letter: Letter, lease: Lease | None, now: int) -> Posted:
+        """Makes a stream of which this letter is the first message."""
+        head = rules.opened(stream, now, self._buffer.epoch, lease)
+        mail = Mail(n=1, key=letter.key, kind=letter.kind, body=letter.body, actor=letter.actor, at=now)
+        self._buffer.add_mail(self._buffer.put(head, now), mail)
+        return Posted("accepted", 1, None if lease is None else Claim(head, (mail,)))
 
     def _post_again(self, connection: Connection, head: Head, first: int, lease: Lease | None, now: int) -> Posted:
         if lease is None or not rules.is_free(head, now):

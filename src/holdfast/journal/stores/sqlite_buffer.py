@@ -127,8 +127,7 @@ class HeadBuffer(Buffer):
         else:
             row = Row(before.sid, head, rules.due_at(head, before.due_at, now))
         self._rows[stream] = row
-        if stream not in self._changed:
-            self._changed[stream] = before
+        self._changed.setdefault(stream, before)
         return row.sid
 
     def add_records(self, sid: int, records: Sequence[Record]) -> None:

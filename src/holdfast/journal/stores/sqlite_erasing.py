@@ -17,6 +17,7 @@ from holdfast.errors import StorageLocked
 from holdfast.journal.port import Record, is_buried
 from holdfast.journal.stores import heads as rules
 from holdfast.journal.stores import sqlite_tables as tables
+from holdfast.journal.stores.sqlite_tables import MAIL
 from holdfast.storage.sqlite import Connection, Database
 from holdfast.storage.stores.sqlite import remove_blobs
 from holdfast.types import Digest, StreamId, TenantId
@@ -32,9 +33,11 @@ Place = tuple[int, int]
 
 def drop_taken(connection: Connection, streams: Collection[StreamId]) -> int:
     """Empties the bodies of mail that was taken; returns of how many messages."""
+    # A cross join is done from left to right: each stream is looked up, and its mail lies in one piece.
     query = (
-        "update inbox set body = x'' from (select sid as whose, inbox_taken from json_each(?) as wanted "
-        "cross join head on stream = wanted.value) where sid = whose and n <= inbox_taken and length(body) > 0"
+        "update inbox set body = x'' where length(body) > 0 and id in (select mail.id from json_each(?) as wanted "
+        "cross join head on stream = wanted.value "
+        f"cross join inbox as mail on mail.id > head.sid * {MAIL} and mail.id <= head.sid * {MAIL} + inbox_taken)"
     )
     return connection.execute(query, (msgspec.json.encode(list(streams)).decode(),)).rowcount
 
@@ -44,7 +47,7 @@ def delete(connection: Connection, stream: StreamId, epoch: int) -> int:
     row = tables.fetch_head(connection, stream)
     assert row is not None
     connection.execute("update epoch set highest = ?", (epoch,))
-    connection.execute("delete from inbox where sid = ?", (row.sid,))
+    connection.execute("delete from inbox where id > ? and id < ?", (row.sid * MAIL, (row.sid + 1) * MAIL))
     children = tables.fetch_children(connection, stream)
     if not children:
         _remove(connection, row.sid)

@@ -49,6 +49,9 @@ __all__ = (
     "head_row",
 )
 
+_FIRST = 8
+"""Messages of a stream that are looked through for a key; those behind them are in an index. It is part of a step."""
+
 JOURNAL = Schema(
     "journal",
     (
@@ -72,6 +75,11 @@ JOURNAL = Schema(
         ),
         ("create index head_parent on head (parent) where parent is not null",),
         ("create table epoch (highest integer not null)", "insert into epoch values (0)"),
+        (
+            "drop index inbox_key",
+            # Most streams never have more, so most commits write a page less.
+            f"create unique index inbox_key on inbox (sid, key) where n > {_FIRST}",
+        ),
     ),
 )
 """The tables of a journal; open the database with it."""
@@ -235,10 +243,14 @@ def fetch_mail(connection: Connection, stream: StreamId, after: int) -> list[Mai
 
 def fetch_key(connection: Connection, sid: int, key: str) -> int | None:
     """Returns the number of the message with that key, or None."""
-    row = connection.execute("select n from inbox where sid = ? and key = ?", (sid, key)).fetchone()
+    row = connection.execute(_KEY, (sid * MAIL, sid * MAIL + _FIRST, key, sid, key)).fetchone()
     return None if row is None else row[0]
 
 
+_KEY = (
+    "select n from inbox where id > ? and id <= ? and key = ? "
+    f"union all select n from inbox where sid = ? and key = ? and n > {_FIRST} limit 1"
+)
 _CHANGING = (
     "seq",
     "epoch",
@@ -257,14 +269,14 @@ RECORD = "record (sid, seq, type, body, blob)"
 INBOX = "inbox (id, sid, n, key, kind, body, actor, at)"
 WIDTH = {table: table.count(",") + 1 for table in (HEAD, RECORD, INBOX)}
 """How many columns each has."""
-NOTHING = ""
+NOTHING = -(2**63)
 """Stands for None among the values of a row, and bytes go as a bytearray: for each None and each bytes object the
 library looks for somebody who would adapt it, and makes an exception of not finding one. That takes longer than the
-rest of the statement.
+rest of the statement. It is a number, and no time that anybody could mean: texts are copied to where they are compared.
 """
 _NULLABLE = {"owner", "last_batch", "wake_at", "parent", "due_at", "blob"}
 PLACES = {
-    table: ", ".join("nullif(?, '')" if column in _NULLABLE else "?" for column in columns)
+    table: ", ".join(f"nullif(?, {NOTHING})" if column in _NULLABLE else "?" for column in columns)
     for table, columns in ((table, table[table.index("(") + 1 : -1].split(", ")) for table in WIDTH)
 }
 """What stands in a statement for the values of one row."""

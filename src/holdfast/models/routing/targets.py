@@ -29,22 +29,28 @@ __all__ = ("Chain", "Target")
 
 
 @final
-class Target:
+class Target(msgspec.Struct, eq=False):
     """One model of a chain."""
 
-    pictured = False
+    model: Model
+    _card: ModelCard | None
+    """What is known about it."""
+    level: ThinkingLevel | None = None
+    """How much it is to think, by the spec."""
+    pictured: bool = False
     """Whether what it was asked last holds pictures or documents, which have to be made to fit (`shown`)."""
     _fitting: Fitting | None = None
     _media: MediaFitter | None = None
 
-    def __init__(self, model: Model, card: ModelCard | None, level: ThinkingLevel | None = None) -> None:
-        """Takes what is known about the model from its card, and how much it is to think from the spec."""
-        self.model = model
-        self.name = model.name
-        self.level = level
-        self.window = None if card is None else card.context_window or None
-        """Tokens; None when nobody knows."""
-        self._card = card
+    @property
+    def name(self) -> str:
+        """The model, as `provider/name`."""
+        return self.model.name
+
+    @property
+    def window(self) -> int | None:
+        """Tokens that it holds; None when nobody knows."""
+        return None if self._card is None else self._card.context_window or None
 
     @property
     def prefill(self) -> bool:
@@ -83,8 +89,10 @@ class Target:
 
         Of a server that does not say what it used only a bound is known, which proves nothing (source: flex A1.3).
         """
-        window, used = self.window, message.usage.input_tokens
-        if window is None or used <= window or message.stop != "stop":
+        if self._card is None or not (window := self._card.context_window):
+            return False
+        used = message.usage.input_tokens
+        if used <= window or message.stop != "stop":
             return False
         return used < self.model.size(msgspec.structs.replace(request, max_output_tokens=None))
 
@@ -97,7 +105,7 @@ class Target:
 class Chain:
     """The models that a run asks, the one it wants most first."""
 
-    __slots__ = ("_health", "_policy", "_retries", "_targets", "first", "only")
+    __slots__ = ("_health", "_policy", "_retries", "_targets", "only")
 
     def __init__(self, targets: Sequence[Target], health: Health, policy: Failover, retries: int = 1) -> None:
         """Takes the models, and how often one may be asked again at most, whatever the policy says."""
@@ -105,10 +113,13 @@ class Chain:
         self._health = health
         self._policy = policy
         self._retries = retries
-        self.first = targets[0]
-        """The one that is wanted most."""
         self.only = targets[0] if len(targets) == 1 else None
         """The one model, where there is no other: then there is nothing to choose."""
+
+    @property
+    def first(self) -> Target:
+        """The one that is wanted most."""
+        return self._targets[0]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -163,10 +174,10 @@ class Chain:
         if is_held_against(code):
             self._health.failed(name, f"{code}: {message}", wait or 0.0)
 
-    def succeeded(self, name: str) -> None:
+    def succeeded(self, target: Target) -> None:
         """Notes an answer, for all runs."""
         if self._health.troubled:
-            self._health.succeeded(name)
+            self._health.succeeded(target.name)
 
 
 def _last(tried: Sequence[Tried]) -> str:

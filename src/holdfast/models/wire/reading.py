@@ -18,6 +18,7 @@ from collections.abc import Set as AbstractSet
 from typing import ClassVar
 
 import msgspec
+from msgspec.structs import astuple
 
 from holdfast.errors import AnswerTooLarge, Malformed, ModelError
 from holdfast.models.failures import Origin, excerpt
@@ -169,8 +170,7 @@ class AnswerParser(ABC):
         if not self.is_whole:
             raise self._broken()
         message = self._whole()
-        counts = msgspec.structs.astuple(message.usage)
-        if max(counts) > _MOST_TOKENS:
+        if max(counts := astuple(message.usage)) > _MOST_TOKENS:
             usage = Usage(*[min(count, _MOST_TOKENS) for count in counts])
             message = msgspec.structs.replace(message, usage=usage)
         return message

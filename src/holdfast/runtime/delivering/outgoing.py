@@ -70,6 +70,8 @@ class Outgoing:
         self._clock = clock
         self._targets = Targets(targets or {}, hooks.delivery)
         self._standing = (HOOK,) if hooks.delivery is not None else ()
+        self.wanted = hooks.delivery is not None
+        """Whether every run of this runtime has something to deliver."""
         self._deliverer = Deliverer(journal, clock, tenant, claim, self._targets.find)
         self._auditor = None if hooks.audit is None else Auditor(journal, clock, tenant, claim, hooks.audit)
         self._active = False
@@ -87,11 +89,6 @@ class Outgoing:
             self.wake()
         if self._auditor is not None:
             self._auditor.wake()
-
-    @property
-    def wanted(self) -> bool:
-        """Whether every run of this runtime has something to deliver."""
-        return bool(self._standing)
 
     def names(self, deliver: Sequence[str]) -> tuple[str, ...]:
         """Returns where a run's result goes, as the log holds it.

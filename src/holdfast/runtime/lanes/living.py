@@ -12,16 +12,14 @@ from holdfast.engine.attempt import Attempt
 from holdfast.engine.decide import decide
 from holdfast.engine.loop import Decide
 
-__all__ = ("Live", "nothing")
-
-
-def nothing() -> None:
-    """Does nothing."""
+__all__ = ("Live",)
 
 
 @final
 class Live(msgspec.Struct, eq=False):
-    """A session this process drives."""
+    """A session this process drives. Nothing it holds refers back to it, so that none is left to the garbage
+    collector.
+    """
 
     attempt: Attempt
     stop_listening: Callable[[], None]
@@ -42,10 +40,3 @@ class Live(msgspec.Struct, eq=False):
         state = self.attempt.state
         told = self.attempt.stopping or (not state.queue if state.run is None else state.run.abort is not None)
         return self.task is not None and not self.task.done() and (told or self.glance is not None)
-
-    def end(self) -> None:
-        """Lets go of what refers back to it, so that nothing is left to the garbage collector."""
-        self.stop_listening()
-        self.stop_listening = nothing
-        self.task = None
-        self.attempt.end()

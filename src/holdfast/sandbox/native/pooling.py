@@ -12,6 +12,7 @@ Not here: how a sandbox is made, and what runs in it.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -34,6 +35,8 @@ IDLE = 60.0
 MOST_READY = 64
 """Sandboxes that are ready at once, for all keys together; above that, the oldest end."""
 _PATIENCE = 20.0
+_MOMENT = 0.01
+"""Seconds that one may end too early, so that several end together."""
 
 
 @final
@@ -169,8 +172,10 @@ class _Shelf:
 
     def __init__(self) -> None:
         self._by_key: dict[Key, list[Box]] = {}
-        self._lying: dict[Box, tuple[Key, asyncio.TimerHandle | None]] = {}
-        """In the order in which they were put here."""
+        self._lying: dict[Box, tuple[Key, float]] = {}
+        """In the order in which they were put here, with when they end by the event loop's clock."""
+        self._looking = False
+        """Whether somebody will look for those whose time has come: one timer for all, however often they are used."""
 
     def __len__(self) -> int:
         return len(self._lying)
@@ -186,9 +191,13 @@ class _Shelf:
         return next((each for each in self._lying if not each.kept), None)
 
     def put(self, key: Key, box: Box) -> None:
-        timer = None if box.kept else asyncio.get_running_loop().call_later(IDLE, self.end, box)
-        self._lying[box] = key, timer
+        loop = asyncio.get_running_loop()
+        until = math.inf if box.kept else loop.time() + IDLE
+        self._lying[box] = key, until
         self._by_key.setdefault(key, []).append(box)
+        if not self._looking and not box.kept:
+            self._looking = True
+            loop.call_at(until, self._end_idle, loop)
 
     def take(self, key: Key, where: _Where) -> Box | None:
         """Returns one of a key, first of all one that keeps processes; ends those that are of no use any more."""
@@ -202,9 +211,7 @@ class _Shelf:
         return None
 
     def remove(self, box: Box) -> None:
-        key, timer = self._lying.pop(box)
-        if timer is not None:
-            timer.cancel()
+        key, _ = self._lying.pop(box)
         self._by_key[key].remove(box)
         if not self._by_key[key]:
             del self._by_key[key]
@@ -212,6 +219,15 @@ class _Shelf:
     def end(self, box: Box) -> None:
         self.remove(box)
         box.end()
+
+    def _end_idle(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time() + _MOMENT
+        for box in [each for each, (_, until) in self._lying.items() if until <= now]:
+            self.end(box)
+        following = min([until for _, until in self._lying.values()], default=math.inf)
+        self._looking = following < math.inf
+        if self._looking:
+            loop.call_at(following, self._end_idle, loop)
 
     def forget(self, which: Callable[[Key], bool]) -> None:
         for box in [each for each, (key, _) in self._lying.items() if which(key)]:

@@ -37,6 +37,7 @@ __all__ = (
     "TurnPart",
     "TurnText",
     "UserTurn",
+    "WordChunk",
 )
 
 
@@ -135,6 +136,33 @@ class Chunk(msgspec.Struct, frozen=True, gc=False):
     choices: list[Choice] | None = None
     usage: Tokens | None = None
     error: Failure | str | None = None
+
+
+class _WordDelta(msgspec.Struct, frozen=True, gc=False):
+    content: str | None = None
+    tool_calls: None = None
+    reasoning_content: None = None
+    reasoning_details: None = None
+    annotations: None = None
+    reasoning: None = None
+    refusal: None = None
+    function_call: None = None
+
+
+class _WordChoice(msgspec.Struct, frozen=True, gc=False):
+    delta: _WordDelta
+    message: None = None
+    finish_reason: str | None = None
+
+
+class WordChunk(msgspec.Struct, frozen=True, gc=False):
+    """An event that says words, or why they end, or what they cost, and nothing else: the decoder refuses any other,
+    which takes less time than to look for all that a `Chunk` may hold.
+    """
+
+    choices: list[_WordChoice]
+    usage: Tokens | None = None
+    error: None = None
 
 
 class Answer(Chunk, frozen=True, gc=False):

@@ -15,7 +15,7 @@ import msgspec
 from holdfast.errors import ContextOverflow, ModelError, Overloaded, ServerError
 from holdfast.models.failures import Origin, excerpt, failure_in
 from holdfast.models.wire.chat.calls import Calls
-from holdfast.models.wire.chat.shapes import Answer, Chunk, Failure, Fragment, Said, SaidPart, Tokens
+from holdfast.models.wire.chat.shapes import Answer, Chunk, Failure, Fragment, Said, SaidPart, Tokens, WordChunk
 from holdfast.models.wire.encoding import bytes_of
 from holdfast.models.wire.reading import MAX_CHARS, AnswerParser
 from holdfast.types import (
@@ -48,8 +48,11 @@ _CITATION_COST = 256
 
 _chunk = msgspec.json.Decoder(Chunk)
 _chunks = msgspec.json.Decoder(list[Chunk])
+_worded = msgspec.json.Decoder(list[WordChunk])
 _answer = msgspec.json.Decoder(Answer)
 _NOTHING = Chunk(choices=[])
+_CALLS = b'"tool_calls":['
+"""Stands in pieces of calls, which need not be tried as words."""
 
 
 class _Notes:
@@ -108,6 +111,8 @@ class Parser(AnswerParser):
     _tokens: Tokens | None = None
     _finish = ""
     _refused = False
+    _is_wordy = True
+    """Whether all that came but calls was words."""
 
     @property
     def is_whole(self) -> bool:
@@ -123,9 +128,14 @@ class Parser(AnswerParser):
         return held if self._calls is None else held + self._calls.size
 
     def _read(self, events: list[bytes], deltas: list[Delta]) -> None:
+        if not events:
+            return  # it was only the end
+        body = b"[%b]" % b",".join(events)
+        if self._is_wordy and _CALLS not in events[0] and self._read_words(body, len(events), deltas):
+            return
         words: list[str] = []
         try:
-            for event, chunk in zip(events, self._chunks(events), strict=False):
+            for event, chunk in zip(events, self._chunks(body, events), strict=False):
                 if choices := chunk.choices:
                     choice = choices[0]
                     said = choice.delta or choice.message
@@ -142,10 +152,34 @@ class Parser(AnswerParser):
         finally:
             self._say(words, deltas)
 
-    def _chunks(self, events: list[bytes]) -> Iterable[Chunk]:
+    def _read_words(self, body: bytes, count: int, deltas: list[Delta]) -> bool:
+        """Takes so many events that say words and nothing else, as most do; returns False, and takes none of them,
+        where they say more.
+        """
+        try:
+            chunks = _worded.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            self._is_wordy = False  # what says more once does it again
+            return False
+        if len(chunks) != count:
+            return False
+        words: list[str] = []
+        for chunk in chunks:
+            if choices := chunk.choices:
+                choice = choices[0]
+                if content := choice.delta.content:
+                    words.append(content)
+                if choice.finish_reason:
+                    self._finish = choice.finish_reason
+            if chunk.usage is not None:
+                self._tokens = chunk.usage
+        self._say(words, deltas)
+        return True
+
+    def _chunks(self, body: bytes, events: list[bytes]) -> Iterable[Chunk]:
         """Returns the chunks of events: of all at once, which takes half as long, where nothing is wrong with them."""
         try:
-            chunks = _chunks.decode(b"[%b]" % b",".join(events))
+            chunks = _chunks.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return self._each(events)
         return chunks if len(chunks) == len(events) else self._each(events)

@@ -21,6 +21,8 @@ _DESCRIPTORS: Final = 16
 _LARGE = b"+"
 _LARGEST: Final = 16 * 1024 * 1024
 _BESIDE: Final = socket.CMSG_SPACE(_DESCRIPTORS * array.array("i").itemsize)
+_CUT: Final = int(socket.MSG_CTRUNC)
+_CLOSED_ON_EXEC: Final = int(socket.MSG_CMSG_CLOEXEC)
 _decoder: Final = json.JSONDecoder()
 
 
@@ -77,13 +79,13 @@ def receive(
         BlockingIOError: nothing has come yet, on a socket that does not wait.
         ValueError: what came is no message.
     """
-    data, beside, flags, _ = channel.recvmsg(_PACKET, _BESIDE, socket.MSG_CMSG_CLOEXEC)
+    data, beside, flags, _ = channel.recvmsg(_PACKET, _BESIDE, _CLOSED_ON_EXEC)
     descriptors = array.array("i")
     for level, kind, content in beside:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
     found = list(descriptors)
-    if flags & socket.MSG_CTRUNC:  # each of those that are left could be taken for another one
+    if flags & _CUT:  # each of those that are left could be taken for another one
         _close(found)
         found = []
     if not data:
