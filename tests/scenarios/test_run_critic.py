@@ -167,7 +167,7 @@ async def test_more_time_counts_for_what_is_under_way_and_is_given_once_in_a_run
         await clock.advance(115)
         await until(lambda: len(critic.told) == 1)
         await clock.advance(15)  # beyond the limit as it was
-        assert not s.runtime._worker._live[STREAM].attempt._scope.interrupted
+        assert not s.runtime._worker._live[STREAM].attempt.interrupted
         GATES["a"].set()
         await begun("b")
         await clock.advance(85)
@@ -234,7 +234,7 @@ async def test_what_it_said_survives_the_process_that_heard_it(tmp_path: Path) -
             again = await other.resume("s", AGENT)
             await begun("a")
             await clock.advance(900)
-            assert not other._worker._live[STREAM].attempt._scope.interrupted, "it goes on beyond its first limit"
+            assert not other._worker._live[STREAM].attempt.interrupted, "it goes on beyond its first limit"
             await clock.advance(200)
             result = await soon(again.result())
             log = await Scene(s.server, other, s.url, s.clock).log()
