@@ -110,7 +110,8 @@ def test_a_process_without_a_mark_ends_with_the_group_it_shares(start: Start, tm
     until(lambda: pid.exists() and pid.read_text().endswith("\n"))
     watch = os.pidfd_open(int(pid.read_text()))
     try:
-        until(lambda: b"sleep" in Path(f"/proc/{pid.read_text().strip()}/cmdline").read_bytes())
+        # Until `env` has become `sleep` it still has the environment it was started with, and counts by its mark.
+        until(lambda: Path(f"/proc/{pid.read_text().strip()}/cmdline").read_bytes().startswith(b"sleep"))
         assert kill_below(STREAM, 2) == 1
         until(lambda: fencing._state_of(int(pid.read_text()))[0] in ("", "Z"))
     finally:

@@ -26,7 +26,7 @@ from holdfast.models.routing.seams import Seam, came
 from holdfast.models.routing.targets import Chain, Target
 from holdfast.types import AssistantMessage, from_dollars
 
-__all__ = ("Asked", "ask_model")
+__all__ = ("ask_model",)
 
 _LONGEST_WAIT = 60.0
 """Seconds a provider may ask us to wait; one that asks for more is not asked again."""
@@ -35,7 +35,7 @@ _COUNTED = {"tokens": "tokens", "cost": "dollars", "time": "seconds"}
 _UNBOUNDED = calling.Allowance()
 
 
-class Asked(msgspec.Struct, frozen=True):
+class _Asked(msgspec.Struct, frozen=True):
     """One attempt on one model."""
 
     chain: Chain
@@ -48,7 +48,7 @@ class Asked(msgspec.Struct, frozen=True):
     reservation: calling.Reservation
 
 
-async def _prepare(attempt: Attempt, at: int, last: bool) -> Asked | None:
+async def _prepare(attempt: Attempt, at: int, last: bool) -> _Asked | None:
     """Returns what to ask the model now, not before `at`; None where something comes before that, or nobody may be
     asked, which then is written down. The `last` time it may call no tools.
     """
@@ -65,7 +65,7 @@ async def _prepare(attempt: Attempt, at: int, last: bool) -> Asked | None:
     request = target.request(assemble(bindings.spec, state.messages, last=last))
     seam = None if run.partial is None else _seam(attempt, chain, target, request, run.partial)
     if target.pictured:
-        shown = await _shown(attempt, Asked(chain, target, request, request, seam, calling.Reservation()))
+        shown = await _shown(attempt, _Asked(chain, target, request, request, seam, calling.Reservation()))
         if shown is None:
             return None
         request = shown
@@ -86,10 +86,10 @@ async def _prepare(attempt: Attempt, at: int, last: bool) -> Asked | None:
     if attempt.stopping:
         return None  # it came while the barrier was waited for
     attempt.pen.flush()  # no barrier: readers see what led here while the model thinks
-    return Asked(chain, target, request, sent, seam, reservation)
+    return _Asked(chain, target, request, sent, seam, reservation)
 
 
-async def _shown(attempt: Attempt, asked: Asked) -> ModelRequest | None:
+async def _shown(attempt: Attempt, asked: _Asked) -> ModelRequest | None:
     """Returns the request with its pictures as the model takes them; None when it takes one in no form, which is its
     failure, or when something interrupted.
     """
@@ -247,7 +247,7 @@ async def _wait(attempt: Attempt, at: int) -> bool:
     return not (scope.interrupted or attempt.hurried)
 
 
-def _fail(attempt: Attempt, asked: Asked, error: ModelError, message: AssistantMessage | None = None) -> None:
+def _fail(attempt: Attempt, asked: _Asked, error: ModelError, message: AssistantMessage | None = None) -> None:
     """Writes down a failure: what came, what it cost, and who is asked next. A `message` is an answer that will not do,
     which costs what it used.
     """
@@ -272,7 +272,7 @@ def _fail(attempt: Attempt, asked: Asked, error: ModelError, message: AssistantM
     attempt.write(_charged(failed, asked, message, broke.size))
 
 
-def _charged(failed: ModelFailed, asked: Asked, message: AssistantMessage | None, size: int) -> ModelFailed:
+def _charged(failed: ModelFailed, asked: _Asked, message: AssistantMessage | None, size: int) -> ModelFailed:
     """Returns a failure with what it cost: what the provider says, or of an answer that broke off the most that it can
     be. Where a limit binds what nobody reports stays charged at its reservation.
     """

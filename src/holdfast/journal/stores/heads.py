@@ -131,8 +131,7 @@ def appended(
     read = head.inbox_taken if taken is None else taken
     if head.seq != expected_seq or not head.inbox_taken <= read <= head.inbox_seq:
         raise _mistaken(head, expected_seq, read)
-    if not all(map(eq, map(_SEQ, records), count(expected_seq + 1))):
-        _check_order(head.stream, expected_seq, records)
+    _check_order(head.stream, expected_seq, records)
     if park is not None and head.inbox_seq > read:
         return Unread(head)
     return Head(
@@ -287,6 +286,8 @@ def _mistaken(head: Head, expected_seq: int, read: int) -> Corrupt:
 
 
 def _check_order(stream: StreamId, seq: int, records: Sequence[Record]) -> None:
+    if all(map(eq, map(_SEQ, records), count(seq + 1))):
+        return
     for place, record in enumerate(records, seq + 1):
         if record.seq != place:
             raise Corrupt(f"record {record.seq} of stream {stream!r} comes where {place} belongs; report it as a bug")

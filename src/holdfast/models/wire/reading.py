@@ -66,17 +66,24 @@ class AnswerParser(ABC):
         taken: AbstractSet[str] = frozenset(),
         name_of: Callable[[str], str] = str,
         max_chars: int = MAX_CHARS,
-        framing: Framing | None = None,
     ) -> None:
         """Reads the answer of turn `turn` of a conversation, in which no call may have an id of those `taken`, and at
-        most so many characters of it; `name_of` gives tools their own names. Without a framing, server-sent events.
+        most so many characters of it; `name_of` gives tools their own names.
         """
         self._origin = origin
         self._turn = turn
         self._taken = taken
         self._name_of = name_of
         self._limit = max_chars
-        self._framing = framing or SseParser(max_chars)
+        self._framing = self._framed()
+        self._prepare()
+
+    def _framed(self) -> Framing:
+        """Returns what parts the bytes into events: unless a protocol says otherwise, that of server-sent events."""
+        return SseParser(self._limit)
+
+    def _prepare(self) -> None:  # noqa: B027 - a protocol that keeps nothing of its own has nothing to do here
+        """Sets up what a protocol keeps of one answer."""
 
     @property
     @abstractmethod

@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable
-from collections.abc import Set as AbstractSet
 from typing import Any
 
 import msgspec
 
 from holdfast.errors import Malformed, ModelError, ProtocolError
-from holdfast.models.failures import Origin, excerpt, failure_in
+from holdfast.models.failures import excerpt, failure_in
 from holdfast.models.wire.bedrock.framing import Frames
 from holdfast.models.wire.bedrock.shapes import Answer, Block, Delta, Event, Reasoned, Reasoning, Start, Tokens, cited
 from holdfast.models.wire.blocks import Blocks
@@ -54,17 +52,12 @@ _answer = msgspec.json.Decoder(Answer)
 class Parser(AnswerParser):
     """Reads one answer of one model."""
 
-    def __init__(
-        self,
-        origin: Origin,
-        turn: int = 0,
-        taken: AbstractSet[str] = frozenset(),
-        name_of: Callable[[str], str] = str,
-        max_chars: int = MAX_CHARS,
-    ) -> None:
-        self._frames = Frames(max_chars)
-        super().__init__(origin, turn, taken, name_of, max_chars, self._frames)
-        self._blocks = Blocks(turn, taken, name_of, max_chars)
+    def _framed(self) -> Frames:
+        self._frames = Frames(self._limit)
+        return self._frames
+
+    def _prepare(self) -> None:
+        self._blocks = Blocks(self._turn, self._taken, self._name_of, self._limit)
         self._steps: dict[int, _Step] = {}
         """What the provider does itself, by its block."""
         self._hidden: dict[int, bytearray] = {}

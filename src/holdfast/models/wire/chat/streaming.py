@@ -234,7 +234,7 @@ class Parser(AnswerParser):
     def usage(self) -> Usage | None:
         """What the server says it used; None when it does not say."""
         tokens = self._tokens
-        if tokens is None or (tokens.prompt_tokens is None and tokens.completion_tokens is None):
+        if tokens is None or not self.is_metered:
             return None
         prompt, completion = tokens.prompt_tokens_details, tokens.completion_tokens_details
         asked, said = _count(tokens.prompt_tokens), _count(tokens.completion_tokens)

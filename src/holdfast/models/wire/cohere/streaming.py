@@ -12,13 +12,11 @@ ones in it; where only `billed_units` are said, they are taken. How much of the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from collections.abc import Set as AbstractSet
 
 import msgspec
 
 from holdfast.errors import ModelError
-from holdfast.models.failures import Origin, excerpt, failure_in
+from holdfast.models.failures import excerpt, failure_in
 from holdfast.models.wire.blocks import Blocks
 from holdfast.models.wire.cohere.shapes import PLAN, Answer, Cited, Event, Hull, Kind, Piece, Source, Tokens, WholeCall
 from holdfast.models.wire.reading import MAX_CHARS, AnswerParser
@@ -76,16 +74,8 @@ _Key = tuple[str, int]
 class Parser(AnswerParser):
     """Reads one answer of one model."""
 
-    def __init__(
-        self,
-        origin: Origin,
-        turn: int = 0,
-        taken: AbstractSet[str] = frozenset(),
-        name_of: Callable[[str], str] = str,
-        max_chars: int = MAX_CHARS,
-    ) -> None:
-        super().__init__(origin, turn, taken, name_of, max_chars)
-        self._blocks = Blocks(turn, taken, name_of, max_chars)
+    def _prepare(self) -> None:
+        self._blocks = Blocks(self._turn, self._taken, self._name_of, self._limit)
         self._ended: dict[_Key, None] = {}
         """Content that is over and may still be cited."""
         self._idle = 0

@@ -14,14 +14,12 @@ What an answer rests on, and what it quotes, comes as citations of its last word
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Set as AbstractSet
 from typing import Any
 
 import msgspec
 
 from holdfast.errors import InvalidRequest, Malformed, ModelError
-from holdfast.models.failures import Origin, excerpt, failure_in
+from holdfast.models.failures import excerpt, failure_in
 from holdfast.models.wire.blocks import BlockKind, Blocks
 from holdfast.models.wire.encoding import bytes_of
 from holdfast.models.wire.gemini.shapes import (
@@ -85,16 +83,8 @@ _fields = msgspec.json.Decoder(dict[str, Any])
 class Parser(AnswerParser):
     """Reads one answer of one model."""
 
-    def __init__(
-        self,
-        origin: Origin,
-        turn: int = 0,
-        taken: AbstractSet[str] = frozenset(),
-        name_of: Callable[[str], str] = str,
-        max_chars: int = MAX_CHARS,
-    ) -> None:
-        super().__init__(origin, turn, taken, name_of, max_chars)
-        self._blocks = Blocks(turn, taken, name_of, max_chars)
+    def _prepare(self) -> None:
+        self._blocks = Blocks(self._turn, self._taken, self._name_of, self._limit)
         self._next = 0
         """The index of the next block."""
         self._at: dict[BlockKind, int] = {}

@@ -6,13 +6,10 @@ Kinds of events, blocks and deltas nobody here knows are skipped: the protocol s
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Set as AbstractSet
-
 import msgspec
 
 from holdfast.errors import Malformed, ModelError
-from holdfast.models.failures import Origin, excerpt, failure_in
+from holdfast.models.failures import excerpt, failure_in
 from holdfast.models.wire.blocks import BlockKind, Blocks
 from holdfast.models.wire.messages.shapes import Answer, Block, BlockDelta, Event, Failure, Kind, Tokens, cited
 from holdfast.models.wire.messages.steps import Step, is_step
@@ -61,16 +58,8 @@ _answer = msgspec.json.Decoder(Answer)
 class Parser(AnswerParser):
     """Reads one answer of one model."""
 
-    def __init__(
-        self,
-        origin: Origin,
-        turn: int = 0,
-        taken: AbstractSet[str] = frozenset(),
-        name_of: Callable[[str], str] = str,
-        max_chars: int = MAX_CHARS,
-    ) -> None:
-        super().__init__(origin, turn, taken, name_of, max_chars)
-        self._blocks = Blocks(turn, taken, name_of, max_chars)
+    def _prepare(self) -> None:
+        self._blocks = Blocks(self._turn, self._taken, self._name_of, self._limit)
         self._steps: dict[int, Step] = {}
         self._kept = 0
         """How much was taken of them, in characters."""

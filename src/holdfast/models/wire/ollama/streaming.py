@@ -12,14 +12,12 @@ A prompt that was cut to fit the context does not show in an answer; see the car
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Set as AbstractSet
 from typing import ClassVar, Literal
 
 import msgspec
 
 from holdfast.errors import ModelError
-from holdfast.models.failures import Origin, excerpt, failure_in
+from holdfast.models.failures import excerpt, failure_in
 from holdfast.models.wire.blocks import Blocks
 from holdfast.models.wire.framing import Lines
 from holdfast.models.wire.ollama.shapes import AnsweredCall, Chunk, Said
@@ -49,16 +47,11 @@ class Parser(AnswerParser):
 
     BODIES: ClassVar[bytes] = b"[<"
 
-    def __init__(
-        self,
-        origin: Origin,
-        turn: int = 0,
-        taken: AbstractSet[str] = frozenset(),
-        name_of: Callable[[str], str] = str,
-        max_chars: int = MAX_CHARS,
-    ) -> None:
-        super().__init__(origin, turn, taken, name_of, max_chars, Lines(max_chars))
-        self._blocks = Blocks(turn, taken, name_of, max_chars)
+    def _framed(self) -> Lines:
+        return Lines(self._limit)
+
+    def _prepare(self) -> None:
+        self._blocks = Blocks(self._turn, self._taken, self._name_of, self._limit)
         self._idle = 0
         """Bytes of lines that said nothing: an answer of nothing else has an end, too."""
         self._open: Literal["text", "thinking"] | None = None

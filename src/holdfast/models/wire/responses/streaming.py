@@ -18,14 +18,12 @@ How the protocol's words become ours:
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Set as AbstractSet
 from typing import final
 
 import msgspec
 
 from holdfast.errors import Malformed, ModelError
-from holdfast.models.failures import Origin, excerpt, failure_in
+from holdfast.models.failures import excerpt, failure_in
 from holdfast.models.wire.blocks import Blocks
 from holdfast.models.wire.reading import MAX_CHARS, AnswerParser
 from holdfast.models.wire.responses.giving_back import is_for_us, signature_of, step_name, step_words
@@ -95,16 +93,8 @@ class _Item:
 class Parser(AnswerParser):
     """Reads one answer of one model."""
 
-    def __init__(
-        self,
-        origin: Origin,
-        turn: int = 0,
-        taken: AbstractSet[str] = frozenset(),
-        name_of: Callable[[str], str] = str,
-        max_chars: int = MAX_CHARS,
-    ) -> None:
-        super().__init__(origin, turn, taken, name_of, max_chars)
-        self._blocks = Blocks(turn, taken, name_of, max_chars)
+    def _prepare(self) -> None:
+        self._blocks = Blocks(self._turn, self._taken, self._name_of, self._limit)
         self._items: dict[int, _Item] = {}
         self._kept = 0
         """What items count for besides their blocks."""
