@@ -139,10 +139,9 @@ def _help() -> None:
 
 
 def _unknown(name: str) -> int:
-    from difflib import get_close_matches
+    from holdfast.errors.hinting import hint
 
-    near = get_close_matches(name, COMMANDS, n=1)
-    meant = f"did you mean {near[0]!r}?" if near else "`holdfast --help` lists what there is"
+    meant = hint(name, COMMANDS, "`holdfast --help` lists what there is")
     _complain(f"there is no command {name!r}: {meant}", "usage")
     return 2
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Literal
 
 from holdfast.engine.phases import named_in
 from holdfast.errors import UsageError
+from holdfast.errors.hinting import closest
 from holdfast.runtime.bound import BoundAgent
 from holdfast.types import AgentSpec, Limits, PhaseSpec
 
@@ -57,8 +57,8 @@ def _check_slots(spec: PhaseSpec, known: list[str]) -> None:
     """Raises where a model would read a name that was to be filled in."""
     for name in named_in(spec.prompt):
         if name not in known:
-            near = get_close_matches(name, known, n=1)
-            meant = f"did you mean {{{near[0]}}}" if near else f"one of {', '.join(f'{{{each}}}' for each in known)}"
+            near = closest(name, known)
+            meant = f"did you mean {{{near}}}" if near else f"one of {', '.join(f'{{{each}}}' for each in known)}"
             raise UsageError(
                 f"phase {spec.name!r} is told {{{name}}}, which names nothing before it: {meant}? Words in "
                 f"braces are written {{{{{name}}}}}"

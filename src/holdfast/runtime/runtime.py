@@ -34,7 +34,6 @@ from holdfast.runtime.delivering.staging import InputFile, stage, with_files
 from holdfast.runtime.guarding.confining import Confines
 from holdfast.runtime.guarding.critic import Critic, Judge
 from holdfast.runtime.guarding.proceeding import next_setup, where_it_ended
-from holdfast.runtime.guarding.watching import Watch
 from holdfast.runtime.history.archiving import Archive
 from holdfast.runtime.history.branching import Branching
 from holdfast.runtime.history.waiting import Waiting, waiting_in
@@ -102,7 +101,11 @@ class Runtime(Archive, Delivers, Counts, Confines):
         self._outgoing = Outgoing(journal, clock, tenant, self._worker.claims.claim, targets, hooks)
         self._branching.left = self._outgoing.wake
         self._bindings.noticed, self._worker.let_go = self._outgoing.driven, self._let_go
-        self._watch = None if critic is None else Watch.over(critic, journal, clock, self._bindings, self._worker)
+        self._watch = None
+        if critic is not None:
+            from holdfast.runtime.guarding.watching import Watch
+
+            self._watch = Watch.over(critic, journal, clock, self._bindings, self._worker)
         self._outgoing.open()
         super().__init__(
             journal,

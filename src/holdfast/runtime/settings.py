@@ -14,13 +14,13 @@ import os
 import re
 import stat
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast, final
 
 import msgspec
 
 from holdfast.errors import UnknownModel, UsageError
+from holdfast.errors.hinting import hint
 from holdfast.models.routing.grammar import check_spec
 from holdfast.models.routing.tiers import TIER
 from holdfast.runtime.configuring.naming import ALIAS, check_names
@@ -92,8 +92,7 @@ def _provider(text: str) -> str:
 def _one_of(*names: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in names:
-            near = get_close_matches(text, names, n=1)
-            raise ValueError(f"did you mean {near[0]!r}?" if near else f"one of {', '.join(names)} is wanted")
+            raise ValueError(hint(text, names, f"one of {', '.join(names)} is wanted"))
         return text
 
     return read
@@ -380,9 +379,7 @@ def parse(name: str, text: str, where: str) -> Any:
     """
     if (key := key_of(name)) is None:
         _refuse_section(name, where)
-        near = get_close_matches(name, KEYS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(KEYS)}"
-        raise UsageError(f"{where}: there is no setting {name!r}: {hint}")
+        raise UsageError(f"{where}: there is no setting {name!r}: {hint(name, KEYS)}")
     try:
         return key.read(text)
     except ValueError as error:

@@ -8,7 +8,6 @@ profile requires a layer that is missing nothing is started at all.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Final, Protocol
@@ -16,6 +15,7 @@ from typing import Final, Protocol
 import msgspec
 
 from holdfast.errors import SandboxError, UsageError
+from holdfast.errors.hinting import closest
 from holdfast.sandbox.egress.settings import Service
 from holdfast.sandbox.longrunning.keeping import Kept
 from holdfast.sandbox.longrunning.process import Process
@@ -101,8 +101,8 @@ def unmet(posture: Posture, require: Sequence[str]) -> tuple[str, ...]:
     for each in require:
         name, _, least = each.partition(">=")
         if name not in LAYERS or not (least or "0").isdigit():
-            near = get_close_matches(name, LAYERS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near and near[0] != name else f"these are {', '.join(LAYERS)}"
+            near = closest(name, LAYERS)
+            hint = f"did you mean {near!r}?" if near and near != name else f"these are {', '.join(LAYERS)}"
             raise UsageError(f"{each!r} is no layer of a sandbox: {hint}")
         if name not in on or on[name] < int(least or 0):
             missing.append(each)

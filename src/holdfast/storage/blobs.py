@@ -18,8 +18,10 @@ import msgspec
 
 from holdfast.types import Digest, FaultClass, TenantId
 
-__all__ = ("REFRESH", "BlobStore", "Marks", "Stored", "Swept")
+__all__ = ("GRACE", "REFRESH", "BlobStore", "Marks", "Stored", "Swept")
 
+GRACE = 24 * 3600.0
+"""Seconds for which a collection leaves a blob that nothing refers to yet, unless it is told otherwise."""
 REFRESH = 3_600_000_000
 """µs for which a put or a touch is not written down again: a blob used all the time is not written all the time."""
 

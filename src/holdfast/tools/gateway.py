@@ -27,7 +27,6 @@ from holdfast.journal.owning import Pen
 from holdfast.sandbox.backends.none import NoIsolation
 from holdfast.sandbox.environment import OWNER
 from holdfast.sandbox.longrunning.process import Process
-from holdfast.sandbox.native.guarding import appeared, look, put_away
 from holdfast.sandbox.port import Backend, Posture
 from holdfast.sandbox.sandbox import Sandbox
 from holdfast.sandbox.snapshots.differences import unified
@@ -248,6 +247,8 @@ class Gateway(msgspec.Struct, eq=False):
             return paths
         if paths is None:
             if guarded := sandbox.backend.guarded:
+                from holdfast.sandbox.native.guarding import look  # noqa: PLC0415 - with the first such call
+
                 _, none = await asyncio.to_thread(look, sandbox.workspace.root, guarded)
                 admitted = msgspec.structs.replace(admitted, absent=tuple(sorted(none)))
             try:
@@ -344,6 +345,8 @@ class Gateway(msgspec.Struct, eq=False):
         """Returns those of the paths that are protected in the workspace, and at which there is something."""
         if self.sandbox is None or not paths:
             return frozenset()
+        from holdfast.sandbox.native.guarding import appeared  # noqa: PLC0415 - with the first such call
+
         return await asyncio.to_thread(appeared, self.sandbox.workspace.root, paths, self.sandbox.backend.guarded)
 
     async def put_away(self, paths: Sequence[str]) -> tuple[str, ...]:
@@ -355,6 +358,8 @@ class Gateway(msgspec.Struct, eq=False):
         """
         if self.sandbox is None or not (there := await self.appeared(paths)):
             return ()
+        from holdfast.sandbox.native.guarding import put_away  # noqa: PLC0415 - with the first such call
+
         folder = self.sandbox.workspace.root
         return await in_thread(lambda: put_away(folder, there))
 

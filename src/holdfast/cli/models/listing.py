@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 
 import click
 import msgspec
@@ -15,6 +14,7 @@ from holdfast.cli.settings.defaults import settings
 from holdfast.cli.terminal import open_console
 from holdfast.cli.words import count
 from holdfast.errors import UsageError
+from holdfast.errors.hinting import hint
 from holdfast.models.catalogue import Facts, LongContextPrice, ModelCard, about, listed_models, lookup, providers
 from holdfast.models.providers.table import TABLE
 
@@ -58,9 +58,7 @@ def _known(provider: str, own: Iterable[str]) -> str:
     known = tuple(dict.fromkeys((*TABLE, *providers(), *own)))
     if provider in known:
         return provider
-    near = get_close_matches(provider, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-    raise UsageError(f"nothing is known of a provider {provider!r}: {hint}")
+    raise UsageError(f"nothing is known of a provider {provider!r}: {hint(provider, known)}")
 
 
 def _providers(console: Console, output: str) -> None:

@@ -6,11 +6,11 @@ import functools
 import os
 import sys
 from contextlib import AbstractAsyncContextManager
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from holdfast.errors import UsageError
+from holdfast.errors.hinting import closest
 from holdfast.models.routing.tiers import Tiers
 from holdfast.runtime.opening import data_url
 from holdfast.runtime.runtime import Runtime
@@ -109,8 +109,8 @@ def profile(named: str) -> Profile:
     if not path.is_file():
         names = ", ".join(get_args(BackendName))
         # The one that isolates nothing is nobody's misspelling: who wants it writes it.
-        if near := get_close_matches(named, [name for name in get_args(BackendName) if name != "none"], n=1):
-            raise UsageError(f"there is no sandbox {named!r}, nor a file of that name: did you mean {near[0]!r}?")
+        if near := closest(named, (name for name in get_args(BackendName) if name != "none")):
+            raise UsageError(f"there is no sandbox {named!r}, nor a file of that name: did you mean {near!r}?")
         raise UsageError(f"there is no sandbox {named!r}, nor a file of that name: one of {names}, or a profile's file")
     from holdfast.sandbox.policy.loading import load_profile
 

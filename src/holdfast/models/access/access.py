@@ -8,10 +8,10 @@ Not here: what the environment says, finding out which of them counts (`making.p
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from difflib import get_close_matches
 from typing import cast, final
 
 from holdfast.errors import UsageError
+from holdfast.errors.hinting import hint
 from holdfast.models.access.headers import checked_header
 from holdfast.models.access.servers import CustomServer, registered
 from holdfast.models.providers import finding
@@ -130,7 +130,4 @@ def _checked(key: Key, where: str) -> Key:
 
 
 def _no_provider(provider: str, known: Iterable[str]) -> UsageError:
-    names = list(known)
-    near = get_close_matches(provider, names, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
-    return UsageError(f"there is no provider {provider!r} to give a key or headers to: {hint}")
+    return UsageError(f"there is no provider {provider!r} to give a key or headers to: {hint(provider, known)}")

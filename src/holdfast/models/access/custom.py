@@ -6,13 +6,13 @@ Not here: what can be described (`servers.py`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
 import msgspec
 
 from holdfast.errors import UsageError
+from holdfast.errors.hinting import hint
 from holdfast.models.access.servers import CustomServer
 from holdfast.models.catalogue import ModelCard
 from holdfast.models.providers.talking import HttpModel
@@ -36,9 +36,8 @@ def make_custom(
     """
     make = WIRES.get(server.wire)
     if make is None:
-        near = get_close_matches(server.wire, WIRES, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(WIRES)}"
-        raise UsageError(f"the server {provider!r} speaks {server.wire!r}, which nobody here does: {hint}")
+        meant = hint(server.wire, WIRES)
+        raise UsageError(f"the server {provider!r} speaks {server.wire!r}, which nobody here does: {meant}")
     return make(provider, server, name, client, key, card)
 
 

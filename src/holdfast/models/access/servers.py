@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any, cast, final
 from urllib.parse import urlsplit
 
 import msgspec
 
 from holdfast.errors import UsageError
+from holdfast.errors.hinting import hint
 from holdfast.models.access.headers import checked_header
 from holdfast.models.access.oauth import ClientCredentials
 
@@ -78,11 +78,8 @@ def read_servers(told: object, taken: Iterable[str], where: str = "servers") -> 
         here = f"{where}.{name}"
         for field in _mapping(fields, here):
             if field not in CustomServer.__struct_fields__:
-                near = get_close_matches(field, CustomServer.__struct_fields__, n=1)
-                hint = (
-                    f"did you mean {near[0]!r}?" if near else f"there are {', '.join(CustomServer.__struct_fields__)}"
-                )
-                raise UsageError(f"{here}: a server has no field {field!r}: {hint}")
+                meant = hint(field, CustomServer.__struct_fields__)
+                raise UsageError(f"{here}: a server has no field {field!r}: {meant}")
         try:
             found[name] = msgspec.convert(fields, CustomServer)
         except msgspec.ValidationError as error:
@@ -142,9 +139,8 @@ def _check_compat(server: CustomServer, where: str) -> None:
         )
     for field in server.compat:
         if field not in Compat.__struct_fields__:
-            near = get_close_matches(field, Compat.__struct_fields__, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(Compat.__struct_fields__)}"
-            raise UsageError(f"{where}.compat: there is no switch {field!r}: {hint}")
+            meant = hint(field, Compat.__struct_fields__)
+            raise UsageError(f"{where}.compat: there is no switch {field!r}: {meant}")
     try:
         msgspec.convert(dict(server.compat), Compat)
     except msgspec.ValidationError as error:

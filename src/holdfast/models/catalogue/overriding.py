@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any, cast, get_args
 
 import msgspec
 
 from holdfast.errors import UsageError
+from holdfast.errors.hinting import hint
 from holdfast.models.catalogue.cards import Input, ModelCard, assumed_output
 from holdfast.types import Price, ThinkingLevel
 
@@ -116,9 +116,7 @@ def read_fact(field: str, told: object, where: str) -> Any:
         UsageError: there is no such field, or it cannot be that.
     """
     if field not in FIELDS:
-        near = get_close_matches(field, FIELDS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(FIELDS)}"
-        raise UsageError(f"{where}: nothing is known of a model under that name: {hint}")
+        raise UsageError(f"{where}: nothing is known of a model under that name: {hint(field, FIELDS)}")
     return _checked(field, told, where)
 
 

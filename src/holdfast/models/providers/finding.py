@@ -8,9 +8,9 @@ providers that other packages bring.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
 
 from holdfast.errors import UnknownModel
+from holdfast.errors.hinting import closest
 from holdfast.models.catalogue import Facts, ModelCard, lookup
 from holdfast.models.port import Model
 from holdfast.models.providers.table import TABLE
@@ -65,8 +65,8 @@ def unknown_provider(spec: str, known: Iterable[str]) -> UnknownModel:
     """Returns the error of a spec whose provider nobody knows."""
     provider, _, model = spec.partition("/")
     names = list(known)
-    near = get_close_matches(provider.lower(), names, n=1, cutoff=0.7)
-    hint = f"did you mean {f'{near[0]}/{model}'!r}? Or " if near else ""
+    near = closest(provider.lower(), names, cutoff=0.7)
+    hint = f"did you mean {f'{near}/{model}'!r}? Or " if near else ""
     return UnknownModel(
         f"no provider goes by the name {provider!r} in {spec!r} (known: {', '.join(map(repr, names))}): {hint}"
         "write 'openai/<model>' and set OPENAI_BASE_URL for any server that speaks OpenAI's protocol, or "

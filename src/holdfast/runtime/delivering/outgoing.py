@@ -1,14 +1,16 @@
 """What leaves a runtime: the outbox and the audit, where there is anybody to deliver to.
 
-Without targets and hooks nothing of it exists: no task, no look at the feed. It begins with the first run that wants
-its result delivered, whoever drives that run here, or at once for a runtime that was given targets or hooks.
+Without targets and hooks nothing of it exists: no code is loaded, no task runs, nothing looks at the feed. It begins
+with the first run that wants its result delivered, whoever drives that run here, or at once for a runtime that was
+given targets or hooks.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import final
+from functools import cached_property
+from typing import TYPE_CHECKING, final
 
 import msgspec
 
@@ -16,14 +18,15 @@ from holdfast.engine.state import Run, State
 from holdfast.errors import UsageError
 from holdfast.flow.clock import Clock, Timer
 from holdfast.journal.port import Claim, Journal
-from holdfast.runtime.delivering.auditing import Auditor
-from holdfast.runtime.delivering.deliverer import Deliverer
 from holdfast.runtime.delivering.hooks import Hooks
-from holdfast.runtime.delivering.outbox import Outbox
 from holdfast.runtime.delivering.port import Function, Target
-from holdfast.runtime.delivering.projecting import Projection
 from holdfast.runtime.delivering.targets.finding import HOOK, Targets, checked_names
 from holdfast.types import SessionId, StreamId, TenantId, session_of
+
+if TYPE_CHECKING:
+    from holdfast.runtime.delivering.deliverer import Deliverer
+    from holdfast.runtime.delivering.outbox import Outbox
+    from holdfast.runtime.delivering.projecting import Projection
 
 __all__ = ("Delivers", "Outgoing", "Undelivered")
 
@@ -68,12 +71,17 @@ class Outgoing:
         hooks = hooks or Hooks()
         self._journal = journal
         self._clock = clock
+        self._tenant = tenant
+        self._claim = claim
         self._targets = Targets(targets or {}, hooks.delivery)
         self._standing = (HOOK,) if hooks.delivery is not None else ()
         self.wanted = hooks.delivery is not None
         """Whether every run of this runtime has something to deliver."""
-        self._deliverer = Deliverer(journal, clock, tenant, claim, self._targets.find)
-        self._auditor = None if hooks.audit is None else Auditor(journal, clock, tenant, claim, hooks.audit)
+        self._auditor = None
+        if hooks.audit is not None:
+            from holdfast.runtime.delivering.auditing import Auditor
+
+            self._auditor = Auditor(journal, clock, tenant, claim, hooks.audit)
         self._active = False
         """Whether the outbox has begun."""
         self._running: set[StreamId] = set()
@@ -82,6 +90,12 @@ class Outgoing:
         self._hearing: asyncio.Task[None] | None = None
         self._hinted = False
         """Whether a hint came that was not looked at yet."""
+
+    @cached_property
+    def _deliverer(self) -> Deliverer:
+        from holdfast.runtime.delivering.deliverer import Deliverer
+
+        return Deliverer(self._journal, self._clock, self._tenant, self._claim, self._targets.find)
 
     def open(self) -> None:
         """Begins with what earlier processes left, if there is anybody to deliver to."""

@@ -1,5 +1,7 @@
 """What a runtime does with whole sessions: looks at their files, takes them back or elsewhere, deletes them, takes out
 what was said, tidies up.
+
+What does it is loaded when somebody asks for it: most programs only run agents.
 """
 
 from __future__ import annotations
@@ -7,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import msgspec
 
@@ -19,15 +21,16 @@ from holdfast.journal.port import Claim, Journal
 from holdfast.journal.reading import read_events
 from holdfast.ledger.port import Ledger
 from holdfast.runtime.history.branching import Branching
-from holdfast.runtime.history.collecting import GRACE, Collected, Progress, Retention, collect
-from holdfast.runtime.history.committing import bring_back
-from holdfast.runtime.history.differing import Difference, Snapshot, difference, snapshots
-from holdfast.runtime.history.erasing import Deleted, Erasing, ScrubReport
-from holdfast.runtime.history.exporting import export_lines
-from holdfast.runtime.history.importing import Imported, Importing
-from holdfast.runtime.history.importing import Progress as Reading
 from holdfast.runtime.sandboxes import Sandboxes
+from holdfast.storage.blobs import GRACE
 from holdfast.types import Changes, SessionId, SnapshotRef, StreamId, TenantId, session_of, tenant_of
+
+if TYPE_CHECKING:
+    from holdfast.runtime.history.collecting import Collected, Progress, Retention
+    from holdfast.runtime.history.differing import Difference, Snapshot
+    from holdfast.runtime.history.erasing import Deleted, Erasing, ScrubReport
+    from holdfast.runtime.history.importing import Imported
+    from holdfast.runtime.history.importing import Progress as Reading
 
 __all__ = ("Archive",)
 
@@ -57,7 +60,14 @@ class Archive:
         self.__claim = claim
         self.__adopt = adopt
         self.__find = find
-        self.__erasing = Erasing(journal, sandboxes.keepers, clock, claim, sandboxes.end_processes, ledger)
+        self.__ledger = ledger
+
+    @property
+    def __erasing(self) -> Erasing:
+        from holdfast.runtime.history.erasing import Erasing
+
+        keepers, end = self.__sandboxes.keepers, self.__sandboxes.end_processes
+        return Erasing(self.__journal, keepers, self.__clock, self.__claim, end, self.__ledger)
 
     async def rewind(self, session: str, *, to: int) -> int:
         """Takes everything after event `to` out of an idle session's conversation, and puts its files back.
@@ -91,6 +101,8 @@ class Archive:
             UnknownSession, UsageError: there is no such session.
             SandboxError: the files of one of the moments are not known, or no longer kept.
         """
+        from holdfast.runtime.history.differing import difference
+
         return await difference(self.__journal, self.__sandboxes, await self.__find(session), since, until)
 
     async def snapshots(self, session: str, *, last: int = 50) -> list[Snapshot]:
@@ -99,6 +111,8 @@ class Archive:
         Raises:
             UnknownSession: there is no such session.
         """
+        from holdfast.runtime.history.differing import snapshots
+
         return await snapshots(self.__journal, self.__sandboxes, await self.__find(session), last)
 
     async def commit(
@@ -113,6 +127,8 @@ class Archive:
             SandboxError: some paths are refused, all of them named: they changed in both, or would bring what acts
                 later (a link that leads out, a setuid bit, a hook of git).
         """
+        from holdfast.runtime.history.committing import bring_back
+
         stream = await self.__find(session)
         return await bring_back(self.__journal, self.__sandboxes, stream, paths, into, dry_run=dry_run)
 
@@ -124,6 +140,8 @@ class Archive:
             UnknownSession, UsageError: there is no such session, or no event in it.
             Corrupt: the content of an event is lost.
         """
+        from holdfast.runtime.history.exporting import export_lines
+
         stream = await self.__find(session)
         head = await self.__journal.head(stream)
         if head is None or not head.seq:
@@ -160,6 +178,8 @@ class Archive:
             UsageError: a line of the file is wrong, the name is taken, or the folder is not empty.
             SandboxError: the files cannot be put into the folder; no session is left.
         """
+        from holdfast.runtime.history.importing import Importing
+
         importing = Importing(self.__journal, self.__clock, self.__sandboxes, self.__branching)
         tenant, claim, adopt = self.__tenant, self.__claim, self.__adopt
         return await importing.load(file, tenant, name, workspace, claim, adopt, self._forget, progress)
@@ -235,6 +255,9 @@ class Archive:
             SandboxError, Corrupt: something in the log cannot be read; no blob was removed but what only sessions named
                 that were deleted for their age.
         """
+        from holdfast.runtime.history.collecting import collect
+        from holdfast.runtime.history.erasing import Deleted
+
         gone = Deleted()
         if keep is not None and keep.sessions is not None:
             gone = await self.__erasing.delete_idle(self.__tenant, keep.sessions, dry_run=dry_run)

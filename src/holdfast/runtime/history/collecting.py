@@ -27,11 +27,10 @@ from holdfast.flow.clock import Clock
 from holdfast.journal.port import FeedItem, Head, Journal
 from holdfast.journal.reading import decode_record
 from holdfast.sandbox.snapshots.stores.tree import TreeSnapshots
-from holdfast.storage.blobs import REFRESH, BlobStore, Marks, Swept
+from holdfast.storage.blobs import GRACE, REFRESH, BlobStore, Marks, Swept
 from holdfast.types import Digest, Event, SessionId, SnapshotRef, StreamId, TenantId, tenant_of
 
 __all__ = (
-    "GRACE",
     "Collected",
     "Keeper",
     "Keepers",
@@ -43,9 +42,6 @@ __all__ = (
     "collect",
     "portable",
 )
-
-GRACE = 24 * 3600.0
-"""Seconds for which a blob stays that nothing refers to yet."""
 
 Phase = Literal["reading", "following", "removing"]
 """Of a collection: through the log, through the snapshots that are kept, through the blobs."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 from collections.abc import Iterable, Iterator
 
 from holdfast.errors import SandboxError
@@ -134,7 +133,9 @@ def _compare(change: Change, old: bytes, new: bytes) -> str:
         return "  (too many lines to be compared)\n"
     first = f"a/{name}" if change.before is not None and change.before.kind == "file" else "/dev/null"
     second = f"b/{name}" if change.after is not None and change.after.kind == "file" else "/dev/null"
-    return "".join(_printable(difflib.unified_diff(left, right, first, second, n=_CONTEXT)))
+    from difflib import unified_diff  # noqa: PLC0415 - with the first difference that is shown
+
+    return "".join(_printable(unified_diff(left, right, first, second, n=_CONTEXT)))
 
 
 def _split(data: bytes) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 
 from rich.text import Text
 
@@ -17,6 +16,7 @@ from holdfast.cli.settings.defaults import settings
 from holdfast.cli.settings.naming import own_names
 from holdfast.cli.words import count, one_line
 from holdfast.errors import UnknownModel, UsageError
+from holdfast.errors.hinting import closest, hint
 from holdfast.models.catalogue import ModelCard, providers
 from holdfast.models.providers.finding import PROVIDERS
 from holdfast.models.routing.grammar import Written
@@ -68,8 +68,7 @@ async def set_thinking(talk: Talk, argument: str) -> None:
             talk.view.lines([Text.assemble((f"  {mark} {level:<9}", "cyan"), (about, "dim"))])
         return
     if argument not in (*LEVELS, DEFAULT):
-        near = get_close_matches(argument, [*LEVELS, DEFAULT], n=1)
-        meaning = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(LEVELS)} and {DEFAULT}"
+        meaning = hint(argument, [*LEVELS, DEFAULT], f"there are {', '.join(LEVELS)} and {DEFAULT}")
         raise UsageError(f"there is no level of thinking {one_line(argument, 40)!r}: {meaning}")
     terms.thinking = None if argument == DEFAULT else argument
     talk.view.note(f"thinking {argument}{when(talk)}")
@@ -94,9 +93,9 @@ def _of(provider: str) -> Mapping[str, tuple[tuple[str, ...], int]]:
     """
     known = dict.fromkeys((*providers(), *PROVIDERS, *settings().servers))
     if provider not in known:
-        near = get_close_matches(provider, known, n=1)
-        hint = f"did you mean '/model {near[0]}/'?" if near else f"there are {', '.join(known)}"
-        raise UnknownModel(f"nothing is known of a provider {one_line(provider, 40)!r}: {hint}")
+        near = closest(provider, known)
+        meant = f"did you mean '/model {near}/'?" if near else f"there are {', '.join(known)}"
+        raise UnknownModel(f"nothing is known of a provider {one_line(provider, 40)!r}: {meant}")
     found = offered(_ALL, provider)
     if not found:
         raise UnknownModel(

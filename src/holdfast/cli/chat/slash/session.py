@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-
 from rich.text import Text
 
 from holdfast.cli.attached import attach as read_file
@@ -12,6 +10,7 @@ from holdfast.cli.chat.talk import Talk
 from holdfast.cli.listing import Listed, list_runs
 from holdfast.cli.words import age, count, money, one_line
 from holdfast.errors import UsageError
+from holdfast.errors.hinting import hint
 from holdfast.types import MODES, stream_id
 
 __all__ = ("abort", "attach", "go", "list_sessions", "new", "resume", "sessions_of", "set_mode", "when")
@@ -36,9 +35,7 @@ async def set_mode(talk: Talk, argument: str) -> None:
             talk.view.lines([Text.assemble((f"  {mark} {mode:<14}", "cyan"), (_MEANS[mode], "dim"))])
         return
     if argument not in MODES:
-        near = get_close_matches(argument, MODES, n=1)
-        meant = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(MODES)}"
-        raise UsageError(f"there is no mode {argument!r}: {meant}")
+        raise UsageError(f"there is no mode {argument!r}: {hint(argument, MODES)}")
     terms.mode, terms.strict = argument, True
     talk.view.note(f"mode {argument}: {_MEANS[argument]}{when(talk)}")
 
@@ -94,8 +91,7 @@ async def resume(talk: Talk, argument: str) -> None:
     idle(talk)
     if await talk.conversation.runtime.journal.head(stream_id("local", argument)) is None:
         names = [each.session for each in await sessions_of(talk)]
-        near = get_close_matches(argument, names, n=1)
-        meant = f"did you mean {near[0]!r}?" if near else "/sessions lists what there is"
+        meant = hint(argument, names, "/sessions lists what there is")
         raise UsageError(f"there is no session {argument!r}: {meant}")
     await talk.begin(argument)
 

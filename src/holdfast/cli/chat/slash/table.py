@@ -6,7 +6,6 @@ A command is a function of the talk and of what stands behind its name; it shows
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from difflib import get_close_matches
 from types import MappingProxyType
 
 import msgspec
@@ -15,6 +14,7 @@ from rich.text import Text
 from holdfast.cli.chat.slash import branches, context, models, session, showing
 from holdfast.cli.chat.talk import Talk
 from holdfast.errors import UsageError
+from holdfast.errors.hinting import closest
 
 __all__ = ("COMMANDS", "Command", "obey")
 
@@ -100,7 +100,7 @@ async def obey(talk: Talk, line: str) -> None:
     name, _, argument = line[1:].partition(" ")
     command = COMMANDS.get(_SAME.get(name.lower(), name.lower()))
     if command is None:
-        near = get_close_matches(name.lower(), COMMANDS, n=1)
-        meant = f"did you mean /{near[0]}?" if near else "/help lists what there is"
+        near = closest(name.lower(), COMMANDS)
+        meant = f"did you mean /{near}?" if near else "/help lists what there is"
         raise UsageError(f"there is no command /{name}: {meant}")
     await command.do(talk, argument.strip())

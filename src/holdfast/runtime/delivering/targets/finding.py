@@ -10,9 +10,6 @@ from typing import final
 from holdfast.errors import UsageError
 from holdfast.net.hops import checked_url
 from holdfast.runtime.delivering.port import Function, Target
-from holdfast.runtime.delivering.targets.file import FileTarget
-from holdfast.runtime.delivering.targets.function import FunctionTarget
-from holdfast.runtime.delivering.targets.webhook import WebhookTarget
 from holdfast.safety.addresses import judge
 
 __all__ = ("HOOK", "Targets", "checked_names")
@@ -38,9 +35,9 @@ class Targets:
                     f"{name!r} is no name for a target: use letters, digits, dots, dashes and underscores, and not "
                     "'file', 'webhook' or 'hook'"
                 )
-            self._given[name] = FunctionTarget(each) if not hasattr(each, "promise") else each  # pyright: ignore
+            self._given[name] = _called(each) if not hasattr(each, "promise") else each  # pyright: ignore
         if hook is not None:
-            self._given[HOOK] = FunctionTarget(hook)
+            self._given[HOOK] = _called(hook)
         self._addressed: dict[str, Target] = {}
 
     def __bool__(self) -> bool:
@@ -52,8 +49,12 @@ class Targets:
             return target
         kind, _, address = name.partition(":")
         if kind == "file" and address:
+            from holdfast.runtime.delivering.targets.file import FileTarget
+
             target = FileTarget(address)
         elif kind == "webhook" and address:
+            from holdfast.runtime.delivering.targets.webhook import WebhookTarget
+
             try:
                 # Whoever starts a run names it, not whoever runs this process: only what the whole internet reaches.
                 target = WebhookTarget(address, trusted=False)
@@ -69,6 +70,12 @@ class Targets:
         """Lets go of every connection."""
         for each in (*self._given.values(), *self._addressed.values()):
             await each.close()
+
+
+def _called(function: Function) -> Target:
+    from holdfast.runtime.delivering.targets.function import FunctionTarget
+
+    return FunctionTarget(function)
 
 
 def checked_names(targets: Targets, names: Sequence[str]) -> tuple[str, ...]:

@@ -6,13 +6,13 @@ of what is missing for that reason alone.
 
 from __future__ import annotations
 
-import difflib
 import re
 from functools import cache
 from typing import Any, Final, TypeVar, final
 
 from msgspec import inspect
 
+from holdfast.errors.hinting import hint
 from holdfast.sandbox.policy.openshell import Binary
 from holdfast.sandbox.policy.profile import Quotas
 from holdfast.sandbox.policy.reading.documents import Items, Leaf, Mark, Node, Problem, Table
@@ -167,9 +167,8 @@ def _fields(kind: type[Any]) -> dict[str, inspect.Field]:
 
 
 def _unknown(key: str, place: Place, known: dict[str, inspect.Field]) -> str:
-    near = difflib.get_close_matches(key, known, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"it may have {', '.join(known)}"
-    return f"{shown(place)} has no key {key[:80]!r}; {hint}"
+    meant = hint(key, known, f"it may have {', '.join(known)}")
+    return f"{shown(place)} has no key {key[:80]!r}; {meant}"
 
 
 def _chosen(union: inspect.UnionType, node: Node) -> Any:
