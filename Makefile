@@ -8,14 +8,15 @@ help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 # uv is used when it is there and put into the venv when it is not; where it fails (it does not read pip's settings),
-# plain pip does the same, slower.
+# plain pip does the same, slower, and says what is wrong where something is.
 $(READY): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Holdfast needs Python 3.11 or later; set PYTHON=/path/to/python3.11")'
+	@echo "Setting up .venv, once: it takes about a minute"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@UV=$$(command -v uv || true); \
 	if [ -z "$$UV" ] && $(BIN)/python -m pip install --quiet uv; then UV=$(BIN)/uv; fi; \
 	{ [ -n "$$UV" ] && "$$UV" pip install --quiet --python $(BIN)/python -r requirements.lock && \
-	  "$$UV" pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e . ; } || \
+	  "$$UV" pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e . ; } 2>/dev/null || \
 	{ $(BIN)/python -m pip install --quiet -r requirements.lock && \
 	  $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e . ; }
 	@touch $(READY)

@@ -14,7 +14,8 @@ from holdfast.flow.clock import Clock
 from holdfast.flow.ids import new_batch
 from holdfast.journal.owning import to_record
 from holdfast.journal.port import Journal, Letter
-from holdfast.runtime.history.collecting import Collected, Keeper, Retention, collect
+from holdfast.runtime.history.collecting import Keeper, collect
+from holdfast.runtime.history.reports import Collected, Retention
 from holdfast.storage.blobs import BlobStore
 from holdfast.types import (
     CallId,

@@ -93,7 +93,7 @@ BOUNDARIES = {
 def tree() -> list[type[HoldfastError]]:
     found = [HoldfastError]
     for kind in found:
-        found += [each for each in kind.__subclasses__() if each.__module__ == errors.__name__]
+        found += [each for each in kind.__subclasses__() if each.__module__ == drawing.__name__]
     return found
 
 

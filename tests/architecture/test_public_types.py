@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
+import typing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.architecture.tree import ROOT
+
+import holdfast
 
 BEGINNING = '''
 from dataclasses import dataclass
@@ -92,3 +96,12 @@ def test_each_mistake_of_a_program_is_found_in_its_line(tmp_path: Path) -> None:
     found = complaints(tmp_path, BEGINNING + "".join(f"        {each}\n" for each in MISTAKES.values()))
     assert {what for number, what in enumerate(MISTAKES) if first + number not in found} == set()
     assert min(found) >= first
+
+
+@pytest.mark.requirement("repo:public-hints")
+@pytest.mark.parametrize("name", sorted(set(holdfast.__all__) - {"__version__"}))
+def test_the_types_of_what_is_public_can_be_read_at_run_time(name: str) -> None:
+    public = getattr(holdfast, name)
+    methods = inspect.getmembers(public, inspect.isfunction) if inspect.isclass(public) else []
+    for each in (public, *(function for method, function in methods if not method.startswith("_"))):
+        typing.get_type_hints(each)

@@ -22,7 +22,8 @@ from holdfast.journal.port import Record
 from holdfast.journal.stores.memory import MemoryJournal
 from holdfast.journal.stores.sqlite import SqliteJournal
 from holdfast.runtime.agent import Agent
-from holdfast.runtime.history.collecting import Collected, Phase, Retention, collect, portable
+from holdfast.runtime.history.collecting import collect, portable
+from holdfast.runtime.history.reports import Collected, Phase, Retention
 from holdfast.runtime.runtime import Runtime
 from holdfast.sandbox.snapshots.stores.tree import TreeSnapshots
 from holdfast.sandbox.workspace import Workspace

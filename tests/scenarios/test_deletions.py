@@ -16,7 +16,7 @@ from tests.surfaces.commands import Shell
 from holdfast import Agent
 from holdfast.errors import Corrupt, HoldfastError, LeaseHeld, StorageDamaged, StorageLocked, UnknownSession, UsageError
 from holdfast.journal.port import FeedItem
-from holdfast.runtime.history.collecting import Retention
+from holdfast.runtime.history.reports import Retention
 from holdfast.types import Digest, StreamId, TenantId, WorkerId, stream_id
 
 AGENT = Agent(MODEL)

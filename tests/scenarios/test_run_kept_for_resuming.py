@@ -9,7 +9,8 @@ import pytest
 from tests.running import MODEL, Scene, scene, soon
 
 from holdfast import Agent, Effect, Limits, ToolContext, tool
-from holdfast.runtime.history.collecting import Retention, collect, portable
+from holdfast.runtime.history.collecting import collect, portable
+from holdfast.runtime.history.reports import Retention
 from holdfast.testing import Call, Turn
 from holdfast.testing.clock import FakeClock
 from holdfast.testing.faults import Status

@@ -56,6 +56,8 @@ def test_commands_show_how_things_stand_and_an_unknown_one_gives_its_neighbour(t
         person.sees_no_more("limit")
         person.says("/resum")
         person.sees(r"error there is no command /resum: did you mean /resume\?(.*\n)+▸ /resum\n")
+        person.says("/quit")  # behind what came back, and so a word with a slash that is neither command nor path
+        person.sees(r"error there is no command /resum/quit: did you mean /resume\?(.*\n)+▸ /resum/quit\n")
         person.types("\x15")
         person.says("/quit")
         assert person.is_out() == 0

@@ -26,6 +26,7 @@ def test_a_store_without_runs_says_how_to_start_one(tmp_path: Path) -> None:
     sh = Shell(tmp_path)
     done = sh.run("runs", "list")
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, f"No runs yet in {sh.store}")
+    assert done.stdout.splitlines()[1] == "There is no such file yet."
     assert json.loads(sh.run("runs", "list", "-o", "json").stdout) == []
 
 

@@ -8,11 +8,14 @@ from collections.abc import Callable
 import pytest
 from tests.running import Wrapped, soon, until
 
-from holdfast.engine.events import CODEC
+from holdfast.engine.events import CODEC, Resumed
 from holdfast.flow.clock import SystemClock
+from holdfast.journal.owning import to_record
+from holdfast.journal.port import Record
 from holdfast.journal.reading import Follower
 from holdfast.journal.stores.memory import MemoryJournal
-from holdfast.types import StreamId
+from holdfast.journal.tail import Tail
+from holdfast.types import Event, EventId, StreamId, TenantId
 
 
 class Overheard(Wrapped):
@@ -40,4 +43,41 @@ async def test_a_reader_that_is_cancelled_at_the_moment_of_a_hint_ends() -> None
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await soon(reading)
+    follower.close()
+
+
+class Slow(Wrapped):
+    """A journal whose first read never ends, and whose later ones find these events."""
+
+    def __init__(self, events: list[Event]) -> None:
+        super().__init__(MemoryJournal(SystemClock()))
+        self.records = [to_record(event, CODEC) for event in events]
+        self.reads = 0
+
+    async def read(self, _: StreamId, *, after: int = 0, limit: int = 1000) -> list[Record]:
+        self.reads += 1
+        if self.reads == 1:
+            await asyncio.Event().wait()
+        return [record for record in self.records if record.seq > after][:limit]
+
+
+@pytest.mark.requirement("journal:reader-cancelled")
+async def test_a_reader_that_is_cancelled_far_behind_the_tail_misses_nothing_afterwards() -> None:
+    stream = StreamId("local/s")
+    events = [
+        Event(
+            seq=n, id=EventId(f"e{n}"), type=Resumed.type, at=n, epoch=1, v=1, tenant=TenantId("local"), data=Resumed()
+        )
+        for n in range(1, 6)
+    ]
+    journal, tail = Slow(events[:3]), Tail(stream, 3)
+    tail.commit(events[3:])
+    follower = Follower(journal, stream, CODEC, lambda _: tail)  # type: ignore[arg-type]
+    reading = asyncio.create_task(follower.next())
+    await until(lambda: journal.reads == 1)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await soon(reading)
+    seen = [*await soon(follower.next()), *await soon(follower.next())]
+    assert [each.seq for each in seen if isinstance(each, Event)] == [1, 2, 3, 4, 5]
     follower.close()

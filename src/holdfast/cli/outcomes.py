@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from rich.text import Text
 
-from holdfast.cli.words import one_line, printable
+from holdfast.cli.words import count, one_line, printable
 from holdfast.engine.events import ToolFinished
 from holdfast.types import ToolCall, ToolResult
 
@@ -62,6 +62,11 @@ def mark_of(result: ToolResult) -> tuple[str, str]:
     return ("⊘", "yellow") if result.error.status == "denied" else ("✗", "red")
 
 
+def again(*, saved: bool) -> str:
+    """Returns what is said of a call that a crash cut off and that runs again; of files only where some were saved."""
+    return "runs again, its files put back" if saved else "runs again"
+
+
 def undone(finished: ToolFinished) -> str:
     """Returns what is said beside the time a call took whose files were put back; otherwise nothing."""
     return " · rolled back" if finished.rolled_back else ""
@@ -95,7 +100,7 @@ def gist(result: ToolResult) -> str:
     if diff_of(result):
         return ""
     if ui == "code" and "lineCount" in facts:
-        return f"{facts['lineCount']} lines"
+        return count(facts["lineCount"], "line")
     if ui == "file-created" and "size" in facts:
         return f"{facts['size']:,} bytes"
     return one_line(lines[0], 160) if lines else ""

@@ -37,6 +37,7 @@ from holdfast.engine.state import State
 from holdfast.errors import LeaseHeld, UsageError
 from holdfast.journal.port import Head, Journal
 from holdfast.journal.reading import read_events
+from holdfast.runtime.opening import store_exists
 from holdfast.runtime.run import Run
 from holdfast.runtime.runtime import Runtime
 from holdfast.tools.resolving import look_also_in
@@ -87,7 +88,9 @@ def list_(store: str | None, tree: bool, limit: int, output: str) -> None:
         if rows:
             print_runs(console, rows, store_option(url), tree=tree)
             return
-        console.print(Text(f'No runs yet in {url}\nStart one: holdfast run{store_option(url)} "…"'), soft_wrap=True)
+        missing = "" if store_exists(url) else "There is no such file yet.\n"
+        said = f'No runs yet in {url}\n{missing}Start one: holdfast run{store_option(url)} "…"'
+        console.print(Text(said), soft_wrap=True)
 
     asyncio.run(go())
 

@@ -18,7 +18,7 @@ from holdfast.cli.choosing.meaning import card_of
 from holdfast.cli.learning.calls import Calls
 from holdfast.cli.learning.charges import Charges
 from holdfast.cli.learning.waits import Waits
-from holdfast.cli.outcomes import about, closing, mark_of, undone
+from holdfast.cli.outcomes import about, again, closing, mark_of, undone
 from holdfast.cli.rendering.answer import Answer, below, written_below
 from holdfast.cli.rendering.cards import card
 from holdfast.cli.rendering.figures import Figures, percent
@@ -75,6 +75,8 @@ class Screen:
         self._became = Waits()
         self._charges = Charges()
         self._running: dict[str, float] = {}
+        self._saved: set[str] = set()
+        """Calls before which files were saved."""
         self._figures = Figures(card_of)
         self._failure: ModelFailed | None = None
         self._began: int | None = None
@@ -190,6 +192,8 @@ class Screen:
                 self._failed(data)
             case ToolStarted() as data:
                 self._running[data.call_id] = time.monotonic()
+                if data.snapshot:
+                    self._saved.add(data.call_id)
                 self._busy()
             case ToolFinished() as data:
                 self._finished(data)
@@ -202,8 +206,9 @@ class Screen:
                 kind = data.kind.replace("_", "-")
                 self._line(Text.assemble((f"{kind} ", "cyan"), printable(data.message.text)))
             case CallReopened() as data:
-                again = Text.assemble(("↻ ", "magenta"), self._title(data.call_id))
-                self._line(again.append("  runs again, its files put back", "dim"))
+                title = Text.assemble(("↻ ", "magenta"), self._title(data.call_id))
+                said = again(saved=data.before is not None or data.call_id in self._saved)
+                self._line(title.append(f"  {said}", "dim"))
             case ToolWaiting() | ReviewRequested() as data:
                 self._wait(data)
             case WaitResolved() as data:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from holdfast.cli.learning.calls import Calls
 from holdfast.cli.learning.waits import Waits
-from holdfast.cli.outcomes import about, gist, mark_of, undone
+from holdfast.cli.outcomes import about, again, gist, mark_of, undone
 from holdfast.cli.rendering.happenings import happening, onward, reply, seam
 from holdfast.cli.rendering.takeovers import Takeovers
 from holdfast.cli.words import clock_time, count, model_name, money, one_line, seconds
@@ -53,6 +53,8 @@ class Timeline:
         self._console = console
         self._digits = max(3, len(str(last)))
         self._calls = Calls()
+        self._saved: set[str] = set()
+        """Calls before which files were saved."""
         self._waits = Waits()
         self._takeovers = Takeovers()
         self._run: RunStarted | None = None
@@ -103,7 +105,10 @@ class Timeline:
             case ModelFailed() as data:
                 return self._failed(event, data)
             case ToolStarted() as data:
-                undo = ", files can be put back" if data.snapshot else ""
+                undo = ""
+                if data.snapshot:
+                    undo = ", files can be put back"
+                    self._saved.add(data.call_id)
                 return self._call(data.call_id).append(f"  outside: {data.effect.outside}{undo}", "dim")
             case ToolFinished() as data:
                 return self._outcome(data)
@@ -122,7 +127,8 @@ class Timeline:
                 cost = "" if data.cost is None else f" · {money(data.cost)}"
                 return Text(f"reserves {count(data.tokens, 'token')}{cost}", "dim")
             case CallReopened() as data:
-                return self._call(data.call_id).append("  runs again, its files put back", "dim")
+                said = again(saved=data.call_id in self._saved)
+                return self._call(data.call_id).append(f"  {said}", "dim")
             case ToolWaiting() as data:
                 what = data.wait.token if data.wait.kind != "child" else f"{data.wait.subject}  {data.wait.prompt}"
                 return Text.assemble((f"for {data.wait.kind}  ", "yellow"), one_line(what))

@@ -117,6 +117,3 @@ __all__ = (
     "UsageError",
     "WorkspaceBusy",
 )
-
-for _name in __all__:
-    globals()[_name].__module__ = __name__  # where programs import it from is where a traceback says it is

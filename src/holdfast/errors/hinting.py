@@ -11,7 +11,11 @@ def closest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
     """Returns the known name that is most like this one; empty when none is alike to the degree `cutoff`, 0 to 1."""
     from difflib import get_close_matches  # noqa: PLC0415 - most programs know what things are called
 
-    return next(iter(get_close_matches(name, list(known), n=1, cutoff=cutoff)), "")
+    names = list(known)
+    letters = sorted(name)
+    # Letters that changed places are the commonest slip, and count as two that are missing otherwise.
+    swapped = [each for each in names if len(each) == len(name) and sorted(each) == letters]
+    return next(iter(swapped or get_close_matches(name, names, n=1, cutoff=cutoff)), "")
 
 
 def hint(name: str, known: Iterable[str], otherwise: str = "") -> str:

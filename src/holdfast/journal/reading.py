@@ -101,11 +101,12 @@ class Follower(msgspec.Struct, eq=False):
                 batch = await reader.take() or self._leave(reader)
             elif (live := self._tail(self._stream)) is None or live.closed:
                 batch = await self._poll(live)
+            elif self.after < live.after:  # the tail does not reach that far back; it is joined when nothing is missing
+                events = read_events(self._journal, self._stream, self._codec, after=self.after, until=live.after)
+                batch = [event async for event in events]
+                self.after = batch[-1].seq if batch else live.after
             else:
                 last, batch = live.last, self._join(live)
-                if self.after < live.after:  # the tail does not reach that far back
-                    events = read_events(self._journal, self._stream, self._codec, after=self.after, until=live.after)
-                    batch = [*[event async for event in events], *batch]
                 self.after = max(self.after, last)
             if batch:
                 return batch

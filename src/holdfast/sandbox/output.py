@@ -125,6 +125,8 @@ class Intake:
         self._loop = asyncio.get_running_loop()
         self.silent: asyncio.Future[None] = self._loop.create_future()
         """Done when nobody holds the writing end any more."""
+        self._ended = False
+        """Whether it was read to its end: who waits for `silent` may be cancelled, and that with it."""
         self._burst = 0
         self._rest: asyncio.TimerHandle | None = None
         self._pipe, self.writing = os.pipe()
@@ -147,7 +149,9 @@ class Intake:
             return
         if not data:
             self._loop.remove_reader(self._pipe)
-            self.silent.set_result(None)
+            self._ended = True
+            if not self.silent.done():  # or whoever waited for it was cancelled
+                self.silent.set_result(None)
             return
         self._output.feed(data)
         self._burst += len(data)
@@ -161,7 +165,7 @@ class Intake:
         self.started()
         if self._pipe < 0:
             return
-        if not self.silent.done():  # or it was read to its end
+        if not self._ended:
             self._loop.remove_reader(self._pipe)
             if self._rest is not None:
                 self._rest.cancel()

@@ -56,6 +56,8 @@ class Conversation:
         self.runtime = runtime
         self.terms = terms
         self.session = SessionId(new_session())
+        self._begun = False
+        """Whether some session was opened, so that a new one needs another name."""
         self.home = terms.workspace
         """Where a session works that has no folder yet."""
         self.figures = Figures()
@@ -88,7 +90,8 @@ class Conversation:
         """Goes to a session, or to a new one, and returns what happened there; an open run is not taken up yet."""
         await self.leave()
         self._agreed = ""
-        self.session = SessionId(session or new_session())
+        self.session = SessionId(session or (new_session() if self._begun else self.session))
+        self._begun = True
         events = await self.events()
         self.figures = Figures(events)
         folder = None if self.terms.pinned else _folder(events)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Protocol, final
 
 from holdfast.cli.asking.answers import ALWAYS, DENY, ONCE
@@ -26,6 +27,7 @@ from holdfast.types import Delta, Document, Event, Image, Text, UserPart
 __all__ = ("Front", "Talk")
 
 _COMMAND = re.compile(r"/[A-Za-z?-]*(\s|$)")
+_WORD = re.compile(r"/\S*")
 
 
 class Front(Protocol):
@@ -119,7 +121,7 @@ class Talk:
         """Does what a line wants; what is wrong with it is shown, and the line comes back."""
         text = text.rstrip()
         try:
-            if _COMMAND.match(text):
+            if _COMMAND.match(text) or _is_misspelt(text):
                 self.view.command(text)
                 await self._obey(self, text)
             elif not later and (asked := self.question) is not None and asked.wait.kind != "approval":
@@ -286,3 +288,8 @@ class Talk:
         if self.conversation.busy:
             return f"left; the run is still open: {again}"
         return f"go on later: {again}" if self.conversation.figures.state.seq else ""
+
+
+def _is_misspelt(text: str) -> bool:
+    """Whether a line is a lone word with a slash, and no path: no model is asked, for money, what that means."""
+    return _WORD.fullmatch(text) is not None and not Path(text).exists()

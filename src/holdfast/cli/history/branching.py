@@ -17,11 +17,12 @@ from holdfast.cli.settings.defaults import open_runtime, settings, store_url
 from holdfast.cli.terminal import open_console
 from holdfast.cli.words import count, printable
 from holdfast.errors import SandboxError, UnknownSession, UsageError
+from holdfast.errors.hinting import hint
 from holdfast.journal.port import Head, Journal
-from holdfast.runtime.history.differing import Difference
+from holdfast.runtime.history.reports import Difference
 from holdfast.runtime.opening import store_exists
 from holdfast.runtime.runtime import Runtime
-from holdfast.types import Change, Changes, SessionId, StreamId, shown, stream_id
+from holdfast.types import Change, Changes, SessionId, StreamId, session_of, shown, stream_id
 
 __all__ = ("COMMANDS", "go_back", "known_session", "show_changes", "there")
 
@@ -29,6 +30,8 @@ _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _STORE = click.option("--store", help="Where the log is kept.  [default: your data folder]")
 _NAMES = 8
 """Files that are named of those that a rewind removed."""
+_SOME = 1000
+"""Sessions among which a name is looked for that may have been meant."""
 _SESSION = click.argument("session", shell_complete=session_names)
 
 
@@ -46,10 +49,9 @@ async def known_session(journal: Journal, session: str, url: str) -> tuple[Strea
     stream = stream_id("local", session)
     head = await journal.head(stream)
     if head is None:
-        raise UnknownSession(
-            f"there is no session {session!r} in {url.rstrip(':')}: "
-            f"`holdfast runs list{store_option(url)}` shows what there is"
-        )
+        names = [session_of(each.stream) for each in await journal.heads("local", limit=_SOME)]
+        meant = hint(session, names, f"`holdfast runs list{store_option(url)}` shows what there is")
+        raise UnknownSession(f"there is no session {session!r} in {url.rstrip(':')}: {meant}")
     return stream, head
 
 

@@ -25,7 +25,7 @@ from holdfast.cli.settings.defaults import open_runtime, settings, store_url
 from holdfast.cli.terminal import LiveLine, open_console
 from holdfast.cli.words import count, printable
 from holdfast.errors import UsageError
-from holdfast.runtime.history.importing import Imported, Progress
+from holdfast.runtime.history.reports import Imported, Loading
 
 __all__ = ("export", "import_")
 
@@ -96,7 +96,7 @@ def import_(file: Path, name: str | None, workspace: Path | None, store: str | N
     """
     url = store_url(store)
 
-    async def go(source: IO[bytes], progress: Progress) -> Imported:
+    async def go(source: IO[bytes], progress: Loading) -> Imported:
         async with open_runtime(url) as runtime:
             return await runtime.load(source, name=name, workspace=workspace, progress=progress)
 

@@ -15,7 +15,7 @@ from holdfast.cli.screen import store_option
 from holdfast.cli.settings.defaults import open_runtime, settings, store_url
 from holdfast.cli.terminal import LiveLine, open_console
 from holdfast.cli.words import count
-from holdfast.runtime.history.erasing import Deleted, ScrubReport
+from holdfast.runtime.history.reports import Deleted, ScrubReport
 
 __all__ = ("delete", "scrub")
 

@@ -13,7 +13,7 @@ from holdfast.cli.history.branching import there
 from holdfast.cli.settings.defaults import open_runtime, settings, store_url
 from holdfast.cli.terminal import LiveLine, open_console
 from holdfast.cli.words import count, one_line
-from holdfast.runtime.history.collecting import Collected, Phase, Progress, Retention
+from holdfast.runtime.history.reports import Collected, Collecting, Phase, Retention
 
 __all__ = ("prune", "size_of")
 
@@ -79,7 +79,7 @@ def prune(
     console = open_console(plain=settings().plain)
     keep = Retention(keep_snapshots, older_than, idle)
 
-    async def go(progress: Progress | None) -> Collected:
+    async def go(progress: Collecting | None) -> Collected:
         async with open_runtime(there(url)) as runtime:
             return await runtime.collect(keep, dry_run=dry_run, progress=progress)
 

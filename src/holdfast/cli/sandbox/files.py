@@ -24,7 +24,7 @@ from holdfast.cli.settings.defaults import open_runtime, settings, store_url
 from holdfast.cli.terminal import open_console
 from holdfast.cli.words import age, count, one_line
 from holdfast.errors import UsageError
-from holdfast.runtime.history.differing import Snapshot
+from holdfast.runtime.history.reports import Snapshot
 from holdfast.types import shown
 
 __all__ = ("diff", "rollback", "snapshots")

@@ -19,7 +19,7 @@ _Listener = tuple[asyncio.AbstractEventLoop, Callable[[], None], bool]
 
 
 class Hints:
-    """Callbacks by stream."""
+    """Callbacks by stream; others may be told of from any thread, and one thread at a time says that it listens."""
 
     def __init__(self) -> None:
         self._listeners: dict[StreamId, tuple[_Listener, ...]] = {}
@@ -42,9 +42,11 @@ class Hints:
         return partial(self._stop, stream, listener)
 
     def _stop(self, stream: StreamId, listener: _Listener) -> None:
-        listeners = self._listeners.pop(stream, ())
-        if listeners != (listener,) and (others := [each for each in listeners if each is not listener]):
-            self._listeners[stream] = tuple(others)
+        listeners = self._listeners.get(stream, ())
+        if others := tuple([each for each in listeners if each is not listener]):
+            self._listeners[stream] = others
+        else:
+            self._listeners.pop(stream, None)
 
     def wanted(self, stream: StreamId) -> bool:
         """Whether somebody wants to hear of more than mail."""

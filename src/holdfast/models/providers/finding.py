@@ -66,9 +66,9 @@ def unknown_provider(spec: str, known: Iterable[str]) -> UnknownModel:
     provider, _, model = spec.partition("/")
     names = list(known)
     near = closest(provider.lower(), names, cutoff=0.7)
-    hint = f"did you mean {f'{near}/{model}'!r}? Or " if near else ""
+    meant = f": did you mean {f'{near}/{model}'!r}?" if near else ""
     return UnknownModel(
-        f"no provider goes by the name {provider!r} in {spec!r} (known: {', '.join(map(repr, names))}): {hint}"
+        f"no provider goes by the name {provider!r} in {spec!r}{meant} (known: {', '.join(map(repr, names))}); "
         "write 'openai/<model>' and set OPENAI_BASE_URL for any server that speaks OpenAI's protocol, or "
         "'anthropic/<model>' and ANTHROPIC_BASE_URL for one that speaks Anthropic's"
     )

@@ -21,16 +21,23 @@ from holdfast.journal.port import Claim, Journal
 from holdfast.journal.reading import read_events
 from holdfast.ledger.port import Ledger
 from holdfast.runtime.history.branching import Branching
+from holdfast.runtime.history.reports import (
+    Collected,
+    Collecting,
+    Deleted,
+    Difference,
+    Imported,
+    Loading,
+    Retention,
+    ScrubReport,
+    Snapshot,
+)
 from holdfast.runtime.sandboxes import Sandboxes
 from holdfast.storage.blobs import GRACE
 from holdfast.types import Changes, SessionId, SnapshotRef, StreamId, TenantId, session_of, tenant_of
 
 if TYPE_CHECKING:
-    from holdfast.runtime.history.collecting import Collected, Progress, Retention
-    from holdfast.runtime.history.differing import Difference, Snapshot
-    from holdfast.runtime.history.erasing import Deleted, Erasing, ScrubReport
-    from holdfast.runtime.history.importing import Imported
-    from holdfast.runtime.history.importing import Progress as Reading
+    from holdfast.runtime.history.erasing import Erasing
 
 __all__ = ("Archive",)
 
@@ -159,7 +166,7 @@ class Archive:
         *,
         name: str | None = None,
         workspace: str | Path | None = None,
-        progress: Reading | None = None,
+        progress: Loading | None = None,
     ) -> Imported:
         """Makes a session from what `export` gave; with all of it, or not at all.
 
@@ -243,7 +250,7 @@ class Archive:
         *,
         grace: float = GRACE,
         dry_run: bool = False,
-        progress: Progress | None = None,
+        progress: Collecting | None = None,
     ) -> Collected:
         """Removes this tenant's blobs that the log does not need, and snapshots and sessions past what `keep` says; a
         `dry_run` only counts them. It may run beside anything else.
@@ -256,7 +263,6 @@ class Archive:
                 that were deleted for their age.
         """
         from holdfast.runtime.history.collecting import collect
-        from holdfast.runtime.history.erasing import Deleted
 
         gone = Deleted()
         if keep is not None and keep.sessions is not None:

@@ -15,10 +15,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
-from math import isfinite
-from typing import Literal, NamedTuple, Protocol
-
-import msgspec
+from typing import NamedTuple, Protocol
 
 from holdfast.engine.events import CODEC, FilesRestored, Forked, Rewound, RunFinished, ToolFinished, ToolStarted
 from holdfast.engine.keeping.references import may_refer, references, references_in
@@ -26,79 +23,24 @@ from holdfast.errors import SandboxError, UsageError
 from holdfast.flow.clock import Clock
 from holdfast.journal.port import FeedItem, Head, Journal
 from holdfast.journal.reading import decode_record
+from holdfast.runtime.history.reports import Collected, Collecting, Phase, Retention
 from holdfast.sandbox.snapshots.stores.tree import TreeSnapshots
 from holdfast.storage.blobs import GRACE, REFRESH, BlobStore, Marks, Swept
-from holdfast.types import Digest, Event, SessionId, SnapshotRef, StreamId, TenantId, tenant_of
+from holdfast.types import Digest, Event, SnapshotRef, StreamId, TenantId, tenant_of
 
 __all__ = (
-    "Collected",
     "Keeper",
     "Keepers",
-    "Phase",
-    "Progress",
-    "Refused",
-    "Retention",
     "Survey",
     "collect",
     "portable",
 )
-
-Phase = Literal["reading", "following", "removing"]
-"""Of a collection: through the log, through the snapshots that are kept, through the blobs."""
-Progress = Callable[[Phase, int, int], None]
-"""Is told how many events, snapshots or blobs are done, and of how many."""
 
 _PAGE = 1000
 _CLOSING = (ToolFinished.type, FilesRestored.type, RunFinished.type, Rewound.type)
 """Events after which a snapshot is not needed to go on."""
 _FILES = "files"
 """What a fork or a rewind that was begun stands under, among the calls; no call of a model has an id like that."""
-
-
-class Retention(msgspec.Struct, frozen=True):
-    """Which snapshots of a session are kept; those that something under way needs always are.
-
-    Raises:
-        UsageError: a number is negative, or a time has no end.
-    """
-
-    snapshots: int = 200
-    """The newest so many of whole trees, and as many of single paths; a fork's are counted into its parent's past."""
-    days: float = 30
-    """And all that are younger."""
-    sessions: float | None = None
-    """Days after which a session in which nothing happened is deleted; None keeps them all."""
-
-    def __post_init__(self) -> None:
-        if self.snapshots < 0 or self.days < 0 or (self.sessions or 0) < 0:
-            raise UsageError("a retention counts from 0: keep so many snapshots, or those of so many days, or more")
-        if not (isfinite(self.days) and isfinite(self.sessions or 0)):
-            raise UsageError("a retention counts days: name how many, or leave `sessions` out to keep them all")
-
-
-class Refused(msgspec.Struct, frozen=True):
-    """A session that was to be deleted, and stays."""
-
-    session: SessionId
-    why: str
-
-
-class Collected(msgspec.Struct, frozen=True):
-    """What a collection did."""
-
-    kept: int
-    """Blobs."""
-    removed: int
-    """Blobs."""
-    bytes: int
-    """Of the blobs that were removed."""
-    snapshots_kept: int
-    snapshots_let_go: int
-    """Snapshots in the log that cannot be restored any more."""
-    sessions: tuple[SessionId, ...] = ()
-    """Which were deleted."""
-    refused: tuple[Refused, ...] = ()
-    """Which were to be deleted, and stay."""
 
 
 class Keeper(Protocol):
@@ -136,7 +78,7 @@ async def collect(
     keep: Retention | None = None,
     grace: float = GRACE,
     dry_run: bool = False,
-    progress: Progress | None = None,
+    progress: Collecting | None = None,
 ) -> Collected:
     """Removes a tenant's blobs, or everybody's, that the log does not need; with `dry_run` only counts them.
 
@@ -202,7 +144,7 @@ class _Session:
 class Survey:
     """What the log needs, as far as it was read."""
 
-    def __init__(self, journal: Journal, progress: Progress) -> None:
+    def __init__(self, journal: Journal, progress: Collecting) -> None:
         self._journal = journal
         self._progress = progress
         self._marks: defaultdict[TenantId, Marks] = defaultdict(Marks)

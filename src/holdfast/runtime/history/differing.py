@@ -5,55 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 
-import msgspec
-
 from holdfast.engine.events import CODEC
 from holdfast.engine.keeping.layers import folder_of
-from holdfast.engine.keeping.snapshots import Kept, Occasion, snapshots_in
+from holdfast.engine.keeping.snapshots import Kept, snapshots_in
 from holdfast.errors import SandboxError, UsageError
 from holdfast.journal.port import Journal
 from holdfast.journal.reading import read_events
 from holdfast.runtime.history.branching import layers_at
+from holdfast.runtime.history.reports import Difference, Snapshot
 from holdfast.runtime.sandboxes import Sandboxes
 from holdfast.sandbox.sandbox import Sandbox
 from holdfast.sandbox.snapshots.differences import unified
-from holdfast.types import Change, Changes, FaultClass, SnapshotRef, StreamId, session_of, tenant_of
+from holdfast.types import Change, SnapshotRef, StreamId, session_of, tenant_of
 
-__all__ = ("Difference", "Snapshot", "difference", "snapshots")
+__all__ = ("difference", "snapshots")
 
 _LIMIT = 200_000
 """Characters of a diff."""
-
-
-class Difference(msgspec.Struct, frozen=True):
-    """What is not as it was."""
-
-    changes: Changes
-    """Path by path, sorted."""
-    text: str
-    """The same as a unified diff, cut where it is very long."""
-
-
-class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How a session's files were, as far as it was kept."""
-
-    event: int
-    """Going back to this event puts these files back."""
-    turn: int
-    """How many answers of the model the conversation held by then."""
-    at: int
-    """µs UTC."""
-    occasion: Occasion
-    tool: str = ""
-    """Whose call it was taken before."""
-    store: str
-    survives: FaultClass | None = None
-    """What it survives; None when its store is not here."""
-    paths: tuple[str, ...] = ()
-    """What it covers, unless that is the whole folder."""
-    changed: int | None = None
-    """How many paths are not as in the snapshot of the whole folder before it; None when there is none, or one of the
-    two is no longer kept, or this is not of the whole folder."""
 
 
 async def snapshots(journal: Journal, sandboxes: Sandboxes, stream: StreamId, last: int) -> list[Snapshot]:

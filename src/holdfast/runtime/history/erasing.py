@@ -26,48 +26,18 @@ from holdfast.journal.owning import to_record
 from holdfast.journal.port import Claim, Head, Journal, Record
 from holdfast.journal.reading import decode_record
 from holdfast.ledger.port import Ledger
-from holdfast.runtime.history.collecting import Keepers, Refused, Survey
+from holdfast.runtime.history.collecting import Keepers, Survey
+from holdfast.runtime.history.reports import Deleted, Refused, ScrubReport
 from holdfast.runtime.history.scrubbing import Scrub, spellings
 from holdfast.runtime.lanes.counting import session_account
-from holdfast.types import Digest, Event, SessionId, SnapshotRef, StreamId, TenantId, session_of, tenant_of
+from holdfast.types import Digest, Event, SnapshotRef, StreamId, TenantId, session_of, tenant_of
 
-__all__ = ("Deleted", "Erasing", "ScrubReport")
+__all__ = ("Erasing",)
 
 _PAGE = 1000
 _DAY = 86_400e6
 
 Then = Callable[[StreamId], Awaitable[object]]
-
-
-class Deleted(msgspec.Struct, frozen=True):
-    """What a deletion did."""
-
-    sessions: tuple[SessionId, ...] = ()
-    events: int = 0
-    """How many were removed."""
-    shared: int = 0
-    """How many stay because forks share them."""
-    blobs: int = 0
-    """How many were removed."""
-    left: int = 0
-    """Blobs that stay until the next collection, though only these sessions named them."""
-    refused: tuple[Refused, ...] = ()
-    """Sessions that were to go, and stay."""
-
-
-class ScrubReport(msgspec.Struct, frozen=True):
-    """What a scrub did."""
-
-    events: tuple[int, ...] = ()
-    """Whose content was taken out."""
-    blobs: int = 0
-    """How many were removed."""
-    snapshots: int = 0
-    """Snapshots of files that held the words, and cannot be restored any more."""
-    left: int = 0
-    """Blobs that held it and stay: other sessions name them, or somebody works and the next collection removes them."""
-    named: tuple[int, ...] = ()
-    """Events that still hold the words where they cannot be taken out, such as the name of a folder or a file."""
 
 
 class _Named:

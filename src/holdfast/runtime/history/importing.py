@@ -40,12 +40,12 @@ from holdfast.journal.port import Claim, Head, Journal, Park, Record
 from holdfast.runtime.history.branching import Branching
 from holdfast.runtime.history.exporting import Header
 from holdfast.runtime.history.loading import Blob, Item, Reading, Told
+from holdfast.runtime.history.reports import Imported, Loading
 from holdfast.runtime.sandboxes import Sandboxes
 from holdfast.types import (
     Digest,
     Event,
     EventId,
-    SessionId,
     SnapshotRef,
     StreamId,
     TenantId,
@@ -54,10 +54,7 @@ from holdfast.types import (
     tenant_of,
 )
 
-__all__ = ("Imported", "Importing", "Progress")
-
-Progress = Callable[[int], None]
-"""Is told how many bytes of the file were read; it is read twice."""
+__all__ = ("Importing",)
 
 _LATEST = 253_402_300_800_000_000
 """µs UTC at which the year 10,000 begins: whoever shows a time cannot show that."""
@@ -65,22 +62,6 @@ _ITEMS = 500
 """Items looked at before others have a turn."""
 _BYTES = 8 * 1024 * 1024
 """Of blobs in one transaction."""
-
-
-class Imported(msgspec.Struct, frozen=True):
-    """What an import did."""
-
-    session: SessionId
-    """Its name here."""
-    source: str
-    """The session it was, as `tenant/session`."""
-    events: int
-    """How many came from the file."""
-    blobs: int
-    workspace: str = ""
-    """Its folder; empty when it had none."""
-    files: bool = False
-    """Whether the files are there as they were at its end; otherwise the folder is empty."""
 
 
 class _File(msgspec.Struct):
@@ -112,7 +93,7 @@ class Importing:
         claim: Callable[[StreamId], Awaitable[Claim]],
         adopt: Callable[[StreamId], None],
         undo: Callable[[Sequence[StreamId]], Awaitable[None]],
-        progress: Progress | None = None,
+        progress: Loading | None = None,
     ) -> Imported:
         """Makes a session from a file, under the name it had unless another is wanted; `undo` takes it away again
         where its files cannot be put into its folder.
@@ -161,7 +142,7 @@ class Importing:
             if left and await self._journal.head(stream) is not None:  # somebody has spoken to it already
                 adopt(stream)
 
-    async def _look(self, file: IO[bytes], progress: Progress) -> _File:
+    async def _look(self, file: IO[bytes], progress: Loading) -> _File:
         """Reads a file to its end and writes nothing."""
         reading = Reading(file)
         items = reading.items()
@@ -185,7 +166,7 @@ class Importing:
         records, events = await asyncio.to_thread(_decode, reading, bodies, contents)
         return _File(header, reading.digest, records, events, blobs)
 
-    async def _put(self, file: IO[bytes], tenant: TenantId, told: _File, progress: Progress) -> None:
+    async def _put(self, file: IO[bytes], tenant: TenantId, told: _File, progress: Loading) -> None:
         reading = Reading(file)
         items = reading.items()
         read = reading.bytes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from holdfast.context.assembling import assemble
 from holdfast.engine.attempt import receive
@@ -12,14 +11,12 @@ from holdfast.engine.folding import replay
 from holdfast.errors import UsageError
 from holdfast.journal.port import Journal
 from holdfast.journal.reading import read_events
+from holdfast.models.counting import TokenCount, count_tokens
 from holdfast.models.estimating import TokenEstimator
 from holdfast.runtime.binding import Binder
 from holdfast.runtime.bound import BoundAgent
 from holdfast.runtime.speaking import said
 from holdfast.types import Message, StreamId, TenantId, UserPart, stream_id
-
-if TYPE_CHECKING:
-    from holdfast.models.counting import TokenCount
 
 __all__ = ("Counts",)
 
@@ -59,8 +56,6 @@ class Counts:
             AuthFailed: the provider was to be asked and does not take the key.
             UnknownModel, InputTooLarge, UsageError: see their messages.
         """
-        from holdfast.models.counting import count_tokens
-
         if not agent.spec.model:
             raise UsageError("a pipeline asks no model itself: count for one of the agents that it gives jobs to")
         messages = [] if session is None else await self.__heard(stream_id(self._tenant, session))

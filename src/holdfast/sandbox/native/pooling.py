@@ -174,8 +174,8 @@ class _Shelf:
         self._by_key: dict[Key, list[Box]] = {}
         self._lying: dict[Box, tuple[Key, float]] = {}
         """In the order in which they were put here, with when they end by the event loop's clock."""
-        self._looking = False
-        """Whether somebody will look for those whose time has come: one timer for all, however often they are used."""
+        self._looking: asyncio.AbstractEventLoop | None = None
+        """Where somebody will look for those whose time has come: one timer for all, however often they are used."""
 
     def __len__(self) -> int:
         return len(self._lying)
@@ -195,8 +195,8 @@ class _Shelf:
         until = math.inf if box.kept else loop.time() + IDLE
         self._lying[box] = key, until
         self._by_key.setdefault(key, []).append(box)
-        if not self._looking and not box.kept:
-            self._looking = True
+        if not box.kept and (self._looking is None or self._looking.is_closed()):
+            self._looking = loop
             loop.call_at(until, self._end_idle, loop)
 
     def take(self, key: Key, where: _Where) -> Box | None:
@@ -222,12 +222,14 @@ class _Shelf:
 
     def _end_idle(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time() + _MOMENT
-        for box in [each for each, (_, until) in self._lying.items() if until <= now]:
-            self.end(box)
-        following = min([until for _, until in self._lying.values()], default=math.inf)
-        self._looking = following < math.inf
-        if self._looking:
-            loop.call_at(following, self._end_idle, loop)
+        try:
+            for box in [each for each, (_, until) in self._lying.items() if until <= now]:
+                self.end(box)
+        finally:
+            following = min([until for _, until in self._lying.values()], default=math.inf)
+            self._looking = None if following == math.inf else loop
+            if self._looking is not None:
+                loop.call_at(following, self._end_idle, loop)
 
     def forget(self, which: Callable[[Key], bool]) -> None:
         for box in [each for each, (key, _) in self._lying.items() if which(key)]:
