@@ -109,6 +109,10 @@ def _judged(
     )
 
 
+_BETWEEN = 3
+"""Characters between two columns."""
+
+
 def render_table(rows: Sequence[Row], *, title: str, caption: str, width: int) -> Table:
     """The table; where it would not fit, the columns that explain go before those that judge."""
     table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left")
@@ -122,16 +126,22 @@ def render_table(rows: Sequence[Row], *, title: str, caption: str, width: int) -
         "aim": ("right", ""),
         "verdict": ("left", ""),
     }
-    shown = [c for c in columns if not (width < 106 and c == "from - to") and not (width < 88 and c == "cost")]
+    table_cells = [{"measure": row.measure, "program": row.label, **_cells(row)} for row in rows]
+    widths = {name: max(len(name), *(len(cells[name]) for cells in table_cells), 0) for name in columns}
+    shown = list(columns)
+    for name in ("from - to", "cost"):
+        if sum(widths[each] + _BETWEEN for each in shown) > width:
+            shown.remove(name)
     for name in shown:
         justify, style = columns[name]
-        table.add_column(name, justify=justify, style=style, no_wrap=True)
+        # Where it is too much even so, words take a second line, and numbers stay whole.
+        table.add_column(name, justify=justify, style=style, no_wrap=name != "program")
     for at, row in enumerate(rows):
         new = at == 0 or rows[at - 1].measure != row.measure
         if new:
             table.add_section()
-        cells = _cells(row)
-        table.add_row(row.measure if new else "", row.label, *(cells[name] for name in shown[2:]))
+        cells = table_cells[at] if new else {**table_cells[at], "measure": ""}
+        table.add_row(*(cells[name] for name in shown))
     return table
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -184,8 +185,18 @@ def test_the_table_shows_value_bounds_and_verdict_at_any_width(width: int) -> No
     assert "1.30 x" in ours
     assert "1.75" in ours
     assert "✔ aim" in ours
-    assert ("1.20 - 1.40" in ours) == (width >= 106)
+    assert ("1.20 - 1.40" in ours) == (width >= 100)
     assert "✘ over must" in next(line for line in lines if "holdfast, SQLite" in line)
+
+
+@pytest.mark.requirement("bench:table-and-json")
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_where_a_row_is_too_long_what_is_measured_stays_whole(width: int) -> None:
+    long = replace(case_rows(HELLO, [MEMORY], rounds(1.2, 1.4))[1], label="many words " * 6)
+    screen = io.StringIO()
+    Console(width=width, file=screen).print(render_table([long], title="T", caption="C", width=width))
+    ours = next(line for line in screen.getvalue().splitlines() if "many words" in line)
+    assert [part for part in ("1.30 x", " 1.75 ", "✔ aim") if part not in ours] == []
 
 
 @pytest.mark.requirement("bench:table-and-json")
