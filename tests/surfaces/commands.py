@@ -45,9 +45,15 @@ class Shell:
 
     def __init__(self, home: Path, server: ScriptedModelServer | None = None) -> None:
         self.home = home
+        self.server = server
         self.store = f"sqlite:///{home / 'data' / 'holdfast' / 'holdfast.db'}"
         served = {} if server is None else {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": "k"}
         self.environment = environment(home, **served)
+
+    def await_asked(self, count: int) -> None:
+        """Returns when the model server has so many requests; a turn that fails once fails the first of them."""
+        assert self.server is not None
+        assert self.server.wait_arrived(count, BOUND)
 
     def run(self, *arguments: str, given: str | bytes = "", **more: str) -> subprocess.CompletedProcess[str]:
         """Runs a command to its end."""

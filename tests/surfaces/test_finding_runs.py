@@ -121,6 +121,7 @@ def test_what_was_killed_with_its_children_goes_on_at_the_root(tmp_path: Path, m
                 run = await runtime.start(Agent("openai/root", tools=tools), "go", session="root")
                 async for event in run.events():
                     if isinstance(event, Event) and isinstance(event.data, ToolWaiting):
+                        await asyncio.to_thread(sh.await_asked, 2)
                         return
 
         asyncio.run(asyncio.wait_for(leave(), 20))
