@@ -12,6 +12,7 @@ isolates_by_bubblewrap      bwrap         bubblewrap
 isolates_by_containers      crun          crun
 isolates_by_containers_too  runc          runc
 isolates_by_gvisor          runsc         runsc
+shows_the_console           chromium      chromium
 '
 
 missing=''

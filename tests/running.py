@@ -27,6 +27,7 @@ from holdfast.journal.reading import read_events
 from holdfast.models.routing.routes import Routes
 from holdfast.net.client import HttpClient
 from holdfast.net.settings import NetSettings
+from holdfast.runtime.configuring.equipment import Equipment
 from holdfast.runtime.delivering.hooks import Hooks
 from holdfast.runtime.delivering.port import Function, Target
 from holdfast.runtime.guarding.critic import Critic, Judge
@@ -36,9 +37,11 @@ from holdfast.runtime.runtime import Runtime
 from holdfast.runtime.sandboxes import WITHOUT, sandboxes_of
 from holdfast.runtime.working import LEASE_SECONDS
 from holdfast.safety.addresses import TRUSTED
+from holdfast.safety.secrets.port import Resolver
 from holdfast.sandbox.policy.profile import Profile
 from holdfast.testing import ScriptedModelServer
 from holdfast.testing.scripts import Script
+from holdfast.tools.authorising.policy import Policies
 from holdfast.types import (
     AssistantMessage,
     CallId,
@@ -51,7 +54,6 @@ from holdfast.types import (
     Payload,
     Price,
     StopReason,
-    TenantId,
     Text,
     TextDelta,
     ToolCall,
@@ -139,6 +141,8 @@ async def scene(
     seconds: float = 15,
     sandbox: Profile = WITHOUT,
     routes: Routes | None = None,
+    secrets: Sequence[Resolver] | Mapping[str, str] | None = None,
+    policy: Policies = None,
 ) -> AsyncGenerator[Scene]:
     """Runs a scene within a bound of time, and sees that it leaves no task and no connection."""
     before = asyncio.all_tasks()
@@ -153,8 +157,17 @@ async def scene(
             if wrap is not None:
                 journal = cast("Journal", wrap(journal))
             sandboxes = sandboxes_of(url, journal.blobs, sandbox)
-            given = (targets, hooks, at_once, critic, routes)
-            runtime = Runtime(journal, clock, prices or {}, TenantId("local"), sandboxes, "user", *given)
+            given = Equipment(
+                prices=prices or {},
+                targets=targets,
+                hooks=hooks,
+                at_once=at_once,
+                critic=critic,
+                routes=routes,
+                secrets=secrets,
+                policy=policy,
+            )
+            runtime = Runtime(journal, clock, sandboxes, given)
             try:
                 yield Scene(server, runtime, url, clock, sandbox)
             finally:
@@ -244,7 +257,7 @@ def all_answered(events: Iterable[Event]) -> bool:
                 open_calls = {call.id: 0 for call in data.message.calls}
             case ToolFinished(nested=None) as data:  # others were made by calls
                 open_calls[data.call_id] += 1
-            case ToolWaiting() as data:
+            case ToolWaiting() as data if not data.wait.below:  # otherwise a call that this one made waits
                 tokens[data.wait.token] = data.call_id
             case WaitResolved(content="once" | "always") as data if data.token.startswith("approval:"):
                 pass  # the call goes on

@@ -19,6 +19,8 @@ PLANTS = {
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import holdfast.engine.state",
     ),
     "Only net opens HTTP": ("tools/planted.py", "def deferred():\n    import aiohttp"),
+    "Only server listens for HTTP": ("cli/planted.py", "import starlette.routing"),
+    "A door is blind to other doors": ("server/doors/planted.py", "import holdfast.server.doors.health"),
     "Only storage speaks to SQLite": ("runtime/planted.py", "import sqlite3"),
     "Only the command line draws": ("engine/planted.py", "import rich.text"),
     "Only models knows how a provider": ("engine/planted.py", "import holdfast.models.wire.chat.requests"),
@@ -26,6 +28,8 @@ PLANTS = {
     "Only signing loads Amazon's": ("models/providers/bedrock.py", "import botocore.session"),
     "Only the local embedder": ("models/embedding/finding.py", "import model2vec"),
     "Only the interpreter for snippets runs WebAssembly": ("sandbox/snippets/wasm.py", "import wasmtime"),
+    "Only the channels of calls load grpcio": ("tools/transports/grpc.py", "import grpc.aio"),
+    "Only net speaks NATS": ("server/planted.py", "import nats.aio.client"),
     "What flows through the house": ("types/planted.py", "import asyncio"),
     "Decisions and folds are pure": ("engine/decide.py", "import time"),
 }

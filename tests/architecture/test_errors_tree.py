@@ -7,7 +7,7 @@ import inspect
 import re
 
 import pytest
-from tests.architecture.tree import modules, parse, shown
+from tests.architecture.tree import PACKAGE, modules, nodes, parse, shown
 
 from holdfast import errors
 from holdfast.errors import HoldfastError
@@ -28,6 +28,8 @@ FROZEN = {
     "SessionBusy": "session_busy",
     "SessionExited": "session_exited",
     "UnknownWait": "unknown_wait",
+    "SecretMissing": "secret_missing",
+    "PolicyDenied": "policy_denied",
     "JournalError": "journal",
     "Fenced": "fenced",
     "LeaseHeld": "lease_held",
@@ -71,7 +73,9 @@ FROZEN = {
 """Logs and programs depend on these; a code is added, never changed."""
 
 BOUNDARIES = {
+    "src/holdfast/tools/hooks/running.py": 2,  # a tool call: its hooks, which are somebody's functions
     "src/holdfast/tools/authored.py": 2,  # a tool call
+    "src/holdfast/server/routing/endpoint.py": 1,  # a surface: one request
     "src/holdfast/cli/chat/talk.py": 2,  # a surface: one line, one answer
     "src/holdfast/runtime/working.py": 1,  # a run
     "src/holdfast/runtime/delivering/attempting.py": 2,  # a run's surroundings: what people made of a target, or a hook
@@ -90,10 +94,13 @@ BOUNDARIES = {
 """How many handlers catch everything and do not raise it again."""
 
 
+HOME = PACKAGE / "errors"
+
+
 def tree() -> list[type[HoldfastError]]:
     found = [HoldfastError]
     for kind in found:
-        found += [each for each in kind.__subclasses__() if each.__module__ == drawing.__name__]
+        found += [each for each in kind.__subclasses__() if each.__module__.startswith(f"{errors.__name__}.")]
     return found
 
 
@@ -120,6 +127,23 @@ def test_the_drawing_shows_the_classes_that_exist_and_where_they_hang() -> None:
     assert shown_ == real
 
 
+@pytest.mark.requirement("errors:tree-drawn")
+def test_a_class_stands_in_the_file_of_the_one_it_hangs_from_and_the_drawing_alone_in_its_own() -> None:
+    families = [kind for kind in tree() if kind.__mro__[1] in (Exception, HoldfastError)]
+    astray = [kind for kind in tree() if kind not in families and kind.__module__ != kind.__mro__[1].__module__]
+    assert astray == []
+    assert ast.get_docstring(parse(HOME / "tree.py")) and len(parse(HOME / "tree.py").body) == 1
+
+
+@pytest.mark.requirement("errors:one-tree")
+def test_a_class_is_named_for_export_once_and_the_door_lets_all_of_them_through() -> None:
+    named = [name for path in sorted(HOME.glob("*.py")) for name in FROZEN if f'"{name}"' in path.read_text()]
+    assert sorted(named) == sorted(FROZEN)
+    door = (HOME / "__init__.py").read_text()
+    assert [name for name in FROZEN if name in door] == []
+    assert [kind for kind in tree() if getattr(errors, kind.__name__, None) is not kind] == []
+
+
 @pytest.mark.requirement("errors:stable-codes")
 def test_every_class_has_a_code_of_its_own_that_never_changes() -> None:
     assert {kind.__name__: vars(kind).get("code") for kind in tree()} == FROZEN
@@ -140,26 +164,29 @@ def test_every_exception_class_of_the_package_is_in_the_tree_or_private_or_for_t
     outside = [
         f"{shown(path)}:{node.name}"
         for path in modules()
-        if path.name != "tree.py" or path.parent.name != "errors"
-        for node in ast.walk(parse(path))
-        if isinstance(node, ast.ClassDef)
-        and any(re.search(r"(Error|Exception)$", ast.unparse(base)) for base in node.bases)
+        if path.parent != HOME
+        for node in nodes(path, ast.ClassDef)
+        if any(_is_error(ast.unparse(base).rpartition(".")[2]) for base in node.bases)
     ]
-    # What a tool's author raises, what carries a refusal through the HTTP library or to a client of
-    # the proxy, and what fails a test.
+    # What a tool's author raises, what carries a refusal through the HTTP library or to a client of the proxy or of the
+    # server, what says to the one caller above why there is no token or no answer, and what fails a test.
     allowed = re.compile(
         r":_|tools/binding.py:(ToolFailure|Suspended)$|net/guarding.py:BlockedSocketError$|testing/|sandbox/egress/"
+        r"|net/tokens.py:TokenFailure$|tools/contract/checking.py:ContractBroken$|tools/transports/port.py:Unsent$"
+        r"|tools/transports/rpc/channels.py:(Failed|Undialled)$|server/problems.py:Refused$"
     )
     assert [name for name in outside if not allowed.search(name)] == []
+
+
+def _is_error(name: str) -> bool:
+    return name in FROZEN or name.endswith(("Error", "Exception"))
 
 
 @pytest.mark.requirement("errors:broad-except-only-at-boundaries")
 def test_everything_is_caught_only_at_the_boundaries() -> None:
     found: dict[str, int] = {}
     for path in modules():
-        for node in ast.walk(parse(path)):
-            if not isinstance(node, ast.ExceptHandler):
-                continue
+        for node in nodes(path, ast.ExceptHandler):
             broad = node.type is None or ast.unparse(node.type) in ("Exception", "BaseException")
             if broad and not isinstance(node.body[-1], ast.Raise):
                 found[shown(path)] = found.get(shown(path), 0) + 1

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from tests.architecture.tree import PACKAGE, modules, parse
+from tests.architecture.tree import PACKAGE, modules, nodes
 from tests.running import MODEL, Scene, scene, soon
 
 from holdfast import Agent, tool
@@ -27,13 +27,13 @@ DOORS = {"stream": "models/calling.py", "count": "models/counting.py"}
 """What asks a model, and the one file in which it is asked so."""
 
 
-def asks(tree: ast.AST) -> Iterator[tuple[str, int]]:
+def asks(looked_at: Iterable[ast.AST]) -> Iterator[tuple[str, int]]:
     """Yields how a model is asked, and in which line.
 
     Without types, that is: a call of `stream` with one argument, or with a model for its first; a `count` that is
     waited for; one of both taken from something that is called a model, or by its name as text.
     """
-    for node in ast.walk(tree):
+    for node in looked_at:
         match node:
             case ast.Call(func=ast.Attribute(attr="stream"), args=[_], keywords=[]):
                 yield "stream", node.lineno
@@ -58,7 +58,7 @@ def asked_in(folder: Path) -> dict[tuple[str, str], set[int]]:
     """Returns where models are asked below a folder: how, in which file, and in which lines."""
     found: dict[tuple[str, str], set[int]] = {}
     for path in modules(folder):
-        for name, line in asks(parse(path)):
+        for name, line in asks(nodes(path, ast.Call, ast.Await, ast.Attribute)):
             found.setdefault((name, path.relative_to(folder).as_posix()), set()).add(line)
     return found
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.architecture.tree import PACKAGE, modules, name_of, parse, shown
+from tests.architecture.tree import PACKAGE, modules, name_of, nodes, parse, shown
 
 import holdfast
 
@@ -74,8 +74,8 @@ def test_exports_are_a_tuple_of_names_that_exist(path: Path) -> None:
 def test_rooms_take_from_each_other_only_what_is_exported() -> None:
     wrong: list[str] = []
     for path in modules():
-        for node in ast.walk(parse(path)):
-            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("holdfast."):
+        for node in nodes(path, ast.ImportFrom):
+            if not (node.module or "").startswith("holdfast."):
                 continue
             if name_of(path).split(".")[1:2] == (node.module or "").split(".")[1:2]:
                 continue  # within a room, what is not promised may be used
@@ -117,12 +117,17 @@ def test_the_facade_has_at_most_forty_names_and_each_is_what_its_home_says() -> 
         _ = holdfast.nothing  # type: ignore[attr-defined]
 
 
+def called(call: ast.Call) -> str:
+    """Returns the last name of what is called, or nothing for what has none."""
+    of = call.func
+    return of.attr if isinstance(of, ast.Attribute) else of.id if isinstance(of, ast.Name) else ""
+
+
 def callers(name: str) -> set[str]:
     """Returns the modules in which a function of that name is called."""
     found: set[str] = set()
     for path in modules():
-        calls = [ast.unparse(node.func) for node in ast.walk(parse(path)) if isinstance(node, ast.Call)]
-        if name in [each.rpartition(".")[2] for each in calls]:
+        if name in map(called, nodes(path, ast.Call)):
             found.add(shown(path))
     return found
 

@@ -6,11 +6,12 @@ import ast
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
+from tests.architecture.tree import nodes
 
 TESTS = Path(__file__).resolve().parents[1]
 FOLDER = TESTS / "requirements"
@@ -29,20 +30,24 @@ def with_status(status: str) -> set[str]:
     return {entry["id"] for _, entry in load() if entry.get("status") == status}
 
 
-def marks_in(source: str, where: str) -> Iterator[tuple[str, str]]:
+def marks_in(calls: Iterable[ast.Call], where: str) -> Iterator[tuple[str, str]]:
     """Yields (id, place) for each id given to a requirement mark, on a test, a parameter or a whole module."""
-    for node in ast.walk(ast.parse(source, where)):
-        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("mark.requirement"):
-            for argument in node.args:
-                known = isinstance(argument, ast.Constant) and isinstance(argument.value, str)
-                yield ast.literal_eval(argument) if known else ast.unparse(argument), f"{where}:{node.lineno}"
+    for node in calls:
+        match node.func:
+            case ast.Attribute(attr="requirement", value=ast.Attribute(attr="mark") | ast.Name(id="mark")):
+                arguments = node.args
+            case _:
+                arguments = []
+        for argument in arguments:
+            known = isinstance(argument, ast.Constant) and isinstance(argument.value, str)
+            yield ast.literal_eval(argument) if known else ast.unparse(argument), f"{where}:{node.lineno}"
 
 
 @cache
 def named() -> dict[str, str]:
     """Returns every id that a test names, with one place where it does."""
     files = sorted(TESTS.rglob("test_*.py"))
-    return {i: p for f in files for i, p in marks_in(f.read_text("utf-8"), f.relative_to(TESTS).as_posix())}
+    return {i: p for f in files for i, p in marks_in(nodes(f, ast.Call), f.relative_to(TESTS).as_posix())}
 
 
 def listed(problems: dict[str, str] | list[str] | set[str]) -> str:
@@ -92,4 +97,5 @@ def test_marks_are_found_on_functions_parameters_and_modules() -> None:
 @pytest.mark.parametrize("n", [pytest.param(1, marks=pytest.mark.requirement("a:parameter"))])
 def test_it(n): ...
 """
-    assert {i for i, _ in marks_in(source, "x.py")} == {"a:module", "a:one", "a:two", "a:parameter"}
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    assert {i for i, _ in marks_in(calls, "x.py")} == {"a:module", "a:one", "a:two", "a:parameter"}

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.architecture.tree import PACKAGE, ROOT, modules, parse, shown
+from tests.architecture.tree import PACKAGE, ROOT, modules, nodes, shown
 
 FILE, FUNCTION, FOLDER, LOOP, CASE = 500, 60, 12, 200, 8
 """Lines, lines, modules, lines, lines: more than that fails."""
@@ -18,10 +18,6 @@ LARGER_FILES = {"tests/scenarios/test_http_client.py": 512}
 
 BANNED = {"utils", "util", "helpers", "helper", "common", "misc", "base", "core", "manager", "service", "services"}
 PLACES = [ROOT / name for name in ("src", "tests", "bench", "examples")]
-
-
-def functions(tree: ast.Module) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
-    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
 
 
 def length(node: ast.stmt | ast.match_case) -> int:
@@ -49,7 +45,7 @@ def test_no_folder_holds_too_many_modules() -> None:
 def test_the_loop_stays_a_page_and_each_of_its_cases_a_few_lines() -> None:
     path = PACKAGE / "engine" / "loop.py"
     assert len(path.read_text("utf-8").splitlines()) <= LOOP
-    cases = [case for node in ast.walk(parse(path)) if isinstance(node, ast.Match) for case in node.cases]
+    cases = [case for node in nodes(path, ast.Match) for case in node.cases]
     assert cases
     assert [ast.unparse(case.pattern) for case in cases if length(case) > CASE] == []
 
@@ -60,7 +56,7 @@ def test_no_function_is_too_long_and_the_linter_bounds_their_complexity() -> Non
         f"{shown(path)}:{node.name}": length(node)
         for place in PLACES
         for path in modules(place)
-        for node in functions(parse(path))
+        for node in nodes(path, ast.FunctionDef, ast.AsyncFunctionDef)
         if length(node) > FUNCTION
     }
     assert long == {}

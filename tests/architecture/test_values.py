@@ -23,6 +23,7 @@ from holdfast.types import (
     Effect,
     Event,
     EventId,
+    Execution,
     Image,
     Limits,
     OutputShape,
@@ -181,6 +182,13 @@ def test_a_spec_has_one_digest_in_every_process_and_any_change_changes_it() -> N
         "output": OutputShape("city", {"type": "object"}),
         "output_mode": "tool",
         "phases": (PhaseSpec(name="one", agent=digest_of(b"")),),
+        "tools_shown": 5,
+        "messages_shown": 5,
+        "roles": ("reader",),
+        "allowed_tools": ("t",),
+        "execution": Execution(stop_on_first_tool=True),
+        "may_call": False,
+        "must_call": "t",
     }
     assert set(changes) == set(AgentSpec.__struct_fields__)
     others = {digest_of(msgspec.json.encode(msgspec.structs.replace(SPEC, **{k: v}))) for k, v in changes.items()}

@@ -7,6 +7,9 @@ import functools
 import gc
 import subprocess
 from pathlib import Path
+from typing import TypeVar, cast
+
+Node = TypeVar("Node", bound=ast.AST)
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "holdfast"
@@ -36,6 +39,26 @@ def parse(path: Path) -> ast.Module:
     finally:
         gc.freeze()
         gc.enable()
+
+
+@functools.cache
+def _by_kind(path: Path) -> dict[type[ast.AST], list[ast.AST]]:
+    """Returns a file's nodes by their kind; walking a tree takes longer than most of what is asked of its nodes."""
+    found: dict[type[ast.AST], list[ast.AST]] = {}
+    waiting: list[ast.AST] = [parse(path)]
+    for node in waiting:
+        found.setdefault(type(node), []).append(node)
+        for value in vars(node).values():
+            if isinstance(value, list):
+                waiting += [each for each in cast("list[object]", value) if isinstance(each, ast.AST)]
+            elif isinstance(value, ast.AST) and not isinstance(value, ast.expr_context):
+                waiting.append(value)
+    return found
+
+
+def nodes(path: Path, *kinds: type[Node]) -> list[Node]:
+    """Returns the nodes of these kinds in a file, each kind in the order of `ast.walk`."""
+    return [cast("Node", node) for kind in kinds for node in _by_kind(path).get(kind, ())]
 
 
 def name_of(path: Path) -> str:

@@ -107,7 +107,7 @@ async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     yield Stage(await opened(request.param, Profile()), folder)
 
 
-@pytest.mark.requirement("sandbox:backends-pass-the-kit")
+@pytest.mark.requirement("sandbox:backends-pass-the-kit", "commands:input-and-errors-apart")
 @pytest.mark.parametrize("check", kit.CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("stage", BACKENDS, indirect=True)
 async def test_what_every_backend_does(check: kit.Check, stage: Stage) -> None:
@@ -155,6 +155,17 @@ async def keeps_errors(right: Any, command: Any, *, errors: bool = True, **given
     return await right(command, **given)
 
 
+async def gives_nothing_to_read(right: Any, command: Any, *, streams: Any = None, **given: Any) -> Ended:
+    return await right(command, **given)
+
+
+async def mixes_errors_in(right: Any, command: Any, *, streams: Any = None, **given: Any) -> Ended:
+    ended = await right(command, streams=streams, **given)
+    if streams is not None:
+        ended.output.feed(streams.errors.raw())
+    return ended
+
+
 async def asks_a_shell(right: Any, command: Any, **given: Any) -> Ended:
     return await right(command if isinstance(command, str) else " ".join(command), **given)
 
@@ -184,6 +195,9 @@ async def kills_nothing(right: Any, owner: str, epoch: int) -> int:
     [
         ("run", leaks_our_environment, kit.the_environment_is_what_was_given),
         ("run", keeps_errors, kit.errors_are_dropped_where_that_is_asked_for),
+        ("run", gives_nothing_to_read, kit.it_reads_what_it_is_given),
+        ("run", mixes_errors_in, kit.it_reads_what_it_is_given),
+        ("run", mixes_errors_in, kit.much_is_read_apart),
         ("run", asks_a_shell, kit.a_sequence_is_read_by_no_shell),
         ("run", says_all_went_well, kit.the_exit_code_is_a_shells),
         ("run", is_never_late, kit.time_runs_out),
@@ -193,8 +207,9 @@ async def kills_nothing(right: Any, owner: str, epoch: int) -> int:
     ],
 )
 async def test_a_fault_is_caught_in_words(
-    name: str, wrong: Callable[..., Any], caught_by: kit.Check, tmp_path: Path
+    name: str, wrong: Callable[..., Any], caught_by: kit.Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(kit, "_SOON", 3.0)  # a fault is waited for as long as that
     backend: Any = Faulty(name, wrong)
     with pytest.raises(AssertionError, match=r"\w+ \w+"):
         await caught_by(Stage(backend, tmp_path))
@@ -202,7 +217,7 @@ async def test_a_fault_is_caught_in_words(
 
 QUOTAS: dict[str, tuple[Quotas, str]] = {
     "memory": (Quotas(memory=256 * 1024**2), "head -c 800m /dev/zero | tail"),
-    "pids": (Quotas(pids=40), "for n in $(seq 300); do sleep 5 & done 2>/dev/null; wait; exit 1"),
+    "pids": (Quotas(pids=40), "for n in $(seq 60); do sleep 1.5 & done 2>/dev/null; wait; exit 1"),
     "cpu": (Quotas(cpu=1), "while :; do :; done"),
     "file": (Quotas(file=1 << 20), "exec head -c 2m /dev/zero >large"),
     "disk": (Quotas(disk=1 << 20), "head -c 5m /dev/zero >/tmp/large"),

@@ -14,7 +14,7 @@ from holdfast.testing import ScriptedModelServer
 
 
 @pytest.fixture
-def page(tmp_path: Path) -> Generator[Page]:
+def page(tmp_path: Path, snippets_cache: Path) -> Generator[Page]:
     home = tmp_path / "home"
     folder = tmp_path / "page"
     home.mkdir()
@@ -23,11 +23,16 @@ def page(tmp_path: Path) -> Generator[Page]:
         environment = {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
             "HOME": str(home),
+            "XDG_CACHE_HOME": str(snippets_cache),
             "LANG": "C.UTF-8",
             "COLUMNS": "80",
             "PYTHONDONTWRITEBYTECODE": "1",
             "OPENAI_BASE_URL": server.base_url,
             "ANTHROPIC_BASE_URL": server.origin,
         }
-        yield Page(folder, environment)
+        page = Page(folder, environment)
+        try:
+            yield page
+        finally:
+            page.close()
         server.verify(complete=False)

@@ -4,7 +4,8 @@ Everything runs as a reader would run it, in a process of its own, with a fresh 
 `OPENAI_BASE_URL` and `ANTHROPIC_BASE_URL`. A key is in the environment from the moment the page exports one. What
 cannot run here (making an environment, installing into one) is checked for what it names.
 
-A command that ends with another exit code than 0 says so behind it: `# exit code 3`.
+A command that ends with another exit code than 0 says so behind it: `# exit code 3`. One with `&` behind it serves
+something until the page ends, and says on its first line that it does; the port 8765 stands for one that is free here.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import doctest
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import tomllib
@@ -33,6 +35,8 @@ _LIKE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 _SETTINGS = "~/.config/holdfast/config.yaml"
 _LATER = "later"
 """Stands behind the name of a program that is only kept: a command of the page runs it."""
+_PORT = "8765"
+"""What a page writes for the port of what it serves itself."""
 _EXPECTED = re.compile(r"# exit code (\d+)$")
 _TARGET = re.compile(r"^([a-z-]+):", re.MULTILINE)
 _VARYING = (
@@ -52,6 +56,11 @@ class PageError(AssertionError):
     """Something a page shows is not so."""
 
 
+def _free_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return str(taken.getsockname()[1])
+
+
 @dataclass
 class Page:
     """A page under way."""
@@ -61,6 +70,15 @@ class Page:
     printed: str | None = None
     """What the last program or command put out."""
     ran: list[str] = field(default_factory=list[str])
+    port: str = field(default_factory=_free_port)
+    """What stands here for the port that the page writes."""
+    served: list[subprocess.Popen[str]] = field(default_factory=list[subprocess.Popen[str]])
+
+    def close(self) -> None:
+        """Ends what it serves."""
+        for each in self.served:
+            each.kill()
+            each.communicate()
 
     def play(self, fence: Fence) -> None:
         """Does what a block asks for.
@@ -72,7 +90,7 @@ class Page:
             case "python", role:
                 self._python(fence, role)
             case "sh", "":
-                for line in fence.text.replace("\\\n", " ").splitlines():
+                for line in self._own(fence.text).replace("\\\n", " ").splitlines():
                     if words := shlex.split(line, comments=True):
                         self._command(fence, words, _expected(line))
             case "yaml", role:
@@ -84,7 +102,7 @@ class Page:
             case "text", name:
                 file = self.folder / name
                 file.parent.mkdir(exist_ok=True)
-                file.write_text(fence.text, "utf-8")
+                file.write_text(self._own(fence.text), "utf-8")
             case _:
                 raise PageError(f"{fence.where}: nobody checks blocks marked {f'{fence.language} {fence.role}'!r}")
 
@@ -108,7 +126,7 @@ class Page:
     def _python(self, fence: Fence, role: str) -> None:
         name, _, when = role.partition(" ")
         file = self.folder / (name or f"block{len(self.ran)}.py")
-        file.write_text(fence.text, "utf-8")
+        file.write_text(self._own(fence.text), "utf-8")
         if when == _LATER:
             return
         how = ["-m", "pytest", "-q", "-p", "no:cacheprovider"] if name.startswith("test_") else []
@@ -117,6 +135,9 @@ class Page:
     def _command(self, fence: Fence, words: list[str], expected: int) -> None:
         program, rest = words[0].removeprefix(".venv/bin/").removeprefix("try/bin/"), words[1:]
         match program, rest:
+            case "holdfast" | "python", [*arguments, "&"]:
+                how = ["-m", "holdfast"] if program == "holdfast" else []
+                self._leave(fence, [sys.executable, *how, *arguments])
             case "holdfast", ["stub", *_]:
                 self._serve(fence, [sys.executable, "-m", "holdfast", *rest])
             case "holdfast", [*arguments, "<", file]:
@@ -126,7 +147,7 @@ class Page:
                 self._run(fence, [sys.executable, "-m", "holdfast", *rest], expected)
             case "python", [file]:
                 self._run(fence, [sys.executable, file], expected)
-            case "cat" | "ls" | "cp", _:
+            case "cat" | "ls" | "cp" | "curl", _:
                 self._run(fence, words, expected)
             case "eval", [inner] if inner.startswith("$(holdfast "):
                 self._run(fence, ["bash", "-c", f"set -o pipefail; {sys.executable} -m {inner[2:-1]} | bash -n"])
@@ -181,6 +202,20 @@ class Page:
         self.printed = first + rest
         if server.returncode or not first.startswith("listening"):
             raise PageError(f"{fence.where}: {shlex.join(command)} ended with {server.returncode}:\n{self.printed}")
+
+    def _leave(self, fence: Fence, command: list[str]) -> None:
+        """Starts what goes on until the page ends."""
+        server = subprocess.Popen(
+            command, cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        self.served.append(server)
+        assert server.stdout is not None
+        self.printed = first = server.stdout.readline()
+        if not first.strip() or server.poll() is not None:
+            raise PageError(f"{fence.where}: {shlex.join(command)} does not say that it serves:\n{first}")
+
+    def _own(self, text: str) -> str:
+        return text.replace(_PORT, self.port)
 
     # ---- what is only looked at ----
 

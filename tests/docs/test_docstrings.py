@@ -16,7 +16,8 @@ DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 def examples(file: Path) -> Iterator[Fence]:
     name = file.relative_to(ROOT).as_posix()
-    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+    source = file.read_text("utf-8")
+    for node in ast.walk(ast.parse(source)) if "```" in source else ():
         if isinstance(node, DOCUMENTED) and (text := ast.get_docstring(node)) and "```" in text:
             yield from fences(text, f"{name}:{getattr(node, 'name', 'module')}")
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from tests.docs.fences import Fence, fences
 from tests.docs.playing import ROOT, Page, PageError
+from tests.surfaces.commands import Shell
 
 TOP = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md")
 DOCUMENTS = [*TOP, *sorted(each.relative_to(ROOT).as_posix() for each in (ROOT / "docs").rglob("*.md"))]
@@ -23,7 +22,7 @@ def test_every_block_of_a_document_runs_and_prints_what_it_shows(name: str, page
 
 
 @pytest.mark.requirement("repo:examples-in-documents-run")
-def test_every_command_named_in_running_text_exists() -> None:
+def test_every_command_named_in_running_text_exists(tmp_path: Path) -> None:
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
     wrong: list[str] = []
     commands: dict[tuple[str, ...], str] = {}
@@ -36,8 +35,7 @@ def test_every_command_named_in_running_text_exists() -> None:
             if program == "holdfast" and plain:
                 commands[tuple(plain)] = f"{name}: `{code}`"
     for words, where in commands.items():
-        asked = [sys.executable, "-m", "holdfast", *words, "--help"]
-        if subprocess.run(asked, capture_output=True, check=False, timeout=30).returncode:
+        if Shell(tmp_path).run(*words, "--help").returncode:
             wrong.append(where)
     assert not wrong, "commands that do not exist:\n  " + "\n  ".join(wrong)
 
@@ -53,6 +51,7 @@ BROKEN = (
     ("```sh\nholdfast nothing\n```", "ended with 2"),
     ("```sh\nholdfast --version  # exit code 3\n```", "ended with 0"),
     ("```python a.py later\nraise SystemExit(3)\n```\n```sh\npython a.py\n```", "ended with 3"),
+    ("```python a.py later\nprint()\n```\n```sh\npython a.py &\n```", "does not say that it serves"),
     ('```sh\neval "$(holdfast completion nothing)"\n```', "ended with"),
     ("```sh\n.venv/bin/pip install '.[nothing]'\n```", "there is no nothing"),
     ("```sh\n.venv/bin/python -m bench.run --nothing\n```", "there is no --nothing"),

@@ -291,3 +291,10 @@ async def test_a_secret_that_is_missing_or_none_is_said_before_anything_is_sent(
         with pytest.raises(AuthFailed, match=words):
             await held.token(ORIGIN)
     assert server.requests == []
+
+
+@pytest.mark.requirement("access:oauth-expiry")
+@pytest.mark.parametrize("life", ["nan", 0, -5, "-inf"])
+async def test_a_life_that_is_none_is_over_at_once(life: Any) -> None:
+    async with tokens(Giver(life)) as (given, _):
+        assert [await given.token(ORIGIN), await given.token(ORIGIN)] == ["token-1", "token-2"]

@@ -264,7 +264,7 @@ async def test_files_that_are_no_longer_kept_are_said_to_be_and_those_that_are_c
 @pytest.mark.requirement("storage:blobs-collected-while-written")
 async def test_an_agent_that_a_process_knows_for_days_is_put_again_before_it_is_referred_to(place: Place) -> None:
     store, clock = place
-    binder = Runtime(store.journal, clock, {}, LOCAL)._bindings
+    binder = Runtime(store.journal, clock)._bindings
     agent = Agent("openai/scripted")
     await binder.remember(LOCAL, agent)
     assert binder.knows(LOCAL, agent)

@@ -12,12 +12,13 @@ from tests.running import MODEL, Scene, all_answered, asked, of, scene, seen, so
 from holdfast import Agent, Limits, Wait, tool
 from holdfast.engine.events import AbortRequested, InputDropped, InputReceived, LimitsRaised, RunStarted
 from holdfast.errors import UsageError
+from holdfast.runtime.configuring.equipment import Equipment
 from holdfast.runtime.guarding.critic import Critic, Extend, Kill, Nudge, Raise, Stalled, Verdict
 from holdfast.runtime.runtime import Runtime
 from holdfast.testing import Call, Turn
 from holdfast.testing.clock import FakeClock
 from holdfast.testing.faults import Hang
-from holdfast.types import TenantId, stream_id
+from holdfast.types import stream_id
 
 RAN: list[str] = []
 GATES: dict[str, asyncio.Event] = {}
@@ -256,7 +257,7 @@ async def test_two_who_ask_about_one_standstill_say_it_once(tmp_path: Path) -> N
         await clock.advance(91)
         live = s.runtime._worker._live[STREAM]
         await until(lambda: live.attempt.pen.hinted)
-        watch = Runtime(s.runtime.journal, clock, {}, TenantId("local"), critic=second)._watch
+        watch = Runtime(s.runtime.journal, clock, given=Equipment(critic=second))._watch
         assert watch is not None
         await watch._ask(STREAM, live.attempt.state, live.attempt.run)
         assert len(second.told) == 1

@@ -330,9 +330,20 @@ async def test_an_event_that_must_be_understood_keeps_this_version_from_owning_b
 
 async def test_a_run_that_is_cut_off_and_made_again_never_shows_text_twice_to_anybody(tmp_path: Path) -> None:
     turn = Turn(WORDS, chunk=4, delay=0.03, fault=Cut(after_events=6, times=1))
-    async with scene([turn], url=store("sqlite", tmp_path)) as s:
+    async with scene([Turn(calls=[Call("hold", {})]), turn], url=store("sqlite", tmp_path)) as s:
         run = await s.runtime.start(AGENT, "go", session="s")
-        readers = [asyncio.create_task(collected(run)) for _ in range(3)]
+        there: list[asyncio.Event] = [asyncio.Event() for _ in range(3)]
+
+        async def reading(started: asyncio.Event) -> list[Any]:
+            items = []
+            async for item in run.events():
+                items.append(item)
+                started.set()
+            return items
+
+        readers = [asyncio.create_task(reading(each)) for each in there]
+        await soon(asyncio.gather(*(each.wait() for each in there)))
+        GO[0].set()
         await soon(run.result())
         for items in await soon(asyncio.gather(*readers)):
             kinds = [item.type for item in items]

@@ -32,7 +32,7 @@ from holdfast.runtime.speaking import Receipt
 from holdfast.testing import Call, Turn
 from holdfast.testing.scripts import ScriptRequest
 from holdfast.tools.builtin.question import question
-from holdfast.types import Control, Event, Mode, TenantId, Text, UserMessage, Wait, stream_id
+from holdfast.types import Control, Event, Mode, Text, UserMessage, Wait, stream_id
 
 STREAM = stream_id("local", "s")
 GATE: list[asyncio.Event] = []
@@ -184,7 +184,7 @@ class Play:
     async def _restart(self) -> None:
         await self.s.runtime.close()  # a store in memory stays open
         GATE.clear()
-        self.s.runtime = Runtime(self.s.runtime.journal, self.s.clock, {}, TenantId("local"))
+        self.s.runtime = Runtime(self.s.runtime.journal, self.s.clock)
         self.prompts = [self.s.runtime.run("s", each.key) for each in self.prompts]
         await self.s.runtime.resume("s", AGENT)
 

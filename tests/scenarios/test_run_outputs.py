@@ -13,8 +13,7 @@ from pydantic import BaseModel, Field
 from tests.running import MODEL, Scene, all_answered, asked, of, scene, seen, soon, until
 
 from holdfast import Agent, Control, Limits, Phase, Pipeline, tool
-from holdfast.engine.answers import AnswerJudged
-from holdfast.engine.events import CODEC, AnswerUnfinished, RunStarted
+from holdfast.engine.events import CODEC, AnswerJudged, AnswerUnfinished, RunStarted
 from holdfast.errors import UsageError
 from holdfast.flow.ids import WorkerId
 from holdfast.journal.owning import Pen

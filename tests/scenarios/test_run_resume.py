@@ -249,7 +249,8 @@ async def test_a_run_that_was_queued_when_its_process_stopped_is_the_one_that_is
 
 @pytest.mark.requirement("engine:fenced-touches-nothing")
 async def test_of_two_runtimes_that_resume_one_run_one_does_and_the_other_is_told(tmp_path: Path) -> None:
-    async with scene([Turn(calls=[Call("look")]), "done"], url=url(tmp_path)) as s:
+    slowly = Turn("done", chunk=1, delay=0.2)  # so that the run is not over before both have tried
+    async with scene([Turn(calls=[Call("look")]), slowly], url=url(tmp_path)) as s:
         await stopped(s)
         async with s.other() as one, s.other() as other:
             both: list[Runtime] = [one, other]

@@ -17,7 +17,7 @@ from holdfast.engine.events import RunFinished, RunStarted, ToolWaiting, WaitRes
 from holdfast.runtime.run import Run
 from holdfast.testing import Call, Turn
 from holdfast.testing.scripts import ScriptRequest
-from holdfast.types import Event, TenantId, stream_id
+from holdfast.types import Event, stream_id
 
 STREAM = stream_id("local", "s")
 
@@ -126,7 +126,7 @@ class Play:
                 self.prompts.append(await self.runtime.start(AGENT, "another", session="s"))
             case "stop":
                 await self.runtime.close()  # a store in memory stays open
-                self.runtime = self.s.runtime = Runtime(self.s.runtime.journal, self.s.clock, {}, TenantId("local"))
+                self.runtime = self.s.runtime = Runtime(self.s.runtime.journal, self.s.clock)
                 self.prompts = [self.runtime.run("s", each.key) for each in self.prompts]
                 await self.runtime.resume("s", AGENT)
             case _:

@@ -8,14 +8,14 @@ import pytest
 from tests.counting import counting
 from tests.running import MODEL, all_answered, asked, of, paired, scene, seen, soon, until
 
-from holdfast import Agent, Wait, tool
-from holdfast.engine.doing.acting import AT_ONCE
+from holdfast import Agent, Limits, Wait, tool
 from holdfast.engine.events import ToolFinished, ToolStarted, ToolWaiting
-from holdfast.errors import Fenced
+from holdfast.errors import Fenced, UsageError
 from holdfast.testing import Call, Turn
 
 BEGAN: list[int] = []
 ACTING: set[int] = set()
+AT_ONCE = Limits().calls_at_once
 MOST: list[int] = [0]
 
 
@@ -64,7 +64,13 @@ async def spend(n: int) -> str:
     return f"spent {n}"
 
 
-AGENT = Agent(MODEL, tools=[crowd, cling, displaced, wonder, spend])
+@tool(effect="none", at_once=3)
+async def few(n: int) -> str:
+    """Acts for a while, as the crowd does; three of it at a time."""
+    return await crowd(n)
+
+
+AGENT = Agent(MODEL, tools=[crowd, cling, displaced, wonder, spend, few])
 
 
 @pytest.fixture(autouse=True)
@@ -90,6 +96,28 @@ async def test_of_two_thousand_calls_a_few_act_at_once_and_all_have_their_result
     assert paired(conversation)
     assert all_answered(log)
     assert len(of(ToolStarted, log)) == len(of(ToolFinished, log)) == 2000
+
+
+@pytest.mark.requirement("engine:parallel-limit")
+@pytest.mark.parametrize(("name", "limits", "most"), [("crowd", Limits(calls_at_once=5), 5), ("few", None, 3)])
+async def test_no_more_calls_overlap_than_the_limits_and_the_tool_say(name: str, limits: Limits, most: int) -> None:
+    async with scene([wide(name, 100), "done"]) as s:
+        runs = [await s.runtime.start(AGENT, "go", session=each, limits=limits) for each in ("s", "t")]
+        if name == "crowd":
+            await soon(runs[0].result())
+            assert [most] == MOST
+        for run in runs:
+            await soon(run.result())
+    assert len(BEGAN) == 200
+    assert MOST[0] == most or name == "crowd"
+
+
+@pytest.mark.requirement("engine:parallel-limit")
+def test_a_number_that_lets_no_call_run_is_refused() -> None:
+    with pytest.raises(UsageError, match="calls_at_once"):
+        Limits(calls_at_once=0)
+    with pytest.raises(UsageError, match="at_once"):
+        tool(at_once=0)(few.function)
 
 
 @pytest.mark.requirement("engine:turn-linear")

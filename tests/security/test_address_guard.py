@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from tests.architecture.tree import nodes
 from tests.loopback import Request, Server, answer, serving
 
 import holdfast
@@ -212,7 +213,7 @@ def test_no_other_room_imports_or_calls_what_opens_a_connection() -> None:
         room = file.relative_to(house).parts[0]
         if room == "net" or room in SERVES or any(file.is_relative_to(house / each) for each in OF_SANDBOXES):
             continue
-        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        for node in nodes(file, ast.Import, ast.ImportFrom, ast.Attribute):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and node.module:
                 names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]

@@ -9,13 +9,13 @@ import re
 import signal
 import struct
 import subprocess
-import sys
 import termios
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 
 from tests.surfaces.commands import BOUND, Shell
+from tests.surfaces.forking import holdfast
 from tests.surfaces.vt import Vt
 
 ENTER, ALT_ENTER, ALT_Q, CTRL_C, CTRL_D, CTRL_J, TAB, UP = "\r", "\x1b\r", "\x1bq", "\x03", "\x04", "\n", "\t", "\x1b[A"
@@ -98,8 +98,8 @@ def chatting(
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     variables = sh.environment | {"TERM": "xterm-256color"} | more
-    command = [sys.executable, "-m", "holdfast", "chat", *arguments]
-    with subprocess.Popen(command, cwd=sh.home, stdin=theirs, stdout=theirs, stderr=theirs, env=variables) as process:
+    command = ["chat", *arguments]
+    with holdfast(command, cwd=sh.home, stdin=theirs, stdout=theirs, stderr=theirs, env=variables) as process:
         os.close(theirs)
         watchdog = threading.Timer(BOUND, process.kill)
         watchdog.start()

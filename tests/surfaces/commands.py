@@ -11,6 +11,8 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.surfaces.forking import holdfast
+
 from holdfast.testing import ScriptedModelServer, Turn
 from holdfast.testing.scripts import Call
 
@@ -57,24 +59,23 @@ class Shell:
 
     def run(self, *arguments: str, given: str | bytes = "", **more: str) -> subprocess.CompletedProcess[str]:
         """Runs a command to its end."""
-        done = subprocess.run(
-            [sys.executable, "-m", "holdfast", *arguments],
-            cwd=self.home,
-            env=self.environment | ALLOWED | more,
-            input=given.encode() if isinstance(given, str) else given,
-            capture_output=True,
-            timeout=BOUND,
-            check=False,
-        )
-        out, error = done.stdout.decode(), done.stderr.decode()
+        data = given.encode() if isinstance(given, str) else given
+        pipe = subprocess.PIPE
+        variables = self.environment | ALLOWED | more
+        with holdfast(arguments, cwd=self.home, env=variables, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+            try:
+                said, complained = process.communicate(data, BOUND)
+            finally:
+                process.kill()
+        out, error = said.decode(), complained.decode()
         assert "Traceback" not in error, error
-        return subprocess.CompletedProcess(done.args, done.returncode, out, error)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, error)
 
     @contextmanager
     def running(self, *arguments: str) -> Generator[subprocess.Popen[str]]:
         """Runs a command beside the test; what it prints is read from its pipes."""
-        with subprocess.Popen(
-            [sys.executable, "-m", "holdfast", *arguments],
+        with holdfast(
+            arguments,
             cwd=self.home,
             env=self.environment | ALLOWED,
             stdin=subprocess.DEVNULL,

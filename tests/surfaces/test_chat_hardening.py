@@ -15,6 +15,7 @@ from holdfast.cli.chat.conversation import Conversation, Terms
 from holdfast.cli.chat.line.completing import PATHS, ChatCompleter
 from holdfast.cli.chat.talk import Talk
 from holdfast.cli.chat.view import View
+from holdfast.cli.reaching.local import LocalSessions
 from holdfast.runtime.runtime import Runtime
 from holdfast.testing import Call, Turn
 from holdfast.types import Limits
@@ -72,7 +73,7 @@ async def test_what_nobody_expected_of_a_line_is_shown_and_the_talk_goes_on(tmp_
     console = Console(record=True, width=100)
     async with Runtime.open("memory:") as runtime:
         terms = Terms("openai/gpt-5-mini", "ask", tmp_path, Limits())
-        talk = Talk(Conversation(runtime, terms), View(console, tmp_path), "memory:", obey)
+        talk = Talk(Conversation(LocalSessions(runtime), terms), View(console, tmp_path), obey)
         await talk.line("/boom")
         await talk.line("/boom")
     assert console.export_text().count("the talk goes on: ZeroDivisionError: /boom") == 2

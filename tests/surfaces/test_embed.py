@@ -127,7 +127,7 @@ def test_a_provider_is_asked_for_a_query_and_for_documents_and_its_bill_is_shown
         ((), 2, "Missing argument 'QUERY'"),
         (("x", "missing.txt"), 2, "'missing.txt' does not exist"),
         (("x", "."), 2, "is a directory"),
-        (("x", "-n", "0"), 2, "not in the range"),
+        (("x", "-n", "0"), 2, "give a whole number from 1"),
         (("x", "-m", "nobody/m"), 2, "known: 'hashing'"),
         (("x", "-m", "hashing/x"), 2, "'hashing/256'"),
         (("x", "-m", "local/nowhere"), 2, "name the folder of a model"),

@@ -6,6 +6,9 @@ import asyncio
 import json
 import os
 import signal
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,7 @@ from tests.surfaces.commands import Shell, await_line, bash, shell
 
 from holdfast import Agent, Runtime
 from holdfast.engine.events import ToolWaiting
-from holdfast.testing import Call, Turn
+from holdfast.testing import Call, ScriptedModelServer, ScriptRequest, Turn
 from holdfast.testing.faults import Hang
 from holdfast.types import Event
 
@@ -25,23 +28,32 @@ def rows(sh: Shell) -> list[dict[str, object]]:
     return json.loads(sh.run("runs", "list", "-o", "json").stdout)
 
 
-def paused(sh: Shell) -> None:
+@contextmanager
+def paused(home: Path) -> Generator[Shell]:
     """Leaves a run in session `one` that was paused when its process was killed."""
-    os.mkfifo(sh.home / "gate")
-    with sh.running("run", "Pass", "-s", "one", "-o", "jsonl") as process:
-        await_line(process, "tool.started")
-        sh.run("runs", "pause", "one")
-        (sh.home / "gate").write_text("\n", "utf-8")
-        for _ in range(2):
-            await_line(process, "session.paused|tool.finished")
-        process.send_signal(signal.SIGKILL)
-        process.wait(10)
+    over = threading.Event()
+
+    def say(request: ScriptRequest) -> Turn:
+        """Waits at a pipe, then has enough to do until the pause is heard."""
+        return Turn(text="Through.") if over.is_set() else bash("true" if request.answers else "read -r _ < gate")
+
+    os.mkfifo(home / "gate")
+    with ScriptedModelServer.in_thread(say) as server:
+        sh = Shell(home, server)
+        with sh.running("run", "Pass", "-s", "one", "-o", "jsonl") as process:
+            await_line(process, "tool.started")
+            sh.run("runs", "pause", "one")
+            (home / "gate").write_text("\n", "utf-8")
+            await_line(process, "session.paused")
+            process.send_signal(signal.SIGKILL)
+            process.wait(10)
+        over.set()
+        yield sh
 
 
 @pytest.mark.requirement("newcomers:paused-listed")
 def test_a_paused_run_is_listed_as_paused_and_resuming_it_says_what_to_do(tmp_path: Path) -> None:
-    with shell(tmp_path, TURNS) as sh:
-        paused(sh)
+    with paused(tmp_path) as sh:
         assert [row["status"] for row in rows(sh)] == ["paused"]
         listed = sh.run("runs", "list").stdout
         assert "paused runs go on: holdfast runs unpause one" in listed
@@ -57,8 +69,7 @@ def test_a_paused_run_is_listed_as_paused_and_resuming_it_says_what_to_do(tmp_pa
 
 @pytest.mark.requirement("newcomers:paused-listed")
 def test_a_paused_run_that_was_aborted_is_no_longer_in_the_way(tmp_path: Path) -> None:
-    with shell(tmp_path, TURNS) as sh:
-        paused(sh)
+    with paused(tmp_path) as sh:
         sh.run("runs", "abort", "one")
         assert sh.run("runs", "resume", "one").returncode == 4
 

@@ -46,8 +46,8 @@ def test_only_small_letters_answer_and_only_once_the_question_was_there_a_while(
     turns = [bash("touch made"), Turn(text="Over.")]
     with shell(tmp_path, turns) as sh, on_terminal(sh, "run", "go", HOLDFAST_MODE="") as (terminal, process):
         terminal.until(r"touch made.*\n?[\s\S]*╯")
-        terminal.press("a")  # before the keys are named
-        terminal.until("y once")
+        terminal.press("a\r")  # before the keys are named
+        terminal.until(r"typed before this was asked is no answer[\s\S]*y once")
         for letter in "AYN":
             terminal.press(letter)
             asked = plain(terminal.seen).count("y once")
@@ -57,3 +57,17 @@ def test_only_small_letters_answer_and_only_once_the_question_was_there_a_while(
         assert process.wait(10) == 0
     assert "⊘ denied" in screen
     assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.requirement("cli:approval-card")
+@pytest.mark.parametrize(("typed", "early"), [(b"y\n", True), (b"y", True), (b"\n \n", False), (b"", False)])
+async def test_letters_that_were_typed_ahead_are_known_to_have_been_and_an_enter_is_none(
+    terminal: int, typed: bytes, early: bool
+) -> None:
+    os.write(terminal, typed)
+    with Keys() as keys:
+        assert keys.early is early
+        keys.forget()
+        assert keys.early is early, "that stays so"
+        os.write(terminal, b"n")
+        assert await asyncio.wait_for(keys.read(), 5) == "n"

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from tests.surfaces.chatting import CTRL_C, CTRL_D, Person
 from tests.surfaces.commands import BOUND, Shell
+from tests.surfaces.forking import holdfast
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sandboxes are Linux's")
 PROMPT = r"\(sandbox\) \S+[$#] ?$"
@@ -30,8 +31,8 @@ def working(home: Path, *more: str) -> Generator[tuple[Person, int]]:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 77, 0, 0))
     variables = Shell(home).environment | {"TERM": "xterm-256color"}
-    command = [sys.executable, "-m", "holdfast", "sandbox", "shell", "--sandbox", "native", *more]
-    with subprocess.Popen(command, cwd=home, stdin=theirs, stdout=theirs, stderr=theirs, env=variables) as process:
+    command = ["sandbox", "shell", "--sandbox", "native", *more]
+    with holdfast(command, cwd=home, stdin=theirs, stdout=theirs, stderr=theirs, env=variables) as process:
         os.close(theirs)
         watchdog = threading.Timer(BOUND, process.kill)
         watchdog.start()

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from tests.surfaces.commands import ALLOWED, BOUND, Shell, bash, deaf, shell
+from tests.surfaces.forking import holdfast
 
 from holdfast.testing import Turn
 from holdfast.testing.faults import Drip
@@ -61,8 +61,7 @@ class Terminal:
 def on_terminal(sh: Shell, *arguments: str, **more: str) -> Generator[tuple[Terminal, subprocess.Popen[bytes]]]:
     ours, theirs = pty.openpty()
     variables = sh.environment | ALLOWED | {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"} | more
-    command = [sys.executable, "-m", "holdfast", *arguments]
-    with subprocess.Popen(command, cwd=sh.home, stdin=theirs, stdout=theirs, stderr=theirs, env=variables) as process:
+    with holdfast(arguments, cwd=sh.home, stdin=theirs, stdout=theirs, stderr=theirs, env=variables) as process:
         os.close(theirs)
         watchdog = threading.Timer(BOUND, process.kill)
         watchdog.start()

@@ -10,6 +10,8 @@ from pathlib import Path
 from tests.running import MODEL, Scene
 from textual.pilot import Pilot
 
+from holdfast.cli.reaching.local import LocalSessions
+from holdfast.cli.reaching.port import Sessions
 from holdfast.cli.run import coder
 from holdfast.cli.watch.app import WatchApp
 from holdfast.cli.watch.session import Watched
@@ -88,10 +90,17 @@ class Viewer:
 
 @asynccontextmanager
 async def watching(
-    runtime: Runtime, session: str | None = "s", *, columns: int = 120, rows: int = 36, theme: str = "dark"
+    sessions: Runtime | Sessions,
+    session: str | None = "s",
+    *,
+    columns: int = 120,
+    rows: int = 36,
+    theme: str = "dark",
 ) -> AsyncGenerator[Viewer]:
-    """Sits a person down before a screen."""
-    app = WatchApp(runtime, session, theme=theme)
+    """Sits a person down before a screen, with the sessions of a runtime or of anything else."""
+    if isinstance(sessions, Runtime):
+        sessions = LocalSessions(sessions)
+    app = WatchApp(sessions, session, theme=theme)
     async with app.run_test(size=(columns, rows)) as pilot:
         viewer = Viewer(app, pilot)
         if session is not None:

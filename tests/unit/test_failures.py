@@ -101,6 +101,16 @@ def test_a_status_is_an_error_that_names_the_model_and_keeps_the_servers_words(
         assert said in str(error)
 
 
+@pytest.mark.requirement("newcomers:script-over")
+def test_what_a_server_calls_final_is_not_advised_to_be_tried_again() -> None:
+    error = failure(500, b'{"error": {"message": "add a turn"}}', {"x-should-retry": "false"})
+    assert type(error) is ServerError
+    assert str(error).endswith("add a turn; do what it says, as the server expects nothing of another try")
+    assert "status page" in str(failure(500, b"{}", {"x-should-retry": "true"}))
+    full = failure(429, b"{}", {"x-should-retry": "false"})
+    assert (type(full), "run fewer agents" in str(full)) == (RateLimited, True)
+
+
 @pytest.mark.requirement("models:error-auth")
 def test_a_refused_key_names_its_variable_and_never_the_key() -> None:
     error = failure(401, error_body("Incorrect API key provided: sk-secret."))

@@ -15,7 +15,7 @@ from holdfast.journal.port import Record
 from holdfast.journal.reading import Follower
 from holdfast.journal.stores.memory import MemoryJournal
 from holdfast.journal.tail import Tail
-from holdfast.types import Event, EventId, StreamId, TenantId
+from holdfast.types import Delta, Event, EventId, StreamId, TenantId, TextDelta
 
 
 class Overheard(Wrapped):
@@ -80,4 +80,33 @@ async def test_a_reader_that_is_cancelled_far_behind_the_tail_misses_nothing_aft
         await soon(reading)
     seen = [*await soon(follower.next()), *await soon(follower.next())]
     assert [each.seq for each in seen if isinstance(each, Event)] == [1, 2, 3, 4, 5]
+    follower.close()
+
+
+@pytest.mark.requirement("journal:follow-live-or-later")
+async def test_what_was_read_from_the_disk_before_its_writer_heard_of_it_is_not_told_twice() -> None:
+    stream = StreamId("local/s")
+    events = [
+        Event(
+            seq=n, id=EventId(f"e{n}"), type=Resumed.type, at=n, epoch=1, v=1, tenant=TenantId("local"), data=Resumed()
+        )
+        for n in range(1, 6)
+    ]
+    journal, tail, tails = Slow(events[:3]), Tail(stream, 0), list[Tail]()
+    journal.reads = 1  # no read waits
+    follower = Follower(journal, stream, CODEC, lambda _: tails[0] if tails else None)  # type: ignore[arg-type]
+    seen: list[Event | Delta] = [*await soon(follower.next())]  # the writer has not heard that they are written
+    tails.append(tail)
+    tail.publish([TextDelta("of an answer that")], 0)
+    coming = asyncio.create_task(follower.next())
+    await asyncio.sleep(0)
+    tail.publish([TextDelta(" is over")], 2)
+    tail.commit(events[:2])
+    tail.commit([events[2], events[3]])
+    tail.publish([TextDelta("new")], 4)
+    seen += await soon(coming)
+    tail.commit(events[4:])
+    while not seen or not isinstance(seen[-1], Event) or seen[-1].seq < 5:
+        seen += await soon(follower.next())
+    assert [each.seq if isinstance(each, Event) else each.text for each in seen] == [1, 2, 3, 4, "new", 5]  # type: ignore[union-attr]
     follower.close()

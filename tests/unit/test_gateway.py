@@ -48,7 +48,7 @@ def gateway(*tools: Tool, workspace: Path | None = None) -> Gateway:
     blobs = MemoryBlobStore()
     place = None if workspace is None else sandbox_at(workspace, blobs)
     return Gateway(
-        named(tools or (add, save)), stream=StreamId("local/s"), run=EventId("e"), sandbox=place, blobs=blobs
+        tools=named(tools or (add, save)), stream=StreamId("local/s"), run=EventId("e"), sandbox=place, blobs=blobs
     )
 
 
@@ -100,7 +100,7 @@ def test_a_tool_that_is_not_there_is_refused_with_those_that_are() -> None:
     assert "'sub'" in text
     assert "add, save" in text
     assert error == ToolError("unsupported_tool", "tool_unsupported", "error", retryable=False)
-    empty = Gateway({}, stream=StreamId("local/s"), run=EventId("e"), sandbox=None, blobs=MemoryBlobStore())
+    empty = Gateway(tools={}, stream=StreamId("local/s"), run=EventId("e"), sandbox=None, blobs=MemoryBlobStore())
     assert "none" in refused(empty.admit(call("sub"), "3/c1"))[0]
 
 
@@ -236,7 +236,7 @@ async def test_whatever_a_tool_raises_is_a_result_with_its_kind_and_words(wrong:
     result = await result_of(fails if plain else fails_later, timeout=5 if isinstance(wrong, ValueError) else None)
     assert type(wrong).__name__ in result.content
     assert str(wrong) in result.content
-    assert result.error == ToolError("execution_failed", "tool_backend_failure")
+    assert result.error == ToolError("execution_failed", "tool_backend_failure", retryable=True)
 
 
 async def test_a_failure_the_author_worded_comes_as_it_was_worded() -> None:
@@ -297,7 +297,7 @@ async def test_a_tool_learns_its_call_its_place_and_the_key_that_stays_the_same(
         gate = gateway(peek, workspace=tmp_path)
         await gate.perform(admitted(gate, "peek"))
     fork = Gateway(
-        named((peek,)), stream=StreamId("local/child"), run=EventId("f"), sandbox=None, blobs=MemoryBlobStore()
+        tools=named((peek,)), stream=StreamId("local/child"), run=EventId("f"), sandbox=None, blobs=MemoryBlobStore()
     )
     await fork.perform(admitted(fork, "peek"))
     assert [each.key for each in seen] == ["local/s/e/3/c1", "local/s/e/3/c1", "local/child/f/3/c1"]

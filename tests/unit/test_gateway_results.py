@@ -25,7 +25,11 @@ def only(function: Callable[..., Any], **options: Any) -> tuple[Gateway, Admitte
     """Returns a gateway with a tool made of the function, and a call of it."""
     made = tool(name="t", **options)(function)
     gate = Gateway(
-        {made.spec.name: made}, stream=StreamId("local/s"), run=EventId("e"), sandbox=None, blobs=MemoryBlobStore()
+        tools={made.spec.name: made},
+        stream=StreamId("local/s"),
+        run=EventId("e"),
+        sandbox=None,
+        blobs=MemoryBlobStore(),
     )
     ready = gate.admit(ToolCall(CallId("c1"), "t", "{}"), "3/c1")
     assert isinstance(ready, Admitted)

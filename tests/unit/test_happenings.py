@@ -13,7 +13,7 @@ from holdfast.cli.rendering.happenings import again, exhausted, happening
 from holdfast.cli.timeline import Timeline
 from holdfast.cli.watch.rows import Row, line_of
 from holdfast.engine import events as log
-from holdfast.engine.answers import AnswerJudged
+from holdfast.engine.events import AnswerJudged
 from holdfast.types import CallId, Payload, Wait
 
 WAIT = Wait("child:c-1", "child", None, "scout: find it", subject="c-1")
@@ -31,7 +31,12 @@ HAPPENED: list[Payload] = [
     log.AnswerUnfinished(),
     AnswerJudged(why="people is missing", text="Answer once more."),
     AnswerJudged('{"people": 3}'),
+    log.AnswerLacking(2, "Not the end yet."),
+    log.ContractViolated("wrong_tool", "shell", CallId("c-1"), ends=True),
+    log.ContractViolated("missing_marker", text="DONE"),
     log.AnswerRefused("job-1"),
+    log.ToolNoted(CallId("c-1"), "security", "security/blocked_command", "rm -rf: rm -rf /", ("bash",)),
+    log.ToolNoted(CallId("c-1"), "audit", "audit/bash", "agent: bash -> ok"),
     log.LimitsRaised("k", 60.0, 5),
     log.BudgetExhausted("tokens of account local/ada", 5_000_000),
     log.BudgetExhausted("dollars"),

@@ -14,7 +14,7 @@ from holdfast.engine import events
 from holdfast.engine.events import CODEC
 from holdfast.engine.keeping.references import may_refer, references, references_in
 from holdfast.engine.letters import Prompt
-from holdfast.types import Digest, Event, EventId, Payload, SnapshotRef, Unknown
+from holdfast.types import Digest, Event, EventId, Execution, Payload, SnapshotRef, Unknown
 
 PAYLOADS = [each for name in events.__all__ if isinstance(each := getattr(events, name), type) and each is not Payload]
 KINDS = [each for each in PAYLOADS if issubclass(each, Payload)]
@@ -52,6 +52,8 @@ class Filler:
         return self._plain(kind, choice)
 
     def _plain(self, kind: Any, choice: int) -> Any:
+        if kind is Execution:
+            return Execution(sequence=("t",), markers=("m",))  # not any two of its words belong together
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
             hints = get_type_hints(kind)
             return kind(**{name: self.fill(hints[name], choice) for name in kind.__struct_fields__})

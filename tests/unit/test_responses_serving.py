@@ -117,7 +117,6 @@ def test_a_request_of_another_client_is_read_into_our_messages() -> None:
         ("none", False, None),
         ("required", True, ""),
         ({"type": "function", "name": "f"}, True, "f"),
-        ({"type": "web_search_preview"}, True, ""),
     ],
 )
 def test_which_tools_may_and_must_be_called_is_understood(choice: Any, may: bool, must: str | None) -> None:

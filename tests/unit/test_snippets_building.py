@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
 import os
 import stat
 import subprocess
@@ -14,6 +16,8 @@ import pytest
 from holdfast.errors import IsolationMissing, SandboxError
 from holdfast.sandbox.snippets import building, wasm
 from holdfast.sandbox.snippets.building import compiled
+from holdfast.sandbox.snippets.codes import output_of
+from holdfast.sandbox.snippets.telling import announce, listening
 from holdfast.sandbox.snippets.wasm import WasmInterpreter
 
 MAKE = """
@@ -166,3 +170,53 @@ def test_what_is_not_installed_is_named_with_how_to_install_it(tmp_path: Path, m
 def test_importing_the_adapter_loads_no_wasmtime() -> None:
     code = "import sys, holdfast.sandbox.snippets.wasm; sys.exit('wasmtime' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=30, check=False).returncode == 0
+
+
+@pytest.mark.requirement("sandbox:snippets-built-once")
+def test_whoever_waits_for_another_build_is_told_so(tmp_path: Path, component: Path) -> None:
+    told = list[str]()
+    file = compiled(tmp_path / "kept", component, Compiler(), print)
+    file.unlink()
+    with file.with_suffix(".lock").open("w") as lock:
+
+        def tell(text: str) -> None:
+            told.append(text)
+            fcntl.flock(lock, fcntl.LOCK_UN)  # the other one is done, or was killed
+
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert compiled(tmp_path / "kept", component, Compiler(), tell) == file
+    assert "another process" in told[0]
+    assert "compiling" in told[1]
+
+
+async def test_what_takes_long_is_told_in_the_loop_to_those_who_listen_meanwhile() -> None:
+    told, here = asyncio.Queue[tuple[str, bool]](), threading.get_ident()
+
+    def show(text: str) -> None:
+        told.put_nowait((text, threading.get_ident() == here))
+
+    with listening(show):
+        await asyncio.to_thread(announce, "one")
+        assert await told.get() == ("one", True)
+    await asyncio.to_thread(announce, "two")
+    assert told.empty()
+
+
+def test_a_compiler_is_given_its_input_and_killed_when_its_time_is_over() -> None:
+    with pytest.raises(subprocess.TimeoutExpired):
+        output_of([sys.executable, "-c", "import time\nwhile True: time.sleep(9)"], seconds=0.2)
+    done = output_of([sys.executable, "-c", "print(input()); exit(3)"], given=b"x\n", seconds=60)
+    assert (done.stdout, done.returncode) == (b"x\n", 3)
+
+
+@pytest.mark.requirement("sandbox:snippets-built-once")
+def test_a_compiler_does_not_outlive_its_process(tmp_path: Path) -> None:
+    fifo = tmp_path / "alive"
+    os.mkfifo(fifo)
+    inner = f"import time\nf = open({str(fifo)!r}, 'w')\nf.write('x')\nf.flush()\nwhile True: time.sleep(9)"
+    code = "import sys\nfrom holdfast.sandbox.snippets.codes import output_of\n"
+    code += f"output_of([sys.executable, '-c', {inner!r}], seconds=600)"
+    with subprocess.Popen([sys.executable, "-c", code]) as process, fifo.open() as alive:
+        assert alive.read(1) == "x"
+        process.kill()
+        assert alive.read() == "", "it ends when the compiler does"

@@ -74,7 +74,7 @@ def test_builtin_tools_are_found_by_name() -> None:
     [
         ("", "module:function"),
         ("no_colon", "module:function"),
-        ("builtin:grop", "there are bash, edit, "),
+        ("builtin:grop", "there are bash, calculator, "),
         ("no.such.module:f", "on the import path"),
         ("{module}:gone", "renamed or removed"),
         ("{module}:value", "no function 'value'"),

@@ -14,6 +14,7 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
+from holdfast.cli.hiding.masking import masked_line
 from holdfast.cli.words import age, count, model_name, money, one_line
 from holdfast.engine.events import (
     CODEC,
@@ -26,13 +27,13 @@ from holdfast.engine.events import (
     RunFinished,
     RunStarted,
 )
-from holdfast.flow.ids import is_alive
-from holdfast.journal.port import Head, Journal, Record, is_buried
+from holdfast.journal.port import Journal, Record, is_buried
 from holdfast.journal.reading import decode_record, read_events
 from holdfast.models.routing.grammar import split_level
+from holdfast.runtime.sessions.listing import let_go, state_of
 from holdfast.types import Event, StreamId, dollars, session_of
 
-__all__ = ("Listed", "as_data", "let_go", "list_runs", "print_runs", "state_of")
+__all__ = ("Listed", "as_data", "list_runs", "print_runs")
 
 _TYPES = (RunStarted.type, RunFinished.type, Rewound.type, Forked.type)
 _STYLES = {"completed": "green", "running": "cyan", "waiting": "cyan", "open": "magenta", "failed": "red"} | {
@@ -177,19 +178,6 @@ def _also(known: tuple[str, ...], name: str) -> tuple[str, ...]:
     return known if name in known else (*known, name)
 
 
-async def let_go(journal: Journal, head: Head | None) -> bool:
-    """Whether word lies in a session's inbox that ends its pause, once somebody reads it."""
-    if head is None or not head.unread:
-        return False
-    return any(mail.kind in ("resume", "exit", "abort") for mail in await journal.mail(head.stream, head.inbox_taken))
-
-
-def state_of(head: Head) -> str:
-    """Returns how an open run stands: `running` while somebody drives it, `waiting` for mail or its time, or `open`."""
-    driven = head.owner is not None and head.lease_until > time.time_ns() // 1000 and is_alive(head.owner)
-    return "running" if driven else "waiting" if head.state == "waiting" else "open"
-
-
 def _below(rows: list[Listed]) -> list[tuple[Listed, int]]:
     """Returns runs with those that they started below them, and how deep each lies; the oldest child comes first.
 
@@ -212,10 +200,11 @@ def _below(rows: list[Listed]) -> list[tuple[Listed, int]]:
     return found
 
 
-def print_runs(console: Console, rows: list[Listed], where: str, *, tree: bool = False) -> None:
+def print_runs(console: Console, rows: list[Listed], where: str, *, tree: bool = False, hints: bool = True) -> None:
     """Prints the table; each run is one line, whatever was asked, and on a terminal no longer than it is wide.
 
-    `where` is the store option, if there was one. A `tree` has runs below those that started them.
+    `where` is the store option, if there was one. A `tree` has runs below those that started them. `hints` say how
+    runs go on that nobody drives, where that is for a person to see to.
     """
     now = time.time_ns() // 1000
     placed = _below(rows) if tree else [(row, 0) for row in rows]
@@ -244,13 +233,13 @@ def print_runs(console: Console, rows: list[Listed], where: str, *, tree: bool =
             right = name in ("steps", "cost")
             cell.align("right" if right else "left", width)
             line.append_text(cell).append("  ")
-        line.append_text(prompt)
+        line.append_text(masked_line(prompt))
         if console.is_terminal:
             line.truncate(console.width, overflow="ellipsis")
         line.rstrip()
         console.print(line, no_wrap=True, overflow="ignore", crop=False)
-    hints = (("open", "open runs go on", "resume"), ("paused", "paused runs go on", "unpause"))
-    for status, words, command in hints:
+    ways = (("open", "open runs go on", "resume"), ("paused", "paused runs go on", "unpause"))
+    for status, words, command in ways if hints else ():
         if (row := next((row for row in rows if row.status == status), None)) is not None:
             session = _root(row, rows).session if status == "open" else row.session
             console.print(Text(f"\n{words}: holdfast runs {command} {session}{where}", "dim"), soft_wrap=True)

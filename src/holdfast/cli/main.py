@@ -6,6 +6,7 @@ own start; each command is loaded when it is used. Nothing else is here: what co
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from importlib import import_module
@@ -22,11 +23,16 @@ COMMANDS = {
     "run": ("holdfast.cli.run", "run", "Give an agent a job in a folder."),
     "chat": ("holdfast.cli.chat.command", "chat", "Talk with an agent that works in a folder."),
     "runs": ("holdfast.cli.runs", "runs", "Look at runs, go on with them, go back in them."),
+    "serve": ("holdfast.cli.serve.command", "serve", "Serve agents over HTTP, to this machine or with keys."),
     "approve": ("holdfast.cli.answering.command", "approve", "See what agents ask in all sessions, and answer."),
+    "daemon": ("holdfast.cli.agentops.daemon", "daemon", "Serve one agent of an AgentOps configuration."),
+    "task": ("holdfast.cli.agentops.task", "task", "Do one job as the agent of such a configuration."),
     "budget": ("holdfast.cli.budget.command", "budget", "Cap what is spent, see what is used and left."),
     "deliveries": ("holdfast.cli.delivering.command", "deliveries", "See results that did not arrive, try them again."),
     "embed": ("holdfast.cli.embedding.command", "embed", "Rank lines or files by how near they are to a query."),
     "models": ("holdfast.cli.models.command", "models", "See what models cost, hold, read, and how they think."),
+    "tools": ("holdfast.cli.tools.command", "tools", "See what tools do, call one, try one, ask why one may not."),
+    "secrets": ("holdfast.cli.secrets.command", "secrets", "Keep what tools are authenticated with, encrypted."),
     "config": ("holdfast.cli.settings.command", "config", "Show and set what commands do by default."),
     "sandbox": ("holdfast.cli.sandbox.command", "sandbox", "Try sandboxes, run a command in one, look into policies."),
     "doctor": ("holdfast.cli.doctor.command", "doctor", "See what this machine allows, and what is missing."),
@@ -35,6 +41,16 @@ COMMANDS = {
     "stub": ("holdfast.cli.stub", "stub", "Serve a scripted model, for tests and trials."),
 }
 """Every command with the module and the name where it is found, and what it is for."""
+
+_BELOW = {
+    **{
+        name: f"runs {name}"
+        for name in ("list", "show", "watch", "resume", "fork", "rewind", "export", "steer", "abort")
+    },
+    "help": "--help",
+}
+"""What people look for at the top."""
+_LISTED = "`holdfast --help` lists what there is"
 
 _COMPLETING = "_HOLDFAST_COMPLETE"
 """Where a shell that wants a line completed says so."""
@@ -62,6 +78,8 @@ _HELP = """\
   ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL  the same for anthropic/...
   HOLDFAST_MODEL   the model when none is named; so too the other settings
   HOLDFAST_STORE   where the log is kept; by default your data folder
+  HOLDFAST_SERVER  a server whose sessions `chat`, `approve` and `runs list`,
+                   `show` and `watch` are about; HOLDFAST_API_KEY its key
   NO_COLOR         no colours
 
 {b}Settings{e}  holdfast config show
@@ -104,7 +122,10 @@ def _run(name: str, arguments: list[str]) -> int:
 
     module, attribute, _ = COMMANDS[name]
     try:
+        gc.disable()  # what is loaded stays: to look through it for garbage costs a tenth of what most commands take
         command: click.Command = getattr(import_module(module), attribute)
+        gc.freeze()
+        gc.enable()
         # Not `command.main`: it would end a broken pipe and an interrupt in its own ways.
         with command.make_context(f"holdfast {name}", arguments) as context:
             command.invoke(context)
@@ -120,7 +141,9 @@ def _run(name: str, arguments: list[str]) -> int:
     except (click.exceptions.Abort, KeyboardInterrupt):
         return 130
     except HoldfastError as error:
-        _complain(str(error), error.code)
+        from holdfast.safety.redacting import Redactor
+
+        _complain(Redactor().clean(str(error)), error.code)
         return 2 if isinstance(error, UsageError) else 1
     return 0
 
@@ -141,8 +164,9 @@ def _help() -> None:
 def _unknown(name: str) -> int:
     from holdfast.errors.hinting import hint
 
-    meant = hint(name, COMMANDS, "`holdfast --help` lists what there is")
-    _complain(f"there is no command {name!r}: {meant}", "usage")
+    meant = f"did you mean `holdfast {_BELOW[name]}`?" if name in _BELOW else hint(name, COMMANDS, _LISTED)
+    what = "option" if name.startswith("-") else "command"
+    _complain(f"there is no {what} {name!r}: {meant}", "usage")
     return 2
 
 

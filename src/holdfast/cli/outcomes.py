@@ -11,11 +11,23 @@ from typing import Any, cast
 
 from rich.text import Text
 
+from holdfast.cli.hiding.masking import masked, masked_data
 from holdfast.cli.words import count, one_line, printable
 from holdfast.engine.events import ToolFinished
 from holdfast.types import ToolCall, ToolResult
 
-__all__ = ("MARKS", "about", "argument", "arguments_of", "closing", "diff_of", "gist", "mark_of", "undone")
+__all__ = (
+    "MARKS",
+    "about",
+    "argument",
+    "arguments_of",
+    "closing",
+    "diff_of",
+    "gist",
+    "mark_of",
+    "shown_arguments",
+    "undone",
+)
 
 MARKS = {"completed": ("✓", "green"), "limited": ("■", "yellow"), "aborted": ("■", "yellow"), "failed": ("✗", "red")}
 """How a run ended, as a sign and its colour."""
@@ -30,17 +42,23 @@ def arguments_of(call: ToolCall) -> dict[str, Any] | None:
     return cast("dict[str, Any]", arguments) if isinstance(arguments, dict) else None
 
 
+def shown_arguments(call: ToolCall) -> dict[str, Any] | None:
+    """Returns a call's arguments as they are shown: with a mark in the place of what looks like a secret."""
+    fields = arguments_of(call)
+    return None if fields is None else masked_data(fields)
+
+
 def argument(call: ToolCall, name: str) -> str:
-    """Returns an argument's words; empty when it has none."""
-    value = (arguments_of(call) or {}).get(name)
+    """Returns an argument's words as they are shown; empty when it has none."""
+    value = (shown_arguments(call) or {}).get(name)
     return value if isinstance(value, str) else ""
 
 
 def about(call: ToolCall) -> str:
     """Returns what a call wants, on one line."""
-    fields = arguments_of(call)
+    fields = shown_arguments(call)
     if fields is None:
-        return one_line(call.arguments)
+        return one_line(masked(call.arguments))
     if "pattern" in fields:
         place = str(fields.get("path") or ".")
         return one_line(str(fields["pattern"]) + ("" if place == "." else f"  in {place}"))
@@ -91,10 +109,10 @@ def closing(status: str, reason: str, figures: Sequence[str], *, named: bool = T
 
 def gist(result: ToolResult) -> str:
     """Returns what a call came to, on one line; empty where one line cannot say it."""
-    ui, facts = result.metadata.get("ui"), result.metadata
+    ui, facts, content = result.metadata.get("ui"), result.metadata, masked(result.content)
     if result.error is not None and result.error.reason == "outcome_unknown":
         return "outcome unknown: it was under way when its process died"
-    lines = [line.strip() for line in printable(result.content).splitlines() if line.strip()]
+    lines = [line.strip() for line in printable(content).splitlines() if line.strip()]
     if ui == "terminal" or result.error is not None:
         return one_line(lines[-1], 160) if lines else ""
     if diff_of(result):

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from msgspec.structs import replace
 
 from holdfast.cli.asking.approving import Approver
 from holdfast.cli.asking.denying import deny_approvals
-from holdfast.cli.asking.span import Span, Times
+from holdfast.cli.asking.span import Amount, Span, Times, Whole
 from holdfast.cli.attached import sort_out
 from holdfast.cli.choosing.meaning import doubts, meant
 from holdfast.cli.completion.sessions import session_names
@@ -31,10 +31,10 @@ from holdfast.cli.data import of_result, printed
 from holdfast.cli.learning.waits import denials
 from holdfast.cli.rendering.happenings import again
 from holdfast.cli.screen import EXIT_CODES, Screen, store_option
-from holdfast.cli.settings.defaults import open_runtime, settings, store_url, warn
+from holdfast.cli.settings.defaults import doubted, open_runtime, policy_of, settings, store_url, warn
 from holdfast.cli.settings.naming import model_specs
 from holdfast.cli.terminal import open_console, with_person
-from holdfast.cli.words import printable
+from holdfast.cli.words import names_in, printable
 from holdfast.engine.events import CODEC
 from holdfast.errors import HoldfastError, UnknownSession, UsageError
 from holdfast.runtime.agent import Agent
@@ -43,6 +43,7 @@ from holdfast.runtime.runtime import Runtime
 from holdfast.runtime.settings import Settings
 from holdfast.runtime.speaking import PROMPT_BYTES
 from holdfast.sandbox.port import Posture
+from holdfast.sandbox.snippets.telling import listening
 from holdfast.types import LEVELS, Control, Delta, Event, Limits, Mode, ThinkingLevel
 
 __all__ = ("Look", "coder", "follow", "isolation_note", "play", "report", "run")
@@ -67,14 +68,22 @@ def coder(
     asks: bool = False,
     output: dict[str, Any] | None = None,
     thinking: ThinkingLevel | None = None,
+    roles: Sequence[str] = (),
 ) -> Agent:
     """Returns the agent behind `holdfast run`: the workspace tools and a few words on how to use them.
 
-    One that `asks` can ask the person it works for; one with an `output` answers with JSON of that schema.
+    One that `asks` can ask the person it works for; one with an `output` answers with JSON of that schema. `roles` are
+    what it is for a policy.
     """
-    tools = (*_TOOLS, "question") if asks else _TOOLS
     return Agent(
-        model, instructions=_INSTRUCTIONS, tools=tools, name="coder", limits=limits, output=output, thinking=thinking
+        model,
+        instructions=_INSTRUCTIONS,
+        tools=(*_TOOLS, "question") if asks else _TOOLS,
+        name="coder",
+        limits=limits,
+        output=output,
+        thinking=thinking,
+        roles=roles,
     )
 
 
@@ -115,13 +124,15 @@ _EPILOG = (
     help="A picture, PDF or other file. Repeatable.",
 )
 @click.option("--sandbox", help="What commands run in: a sandbox's name, or a profile's file.  [default: auto]")
+@click.option("--policy", type=click.Path(path_type=Path), help="A file that says which calls there may be.")
+@click.option("--roles", default="", help="What the agent is for that policy: its roles, with commas.")
 @click.option("--yes", is_flag=True, help="Allow every call without a question.")
 @click.option("--ask", is_flag=True, help="Ask before every change, also of files.")
 @click.option("--read-only", is_flag=True, help="Allow nothing that changes anything.")
-@click.option("--max-steps", type=click.IntRange(1), help="Model calls.  [default: 200]")
-@click.option("--max-tokens", type=click.IntRange(1), help="Tokens in and out together.")
-@click.option("--max-dollars", type=click.FloatRange(0, min_open=True), help="What the model may cost.")
-@click.option("--max-seconds", type=click.FloatRange(0, min_open=True), help="Wall time.")
+@click.option("--max-steps", type=Whole(1), help="Model calls.  [default: 200]")
+@click.option("--max-tokens", type=Whole(1), help="Tokens in and out together.")
+@click.option("--max-dollars", type=Amount(0, min_open=True), help="What the model may cost.")
+@click.option("--max-seconds", type=Amount(0, min_open=True), help="Wall time.")
 @click.option("--last-answer", is_flag=True, help="At a limit of steps, let it say how far it came.")
 @click.option(
     "--review",
@@ -147,6 +158,8 @@ def run(
     workspace: Path | None,
     attached: tuple[Path, ...],
     sandbox: str | None,
+    policy: Path | None,
+    roles: str,
     yes: bool,
     ask: bool,
     read_only: bool,
@@ -173,18 +186,16 @@ def run(
     object, with the answer to an --output-schema as its value, `-o jsonl` everything that happens, an object a line.
     """
     text = _job(prompt, workspace)
-    held = settings(workspace or Path())
-    mode = _mode(yes, ask, read_only) or held.mode
+    warn(held := settings(workspace or Path()))
+    mode, url = _mode(yes, ask, read_only) or held.mode, store_url(store)
     caps = held.limits(steps=max_steps, tokens=max_tokens, dollars=max_dollars, seconds=max_seconds)
-    agent = _agent(held, model, replace(caps, last_answer=last_answer), thinking, output_schema)
+    agent = _agent(held, model, replace(caps, last_answer=last_answer), thinking, output_schema, roles, policy)
     look = Look(quiet, held.plain if plain is None else plain, held.theme)
     control = Control(patience=patience, review=review)
     attended = _attended(control, sits=output == "text" and not quiet and with_person())
-    url = store_url(store)
-    warn(held)
 
     async def go() -> int:
-        async with open_runtime(url, sandbox) as runtime:
+        async with open_runtime(url, sandbox, policy) as runtime:
             parts, files = sort_out(attached)
             started = await runtime.start(
                 agent(asks=attended),
@@ -202,13 +213,24 @@ def run(
 
 
 def _agent(
-    held: Settings, model: str | None, caps: Limits, thinking: ThinkingLevel | None, schema: Path | None
+    held: Settings,
+    model: str | None,
+    caps: Limits,
+    thinking: ThinkingLevel | None,
+    schema: Path | None,
+    roles: str,
+    policy: Path | None,
 ) -> Callable[..., Agent]:
     """Returns what makes the agent, once it is known whether it `asks`."""
     spec = model or held.model
-    for doubt in doubts(meant(spec)):  # a name that leads nowhere is refused with those that are near
+    found = [*doubts(meant(spec))]  # a name that leads nowhere is refused with those that are near
+    given: dict[str, Any] = {"output": _schema(schema), "roles": names_in(roles)}
+    made = partial(coder, spec, caps, thinking=thinking or held.thinking, **given)
+    if (rulings := policy_of(policy)) is not None:
+        found += doubted(rulings, made(asks=True).spec)
+    for doubt in found:
         print(f"note {printable(doubt)}", file=sys.stderr)
-    return partial(coder, spec, caps, output=_schema(schema), thinking=thinking or held.thinking)
+    return made
 
 
 async def _note(runtime: Runtime, mode: Mode) -> str:
@@ -348,7 +370,8 @@ async def _draw(screen: Screen, events: AsyncIterator[Event | Delta], note: str)
     if note:
         screen.note(note)
     try:
-        await screen.show(events)
+        with listening(screen.note):
+            await screen.show(events)
     finally:
         if screen.approver is not None:
             await screen.approver.close()

@@ -13,21 +13,27 @@ import msgspec
 from rich.text import Text
 
 from holdfast.cli.answering.controlling import CONTROL
+from holdfast.cli.answering.distant import speak_there
 from holdfast.cli.answering.steering import STEERING
+from holdfast.cli.asking.span import Whole
+from holdfast.cli.completion.finding import known_session, there
 from holdfast.cli.completion.sessions import session_names
 from holdfast.cli.data import printed
 from holdfast.cli.delivering.showing import Posts
+from holdfast.cli.hiding.masking import masked_json
 from holdfast.cli.history.branching import COMMANDS as HISTORY
-from holdfast.cli.history.branching import known_session, there
 from holdfast.cli.history.carrying import export, import_
 from holdfast.cli.history.committing import commit
 from holdfast.cli.history.erasing import delete, scrub
 from holdfast.cli.history.pruning import prune
-from holdfast.cli.listing import as_data, let_go, list_runs, print_runs
+from holdfast.cli.listing import as_data, print_runs
+from holdfast.cli.reaching.naming import Place, place_options, refuse_with
+from holdfast.cli.reaching.port import Sessions
+from holdfast.cli.reaching.stores import reached
 from holdfast.cli.rendering.descent import Children
 from holdfast.cli.run import Look, follow, play, report
 from holdfast.cli.screen import store_option
-from holdfast.cli.settings.defaults import open_runtime, settings, store_url
+from holdfast.cli.settings.defaults import open_runtime, settings
 from holdfast.cli.terminal import open_console
 from holdfast.cli.timeline import Timeline
 from holdfast.cli.watch.command import watch
@@ -40,20 +46,23 @@ from holdfast.journal.reading import read_events
 from holdfast.runtime.opening import store_exists
 from holdfast.runtime.run import Run
 from holdfast.runtime.runtime import Runtime
+from holdfast.runtime.sessions.listing import let_go
 from holdfast.tools.resolving import look_also_in
 from holdfast.types import AgentSpec, Event, StreamId, session_of, tenant_of
 
 __all__ = ("runs",)
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-_STORE = click.option("--store", help="Where the log is kept.  [default: your data folder]")
 _TOLD_SECONDS = 5.0
 """How long what is owed for a run is waited for; whoever drives the session next does it otherwise."""
 
 
 @click.group(context_settings=_SETTINGS)
 def runs() -> None:
-    """List, show and resume runs, speak to those that are open, and go back in them."""
+    """List, show and resume runs, speak to those that are open, and go back in them.
+
+    For SESSION the beginning of a name will do where only one begins so; delete and scrub take the whole.
+    """
 
 
 for _each in (*HISTORY, *STEERING, *CONTROL):
@@ -68,28 +77,29 @@ runs.add_command(watch)
 
 
 @runs.command("list", context_settings=_SETTINGS)
-@_STORE
+@place_options
 @click.option("--tree", is_flag=True, help="Put runs below the run that started them.")
-@click.option("-n", "--limit", default=20, show_default=True, type=click.IntRange(1), help="The newest so many.")
+@click.option("-n", "--limit", default=20, show_default=True, type=Whole(1), help="The newest so many.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def list_(store: str | None, tree: bool, limit: int, output: str) -> None:
+def list_(tree: bool, limit: int, output: str, place: Place) -> None:
     """List runs, newest first; `↳` marks those that another run started, with its session. A session without a run of
-    its own is a line, too: `forked`, or `imported`.
+    its own is a line, too: `forked`, or `imported`. Of a server's sessions the last run of each is listed.
     """
-    url = store_url(store)
 
     async def go() -> None:
-        async with open_runtime(there(url)) as runtime:
-            rows = await list_runs(runtime.journal, limit)
+        async with reached(place) as sessions:
+            rows = await sessions.listed(limit)
         if output == "json":
             click.echo(printed([as_data(row) for row in rows]))
             return
         console = open_console(plain=settings().plain)
         if rows:
-            print_runs(console, rows, store_option(url), tree=tree)
+            print_runs(console, rows, place.option, tree=tree, hints=place.server is None)
             return
-        missing = "" if store_exists(url) else "There is no such file yet.\n"
-        said = f'No runs yet in {url}\n{missing}Start one: holdfast run{store_option(url)} "…"'
+        here = place.server is None
+        missing = "There is no such file yet.\n" if here and not store_exists(place.url) else ""
+        start = f'holdfast run{place.option} "…"' if here else f"holdfast chat{place.option}"
+        said = f"No runs yet in {place.name}\n{missing}Start one: {start}"
         console.print(Text(said), soft_wrap=True)
 
     asyncio.run(go())
@@ -97,27 +107,28 @@ def list_(store: str | None, tree: bool, limit: int, output: str) -> None:
 
 @runs.command("show", context_settings=_SETTINGS, short_help="Show what happened in SESSION, event by event.")
 @click.argument("session", shell_complete=session_names)
-@click.option("--event", "number", type=click.IntRange(1), help="All of the event with this number, as JSON.")
-@_STORE
+@click.option("--event", "number", type=Whole(1), help="All of the event with this number, as JSON.")
+@place_options
 @click.option("-o", "--output", type=click.Choice(["text", "jsonl"]), default="text", show_default=True)
-def show(session: str, number: int | None, store: str | None, output: str) -> None:
+def show(session: str, number: int | None, output: str, place: Place) -> None:
     """Show what happened in SESSION, event by event, the agents it started, with what they came to and spent, and
     whether its results reached those they were for.
 
-    Lines are cut where the terminal ends: `--event N` prints all of one event, `-o jsonl` all events as they are in the
-    log.
+    Lines are cut where the terminal ends: `--event N` prints all of one event. What looks like a secret is masked;
+    `-o jsonl` prints all events as they are in the log.
     """
-    url = store_url(store)
 
     async def go() -> None:
-        async with open_runtime(there(url)) as runtime:
-            stream, head = await known_session(runtime.journal, session, url)
+        async with reached(place) as sessions:
+            name = await sessions.named(session)
+            stand = await sessions.stand(name)
+            last = 0 if stand is None else stand.seq
             if number is not None:
-                await _print_event(runtime.journal, stream, number, head.seq, output)
+                await _print_event(sessions, name, number, last, output)
                 return
-            console, children, posts = open_console(plain=settings().plain), Children(), Posts(session)
-            timeline = None if output == "jsonl" else Timeline(console, head.seq)
-            async for event in read_events(runtime.journal, stream, CODEC):
+            console, children, posts = open_console(plain=settings().plain), Children(), Posts(name)
+            timeline = None if output == "jsonl" else Timeline(console, last)
+            async for event in sessions.events(name):
                 if timeline is None:
                     click.echo(CODEC.encode(event))
                 else:
@@ -126,38 +137,48 @@ def show(session: str, number: int | None, store: str | None, output: str) -> No
                     posts.see(event)
             children.print(console)
             if posts.wanted:
-                posts.print(console, await runtime.undelivered(), store_option(url))
+                posts.print(console, await sessions.undelivered(), place.option)
 
     asyncio.run(go())
 
 
-async def _print_event(journal: Journal, stream: StreamId, number: int, last: int, output: str) -> None:
+async def _print_event(sessions: Sessions, session: str, number: int, last: int, output: str) -> None:
     if number > last:
-        raise UsageError(f"there is no event {number}: the last one of session {session_of(stream)!r} is {last}")
-    async for event in read_events(journal, stream, CODEC, after=number - 1, until=number):
+        raise UsageError(f"there is no event {number}: the last one of session {session!r} is {last}")
+    async for event in sessions.events(session, after=number - 1, until=number):
         encoded = CODEC.encode(event)
-        click.echo(encoded if output == "jsonl" else msgspec.json.format(encoded))
+        click.echo(encoded if output == "jsonl" else masked_json(msgspec.json.decode(encoded)))
 
 
 @runs.command("resume", context_settings=_SETTINGS, short_help="Go on with the run that was left open in SESSION.")
 @click.argument("session", shell_complete=session_names)
-@_STORE
+@click.option("--policy", type=click.Path(path_type=Path), help="A file that says which calls there may be.")
+@place_options
 @click.option("-o", "--output", type=click.Choice(["text", "json", "jsonl"]), default="text", show_default=True)
-def resume(session: str, store: str | None, output: str) -> None:
+def resume(session: str, policy: Path | None, output: str, place: Place) -> None:
     """Go on with the run that a crash or a stop left open in SESSION.
 
     Calls that wait for a person's word are asked about; where nobody can be asked (no terminal, or -o json) they are
     denied, and the result says how many were.
 
+    The policy is the one that is set, or that --policy names: the log does not hold the one it began under.
+
     If none is open, this says so and shows how the last one ended. Tools of your own are found by their modules, also
-    in this folder.
+    in this folder. A server is asked to go on with it, and drives it itself.
     """
-    url = store_url(store)
+    url = place.url
+    if place.server is not None:
+        refuse_with(place.server, {"--policy": policy})
+        done = "▶ the server goes on with session"
+        speak_there(place, session, output, lambda run: run.resume(), done, after="look on: holdfast runs watch")
+        return
     look_also_in(str(Path.cwd()))
 
     async def go() -> int:
-        async with open_runtime(there(url)) as runtime:
+        nonlocal session
+        async with open_runtime(there(url), policy=policy) as runtime:
             stream, head = await known_session(runtime.journal, session, url)
+            session = session_of(stream)
             await _not_paused(runtime.journal, head, url)
             try:
                 run = await runtime.resume(session)

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from holdfast.cli.asking.approving import Approver
 from holdfast.cli.choosing.meaning import card_of
+from holdfast.cli.hiding.masking import masked, masked_line
 from holdfast.cli.learning.calls import Calls
 from holdfast.cli.learning.charges import Charges
 from holdfast.cli.learning.waits import Waits
@@ -75,8 +76,6 @@ class Screen:
         self._became = Waits()
         self._charges = Charges()
         self._running: dict[str, float] = {}
-        self._saved: set[str] = set()
-        """Calls before which files were saved."""
         self._figures = Figures(card_of)
         self._failure: ModelFailed | None = None
         self._began: int | None = None
@@ -192,8 +191,6 @@ class Screen:
                 self._failed(data)
             case ToolStarted() as data:
                 self._running[data.call_id] = time.monotonic()
-                if data.snapshot:
-                    self._saved.add(data.call_id)
                 self._busy()
             case ToolFinished() as data:
                 self._finished(data)
@@ -207,7 +204,7 @@ class Screen:
                 self._line(Text.assemble((f"{kind} ", "cyan"), printable(data.message.text)))
             case CallReopened() as data:
                 title = Text.assemble(("↻ ", "magenta"), self._title(data.call_id))
-                said = again(saved=data.before is not None or data.call_id in self._saved)
+                said = again(saved=self._calls.saved(data.call_id))
                 self._line(title.append(f"  {said}", "dim"))
             case ToolWaiting() | ReviewRequested() as data:
                 self._wait(data)
@@ -274,7 +271,7 @@ class Screen:
             self._answer.restart()  # who came late sees the words here; the others have them, and see them once
             self._answer.feed(data.partial.text)
         who = f"{one_line(data.next, 40)} goes on" if data.next not in ("", data.model) else "waiting to try again"
-        self.live.show(Text(f"{who}: {one_line(data.message, 60)}"))
+        self.live.show(Text(f"{who}: {one_line(masked(data.message), 60)}"))
 
     def _finished(self, data: ToolFinished) -> None:
         since = self._running.pop(data.call_id, None)
@@ -305,7 +302,7 @@ class Screen:
         return Text("a call") if call is None else title(call.name, about(call))
 
     def _line(self, line: Text) -> None:
-        indented(self.console, line, 2)
+        indented(self.console, masked_line(line), 2)
 
     # ---- the end ------------------------------------------------------------------------------------------
 

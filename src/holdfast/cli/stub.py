@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from holdfast.cli.asking.span import Whole
 from holdfast.errors import HoldfastError
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class _Screen(Protocol):
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("script", type=click.Path(path_type=Path))
-@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 picks a free one.")
+@click.option("--port", default=8080, show_default=True, type=Whole(0, 65535), help="0 picks a free one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--expose", is_flag=True, help="Allow an address that other machines can reach.")
 @click.option("--log/--no-log", default=True, show_default=True, help="One line for each request.")

@@ -11,6 +11,7 @@ from typing import cast
 from rich.console import Console
 from rich.text import Text
 
+from holdfast.cli.hiding.masking import masked, masked_line
 from holdfast.cli.learning.calls import Calls
 from holdfast.cli.learning.waits import Waits
 from holdfast.cli.outcomes import about, again, gist, mark_of, undone
@@ -53,8 +54,6 @@ class Timeline:
         self._console = console
         self._digits = max(3, len(str(last)))
         self._calls = Calls()
-        self._saved: set[str] = set()
-        """Calls before which files were saved."""
         self._waits = Waits()
         self._takeovers = Takeovers()
         self._run: RunStarted | None = None
@@ -74,7 +73,7 @@ class Timeline:
         line = Text.assemble(
             (f"{event.seq:>{self._digits}}  {clock_time(event.at)}  ", "dim"),
             f"{one_line(event.type, 24):<15}  ",
-            self._what(event),
+            masked_line(self._what(event)),
         )
         line.truncate(self._console.width, overflow="ellipsis")
         line.rstrip()
@@ -88,7 +87,7 @@ class Timeline:
         """Prints below a call where its command was not let, and why."""
         records = data.result.metadata.get("egress")
         for each in denials_of(cast("list[object]", records)) if isinstance(records, list) else ():
-            line = Text.assemble(f"{'':>{self._digits + 33}}", ("⊘ ", "yellow"), one_line(each))
+            line = Text.assemble(f"{'':>{self._digits + 33}}", ("⊘ ", "yellow"), one_line(masked(each)))
             line.truncate(self._console.width, overflow="ellipsis")
             self._console.print(line, no_wrap=True, overflow="ignore", crop=False)
 
@@ -105,10 +104,7 @@ class Timeline:
             case ModelFailed() as data:
                 return self._failed(event, data)
             case ToolStarted() as data:
-                undo = ""
-                if data.snapshot:
-                    undo = ", files can be put back"
-                    self._saved.add(data.call_id)
+                undo = ", files can be put back" if data.snapshot else ""
                 return self._call(data.call_id).append(f"  outside: {data.effect.outside}{undo}", "dim")
             case ToolFinished() as data:
                 return self._outcome(data)
@@ -127,7 +123,7 @@ class Timeline:
                 cost = "" if data.cost is None else f" · {money(data.cost)}"
                 return Text(f"reserves {count(data.tokens, 'token')}{cost}", "dim")
             case CallReopened() as data:
-                said = again(saved=data.call_id in self._saved)
+                said = again(saved=self._calls.saved(data.call_id))
                 return self._call(data.call_id).append(f"  {said}", "dim")
             case ToolWaiting() as data:
                 what = data.wait.token if data.wait.kind != "child" else f"{data.wait.subject}  {data.wait.prompt}"

@@ -10,7 +10,18 @@ from math import floor, log10
 
 from holdfast.types import Usage, dollars
 
-__all__ = ("age", "clock_time", "count", "model_name", "money", "one_line", "printable", "seconds", "tokens")
+__all__ = (
+    "age",
+    "clock_time",
+    "count",
+    "model_name",
+    "money",
+    "names_in",
+    "one_line",
+    "printable",
+    "seconds",
+    "tokens",
+)
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
@@ -98,3 +109,8 @@ def printable(text: str) -> str:
 
 def _local(at: int) -> datetime:
     return datetime.fromtimestamp(at / 1e6, UTC).astimezone()
+
+
+def names_in(text: str) -> tuple[str, ...]:
+    """Returns the names in a list with commas."""
+    return tuple(each.strip() for each in text.split(",") if each.strip())

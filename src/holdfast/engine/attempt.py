@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from typing import Protocol, final
+from typing import TYPE_CHECKING, Protocol, final
 
 import msgspec
 
@@ -25,15 +25,17 @@ from holdfast.engine.events import (
     Paused,
     Resumed,
     SessionEnded,
+    ToolFinished,
     WaitResolved,
 )
 from holdfast.engine.folding import fold
+from holdfast.engine.hearing.answers import heard, noted, passes, unheard, waiting_for
 from holdfast.engine.letters import Answer, More, Prompt, Setup, Stop
 from holdfast.engine.lineage import child_token, comes_back, start_key
 from holdfast.engine.purse import Purse, key_of, own
 from holdfast.engine.state import Run, State
 from holdfast.engine.turns import too_early
-from holdfast.errors import UsageError
+from holdfast.errors import SandboxError, UsageError
 from holdfast.flow.clock import Clock
 from holdfast.flow.interrupting import Interruptible
 from holdfast.journal.owning import Pen
@@ -45,10 +47,12 @@ from holdfast.models.port import Model
 from holdfast.models.routing.targets import Chain
 from holdfast.tools.binding import Order
 from holdfast.tools.gateway import Gateway
+from holdfast.tools.results import canceled
 from holdfast.tools.typed.reading import AnswerReader
 from holdfast.types import (
     AgentSpec,
     Event,
+    Message,
     Payload,
     StreamId,
     ToolResult,
@@ -60,8 +64,12 @@ from holdfast.types import (
     tenant_of,
 )
 
+if TYPE_CHECKING:
+    from holdfast.context.showing import Showing
+
 __all__ = ("Attempt", "Bind", "Bindings", "Post", "Reach", "Spawn", "receive")
 
+_ENDING = ("abort", "exit")
 _AGAIN = (0.2, 60.0)
 """Seconds until a session whose inbox is full is written to again, as it is being read, or somebody has to; each time
 twice as many, up to so many: ten thousand children of one that reads nothing leave the store to others.
@@ -79,6 +87,7 @@ class _Said(msgspec.Struct, frozen=True, gc=False):
     message: UserMessage
     setup: msgspec.Raw = msgspec.Raw(b"null")
     run: str = ""
+    history: tuple[Message, ...] = ()
 
 
 @lru_cache(maxsize=256)
@@ -125,6 +134,8 @@ class Bindings(msgspec.Struct, frozen=True):
     """Reads answers that have to be data; None where they are text."""
     chain: Chain | None = None
     """The model and those that stand in for it; None for a pipeline."""
+    showing: Showing | None = None
+    """Chooses the tools of each request; None where it shows all there are."""
 
     @property
     def model(self) -> Model | None:
@@ -172,6 +183,8 @@ class Attempt(msgspec.Struct, eq=False):
     """Whether unread mail wants the run to end, so that nothing more should begin before it is read."""
     hurried: bool = False
     """Whether unread mail wants to be read before another call of the turn begins: `stopping`, or anything else."""
+    _unwanted: str = ""
+    """Key of the run that mail wants to end, read or not."""
     patient: bool = False
     """Whether nothing is under way in the interruptible stretch: any news ends it early."""
 
@@ -202,7 +215,7 @@ class Attempt(msgspec.Struct, eq=False):
         assert run is not None
         if bound is None or self._bound_to != run.seq:
             bindings = await self._bind(self.pen.head.stream, run)
-            bindings.tools.attach(self.pen, self.state.stored)
+            bindings.tools.attach(self.pen, self.state.stored, run.touched)
             if self.state.restoring and run.workspace == self.state.restoring_in:
                 # Whoever forked or rewound the session was stopped half-way. A run that works elsewhere leaves it so.
                 before = await bindings.tools.capture()
@@ -255,13 +268,21 @@ class Attempt(msgspec.Struct, eq=False):
         """Writes an event and folds it."""
         event = self.pen.write(payload, actor=actor, cause=cause)
         fold(self.state, event)
+        if self.state.left:
+            self.settle_left()
         return event
+
+    def settle_left(self) -> None:
+        """Gives calls a result that others made which are over: nobody asks for them any more."""
+        for call in list(self.state.left.values()):
+            result = call.result or canceled("the call that made it is over")
+            fold(self.state, self.pen.write(ToolFinished(call.call.id, result, nested=call.nested)))
 
     async def take_mail(self) -> None:
         """Writes down what came by mail, what expired, and what may join the conversation now."""
         state, pen = self.state, self.pen
         if pen.has_mail:
-            self._read(pen.take_first() or await pen.mail())
+            await self._read(pen.take_first() or await pen.mail())
         if state.queue and state.owed is None:  # whoever waits for the run hears first that it is over
             for seq in stale(state):
                 await self._hand_back(seq)
@@ -274,15 +295,49 @@ class Attempt(msgspec.Struct, eq=False):
         while state.queue and (payload := admit(state)) is not None:
             self.write(payload)
 
-    def _read(self, unread: Sequence[Mail]) -> None:
+    async def _read(self, unread: Sequence[Mail]) -> None:
         state = self.state
+        ends = tuple([mail for mail in unread if mail.kind in _ENDING])
         for mail in unread:
             for payload in receive(mail):
                 if isinstance(payload, WaitResolved) and too_early(state, payload):  # it is too much to keep
                     self.write(AnswerRefused(payload.token), actor=mail.actor, cause=mail.key)
+                elif isinstance(payload, WaitResolved) and passes(state, payload):
+                    self.write(await self._heard(payload, ends), actor=mail.actor, cause=mail.key)
                 elif not (state.ended and isinstance(payload, SessionEnded)):  # it ends once
                     self.write(payload, actor=mail.actor, cause=mail.key)
             self.pen.taken = mail.n
+
+    async def _heard(self, said: WaitResolved, ends: Sequence[Mail]) -> WaitResolved:
+        """Returns an answer as it is written down: having passed the gateway, as every result does; of a run that is to
+        end, by these letters or by one before them, no hook is asked.
+
+        Raises:
+            UsageError, SandboxError, OSError: this process has not got what the run acts through, and nobody wants the
+                run to end, which needs none of it.
+        """
+        state, over = self.state, self._is_over(ends)
+        try:
+            gateway = (await self.bindings()).tools
+        except (UsageError, SandboxError, OSError):
+            if over:
+                return said
+            raise
+        if over or (call := waiting_for(state, said.token)) is None or call.wait is None:
+            return unheard(gateway, said)
+        told = None
+        with self.interruptible():
+            told = await heard(gateway, state, said, call, call.wait)
+        for note in noted(gateway):
+            self.write(note)
+        return told or unheard(gateway, said)  # somebody wants the run to end, and hooks took their time
+
+    def _is_over(self, ends: Sequence[Mail]) -> bool:
+        """Whether somebody wants the run to end, by what was read or by unread mail."""
+        run = self.run
+        if run.abort is not None or self._unwanted == run.key:
+            return True
+        return any(_ends(payload, run.key) for mail in ends for payload in receive(mail))
 
     async def _hand_back(self, seq: int) -> None:
         """Gives what a pipeline passed on, and its phase was over before it came, back to the pipeline."""
@@ -330,7 +385,7 @@ class Attempt(msgspec.Struct, eq=False):
         while (await self.reach.post(stream, letter)).status == "full":
             if reading:
                 if self.pen.has_mail:
-                    self._read(await self.pen.mail())
+                    await self._read(await self.pen.mail())
                 await self.pen.sync()  # barrier: only what is written down makes room
             await self.clock.sleep(again)
             again = min(2 * again, most)
@@ -374,6 +429,7 @@ class Attempt(msgspec.Struct, eq=False):
                 pass
             case AbortRequested() | SessionEnded():
                 self.stopping = self.hurried = True
+                self._unwanted = run.key
                 self._interrupt()
             case LimitsRaised():
                 if payload.run == run.key and n not in self._given:
@@ -390,6 +446,11 @@ class Attempt(msgspec.Struct, eq=False):
             self._scope.interrupt()
 
 
+def _ends(payload: Payload, key: str) -> bool:
+    """Whether something that was said ends the run of that key."""
+    return isinstance(payload, SessionEnded) or (isinstance(payload, AbortRequested) and payload.run in ("", key))
+
+
 def receive(mail: Mail) -> list[Payload]:
     """Returns what a message puts into the log; nothing when it says nothing this version understands."""
     payload: Payload | None = None
@@ -397,13 +458,15 @@ def receive(mail: Mail) -> list[Payload]:
         match mail.kind:
             case "prompt" | "steer" | "follow_up" | "proceed" as kind:
                 said = _prompt.decode(mail.body)
-                payload = InputReceived(kind, said.message, _setup_of(bytes(said.setup)), said.run)
+                payload = InputReceived(kind, said.message, _setup_of(bytes(said.setup)), said.run, said.history)
             case "abort":
                 stop = _stop.decode(mail.body)
                 payload = AbortRequested(stop.reason or "on request", stop.run)
             case "answer":
                 answer = _answer.decode(mail.body)
-                payload = WaitResolved(answer.token, answer.content, answer.is_error, answer.arguments, answer.outcome)
+                payload = WaitResolved(
+                    answer.token, answer.content, answer.is_error, answer.arguments, answer.outcome, answer.error
+                )
             case "pause":
                 payload = Paused(_stop.decode(mail.body).reason)
             case "resume":

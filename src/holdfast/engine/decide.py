@@ -38,9 +38,11 @@ import msgspec
 
 from holdfast.context.announcing import announces
 from holdfast.engine.events import InputApplied, InputReceived, RunStarted, WaitResolved
+from holdfast.engine.execution.judging import Record, lacks, of_turn, over
 from holdfast.engine.letters import Setup, Status
 from holdfast.engine.phases import PassOn, StartPhase, judged, output_of
 from holdfast.engine.state import Run, State
+from holdfast.engine.tracking import Track
 from holdfast.types import AssistantMessage, CallId, Limits, Payload, ToolCall, from_dollars
 
 __all__ = (
@@ -54,6 +56,7 @@ __all__ = (
     "JudgeAnswer",
     "Leave",
     "PressOn",
+    "Record",
     "Skip",
     "Wait",
     "admit",
@@ -144,6 +147,7 @@ Decision = (
     | Skip
     | Close
     | PressOn
+    | Record
     | JudgeAnswer
     | AskReview
     | CloseBooks
@@ -173,14 +177,30 @@ def decide(state: State, now: int) -> Decision:
 def _next(state: State, run: Run, now: int) -> Decision:
     if limit := met_limit(state, run, now):
         closes = limit in _CLOSED and run.setup.setup.limits.last_answer and not run.closing
-        return Close(limit) if closes else Finish("limited", run.closing or limit)
+        return Close(limit) if closes else _limited(state, run, run.closing or limit)
     if state.calls:
         if state.queue and (late := _unheard(state)):
             return Skip(late)
-        return _parked(state, run) if state.paused or not state.ready else CallTools(_ready(state))
+        if state.paused or not state.ready:
+            return _parked(state, run)
+        return CallTools(_ready(state)) if run.track is None else _in_order(state, run, run.track)
     if run.failures and (run.hopeless or (not run.next and run.failures > run.setup.setup.limits.model_retries)):
-        return Finish("limited", run.closing) if run.closing else Finish("failed", run.failure)
+        return _limited(state, run, run.closing) if run.closing else Finish("failed", run.failure)
     return _parked(state, run) if state.paused else CallModel(_not_before(state, run), run.closing != "")
+
+
+def _in_order(state: State, run: Run, track: Track) -> Decision:
+    """Returns which calls of a turn are made next where an `Execution` has a say in it."""
+    step = of_turn(state, track, _ready(state))
+    if isinstance(step, Record):
+        return step
+    return CallTools(step) if step else _parked(state, run)
+
+
+def _limited(state: State, run: Run, limit: str) -> Decision:
+    """Ends a run at a limit, when all is said that its contract says of that."""
+    step = None if run.track is None else over(state, run, run.track, limit)
+    return Finish("limited", limit) if step is None else step
 
 
 def admit(state: State) -> Payload | None:
@@ -326,19 +346,28 @@ def _for_phase(state: State, run: Run) -> int | None:
 def _answered(state: State, run: Run, now: int) -> Decision:
     if state.calls:  # of the turn in which a terminal tool ended the run
         return Skip(tuple([call.call.id for call in state.calls.values() if call.result is None]), over=True)
-    if run.closing or state.cut:
-        return Finish("limited", run.closing or "max_output_tokens")
-    if run.rejected:
-        return Finish("failed", run.rejected, run.misfit)
+    if run.closing or state.cut or run.rejected:
+        return _unusable(state, run)
     if state.paused and (state.queued("steer") or state.queued("follow_up")):
         return _parked(state, run)  # it was said in time: it joins this run when the pause is over
     if run.setup.setup.typed and run.concluded is None and run.fitting is None:
         return JudgeAnswer()
+    if run.track is not None and (step := lacks(state, run, run.track, may_ask=not met_limit(state, run, now))):
+        return step
     if run.tool_calls and _unfinished(state, run) and not met_limit(state, run, now):
         return PressOn()
     if run.setup.setup.control.review is None or run.reviewed:
         return Finish("completed", output=run.concluded or run.fitting or "")
     return _under_review(run, now)
+
+
+def _unusable(state: State, run: Run) -> Decision:
+    """Ends a run whose answer is none: half of one, a last word at a limit, or one that will not do."""
+    if run.track is not None and run.track.broken:
+        return Finish("failed", run.rejected)
+    if run.closing or state.cut:
+        return _limited(state, run, run.closing or "max_output_tokens")
+    return Finish("failed", run.rejected, run.misfit)
 
 
 def _under_review(run: Run, now: int) -> Decision:

@@ -5,7 +5,6 @@ Each struct holds only what is new; everything else follows by folding (`folding
 
 from __future__ import annotations
 
-from holdfast.engine.answers import AnswerJudged
 from holdfast.engine.kinds.acting import (
     AnswerRefused,
     CallReopened,
@@ -14,12 +13,14 @@ from holdfast.engine.kinds.acting import (
     ProcessLost,
     ProcessStarted,
     ToolFinished,
+    ToolNoted,
     ToolStarted,
     ToolWaiting,
     WaitResolved,
 )
 from holdfast.engine.kinds.asking import (
     AccountOpened,
+    AnswerJudged,
     AnswerUnfinished,
     BudgetExhausted,
     LastAnswerAsked,
@@ -27,6 +28,7 @@ from holdfast.engine.kinds.asking import (
     ModelFinished,
     ModelStarted,
 )
+from holdfast.engine.kinds.contracting import AnswerLacking, ContractViolated
 from holdfast.engine.kinds.running import (
     FilesKept,
     FilesRestored,
@@ -56,10 +58,12 @@ __all__ = (
     "AbortRequested",
     "AccountOpened",
     "AnswerJudged",
+    "AnswerLacking",
     "AnswerRefused",
     "AnswerUnfinished",
     "BudgetExhausted",
     "CallReopened",
+    "ContractViolated",
     "FilesKept",
     "FilesRestored",
     "Forked",
@@ -86,6 +90,7 @@ __all__ = (
     "RunStarted",
     "SessionEnded",
     "ToolFinished",
+    "ToolNoted",
     "ToolStarted",
     "ToolWaiting",
     "WaitResolved",
@@ -104,6 +109,7 @@ CODEC = Codec(
         BudgetExhausted,
         ToolStarted,
         ToolFinished,
+        ToolNoted,
         ToolWaiting,
         WaitResolved,
         AnswerRefused,
@@ -121,6 +127,8 @@ CODEC = Codec(
         LastAnswerAsked,
         AnswerUnfinished,
         AnswerJudged,
+        AnswerLacking,
+        ContractViolated,
         LimitsRaised,
         FilesKept,
         FilesRestored,

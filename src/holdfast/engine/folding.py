@@ -46,11 +46,15 @@ from holdfast.engine.events import (
     ToolWaiting,
     WaitResolved,
 )
+from holdfast.engine.execution.judging import watch
 from holdfast.engine.letters import Setup
 from holdfast.engine.state import Call, Done, Run, State
+from holdfast.engine.tracking import Track
 from holdfast.engine.turns import (
     anew,
+    begin_below,
     close_turn,
+    finish_below,
     finish_call,
     forget_early,
     judged,
@@ -61,7 +65,7 @@ from holdfast.engine.turns import (
 )
 from holdfast.errors import Corrupt
 from holdfast.models.routing.chain import note, reasons
-from holdfast.types import Digest, Event, Payload, Text, ToolCall, UserMessage
+from holdfast.types import Digest, Event, Payload, Text, ToolError, ToolResult, UserMessage
 
 __all__ = ("BROKEN", "fold", "fold_log", "last_words", "replay", "visible")
 
@@ -74,7 +78,9 @@ _UNFINISHED = (
     "nothing is left to do, say what was done and what came of it."
 )
 """What the model is told when its answer is only an announcement."""
-_DENIED = frozenset(("tool_approval_denied", "tool_approval_required", "tool_mode_read_only"))
+_DENIED = frozenset(("tool_approval_denied", "tool_approval_required", "tool_mode_read_only", "tool_hook_failed"))
+_FORBIDDEN = "tool_permission_denied"
+"""What a policy or a hook denied, and what a tool itself was denied somewhere; only the first was never begun."""
 
 
 def fold(state: State, event: Event) -> None:
@@ -82,15 +88,17 @@ def fold(state: State, event: Event) -> None:
     state.seq = event.seq
     state.at = event.at
     data = event.data
+    if (run := state.run) is not None and run.track is not None:
+        watch(state, run, run.track, event)
     _FREQUENT.get(type(data), _fold_rare)(state, data, event)
 
 
 def _fold_rare(state: State, rare: Payload, event: Event) -> None:
     match rare:
         case ToolWaiting() as data:
-            waits(state, data.call_id, data.wait)
+            waits(state, data)
         case WaitResolved() as data:
-            resolve(state, data)
+            _resolved(state, data)
         case CallReopened() as data:
             (state.nested if data.nested else state.calls)[data.call_id].started = None
         case LastAnswerAsked() as data if state.run is not None:
@@ -197,11 +205,18 @@ def _received(state: State, data: InputReceived, event: Event) -> None:
 def _run_started(state: State, data: RunStarted, event: Event) -> None:
     received, key = state.queue.pop(data.input), state.keys.pop(data.input)
     setup, messages = data.setup, state.messages
+    for message in received.history:
+        if isinstance(message, UserMessage):
+            state.said[len(messages)] = True
+        messages.append(message)
     if setup.workspace:
         state.workspace = setup.workspace
     abort = state.unwanted.pop(key, None) if state.unwanted else None
     state.run = Run(event.seq, data, key, event.at, state.workspace, len(messages), abort=abort, id=event.id)
+    if setup.execution is not None:
+        state.run.track = Track(setup.execution)
     if received.kind != "proceed":
+        state.said[len(messages)] = True
         messages.append(received.message)
     if setup.files:
         state.stored.update((file.digest, file.chunks) for file in setup.files)
@@ -213,6 +228,7 @@ def _applied(state: State, data: InputApplied, event: Event) -> None:
     """Lets a queued input join the conversation; an answer that was being reviewed is not the last any more."""
     received = state.queue.pop(data.input)
     del state.keys[data.input]
+    state.said[len(state.messages)] = False
     state.messages.append(received.message)
     state.steered = state.steered or received.kind == "steer"
     state.followed = state.followed or received.kind == "follow_up"
@@ -237,6 +253,8 @@ def _abort_requested(state: State, data: AbortRequested) -> None:
 def _model_finished(state: State, data: ModelFinished, event: Event) -> None:
     message = data.message
     state.turn = event.seq
+    if state.left:
+        state.left = {}  # of a log from before they got their results
     state.messages.append(message)
     run = state.run
     assert run is not None
@@ -298,37 +316,57 @@ def _was_heard(run: Run, data: ModelFailed) -> bool:
 
 def _started(state: State, data: ToolStarted, event: Event) -> None:
     nested = data.nested
-    if nested is None:
-        call = state.calls[data.call_id]
-    else:
-        known = state.nested.get(data.call_id)
-        call = known or Call(ToolCall(data.call_id, nested.name, nested.arguments))
-        state.nested[data.call_id] = call
-    call.started, call.started_at = data, event.at
+    call = state.calls[data.call_id] if nested is None else begin_below(state, data.call_id, nested)
+    call.started, call.started_at, call.wait = data, event.at, None
     if state.run is not None and data.snapshot is not None and data.snapshot.whole:
         state.run.saved = True
 
 
 def _finished(state: State, data: ToolFinished, event: Event) -> None:
     error = data.result.error
-    if error is not None and error.reason in _DENIED and state.run is not None:
+    if error is not None and state.run is not None and (error.reason in _DENIED or _forbidden(state, data, error)):
         state.run.denied += 1
-    if data.result.stored:
-        state.stored[data.result.stored] = ()
+    _brought(state, data.result, failed=error is not None)
     if data.nested is None:
         finish_call(state, state.calls[data.call_id], data.result)
-    elif (inner := state.nested.get(data.call_id)) is not None:
-        inner.result = data.result
-    else:  # it was refused, and never began
-        state.nested[data.call_id] = Call(
-            ToolCall(data.call_id, data.nested.name, data.nested.arguments), result=data.result
-        )
+    else:
+        finish_below(state, data, data.nested)
+
+
+def _forbidden(state: State, data: ToolFinished, error: ToolError) -> bool:
+    if error.reason != _FORBIDDEN or error.status != "denied" or data.call_id in state.left:
+        return False
+    call = state.calls.get(data.call_id) if data.nested is None else state.nested.get(data.call_id)
+    return call is None or call.started is None
+
+
+def _resolved(state: State, data: WaitResolved) -> None:
+    if data.result is not None:
+        _brought(state, data.result, failed=data.is_error)
+    resolve(state, data)
+
+
+def _brought(state: State, result: ToolResult, *, failed: bool) -> None:
+    """Notes what a result names that may be read, and where its call went."""
+    if result.stored:
+        state.stored[result.stored] = ()
+    if result.metadata and not failed and state.run is not None:
+        _touched(state.run, result.metadata)
+
+
+def _touched(run: Run, facts: dict[str, Any]) -> None:
+    """Notes which URLs a call went to (`url`, and `finalUrl` that answered) or found (`urls`)."""
+    urls: list[Any] = [facts.get("url"), facts["finalUrl"]] if "finalUrl" in facts else []
+    found = facts.get("urls")
+    if isinstance(found, list):
+        urls += cast("list[Any]", found)
+    run.touched.update((url, None) for url in urls if isinstance(url, str))
 
 
 def _run_finished(state: State, data: RunFinished, event: Event) -> None:
     run = cast("Run", state.run)
     run.finished, run.finished_at = data, event.at
-    state.last, state.run = run, None
+    state.last, state.run, state.left = run, None, {}
     forget_early(state)
     if run.setup.setup.lineage is not None or run.account:
         state.owed = run
@@ -362,6 +400,7 @@ def _branch(state: State, data: Forked | Rewound) -> None:
     state.unfinished = 0
     if state.calls:
         close_turn(state)
+    state.unsettled, state.left = {}, {}
     state.nested, state.approvals, state.waits = {}, {}, {}  # also of a turn that a file does not bring to its end
     # What people sent was meant for the branch that was left; and so was its run.
     state.queue.clear()

@@ -15,10 +15,13 @@ from holdfast.types import (
     Attachment,
     Control,
     Digest,
+    Execution,
     Limits,
+    Message,
     Mode,
     Outside,
     PhaseSpec,
+    ToolError,
     Usage,
     UserMessage,
     dollars,
@@ -67,6 +70,13 @@ class Setup(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Whether the answer has to be data, and is read before it counts."""
     priority: int = 0
     """Which of its user's runs begins first where not all can: the higher number."""
+    background: bool = False
+    """Whether nobody waits for it, so that others begin first where not all can."""
+    execution: Execution | None = None
+    """How it has to work; None where it is bound to nothing."""
+    origin: dict[str, str] = {}
+    """Where the prompt comes from, as whoever posted it says: a W3C `traceparent`, say, by that name. For people and
+    their tools; nothing is decided by it."""
 
 
 class Prompt(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -76,6 +86,8 @@ class Prompt(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     setup: Setup | None = None
     run: str = ""
     """Key of the prompt whose run is meant, and no other: when that is over, nobody reads it."""
+    history: tuple[Message, ...] = ()
+    """Of what opens a run, the conversation that was had elsewhere before it."""
 
 
 class Stop(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -145,3 +157,5 @@ class Answer(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Of an approval, other arguments (JSON) to make the call with; empty for the model's own."""
     outcome: Outcome | None = None
     """Of a child, how it ended."""
+    error: ToolError | None = None
+    """Of a tool elsewhere that failed, how; where there is none, an answer that is an error is one of no other kind."""

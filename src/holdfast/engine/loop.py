@@ -47,6 +47,7 @@ from holdfast.engine.decide import (
     JudgeAnswer,
     Leave,
     PressOn,
+    Record,
     Skip,
     Wait,
     decide,
@@ -89,7 +90,9 @@ async def drive(attempt: Attempt, decide: Decide = decide) -> bool:
             case Finish() | Wait() | PassOn() as step:
                 if await _park(attempt, step):
                     return True
-            case Skip() | Close() | PressOn() | JudgeAnswer() | AskReview() | CloseBooks() | StartPhase() as step:
+            case (
+                Skip() | Close() | PressOn() | Record() | JudgeAnswer() | AskReview() | CloseBooks() | StartPhase()
+            ) as step:
                 await intervene(attempt, step)
             case Leave():
                 await attempt.give_back(resting=True)

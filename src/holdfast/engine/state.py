@@ -10,8 +10,17 @@ from typing import Literal
 
 import msgspec
 
-from holdfast.engine.events import InputReceived, ProcessStarted, RunFinished, RunStarted, ToolStarted, WaitResolved
+from holdfast.engine.events import (
+    InputReceived,
+    Nested,
+    ProcessStarted,
+    RunFinished,
+    RunStarted,
+    ToolStarted,
+    WaitResolved,
+)
 from holdfast.engine.letters import Status
+from holdfast.engine.tracking import Track
 from holdfast.models.routing.chain import Tried
 from holdfast.types import (
     AssistantMessage,
@@ -62,6 +71,10 @@ class Call(msgspec.Struct, gc=False):
     """µs UTC."""
     place: int = 0
     """Where it stands in its turn."""
+    nested: Nested | None = None
+    """Set when another call makes it."""
+    root: CallId = CallId("")
+    """The model's call that it stands below, however deep."""
 
     @property
     def made(self) -> ToolCall:
@@ -138,6 +151,10 @@ class Run(msgspec.Struct, gc=False):
     """What it spent itself at known prices, in nanodollars."""
     children: frozenset[str] = frozenset()
     """Tokens of the sessions it started."""
+    counted: set[str] = set()
+    """Those of `children` whose use was counted: each is once, however often it is told."""
+    touched: dict[str, None] = {}
+    """The URLs that its calls went to or found, as their results said them."""
     saved: bool = False
     """Whether the whole workspace was kept at some moment of it."""
     stop: str = ""
@@ -172,6 +189,8 @@ class Run(msgspec.Struct, gc=False):
     """How many steps more it may make."""
     extensions: int = 0
     """How often it was given more time."""
+    track: Track | None = None
+    """What counts for how it has to work; None where it is bound to nothing."""
     elsewhere: bool = False
     """Whether only a file says that it was: nothing is set up like it, and nobody waits for it."""
     finished: RunFinished | None = None
@@ -208,6 +227,8 @@ class State(msgspec.Struct, gc=False):
     """When the last event was written, µs UTC."""
     messages: list[Message] = []
     """The conversation: grows at its end, so that a model adapter can keep what it encoded."""
+    said: dict[int, bool] = {}
+    """Which messages people said, by their places, and whether a run began there; the others are our own words."""
     calls: dict[CallId, Call] = {}
     """The current turn's, in the model's order; empty when every one has its result in `messages`."""
     unfinished: int = 0
@@ -218,6 +239,10 @@ class State(msgspec.Struct, gc=False):
     """When waits of `calls` end unanswered: a heap, and what stands first in it is an open wait."""
     nested: dict[CallId, Call] = {}
     """What calls of the current turn called themselves, however deep, in the order in which that began."""
+    unsettled: dict[CallId, dict[CallId, None]] = {}
+    """Which of `nested` began and have no result in the log yet, by the model's calls that they stand below."""
+    left: dict[CallId, Call] = {}
+    """Those of them whose call of the model is over: nobody asks for them any more, and they still get a result."""
     waits: dict[str, list[CallId]] = {}
     """Which calls of the current turn wait, or waited, under which token."""
     tokens: set[str] = set()

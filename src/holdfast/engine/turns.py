@@ -10,9 +10,9 @@ from typing import cast
 
 import msgspec
 
-from holdfast.engine.events import AnswerJudged, WaitResolved
-from holdfast.engine.letters import Outcome
+from holdfast.engine.events import AnswerJudged, Nested, ToolFinished, ToolWaiting, WaitResolved
 from holdfast.engine.state import LONGEST_LOOP, NO_LOOPS, Call, Done, Run, State
+from holdfast.engine.tracking import Track
 from holdfast.tools.results import bounded
 from holdfast.tools.typed.declaring import UNFIT
 from holdfast.types import CallId, Text, ToolCall, ToolError, ToolMessage, ToolResult, UserMessage, Wait
@@ -21,9 +21,12 @@ __all__ = (
     "ABSENT",
     "ASKED",
     "anew",
+    "answered",
     "asked_about",
+    "begin_below",
     "close_turn",
     "corrected",
+    "finish_below",
     "finish_call",
     "forget_early",
     "judged",
@@ -47,10 +50,40 @@ ASKED = ("approval", "question", "review")
 ABSENT = ToolError("canceled", "not_in_this_branch")
 
 
-def waits(state: State, call_id: CallId, wait: Wait) -> None:
+def begin_below(state: State, call_id: CallId, nested: Nested) -> Call:
+    """Returns a call that another one makes, and that begins, perhaps once more."""
+    call = state.nested.get(call_id)
+    if call is None:
+        above = state.nested.get(nested.parent)
+        root = nested.parent if above is None else above.root
+        call = Call(ToolCall(call_id, nested.name, nested.arguments), nested=nested, root=root)
+        state.nested[call_id] = call
+    state.unsettled.setdefault(call.root, {})[call_id] = None
+    return call
+
+
+def finish_below(state: State, data: ToolFinished, nested: Nested) -> None:
+    """Gives a call that another one makes its result."""
+    if state.left.pop(data.call_id, None) is not None:
+        return  # its turn may be over by now
+    call = state.nested.get(data.call_id)
+    if call is None:  # it was refused, and never began
+        call = Call(ToolCall(data.call_id, nested.name, nested.arguments), nested=nested)
+        state.nested[data.call_id] = call
+    call.result, call.wait = data.result, None
+    if call.root in state.unsettled:
+        state.unsettled[call.root].pop(data.call_id, None)
+
+
+def waits(state: State, data: ToolWaiting) -> None:
     """Lets a call wait; one that asks for approval runs from its beginning when it may."""
+    call_id, wait = data.call_id, data.wait
     call = state.calls[call_id]
     call.wait = wait
+    for each in state.unsettled.get(call_id, ()):
+        inner = state.nested[each]
+        if inner.started is not None and inner.result is None:
+            inner.wait = wait  # it is left with the one that waits, until it is made again or its end written down
     state.ready.pop(call_id, None)
     if wait.deadline is not None:
         heappush(state.deadlines, (wait.deadline, call_id))
@@ -59,11 +92,22 @@ def waits(state: State, call_id: CallId, wait: Wait) -> None:
         call.edited = "" if own(wait) else call.edited
     state.waits.setdefault(wait.token, []).append(call_id)
     state.tokens.add(wait.token)
-    if wait.kind == "child" and state.run is not None:
-        state.run.children |= {wait.token}
+    if state.run is not None:
+        _started_others(state, state.run, (wait, *data.beside))
     early = take_early(state, wait.token)
     if early is not None and wait.kind not in ASKED:  # a person answers what they were asked
         resolve(state, early)
+
+
+def _started_others(state: State, run: Run, waits: tuple[Wait, ...]) -> None:
+    """Notes the sessions that a run started, and counts what those used that were quicker than this was said."""
+    tokens = [each.token for each in waits if each.kind == "child"]
+    if not tokens:
+        return
+    run.children |= set(tokens)
+    for token in tokens:
+        if (early := state.early.get(token)) is not None:
+            _charge(run, early)
 
 
 def used_up(state: State, wait: Wait) -> bool:
@@ -115,8 +159,8 @@ def resolve(state: State, data: WaitResolved) -> None:
     What a child used counts whether anybody still waits for it or not: it says so once, and it was spent.
     """
     run = state.run
-    if run is not None and data.outcome is not None and data.token in run.children:
-        _charge(run, data.outcome)
+    if run is not None and data.token in run.children:
+        _charge(run, data)
     if run is not None and run.review is not None and run.review.token == data.token:
         run.review = None
         _reviewed(state, run, data)
@@ -134,24 +178,55 @@ def resolve(state: State, data: WaitResolved) -> None:
         _drop_deadlines(state)
         if wait.kind == "approval":
             _approve(state, call, wait, data)
-        elif data.content is None:
-            text = "Nobody answered in time."
-            finish_call(state, call, ToolResult(text, ToolError("approval_timeout", "tool_wait_expired")))
+        elif wait.below:
+            _go_on(state, call, wait, data)
         else:
-            error = ToolError("execution_failed", "tool_answered_with_error") if data.is_error else None
-            finish_call(state, call, ToolResult(data.content, error))
+            finish_call(state, call, answered(data))
         return
-    if run is not None and data.content is not None and data.token not in state.tokens:
+    _comes_early(state, data)
+    state.tokens.add(data.token)
+
+
+def _comes_early(state: State, data: WaitResolved) -> None:
+    """Keeps an answer that nothing waits for yet, or puts it in the place of the one that came, as its call has it."""
+    if data.anew:
+        if (known := take_early(state, data.token)) is not None:
+            state.early[data.token] = msgspec.structs.replace(data, outcome=known.outcome)
+            state.early_bytes += _bytes(data)
+    elif state.run is not None and data.content is not None and data.token not in state.tokens:
         # A child, or a service outside, was quicker than the word that it is waited for; after a crash much quicker.
         if len(state.early) >= _EARLY:
             take_early(state, next(iter(state.early)))
         state.early[data.token] = data
         state.early_bytes += _bytes(data)
-    state.tokens.add(data.token)
 
 
-def _charge(run: Run, outcome: Outcome) -> None:
-    """Counts what a child used with what the run itself did."""
+def answered(data: WaitResolved) -> ToolResult:
+    """Returns what a call comes to that waited for this, as it was written down: no longer than its tool may say."""
+    if data.content is None:
+        return ToolResult("Nobody answered in time.", ToolError("approval_timeout", "tool_wait_expired"))
+    error = data.error or ToolError("execution_failed", "tool_answered_with_error") if data.is_error else None
+    if data.result is None:
+        return ToolResult(data.content, error)
+    return msgspec.structs.replace(data.result, content=data.content, error=error)
+
+
+def _go_on(state: State, call: Call, wait: Wait, data: WaitResolved) -> None:
+    """Gives a call that another one made its result, with what it used; that other one runs again, and finds it."""
+    inner = state.nested.get(CallId(wait.below))
+    if inner is not None and inner.result is None:
+        used = {} if data.outcome is None else {"tokens": data.outcome.usage.total_tokens, "cost": data.outcome.cost}
+        result = answered(data)
+        inner.result = msgspec.structs.replace(result, metadata={**result.metadata, **used})
+    state.ready[call.call.id] = None
+
+
+def _charge(run: Run, data: WaitResolved) -> None:
+    """Counts what a child used with what the run itself did, once."""
+    outcome = data.outcome
+    if outcome is None or data.token in run.counted:
+        return
+    run.counted.add(data.token)
     run.usage = run.usage + outcome.usage
     run.below_tokens += outcome.usage.total_tokens
     run.cost = None if run.cost is None or outcome.cost is None else run.cost + outcome.cost
@@ -190,17 +265,31 @@ def finish_call(state: State, call: Call, result: ToolResult) -> None:
     if call.result is None:
         state.unfinished -= 1
     call.result = result
+    if state.unsettled and (below := state.unsettled.pop(call.call.id, None)):
+        state.left.update((each, state.nested[each]) for each in below)
     started = call.started
     if started is not None and started.terminal and state.run is not None:
         if result.error is None:
             _conclude(state.run, result)
         elif result.error.code == UNFIT:
             _misfits(state, state.run, str(result.metadata.get("why", result.content)), call.made.arguments)
+    if state.run is not None and (track := state.run.track) is not None:
+        _tracked(state.run, track, call, result)
     state.ready.pop(call.call.id, None)
     if state.deadlines:
         _drop_deadlines(state)
     if not state.unfinished:
         close_turn(state)
+
+
+def _tracked(run: Run, track: Track, call: Call, result: ToolResult) -> None:
+    """Takes what a call of the model came to, where it counts how the run works."""
+    started, name = call.started, call.call.name
+    read = started.arguments if started is not None else ""
+    written = {call.made.arguments, read or call.made.arguments}
+    track.ended(call.call.id, name, None if started is None else started.effect, written, result)
+    if track.stops(name, result):
+        _conclude(run, result)
 
 
 def _conclude(run: Run, result: ToolResult) -> None:
@@ -261,7 +350,7 @@ def close_turn(state: State) -> None:
         _count_repeats(run, fingerprint)
     state.calls, state.ready, state.deadlines = {}, {}, []
     if state.nested or state.approvals or state.waits:
-        state.nested, state.approvals, state.waits = {}, {}, {}
+        state.nested, state.unsettled, state.approvals, state.waits = {}, {}, {}, {}
 
 
 def _count_repeats(run: Run, fingerprint: int) -> None:

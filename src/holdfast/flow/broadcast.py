@@ -11,35 +11,41 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Generic, TypeVar
-
-import msgspec
+from typing import Generic, TypeVar, final
 
 __all__ = ("Broadcast", "Reader")
 
 T = TypeVar("T")
 
 
-class Reader(msgspec.Struct, Generic[T], eq=False):
+@final
+class Reader(Generic[T]):
     """One reader's place in a broadcast."""
 
-    _broadcast: Broadcast[T]
-    _items: list[T] = []
-    _waiter: asyncio.Future[None] | None = None
-    _closed: bool = False
-    lost: bool = False
-    """Whether items were dropped since the reader last took some."""
-    _mark: int = 0
-    mark: int = 0
-    """The publisher's mark of the last items taken."""
+    __slots__ = ("_broadcast", "_closed", "_items", "_loop", "_mark", "_waiter", "lost", "mark")
+
+    def __init__(self, broadcast: Broadcast[T]) -> None:
+        self._broadcast = broadcast
+        self._items: list[T] = []
+        self._waiter: asyncio.Future[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+        self._mark = 0
+        self.lost = False
+        """Whether items were dropped since the reader last took some."""
+        self.mark = 0
+        """The publisher's mark of the last items taken."""
 
     async def take(self) -> list[T]:
         """Returns everything that came since the last call, waiting until there is something; an empty list
         means the broadcast is over, or that all there was had to be dropped (see `lost`).
         """
         while not self._items and not self._closed and not self.lost:
-            waiter = self._waiter = asyncio.get_running_loop().create_future()
-            await waiter
+            loop = self._loop
+            if loop is None:  # asked once: it is a call of the system's
+                loop = self._loop = asyncio.get_running_loop()
+            self._waiter = loop.create_future()
+            await self._waiter
         items, self._items = self._items, []
         if not self.lost:
             self.mark = self._mark
@@ -76,12 +82,16 @@ class Reader(msgspec.Struct, Generic[T], eq=False):
             waiter.set_result(None)
 
 
-class Broadcast(msgspec.Struct, Generic[T], eq=False, kw_only=True):
+@final
+class Broadcast(Generic[T]):
     """A one-to-many hand-over inside one event loop."""
 
-    limit: int = 20_000
-    """How many items are kept for a reader that does not come for them."""
-    _readers: list[Reader[T]] = []
+    __slots__ = ("_readers", "limit")
+
+    def __init__(self, *, limit: int = 20_000) -> None:
+        self.limit = limit
+        """How many items are kept for a reader that does not come for them."""
+        self._readers: list[Reader[T]] = []
 
     def join(self) -> Reader[T]:
         """Returns a reader that gets everything published from now on."""

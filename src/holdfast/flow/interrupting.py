@@ -14,7 +14,15 @@ import msgspec
 
 from holdfast.flow.clock import Clock, Timer
 
-__all__ = ("Interruptible",)
+__all__ = ("Interruptible", "cancellations")
+
+
+def cancellations() -> int:
+    """Returns how often somebody wanted the current task to end. One that rose since is a cancellation of now: a group
+    of tasks that failed may leave an old one behind (Python 3.11).
+    """
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
 
 
 class Interruptible(msgspec.Struct, eq=False):
@@ -28,10 +36,13 @@ class Interruptible(msgspec.Struct, eq=False):
     _task: asyncio.Task[object] | None = None
     """The task that is in it."""
     _timer: Timer | None = None
+    _before: int = 0
+    """Cancellations that the task had when it entered: a group of tasks that failed may leave one (Python 3.11)."""
     interrupted: bool = False
 
     def __enter__(self) -> Interruptible:
         self._task = self._known or asyncio.current_task()
+        self._before = 0 if self._task is None else self._task.cancelling()
         if self._seconds is not None:
             self._timer = self._clock.call_later(max(0.0, self._seconds), self.interrupt)
         return self
@@ -61,4 +72,4 @@ class Interruptible(msgspec.Struct, eq=False):
         if not self.interrupted or task is None:
             return False
         # Somebody else may have cancelled the task as well: then the cancellation has to go on outwards.
-        return task.uncancel() <= 0 and kind is asyncio.CancelledError
+        return task.uncancel() <= self._before and kind is asyncio.CancelledError

@@ -2,15 +2,17 @@
 
 A job is a function that returns something to await. Submitting one never waits: it runs at once while there is room,
 else it queues. Users are served in turn (`queueing.py`), so that whoever has ten thousand jobs delays the first one
-of somebody else by one job for each user who waits, and no more. Priority orders one user's jobs only.
+of somebody else by one job for each user who waits, and no more. Priority orders one user's jobs only. Jobs in the
+background, which nobody waits for, go behind all others, and a quarter of the places is never theirs: however many of
+them run for however long, somebody who waits finds one.
 
 Deliberately not here: durability, which is a layer above, and time limits, which are the job's own. A lane belongs to
 one event loop; close it before that loop ends. A job that waits for another one of the same lane keeps its own room
 meanwhile, and where there is no other the two wait for ever.
 
 Invariants: no more run than `width`, except those that already ran when it was made smaller; while there is room
-nothing queues, because freeing room and filling it is one step, in which nothing is awaited; every ticket ends
-exactly once; no job ends, delays or sees the context of another.
+nothing queues that may have it, because freeing room and filling it is one step, in which nothing is awaited; every
+ticket ends exactly once; no job ends, delays or sees the context of another.
 """
 
 from __future__ import annotations
@@ -95,24 +97,38 @@ class Lane:
         self._max = max_queued
         self._max_per_user = max_queued_per_user
         self._queue: FairQueue[_Job[Any]] = FairQueue()
+        self._behind: FairQueue[_Job[Any]] = FairQueue()
+        """What waits in the background."""
         self._running = 0
+        self._in_background = 0
+        """Those of them that run in the background."""
         self._tasks: dict[asyncio.Task[Any], _Job[Any]] = {}
         self._closed = False
         self._empty = asyncio.Event()
         self._empty.set()
         self._record = LaneRecord(clock)
 
-    def submit(self, job: Callable[[], Awaitable[T]], *, user: str, priority: int = 0, name: str = "") -> Ticket[T]:
+    def submit(
+        self,
+        job: Callable[[], Awaitable[T]],
+        *,
+        user: str,
+        priority: int = 0,
+        name: str = "",
+        background: bool = False,
+    ) -> Ticket[T]:
         """Takes a job, which runs from the next turn of the event loop while there is room and else queues.
 
-        Among the jobs of one user a higher priority goes first. The job sees the context variables of this call, and
+        Among the jobs of one user a higher priority goes first; one in the `background` lets all others go first. The
+        job sees the context variables of this call, and
         its task is called `name`.
 
         Raises:
             LaneFull: it would have to queue, and no more may; nothing was taken.
             UsageError: the lane is closed.
         """
-        return Ticket(self._take(job, user, priority, name), self._withdraw, user, priority, name)
+        taken = self._take(job, user, priority, name, background=background)
+        return Ticket(taken, self._withdraw, user, priority, name)
 
     async def run(self, job: Callable[[], Awaitable[T]], *, user: str, priority: int = 0, name: str = "") -> T:
         """Submits a job and returns what it returned, as if the caller awaited the job itself.
@@ -142,7 +158,10 @@ class Lane:
 
     def stats(self) -> LaneStats:
         """Returns how it is now, at the cost of a step for each user who has something queued."""
-        return self._record.stats(self._width, self._running, self._queue.counts())
+        queued = self._queue.counts()
+        for user, count in self._behind.counts().items():
+            queued[user] = queued.get(user, 0) + count
+        return self._record.stats(self._width, self._running, queued)
 
     async def close(self, *, drain: bool = False) -> None:
         """Takes no more jobs, and returns when none runs or queues; those that run are waited for.
@@ -157,37 +176,40 @@ class Lane:
         if asyncio.current_task() in self._tasks:
             raise UsageError("a job cannot close its own lane, which waits for it: close it from outside the lane")
         self._closed = True
-        while not drain and (job := self._queue.pop()) is not None:
+        while not drain and (job := self._queue.pop() or self._behind.pop()) is not None:
             self._drop(job, "the lane was closed")
         self._fill()
         await self._empty.wait()
 
     def _withdraw(self, job: _Job[Any]) -> bool:
         """Cancels a job that queues; returns False for any other."""
-        if job.place is None or not self._queue.remove(job.place):
+        if job.place is None or not job.queue.remove(job.place):
             return False
         self._drop(job, "the job was withdrawn")
         self._fill()
         return True
 
-    def _take(self, call: Callable[[], Awaitable[T]], user: str, priority: int, name: str) -> _Job[T]:
-        self._admit(user)
-        job = _Job(call, name, self._queue)
-        job.place = self._queue.push(job, user, priority)
+    def _take(
+        self, call: Callable[[], Awaitable[T]], user: str, priority: int, name: str, *, background: bool = False
+    ) -> _Job[T]:
+        self._admit(user, background=background)
+        queue = self._behind if background else self._queue
+        job = _Job(call, name, queue, background=background)
+        job.place = queue.push(job, user, priority)
         self._empty.clear()
         self._fill()
         return job
 
-    def _admit(self, user: str) -> None:
+    def _admit(self, user: str, *, background: bool) -> None:
         if self._closed:
             raise UsageError(f"the lane is closed and takes no job of user {user!r}: submit to one that is open")
-        if self._running < self._width:
+        if self._running < self._width and (not background or self._in_background < self._for_background):
             return
-        if self._max and len(self._queue) >= self._max:
+        if self._max and len(self._queue) + len(self._behind) >= self._max:
             raise LaneFull(
                 f"{self._max} jobs wait in the lane, as many as may: submit that of user {user!r} when some have run"
             )
-        if self._max_per_user and self._queue.count_of(user) >= self._max_per_user:
+        if self._max_per_user and (self._queue.count_of(user) + self._behind.count_of(user) >= self._max_per_user):
             raise LaneFull(
                 f"{self._max_per_user} jobs of user {user!r} wait in the lane, as many as may: withdraw some, or "
                 "submit another when some have run"
@@ -195,17 +217,30 @@ class Lane:
 
     def _fill(self) -> None:
         """Starts what there is room for: to be called in the same step as whatever makes room, or fills the queue."""
-        while self._running < self._width and (job := self._queue.pop()) is not None:
+        while self._running < self._width and (job := self._next()) is not None:
             self._running += 1
+            self._in_background += job.background
             task = job.start(self._clock.monotonic())
             self._tasks[task] = job
             task.add_done_callback(self._ended)
-        if not self._running and not self._queue:
+        if not self._running and not self._queue and not self._behind:
             self._empty.set()
+
+    @property
+    def _for_background(self) -> int:
+        """How many may run in the background: all but a quarter, and the one place there is."""
+        return self._width - (-(-self._width // 4) if self._width > 1 else 0)
+
+    def _next(self) -> _Job[Any] | None:
+        """Takes out what runs next; what waits in the background may have to wait on, with room to spare."""
+        if (job := self._queue.pop()) is not None or self._in_background >= self._for_background:
+            return job
+        return self._behind.pop()
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         job = self._tasks.pop(task)
         self._running -= 1
+        self._in_background -= job.background
         self._record.ran(job.end(task), job.began)
         self._fill()
 
@@ -221,10 +256,13 @@ class Lane:
 class _Job(Generic[T]):
     """A job on its way through a lane."""
 
-    __slots__ = ("_call", "_context", "_name", "_queue", "began", "over", "place", "state", "task")
+    __slots__ = ("_call", "_context", "_name", "background", "began", "over", "place", "queue", "state", "task")
 
-    def __init__(self, call: Callable[[], Awaitable[T]], name: str, queue: FairQueue[_Job[Any]]) -> None:
-        self._queue = queue
+    def __init__(
+        self, call: Callable[[], Awaitable[T]], name: str, queue: FairQueue[_Job[Any]], *, background: bool = False
+    ) -> None:
+        self.queue = queue
+        self.background = background
         self._call: Callable[[], Awaitable[T]] | None = call
         self._context = copy_context()  # it is started from where another job ended, whose context is not its own
         self._name = name
@@ -236,7 +274,7 @@ class _Job(Generic[T]):
 
     @property
     def position(self) -> int:
-        return 0 if self.place is None else self._queue.position(self.place)
+        return 0 if self.place is None else self.queue.position(self.place)
 
     def start(self, now: float) -> asyncio.Task[T]:
         self.place = None

@@ -308,9 +308,11 @@ class Journal(Protocol):
         """
         ...
 
-    async def due(self, limit: int = 100) -> list[StreamId]:
+    async def due(self, limit: int = 100, *, within: int = 0) -> list[StreamId]:
         """Returns streams without a live lease that have unread mail, an open run (`running`), or a `wake_at`
         that has passed; oldest first. The truth behind every hint.
+
+        Of what holds `within` so many µs from now, too: of leases that run out by then, and of times that come.
         """
         ...
 

@@ -1,13 +1,13 @@
 """From records back to events: of a stream that is at rest, and of one that is alive.
 
 `read_events` decodes what is durable. A `Follower` goes on from there: through the live tail when the session runs
-in this process, and by asking the store again, prompted by hints, when it runs elsewhere or nowhere.
+in this process, and by asking the store again, prompted by what all who follow share (`watching.py`), when it runs
+elsewhere or nowhere.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import final
 
@@ -15,8 +15,9 @@ import msgspec
 
 from holdfast.errors import Corrupt, StorageDamaged
 from holdfast.flow.broadcast import Reader
-from holdfast.journal.port import Journal, Record
+from holdfast.journal.port import Head, Journal, Record
 from holdfast.journal.tail import Tail
+from holdfast.journal.watching import Found, Place, watched
 from holdfast.types import Codec, Delta, Event, Lagged, Reset, StreamId, tenant_of
 
 __all__ = ("Follower", "decode_record", "latest_first", "read_events")
@@ -24,8 +25,8 @@ __all__ = ("Follower", "decode_record", "latest_first", "read_events")
 _PAGE = 2000
 _LATEST = 32
 """Records at the end of a log that are read first: most of what is looked for there is among them."""
-_POLL_SECONDS = 0.5
-"""How long a reader of another process's session trusts that no hint means no news."""
+_AT_ONCE = 200
+"""Events that a follower far behind is given at once: others may be as far behind."""
 
 
 async def decode_record(record: Record, stream: StreamId, codec: Codec, journal: Journal) -> Event:
@@ -84,13 +85,21 @@ class Follower(msgspec.Struct, eq=False):
     _tail: Callable[[StreamId], Tail | None]
     after: int = 0
     """Sequence number of the last durable event that was handed out, or is not wanted."""
+    wakes: bool = False
+    """Whether `next` returns nothing, too, when something changed that is no event: mail, an owner, or that the session
+    was deleted."""
+    head: Head | None = None
+    """As it was when `next` last returned nothing and somebody else drove the session, or nobody."""
     _live: Tail | None = None
     _reader: Reader[Event | Delta] | None = None
-    _changed: asyncio.Event | None = None
-    _stop: Callable[[], None] | None = None
+    _place: Place | None = None
+    _ahead: int = 0
+    """The event up to which the store was read, before the tail was joined, that had not heard yet that it is durable;
+    0 where the tail was as far.
+    """
 
     async def next(self) -> Sequence[Event | Delta]:
-        """Returns what came since the last call, waiting until there is something.
+        """Returns what came since the last call, waiting until there is something; of much, the first.
 
         Raises:
             HoldfastError: this process drove the session and cannot go on, and nobody else has.
@@ -98,11 +107,19 @@ class Follower(msgspec.Struct, eq=False):
         while True:
             reader = self._reader
             if reader is not None:
-                batch = await reader.take() or self._leave(reader)
+                batch = await reader.take()
+                if batch and self._ahead and not (batch := self._unread(batch)):
+                    continue
+                batch = batch or self._leave(reader)
+                if not batch and self.wakes:
+                    return batch
             elif (live := self._tail(self._stream)) is None or live.closed:
                 batch = await self._poll(live)
+                if not batch and self.wakes:
+                    return batch
             elif self.after < live.after:  # the tail does not reach that far back; it is joined when nothing is missing
-                events = read_events(self._journal, self._stream, self._codec, after=self.after, until=live.after)
+                until = min(live.after, self.after + _AT_ONCE)
+                events = read_events(self._journal, self._stream, self._codec, after=self.after, until=until)
                 batch = [event async for event in events]
                 self.after = batch[-1].seq if batch else live.after
             else:
@@ -116,21 +133,33 @@ class Follower(msgspec.Struct, eq=False):
         if (reader := self._reader) is not None:
             reader.close()
             self._reader = None
-        if self._stop is not None:
-            self._stop()
-            self._stop = self._changed = None
+        if self._place is not None:
+            self._place.leave()
+            self._place = None
+        self._ahead = 0
 
     def _join(self, live: Tail) -> Sequence[Event | Delta]:
         """Returns what the tail remembers; nothing is awaited between joining it and that, so they miss nothing."""
-        if self._stop is not None:
+        if self._place is not None:
             self.close()
         self._live = live
         self._reader, partial = live.join()
+        if self.after > live.last:  # what is on the disk is read before its writer hears that it is there
+            self._ahead = self.after
+            return ()
         return [*live.recent[max(0, self.after - live.after) :], *partial]
+
+    def _unread(self, batch: Sequence[Event | Delta]) -> Sequence[Event | Delta]:
+        """Returns of what a tail tells what comes after the last event that was read in the store."""
+        for at, item in enumerate(batch):
+            if isinstance(item, Event) and item.seq == self._ahead:
+                self._ahead = 0
+                return batch[at + 1 :]
+        return ()
 
     def _leave(self, reader: Reader[Event | Delta]) -> Sequence[Event | Delta]:
         self.close()
-        self.after = max(self.after, reader.mark)
+        self.after, self.head = max(self.after, reader.mark), None
         if reader.lost:
             return [Lagged(self.after), Reset("lagged")]
         if self._live is not None and self._live.error is not None:
@@ -138,17 +167,25 @@ class Follower(msgspec.Struct, eq=False):
         return ()
 
     async def _poll(self, live: Tail | None) -> Sequence[Event | Delta]:
-        if self._changed is None:
-            self._changed = asyncio.Event()
-            self._stop = self._journal.listen(self._stream, self._changed.set)
-        self._changed.clear()
-        events = read_events(self._journal, self._stream, self._codec, after=self.after)
-        if batch := [event async for event in events]:
+        if self._place is None:
+            self._place = watched(self._journal, self._stream)
+        watch = self._place.watched
+        version = watch.version
+        batch, self.head = await watch.read(self.after, self._fetch)
+        if batch:
             self.after = batch[-1].seq
             return batch
         if live is not None and live.error is not None:
             raise live.error  # it was driven here and cannot go on, and nobody else wrote anything since
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_POLL_SECONDS):  # wait_for would keep a cancel to itself that comes with a hint
-                await self._changed.wait()
+        await watch.changed(version)
         return ()
+
+    def _fetch(self) -> asyncio.Task[Found]:
+        return asyncio.create_task(_page(self._journal, self._stream, self._codec, self.after))
+
+
+async def _page(journal: Journal, stream: StreamId, codec: Codec, after: int) -> Found:
+    records = await journal.read(stream, after=after, limit=_AT_ONCE)
+    if not records:
+        return [], await journal.head(stream)
+    return [await decode_record(record, stream, codec, journal) for record in records], None

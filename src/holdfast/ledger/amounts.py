@@ -108,6 +108,8 @@ class Cap(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tru
     The window moves in `GRAINS` steps. What was spent counts from its settlement until all of the grain it fell into
     has left the window: a sixtieth of the window too long at most, never too short.
     """
+    origin: str = ""
+    """Whose configuration it follows; empty for a cap that a person set. The ledger only keeps it."""
 
     def __post_init__(self) -> None:
         if self.limits == (None, None, None):

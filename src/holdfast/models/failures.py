@@ -170,7 +170,8 @@ def failure_of(
         return _failure(origin, _OVERLONG, said, status, wait, request)
     if status in (301, 302, 303, 307, 308):
         words = f"redirects to {headers.get('location', 'nowhere')!r}"
-    return _classified(origin, status, wait, words, f"{kind} {code}", request)
+    final = headers.get("x-should-retry", "").lower() == "false"
+    return _classified(origin, status, wait, words, f"{kind} {code}", request, final=final)
 
 
 def failure_in(origin: Origin, message: str, kind: str, code: str | int) -> ModelError:
@@ -247,6 +248,12 @@ _LIMITED = _Verdict(
 _BUSY = _Verdict(Overloaded, "the provider has no capacity at the moment", "try again {wait}, or use another model")
 _LATE = _Verdict(ModelTimeout, "the provider gave up waiting", "try again {wait}, or ask for a shorter answer")
 _FAILED = _Verdict(ServerError, "the provider failed", "try again {wait}, and look at the provider's status page")
+_FINAL = _Verdict(
+    ServerError,
+    "the provider failed",
+    "do what it says, as the server expects nothing of another try",
+)
+"""What a server says of a failure that stays one, in the header that the clients of OpenAI and Anthropic heed."""
 _UNKNOWN = _Verdict(
     ModelNotFound,
     "no model {model} at {url}",
@@ -290,7 +297,7 @@ _BY_KIND = (
 
 
 def _classified(
-    origin: Origin, status: int, wait: float | None, words: str, kind: str, request: str = ""
+    origin: Origin, status: int, wait: float | None, words: str, kind: str, request: str = "", *, final: bool = False
 ) -> ModelError:
     kind = kind[:_KIND_CHARS].lower()
     spent = status in (0, 429) and any(sign in kind for sign in ("insufficient_quota", "billing_hard_limit"))
@@ -307,7 +314,7 @@ def _classified(
     elif status == 400 and "api_key_invalid" in kind:
         verdict = _AUTH
     elif status:
-        verdict = _BY_STATUS.get(status, _FAILED if status >= 500 else _REFUSED)
+        verdict = _BY_STATUS.get(status, (_FINAL if final else _FAILED) if status >= 500 else _REFUSED)
     else:
         verdict = next((verdict for sign, verdict in _BY_KIND if sign in kind), _FAILED)
     return _failure(origin, verdict, words, status, wait, request)

@@ -20,6 +20,27 @@ __all__ = ("Agent",)
 class Agent(BoundAgent[Value]):
     """What to ask which model, and what it may use.
 
+    Args:
+        model: `provider/name`, an alias or a tier, with a level of thinking (`:high`); commas part stand-ins.
+        instructions: The system prompt.
+        tools: Decorated functions, plain functions, or names of built-in tools such as `"read"`.
+        name: What people call it.
+        limits: How far a run may go that does not say it itself.
+        max_output_tokens: The most a single answer may hold.
+        temperature: Sent when given.
+        thinking: off, minimal, low, medium, high or xhigh; a model that has no such level takes the next lower one.
+        provider_tools: What the provider runs itself, such as its search of the web, by the provider's own word.
+        options: Fields of the provider's own that each request carries.
+        output: The type of its answers, or a JSON Schema. One that does not fit is asked for once more.
+        output_mode: By the provider's form (`native`), a call (`tool`), in words (`text`), or what suits (`auto`).
+        key: Text, or a function that gives it, perhaps by provider; it goes before every other and stays in here.
+        headers: What each request carries beside what is sent anyway; they stay in this process, too.
+        tools_shown: How many of its tools a request carries; with more, those that fit, and one to find others.
+        messages_shown: How many messages a request carries, the newest, from where somebody spoke; all without.
+        roles: What it is among those that the runtime's policy speaks of.
+        allowed_tools: Tools of its that it may call whatever its roles are; what is blocked stays blocked.
+        execution: How it has to work: tools it must use, what comes of repeats, whether one tool is enough.
+
     Example:
         ```python
         from holdfast import Agent, tool

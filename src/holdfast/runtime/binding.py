@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import final
+from functools import partial
+from typing import TYPE_CHECKING, final
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -19,20 +20,25 @@ from holdfast.flow.clock import Clock
 from holdfast.journal.port import Journal
 from holdfast.ledger.amounts import Account
 from holdfast.ledger.port import Ledger
-from holdfast.models.access.access import Access, Own
+from holdfast.models.access.access import Own
 from holdfast.models.access.making import ModelMaker
-from holdfast.models.catalogue import Facts, ModelCard
+from holdfast.models.catalogue import ModelCard
 from holdfast.models.port import Model
 from holdfast.models.routing.routes import Routes
 from holdfast.models.routing.targets import Chain, Target
 from holdfast.net.client import HttpClient
-from holdfast.runtime.bound import AgentTool, BoundAgent, agent_reference, agent_tool
+from holdfast.runtime.bound import BoundAgent, agent_reference, agent_tool, showing_of
+from holdfast.runtime.configuring.equipment import Equipment, secrets_of
 from holdfast.runtime.dispatching import Dispatcher, Spawner, Start, account_of, cap_of
 from holdfast.runtime.sandboxes import Sandboxes
 from holdfast.safety.addresses import TRUSTED
+from holdfast.safety.redacting import Redactor
 from holdfast.storage.blobs import REFRESH
 from holdfast.tools.binding import Tool
+from holdfast.tools.elsewhere.clients import CLIENT, handed_out
 from holdfast.tools.gateway import Gateway
+from holdfast.tools.gating.closing import Closing
+from holdfast.tools.hooks.port import ToolHooks
 from holdfast.tools.permitting import Rules
 from holdfast.tools.resolving import find_tool
 from holdfast.tools.typed.declaring import REFERENCE, answer_tool
@@ -42,13 +48,19 @@ from holdfast.types import (
     Digest,
     Limits,
     Mode,
-    Price,
     StreamId,
     TenantId,
     ThinkingLevel,
     ToolSpec,
+    session_of,
     tenant_of,
 )
+
+if TYPE_CHECKING:
+    from holdfast.tools.authorising.authority import Authority
+    from holdfast.tools.authorising.decision import Decision
+    from holdfast.tools.hooks.running import HookRunner
+    from holdfast.tools.keeping.kept import Kept
 
 __all__ = ("Binder",)
 
@@ -72,17 +84,8 @@ _Meant = Sequence[tuple[Model, ModelCard | None, ThinkingLevel | None]]
 class Binder:
     """Knows the agents of this process, and finds the others' tools by their references."""
 
-    def __init__(  # noqa: PLR0913 - what `Runtime.open` gathers
-        self,
-        journal: Journal,
-        prices: Mapping[str, Price],
-        sandboxes: Sandboxes,
-        clock: Clock,
-        start: Start,
-        ledger: Ledger,
-        routes: Routes | None = None,
-        access: Access | None = None,
-        facts: Mapping[str, Facts] | None = None,
+    def __init__(
+        self, journal: Journal, sandboxes: Sandboxes, clock: Clock, start: Start, ledger: Ledger, given: Equipment
     ) -> None:
         self._journal = journal
         self._sandboxes = sandboxes
@@ -91,10 +94,23 @@ class Binder:
         self._any_capped = False
         self._looked_at = -math.inf
         self._looking: asyncio.Task[None] | None = None
-        self.models = ModelMaker(HttpClient(TRUSTED), clock, access=access, prices=prices, facts=facts)
+        access, facts = given.access, given.facts
+        self.secrets = secrets_of(given.secrets, Redactor())
+        """What tools are authenticated with, and what is never to be read or written down."""
+        learn = self.secrets.redactor.learn
+        self.models = ModelMaker(
+            HttpClient(TRUSTED), clock, access=access, prices=given.prices, facts=facts, learn=learn
+        )
         """Makes the models, with their keys."""
-        self.routes = routes or Routes(clock)
+        self.routes = given.routes or Routes(clock)
         """What names of models stand for, and how the models do."""
+        self._policy = given.policy
+        self._servers = () if access is None else tuple(access.servers)
+        self._tables: dict[tuple[TenantId, Digest], Mapping[str, Decision]] = {}
+        """What is decided about the tools of agents, by their specs."""
+        self._asked: set[tuple[TenantId, Digest, tuple[str, ...]]] = set()
+        """Which agents may ask which models: a policy is the same as long as its runtime is, and is asked once."""
+        self._hooks = None if given.hooks is None else given.hooks.tools
         self._looked_up: dict[str, tuple[float, _Meant]] = {}
         """What specs mean, and until when that is believed."""
         self._agents: WeakValueDictionary[tuple[TenantId, Digest], BoundAgent] = WeakValueDictionary()
@@ -107,8 +123,14 @@ class Binder:
         """Is told of each run that is about to be driven here."""
         self._lent: dict[StreamId, dict[str, BoundAgent]] = {}
         """Which agent each prompt of an open session came with: two with one spec may have other functions."""
-        self.dispatcher = Dispatcher(start, self.agent, sandboxes, clock, ledger)
+        self._closing = Closing()
+        self.dispatcher = Dispatcher(start, self.agent, self.priced, sandboxes, clock, ledger)
         """Starts agents on behalf of calls."""
+
+    @property
+    def governs(self) -> bool:
+        """Whether there is a policy."""
+        return self._policy is not None
 
     def knows(self, tenant: TenantId, agent: BoundAgent) -> bool:
         """Whether the log can name the agent by its digest."""
@@ -141,10 +163,7 @@ class Binder:
         self._agents[key] = agent
         if len(self._known) > _KNOWN:
             del self._known[next(iter(self._known))]
-        for each in agent.tools:
-            if isinstance(each, AgentTool) and not self.knows(tenant, each.agent):
-                await self.remember(tenant, each.agent)
-        for each in agent.phases:
+        for each in agent.startable:
             if not self.knows(tenant, each):
                 await self.remember(tenant, each)
 
@@ -181,6 +200,14 @@ class Binder:
                     "or give the price: holdfast config set models.<name>.input, or Runtime.open(prices={...})"
                 )
 
+    def priced(self, spec: str, own: Own | None = None) -> bool:
+        """Whether it is known what each model costs that a spec means.
+
+        Raises:
+            UnknownModel, UsageError: see `chain`.
+        """
+        return all(model.price is not None for model, _, _ in self._meant(spec, own))
+
     def _meant(self, spec: str, own: Own | None) -> _Meant:
         """Returns the models that a spec means; looked for again only after a moment, as looking takes longer than the
         rest of what a run begins with.
@@ -204,6 +231,7 @@ class Binder:
         Raises:
             UnknownTool: a function is neither bound in this process nor found by its reference.
             UnknownModel: no provider goes by that name.
+            PolicyDenied: the policy does not let it ask one of its models.
         """
         if self.noticed is not None:
             self.noticed(stream, run)
@@ -213,16 +241,112 @@ class Binder:
         agent = None if lent is None else lent.get(run.key)
         if agent is None:
             agent = await self.agent(tenant, setup.spec)
-        spawn = Spawner(self.dispatcher, stream, run)
+        spawn = Spawner(self.dispatcher, stream, run, agent.own)
         if run.workspace and _runs_programs(agent, setup.mode):
             await self._sandboxes.ready()
         sandbox = self._sandboxes.at(tenant, run.workspace) if run.workspace else None
+        if agent.named.closes:
+            self._closing.note(agent.named.closes)
         rules = Rules(setup.mode, setup.unattended, setup.effects, setup.control.patience)
-        gateway = Gateway(agent.named, stream, run.id, sandbox, self._journal.blobs, rules, self._clock, spawn)
+        gateway = Gateway(
+            tools=agent.named,
+            inner=agent.named.inner,
+            stream=stream,
+            run=run.id,
+            sandbox=sandbox,
+            blobs=self._journal.blobs,
+            agent=agent.spec.name,
+            rules=rules,
+            clock=self._clock,
+            spawn=spawn,
+            secrets=self.secrets,
+            authority=self._authority(agent, tenant, run.workspace),
+            hooks=None if self._hooks is None else self._asked_about(self._hooks, run.workspace),
+            kept=partial(self._kept, stream, setup.user, agent.spec.name),
+            ceiling=self._sandboxes.ceiling,
+        )
         # Only this very agent's key: another with the same spec may be another customer's.
         chain = self.chain(setup.model, setup.limits.model_retries, agent.own) if setup.model else None
+        if self._policy is not None:
+            self._check_asked(agent, () if chain is None else chain.names, tenant)
         purse = None if self._is_alone(setup, run) else await self._purse(stream, run)
-        return Bindings(agent.spec, gateway, spawn, self._draw, purse, agent.reader, chain)
+        return Bindings(agent.spec, gateway, spawn, self._draw, purse, agent.reader, chain, showing_of(agent))
+
+    def _asked_about(self, hooks: ToolHooks, workspace: str) -> HookRunner:
+        from holdfast.tools.hooks.running import HookRunner
+
+        return HookRunner(hooks, self.secrets.redactor, workspace)
+
+    def _authority(self, agent: BoundAgent, tenant: TenantId, workspace: str) -> Authority | None:
+        """Returns who decides which calls of an agent there may be; None where every one may, as without a policy."""
+        if self._policy is None and not agent.governed:
+            return None
+        table = self._tables.get((tenant, agent.digest))
+        if table is None:
+            from holdfast.tools.authorising.deciding import table_of
+
+            if len(self._tables) >= _KNOWN:
+                self._tables.clear()
+            specs = [each.spec for each in agent.named.values()]
+            table = self._tables[tenant, agent.digest] = table_of(self._policy, agent.spec, specs, tenant) or {}
+            if self._policy is not None:
+                from holdfast.runtime.configuring.policing import doubts_of, warn_of
+
+                warn_of(doubts_of(self._policy, agent.spec, tenant, specs, self._servers))
+        if not table:
+            return None
+        from holdfast.tools.authorising.authority import Authority
+
+        return Authority(table, workspace)
+
+    def check_start(self, agent: BoundAgent, setup: Setup, tenant: TenantId, user: str) -> None:
+        """Ends quietly when a run of that agent may begin for that user.
+
+        Raises:
+            PolicyDenied: the policy does not let the user keep it, or it ask one of its models; says by which rule.
+            UnknownModel, AuthFailed, UnknownPrice, UsageError: see `check`.
+        """
+        self.check(setup.model, setup.limits, agent.own)
+        if self._policy is None:
+            return
+        from holdfast.runtime.configuring.policing import check_kept
+
+        check_kept(self._policy, agent.spec, tenant, user)
+        meant = self._meant(setup.model, agent.own) if setup.model else ()
+        self._check_asked(agent, tuple([model.name for model, _, _ in meant]), tenant)
+
+    def _check_asked(self, agent: BoundAgent, models: tuple[str, ...], tenant: TenantId) -> None:
+        """Ends quietly when the policy lets an agent ask each of these models; of those that it was asked about
+        before, at once. They are asked about again by name when a run is bound: since it was accepted a name may have
+        come to mean others, and another process may have accepted it.
+
+        Raises:
+            PolicyDenied: it does not; says by which rule.
+        """
+        asked = tenant, agent.digest, models
+        if asked in self._asked:
+            return
+        from holdfast.runtime.configuring.policing import check_asked
+
+        check_asked(self._policy, agent.spec, tenant, models)
+        if len(self._asked) >= _KNOWN:
+            self._asked.clear()
+        self._asked.add(asked)
+
+    def _kept(self, stream: StreamId, user: str, agent: str) -> Kept:
+        """Returns what a call may keep, and where; most runs keep nothing, and load nothing of it."""
+        from holdfast.runtime.opening import open_values
+        from holdfast.tools.keeping.kept import Kept
+
+        values, tenant = open_values(self._journal, self._clock), tenant_of(stream)
+        return Kept(
+            values=values,
+            blobs=self._journal.blobs,
+            tenant=tenant,
+            user=user,
+            agent=agent,
+            session=session_of(stream),
+        )
 
     def _is_alone(self, setup: Setup, run: Run) -> bool:
         """Whether a run shares what it may spend with nobody, for all that was known a moment ago."""
@@ -292,6 +416,8 @@ class Binder:
     async def _tool(self, tenant: TenantId, spec: ToolSpec, reader: AnswerReader | None) -> Tool:
         if reader is not None and spec.reference.startswith(REFERENCE):
             return answer_tool(spec, reader)
+        if spec.reference.startswith(CLIENT):
+            return handed_out(spec)
         found = agent_reference(spec.reference)
         if found is None:
             return find_tool(spec.reference)
@@ -299,10 +425,11 @@ class Binder:
         return agent_tool(await self.agent(tenant, digest), spec.name, spec.description, workspace, seconds)
 
     async def close(self) -> None:
-        """Closes the connections to models."""
+        """Closes the connections to models, and to what tools speak with."""
         if self._looking is not None:
             await asyncio.wait([self._looking])
         await self.dispatcher.close()
+        await self._closing.close()
         await self.models.client.close()
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, Literal, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, cast
 
 import msgspec
 
@@ -15,20 +16,22 @@ from holdfast.engine.letters import Setup
 from holdfast.errors import UsageError
 from holdfast.models.access.access import Key, Own
 from holdfast.models.routing.grammar import check_spec
-from holdfast.tools.binding import Order, Tool, ToolContext
+from holdfast.tools.binding import Helper, Order, Registry, Tool, ToolContext
 from holdfast.tools.declaring import tool as declare
 from holdfast.tools.resolving import find_tool
-from holdfast.tools.typed.declaring import answers_of
+from holdfast.tools.typed.declaring import Answers, answers_of
 from holdfast.tools.typed.describing import Value
 from holdfast.tools.typed.reading import AnswerReader
 from holdfast.types import (
     LEVELS,
     MODES,
     NO_CONTROL,
+    TOOLS_SHOWN,
     AgentSpec,
     Control,
     Digest,
     Effect,
+    Execution,
     Limits,
     Mode,
     OutputMode,
@@ -38,9 +41,13 @@ from holdfast.types import (
     ToolResult,
     Wait,
     digest_of,
+    texts,
 )
 
-__all__ = ("AgentTool", "BoundAgent", "agent_reference", "agent_tool")
+if TYPE_CHECKING:
+    from holdfast.context.showing import Showing
+
+__all__ = ("AgentTool", "BoundAgent", "agent_reference", "agent_tool", "helping", "showing_of")
 
 
 class BoundAgent(Generic[Value]):
@@ -72,25 +79,13 @@ class BoundAgent(Generic[Value]):
         output_mode: OutputMode = "auto",
         key: Key | Mapping[str, Key] | None = None,
         headers: Mapping[str, str] | None = None,
+        tools_shown: int | None = None,
+        messages_shown: int | None = None,
+        roles: Iterable[str] = (),
+        allowed_tools: Iterable[str] = (),
+        execution: Execution | None = None,
     ) -> None:
-        """Binds a spec.
-
-        Args:
-            model: `provider/name`, an alias or a tier, or several with commas between: each stands in for the one
-                before it. A level of thinking may follow a colon: `openai/gpt-5:high`.
-            instructions: The system prompt.
-            tools: Decorated functions, plain functions, or names of built-in tools such as `"read"`.
-            name: What people call it.
-            limits: How far a run may go that does not say it itself.
-            max_output_tokens: The most a single answer may hold.
-            temperature: Sent when given.
-            thinking: off, minimal, low, medium, high or xhigh; a model that has no such level takes the next lower one.
-            provider_tools: What the provider runs itself, such as its search of the web, by the provider's own word.
-            options: Fields of the provider's own that each request carries.
-            output: The type of its answers, or a JSON Schema. One that does not fit is asked for once more.
-            output_mode: By the provider's form (`native`), a call (`tool`), in words (`text`), or what suits (`auto`).
-            key: Text, or a function that gives it, perhaps by provider; it goes before every other and stays in here.
-            headers: What each request carries beside what is sent anyway; they stay in this process, too.
+        """Binds a spec; what each of these is stands where the class `Agent` is described.
 
         Raises:
             UnknownModel: nothing can be meant by the name, whatever aliases and tiers there are.
@@ -98,9 +93,7 @@ class BoundAgent(Generic[Value]):
         """
         check_spec(model)
         self.own = None if key is None and not headers else Own(key, headers)
-        own = _tools(tools)
-        answers = answers_of(output, output_mode, model, [each.spec.name for each in own])
-        self.tools, self.reader = own + answers.tools, answers.reader
+        self.tools, self.reader, answers = _with_answers(_tools(tools), output, output_mode, model, tools_shown)
         self.spec = AgentSpec(
             model=model,
             instructions="\n\n".join(filter(None, (instructions, answers.instructions))),
@@ -110,10 +103,15 @@ class BoundAgent(Generic[Value]):
             max_output_tokens=max_output_tokens,
             temperature=temperature,
             thinking=_level(thinking),
-            provider_tools=tuple(ProviderTool(each) if isinstance(each, str) else each for each in provider_tools),
+            provider_tools=_provider_tools(provider_tools),
             options=_options(options),
             output=answers.shape,
             output_mode=answers.mode,
+            tools_shown=tools_shown,
+            messages_shown=_window(messages_shown),
+            roles=texts("roles", roles),
+            allowed_tools=_known_tools(allowed_tools, self.tools),
+            execution=_promised(execution, self.tools, answers),
         )
 
     __init__.__qualname__ = "Agent"  # a wrong call is told of the name people know
@@ -133,13 +131,44 @@ class BoundAgent(Generic[Value]):
         twin.own = None
         return twin
 
+    def also_told(self, words: str) -> BoundAgent[Value]:
+        """Returns the same with further instructions, behind its own: another spec, of one conversation or one turn."""
+        return self._with(instructions="\n\n".join(filter(None, (self.spec.instructions, words))))
+
+    def showing(self, messages: int | None) -> BoundAgent[Value]:
+        """Returns the same with requests that carry so many messages at most; None for all.
+
+        Raises:
+            UsageError: fewer than two are no conversation.
+        """
+        return self._with(messages_shown=_window(messages))
+
+    def _with(self, **changes: Any) -> BoundAgent[Value]:
+        twin = copy.copy(self)
+        for name in ("encoded", "digest", "_usual"):
+            twin.__dict__.pop(name, None)
+        twin.spec = msgspec.structs.replace(self.spec, **changes)
+        return twin
+
     @cached_property
     def below(self) -> tuple[Digest, ...]:
         """The specs of the agents it may start, and those that these may start."""
         found: dict[Digest, None] = {}
-        for agent in (*(each.agent for each in self.tools if isinstance(each, AgentTool)), *self.phases):
+        for agent in self.startable:
             found |= dict.fromkeys((agent.digest, *agent.below))
         return tuple(found)
+
+    @cached_property
+    def governed(self) -> bool:
+        """Whether something is said of who may call its tools, also where no policy is."""
+        return bool(self.spec.roles) or any(each.spec.governance.agents for each in self.tools)
+
+    @cached_property
+    def startable(self) -> tuple[BoundAgent, ...]:
+        """The agents it may start itself."""
+        given = [each.agent for each in self.tools if isinstance(each, AgentTool)]
+        helpers = [helping(each, self.spec.model, self.own) for tool in self.tools for each in tool.helpers]
+        return (*given, *self.phases, *helpers)
 
     def as_tool(
         self,
@@ -207,12 +236,13 @@ class BoundAgent(Generic[Value]):
             agents=self.below,
             phases=self.spec.phases,
             typed=self.reader is not None,
+            execution=self.spec.execution,
         )
 
     @cached_property
-    def named(self) -> Mapping[str, Tool]:
-        """Its tools, by their names."""
-        return {tool.spec.name: tool for tool in self.tools}
+    def named(self) -> Registry:
+        """Its tools, by their names, and those that are there for their calls."""
+        return Registry(self.tools)
 
     @cached_property
     def encoded(self) -> bytes:
@@ -266,6 +296,30 @@ def agent_reference(reference: str) -> tuple[Digest, Literal["none", "shared", "
     return Digest(digest), kind, float(seconds) if seconds else None
 
 
+def helping(helper: Helper, model: str, own: Own | None) -> BoundAgent:
+    """Returns the agent that helps a run of that model, with the run's key where it has one."""
+    agent: BoundAgent = BoundAgent(
+        helper.model or model,
+        name=helper.name,
+        instructions=helper.instructions,
+        output=helper.output,
+        max_output_tokens=helper.max_output_tokens,
+        limits=helper.limits,
+    )
+    agent.own = None if helper.model else own
+    return agent
+
+
+def showing_of(agent: BoundAgent) -> Showing | None:
+    """Returns what chooses the tools of a run's requests; None where they carry all there are."""
+    most = agent.spec.shows
+    if most is None or "find_tools" not in agent.named:  # as of a log from before there was any choice
+        return None
+    from holdfast.context.showing import Showing
+
+    return Showing(agent.named, most)
+
+
 def _tool(given: Tool | Callable[..., Any] | str) -> Tool:
     if isinstance(given, Tool):
         return given
@@ -275,11 +329,71 @@ def _tool(given: Tool | Callable[..., Any] | str) -> Tool:
 
 
 def _tools(given: Iterable[Tool | Callable[..., Any] | str]) -> tuple[Tool, ...]:
+    if isinstance(given, str):
+        raise UsageError(f"tools is a list, and this is {given!r}: write [{given!r}]")
     tools = tuple(_tool(each) for each in given)
-    names = [each.spec.name for each in tools]
-    if doubled := {each for each in names if names.count(each) > 1}:
-        raise UsageError(f"two tools are called {sorted(doubled)[0]!r}: give one another name with @tool(name=...)")
+    counted = Counter(each.spec.name for each in tools)
+    if doubled := [name for name, count in counted.items() if count > 1]:
+        raise UsageError(f"two tools are called {min(doubled)!r}: give one another name with @tool(name=...)")
     return tools
+
+
+def _provider_tools(given: Iterable[ProviderTool | str]) -> tuple[ProviderTool, ...]:
+    if isinstance(given, str):
+        raise UsageError(f"provider_tools is a list, and this is {given!r}: write [{given!r}]")
+    return tuple(ProviderTool(each) if isinstance(each, str) else each for each in given)
+
+
+def _with_answers(
+    own: tuple[Tool, ...], output: object, mode: OutputMode, model: str, shown: int | None
+) -> tuple[tuple[Tool, ...], AnswerReader | None, Answers]:
+    """Returns an agent's tools, those that take its answers and find others included, and what its answers are."""
+    answers = answers_of(output, mode, model, [each.spec.name for each in own])
+    return _findable(own, answers.tools, shown), answers.reader, answers
+
+
+def _findable(own: tuple[Tool, ...], answers: tuple[Tool, ...], shown: int | None) -> tuple[Tool, ...]:
+    """Returns an agent's tools, with one that finds the others where a request does not show them all."""
+    if shown is not None and shown < 1:
+        raise UsageError(f"tools_shown is {shown}, and counts from 1: leave it out for {TOOLS_SHOWN}")
+    if len(own) + len(answers) <= (shown or TOOLS_SHOWN):
+        return own + answers
+    finder = find_tool("builtin:find_tools")
+    if (mine := next((each for each in own if each.spec.name == finder.spec.name), finder)) is finder:
+        return (*own, finder, *answers) if finder not in own else own + answers
+    raise UsageError(
+        f"{mine.spec.name!r} is what finds tools among many, and one of yours is called so: give it another name with "
+        "@tool(name=...), or a higher tools_shown to the agent"
+    )
+
+
+def _window(messages: int | None) -> int | None:
+    if messages is not None and messages < 2:
+        raise UsageError(f"messages_shown is {messages}: a conversation has two at least; leave it out for all of it")
+    return messages
+
+
+def _known_tools(names: Iterable[str], tools: Iterable[Tool]) -> tuple[str, ...]:
+    there, wanted = [each.spec.name for each in tools], texts("allowed_tools", names)
+    if unknown := [each for each in wanted if each not in there]:
+        raise UsageError(f"allowed_tools name {unknown[0]!r}, which the agent has not got: it has {', '.join(there)}")
+    return wanted
+
+
+def _promised(given: Execution | None, tools: tuple[Tool, ...], answers: Answers) -> Execution | None:
+    """Returns how an agent has to work, its own ways to answer and to find tools aside; None where nothing is said."""
+    if given is None or given == Execution():
+        return None
+    there = [each.spec.name for each in tools]
+    if unknown := [each for each in (*given.sequence, *given.besides) if each not in there]:
+        raise UsageError(
+            f"execution names {unknown[0]!r}, which the agent has not got: it has {', '.join(there) or 'no tools'}"
+        )
+    if given.stop_on_first_tool and answers.shape is not None:
+        raise UsageError("stop_on_first_tool ends with what a tool says, and output wants data: leave one of them out")
+    own = {each.spec.name for each in answers.tools}
+    own |= {each.spec.name for each in tools if each.spec.reference == "builtin:find_tools"}
+    return msgspec.structs.replace(given, besides=tuple({*given.besides, *own} - {*given.sequence}))
 
 
 def _level(given: ThinkingLevel | None) -> ThinkingLevel | None:

@@ -20,11 +20,12 @@ from holdfast.flow.clock import Clock
 from holdfast.journal.port import Letter, Posted
 from holdfast.ledger.amounts import Account, Cap
 from holdfast.ledger.port import Ledger
-from holdfast.runtime.bound import BoundAgent
+from holdfast.models.access.access import Own
+from holdfast.runtime.bound import BoundAgent, helping
 from holdfast.runtime.lanes.counting import Family, account_name, family_of, session_account
 from holdfast.runtime.sandboxes import Sandboxes
 from holdfast.runtime.speaking import said
-from holdfast.tools.binding import Order
+from holdfast.tools.binding import Helper, Order
 from holdfast.types import (
     Control,
     Digest,
@@ -49,6 +50,8 @@ Start = Callable[[BoundAgent, StreamId, Letter], Awaitable[Posted]]
 """Puts a prompt into a session that drives it, here or elsewhere: the port to whatever runs sessions."""
 Find = Callable[[TenantId, Digest], Awaitable[BoundAgent]]
 """Finds an agent by its spec."""
+Priced = Callable[[str, Own | None], bool]
+"""Whether it is known what the models of a spec cost."""
 _SHOWN = 500
 """Characters of the prompt that whoever looks at the wait gets to read."""
 
@@ -57,8 +60,11 @@ _SHOWN = 500
 class Dispatcher:
     """Starts children of the runs of one store."""
 
-    def __init__(self, start: Start, find: Find, sandboxes: Sandboxes, clock: Clock, ledger: Ledger) -> None:
+    def __init__(
+        self, start: Start, find: Find, priced: Priced, sandboxes: Sandboxes, clock: Clock, ledger: Ledger
+    ) -> None:
         self._start = start
+        self._priced = priced
         self._find = find
         self._sandboxes = sandboxes
         self._clock = clock
@@ -72,12 +78,15 @@ class Dispatcher:
             task.cancel()
         await asyncio.gather(*self.starting, return_exceptions=True)
 
-    async def spawn(self, parent: StreamId, run: Run, started: set[str], key: str, order: Order) -> Wait | ToolResult:
+    async def spawn(
+        self, parent: StreamId, run: Run, started: set[str], key: str, order: Order, own: Own | None = None
+    ) -> Wait | ToolResult:
         """Starts a child of a run for the call with that key; returns the wait for its answer, or why it may not be.
 
-        `started` holds the tokens of what this attempt has started and its log does not say yet.
+        `started` holds the tokens of what this attempt has started and its log does not say yet; `own` is the key of
+        the run's agent, which its helpers use.
         """
-        agent, limits = await self._agent(parent, order), run.setup.setup.limits
+        agent, limits = await self._agent(parent, run, order, own), run.setup.setup.limits
         name = SessionId(child_named(parent, key))
         token, now = child_token(name), self._clock.now()
         begun = run.children | started
@@ -134,7 +143,7 @@ class Dispatcher:
         return Setup(
             spec=agent.digest,
             model=agent.spec.model,
-            limits=narrowed(agent.spec.limits, setup.limits, left),
+            limits=narrowed(self._limits(agent, order), setup.limits, left),
             workspace=folder,
             mode=setup.mode,
             unattended=setup.unattended,
@@ -146,7 +155,16 @@ class Dispatcher:
             phases=agent.spec.phases,
             typed=agent.reader is not None,
             priority=setup.priority,
+            background=setup.background,
+            execution=agent.spec.execution,
         )
+
+    def _limits(self, agent: BoundAgent, order: Order) -> Limits:
+        """Returns an agent's own limits; of a helper without dollars where nobody knows what they would buy."""
+        limits = agent.spec.limits
+        if limits.dollars is None or not isinstance(order.agent, Helper) or self._priced(agent.spec.model, agent.own):
+            return limits
+        return msgspec.structs.replace(limits, dollars=None)
 
     async def _effects(self, parent: StreamId, run: Run, agent: BoundAgent) -> dict[str, Outside]:
         """Returns what the user said of tools that the child has as well: not of others that go by the same names."""
@@ -161,8 +179,10 @@ class Dispatcher:
             if tool.name in said_of and tool == same.get(tool.name)
         }
 
-    async def _agent(self, parent: StreamId, order: Order) -> BoundAgent:
+    async def _agent(self, parent: StreamId, run: Run, order: Order, own: Own | None) -> BoundAgent:
         given = cast("BoundAgent", order.agent)
+        if isinstance(order.agent, Helper):
+            return helping(order.agent, run.setup.setup.model, own)
         if isinstance(order.agent, BoundAgent):
             return given
         if isinstance(order.agent, str):
@@ -222,6 +242,7 @@ class Spawner(msgspec.Struct, eq=False):
     _dispatcher: Dispatcher
     _stream: StreamId
     _run: Run
+    _own: Own | None = None
     _started: set[str] | None = None
     """Tokens of what was started here and the log does not say yet."""
     _starting: set[asyncio.Task[Wait | ToolResult]] | None = None
@@ -232,7 +253,7 @@ class Spawner(msgspec.Struct, eq=False):
             self._started = set()
         if self._starting is None:
             self._starting = set()
-        spawn = self._dispatcher.spawn(self._stream, self._run, self._started, key, order)
+        spawn = self._dispatcher.spawn(self._stream, self._run, self._started, key, order, self._own)
         task = asyncio.create_task(spawn)
         self._starting.add(task)
         self._dispatcher.starting.add(task)

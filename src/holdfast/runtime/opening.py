@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 from urllib.parse import parse_qs, unquote, urlsplit
+from weakref import WeakKeyDictionary
 
 from holdfast.errors import StorageReadOnly, UsageError
 from holdfast.flow.clock import Clock
@@ -19,12 +20,16 @@ from holdfast.journal.port import Journal
 from holdfast.ledger.port import Ledger
 from holdfast.types import digest_of
 
+if TYPE_CHECKING:
+    from holdfast.tools.keeping.port import KeyValues
+
 __all__ = (
     "data_folder",
     "data_url",
     "default_url",
     "files_of",
     "open_journal",
+    "open_values",
     "store_exists",
     "store_name",
     "workspaces_of",
@@ -133,6 +138,24 @@ def open_ledger(journal: Journal, clock: Clock) -> Ledger:
     from holdfast.ledger.stores.sqlite import SqliteLedger
 
     return SqliteLedger(database, clock)
+
+
+_kept: WeakKeyDictionary[Journal, KeyValues] = WeakKeyDictionary()
+"""Of stores without a file, what is kept in them."""
+
+
+def open_values(journal: Journal, clock: Clock) -> KeyValues:
+    """Returns the values that tools keep in a store: in the same file where it is one, and otherwise in memory."""
+    database = getattr(journal, "database", None)
+    if database is not None:
+        from holdfast.tools.keeping.sqlite import SqliteKeyValues
+
+        return SqliteKeyValues(database, clock)
+    if journal not in _kept:
+        from holdfast.tools.keeping.memory import MemoryKeyValues
+
+        _kept[journal] = MemoryKeyValues(clock)
+    return _kept[journal]
 
 
 def _file(url: str) -> tuple[Path, Literal["full", "normal"]]:

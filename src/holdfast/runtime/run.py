@@ -24,10 +24,11 @@ from holdfast.engine.events import (
     RunStarted,
 )
 from holdfast.engine.letters import Status, Stop
-from holdfast.errors import UsageError
-from holdfast.journal.port import Journal
-from holdfast.journal.reading import Follower, decode_record, latest_first
+from holdfast.errors import UnknownSession, UsageError
+from holdfast.journal.port import Journal, Letter
+from holdfast.journal.reading import Follower, decode_record, latest_first, read_events
 from holdfast.journal.tail import Tail
+from holdfast.runtime.recalling.letters import is_same
 from holdfast.runtime.speaking import Receipt, Speaking, sayable
 from holdfast.tools.typed.describing import Value
 from holdfast.tools.typed.reading import AnswerReader
@@ -62,7 +63,7 @@ class RunResult(msgspec.Struct, Generic[Value], frozen=True, kw_only=True):
     """Of `usage`, in US dollars; None when a price was unknown."""
     steps: int = 0
     denied: int = 0
-    """Calls that were not allowed: by the mode, by a person, or because nobody could be asked."""
+    """Calls that were not allowed: by the mode, a policy, a hook or a person, or because nobody could be asked."""
     value: Value | None = None
     """The answer of an agent with an `output`, once it completed: of that type where the process has the agent, and
     plain data otherwise. None where there is none, or this process's type does not take it."""
@@ -80,6 +81,9 @@ class RunResult(msgspec.Struct, Generic[Value], frozen=True, kw_only=True):
 @final
 class Run(Speaking, Generic[Value]):
     """One accepted input and what comes of it."""
+
+    again: Letter | None = None
+    """The prompt, where one had been posted before under its key, and this one is not posted."""
 
     def __init__(
         self,
@@ -132,6 +136,34 @@ class Run(Speaking, Generic[Value]):
                 pass
         assert self._result is not None  # events() ends with one, or raises
         return self._result
+
+    async def peek(self) -> RunResult[Value] | None:
+        """Returns what the run came to if it is over, and None while it is not.
+
+        Raises:
+            UnknownSession: there is no such session, or no prompt of this key in it.
+        """
+        head = await self._journal.head(self._stream)
+        progress = _Progress(self.key, self.session, self._reader, None)
+        async for event in read_events(self._journal, self._stream, CODEC, until=0 if head is None else head.seq):
+            if event.type in _TELLING and (result := _TELLING[event.type](progress, event.data, event)) is not None:
+                self._result = result
+                return result
+        queued = [] if head is None else await self._journal.mail(self._stream, head.inbox_taken)
+        if not progress.input and not any(mail.key == self.key for mail in queued):
+            raise UnknownSession(f"no prompt of session {self.session!r} has the key {self.key[:100]!r}")
+        return None
+
+    @property
+    def repeated(self) -> bool:
+        """Whether the prompt had been posted before under its key, and is not posted again."""
+        return self.again is not None
+
+    async def is_same(self) -> bool:
+        """Returns whether a prompt that is repeated says what the first one of its key said, and to the same agent, as
+        far as the store knows: only the first one counts. Reads the log back to there.
+        """
+        return self.again is None or await is_same(self._journal, self._stream, self.again)
 
     async def abort(self, reason: str = "", *, key: str | None = None) -> Receipt:
         """Asks the run to end: what is under way is stopped, and what it has is kept."""

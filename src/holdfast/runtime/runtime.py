@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+import copy
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import final
 
 import msgspec
@@ -26,9 +26,11 @@ from holdfast.models.routing.routes import Routes
 from holdfast.models.routing.tiers import Tiers
 from holdfast.runtime.binding import Binder
 from holdfast.runtime.bound import BoundAgent
+from holdfast.runtime.configuring.entering import Opening
+from holdfast.runtime.configuring.equipment import Equipment
 from holdfast.runtime.delivering.events import is_book
 from holdfast.runtime.delivering.hooks import Hooks
-from holdfast.runtime.delivering.outgoing import Delivers, Outgoing
+from holdfast.runtime.delivering.outgoing import Delivers, Outgoings
 from holdfast.runtime.delivering.port import Function, Target
 from holdfast.runtime.delivering.staging import InputFile, stage, with_files
 from holdfast.runtime.guarding.confining import Confines
@@ -37,15 +39,23 @@ from holdfast.runtime.guarding.proceeding import next_setup, where_it_ended
 from holdfast.runtime.history.archiving import Archive
 from holdfast.runtime.history.branching import Branching
 from holdfast.runtime.history.waiting import Waiting, waiting_in
-from holdfast.runtime.lanes.line import Load, checked
-from holdfast.runtime.opening import default_url, open_journal, open_ledger
+from holdfast.runtime.lanes.keeping import left_behind
+from holdfast.runtime.lanes.line import Load, with_more
+from holdfast.runtime.lanes.tallying import Tally
+from holdfast.runtime.opening import default_url, open_ledger
+from holdfast.runtime.receiving.bringing import Brings
+from holdfast.runtime.receiving.conversing import Converses
 from holdfast.runtime.run import Run
 from holdfast.runtime.sandboxes import Sandboxes, sandboxes_of
+from holdfast.runtime.sessions.offering import Looks
 from holdfast.runtime.speaking import Speaking, refused, said
 from holdfast.runtime.weighing.counting import Counts
+from holdfast.runtime.weighing.embedding import Embeds
 from holdfast.runtime.working import Worker
+from holdfast.safety.secrets.port import Resolver
 from holdfast.sandbox.longrunning.process import Process
 from holdfast.sandbox.policy.profile import BackendName, Profile
+from holdfast.tools.authorising.policy import Policies
 from holdfast.tools.typed.describing import Value
 from holdfast.types import (
     Control,
@@ -67,25 +77,14 @@ __all__ = ("Runtime",)
 
 
 @final
-class Runtime(Archive, Delivers, Counts, Confines):
+class Runtime(Archive, Delivers, Counts, Confines, Brings, Converses, Embeds, Looks):
     """Starts, resumes, forks and follows runs; open it with `async with Runtime.open(...)`."""
 
-    def __init__(  # noqa: PLR0913 - what `open` gathers
-        self,
-        journal: Journal,
-        clock: Clock,
-        prices: Mapping[str, Price],
-        tenant: TenantId,
-        sandboxes: Sandboxes | None = None,
-        user: str = "user",
-        targets: Mapping[str, Target | Function] | None = None,
-        hooks: Hooks | None = None,
-        at_once: int | None = None,
-        critic: Critic | Judge | None = None,
-        routes: Routes | None = None,
-        access: Access | None = None,
-        facts: Mapping[str, Facts] | None = None,
+    def __init__(
+        self, journal: Journal, clock: Clock, sandboxes: Sandboxes | None = None, given: Equipment | None = None
     ) -> None:
+        given = given or Equipment()
+        tenant, user, hooks = given.tenant, given.user, given.hooks
         self.journal = journal
         """The durable log, for programs that read it directly."""
         self.ledger: Ledger = open_ledger(journal, clock)
@@ -94,31 +93,19 @@ class Runtime(Archive, Delivers, Counts, Confines):
         self._tenant = tenant
         self._user = user
         self._sandboxes = sandboxes or sandboxes_of("memory:", journal.blobs)
-        asking = (routes, access, facts)
-        self._bindings = Binder(journal, prices, self._sandboxes, clock, self._dispatch, self.ledger, *asking)
+        self._bindings = Binder(journal, self._sandboxes, clock, self._dispatch, self.ledger, given)
         self._branching = Branching(journal, clock, self._sandboxes)
-        self._worker = Worker(journal, clock, self._bindings.bind, self._bindings.forget, self.ledger, at_once)
-        self._outgoing = Outgoing(journal, clock, tenant, self._worker.claims.claim, targets, hooks)
-        self._branching.left = self._outgoing.wake
-        self._bindings.noticed, self._worker.let_go = self._outgoing.driven, self._let_go
+        self._worker = Worker(journal, clock, self._bindings.bind, self._bindings.forget, self.ledger, given.at_once)
+        self._claim, self._adopt = self._worker.claims.claim, self._worker.adopt
+        self._outgoings = Outgoings(journal, clock, self._claim, given.targets, hooks)
+        self._branching.left = self._outgoings.wake
+        self._bindings.noticed, self._worker.let_go = self._outgoings.driven, self._let_go
         self._watch = None
-        if critic is not None:
+        if given.critic is not None:
             from holdfast.runtime.guarding.watching import Watch
 
-            self._watch = Watch.over(critic, journal, clock, self._bindings, self._worker)
-        self._outgoing.open()
-        super().__init__(
-            journal,
-            self.ledger,
-            clock,
-            tenant,
-            user,
-            self._sandboxes,
-            self._branching,
-            self._worker.claims.claim,
-            self._worker.adopt,
-            self._known,
-        )
+            self._watch = Watch.over(given.critic, journal, clock, self._bindings, self._worker)
+        self._outgoings.begin(tenant)
 
     @staticmethod
     def open(  # noqa: PLR0913 - all of it by name, and most of it for few programs
@@ -139,7 +126,9 @@ class Runtime(Archive, Delivers, Counts, Confines):
         failover: Failover | None = None,
         access: Access | None = None,
         facts: Mapping[str, Facts] | None = None,
-    ) -> _Opening:
+        secrets: Sequence[Resolver] | Mapping[str, str] | None = None,
+        policy: Policies = None,
+    ) -> Opening[Runtime]:
         """Returns the runtime of a store, to be entered with `async with`.
 
         Args:
@@ -150,7 +139,7 @@ class Runtime(Archive, Delivers, Counts, Confines):
             user: Who speaks through this runtime: the log says it of everything that was said.
             clock: Where time comes from, for tests.
             targets: Where results can go, by the names that `start(deliver=...)` uses: targets, or `async` functions.
-            hooks: What is told of runs, and handed their results.
+            hooks: What is told of runs, handed their results, and asked about calls of tools.
             at_once: How many sessions are driven here at once at most; the others wait their turn, fairly across users.
             critic: Is asked about runs in which nothing happens for a while, and may say something, give them more
                 time or steps, or end them: an `async` function, or a `Critic`.
@@ -162,6 +151,9 @@ class Runtime(Archive, Delivers, Counts, Confines):
             failover: How models that fail are stood in for.
             access: Keys, headers and servers that go before the environment's, and after an agent's own.
             facts: What is known better of models than the catalogue does, by `provider/name`; prices go before it.
+            secrets: Where tools find what they are authenticated with: places, or names with values. Without it the
+                encrypted store of `holdfast secrets`, then the environment.
+            policy: Roles, permissions and lists that decide which calls there may be, one `Policy` or several.
 
         Raises:
             UsageError: an alias or a tier cannot be one, or stands for nothing.
@@ -169,12 +161,9 @@ class Runtime(Archive, Delivers, Counts, Confines):
         profile = sandbox if isinstance(sandbox, Profile) else Profile(backend=sandbox)
         own = clock or SystemClock()
         routes = Routes(own, aliases=aliases, tiers=tiers, provider=provider, failover=failover)
-        more = (targets, hooks, at_once, critic, routes, access, facts)
-
-        def made(journal: Journal, sandboxes: Sandboxes) -> Runtime:
-            return Runtime(journal, own, prices or {}, TenantId(tenant), sandboxes, user, *more)
-
-        return _Opening(url or default_url(), own, profile, made)
+        asked = (TenantId(tenant), user, prices or {}, targets, hooks, at_once, critic)
+        given = Equipment(*asked, routes, access, facts, secrets, policy)
+        return Opening(url or default_url(), own, profile, given, Runtime)
 
     @property
     def health(self) -> Health:
@@ -199,6 +188,8 @@ class Runtime(Archive, Delivers, Counts, Confines):
         if_idle: bool = False,
         user: str | None = None,
         priority: int = 0,
+        background: bool = False,
+        origin: Mapping[str, str] | None = None,
     ) -> Run[Value]:
         """Gives a session a prompt and returns the run that will answer it.
 
@@ -223,24 +214,22 @@ class Runtime(Archive, Delivers, Counts, Confines):
             if_idle: Refuse to wait for a run that is under way.
             user: For whom; the runtime's own user without. Caps are kept and places shared by user.
             priority: Of one user's runs that wait for a place, the one with the higher number begins first.
+            background: Nobody waits for it: in a runtime opened with `at_once` all others begin first, and a quarter
+                of the places is kept for them.
+            origin: Where it comes from, for whoever reads the log: names with values, such as a W3C `traceparent`.
 
         Raises:
             SessionBusy, SessionExited, InboxFull: the session is not idle, has ended, or has too much unread mail.
-            UnknownModel, UnknownPrice, AuthFailed, InputTooLarge, UsageError: see their messages.
+            UnknownModel, UnknownPrice, AuthFailed, InputTooLarge, PolicyDenied, UsageError: see their messages.
         """
         message, setup = said(text), agent.setup(limits, workspace, mode, effects, control, self._user, unattended)
-        self._bindings.check(setup.model, setup.limits, agent.own)
-        if priority or user is not None:
-            setup = msgspec.structs.replace(setup, priority=checked(priority), user=user or setup.user)
+        self._bindings.check_start(agent, setup, self._tenant, user or self._user)
+        setup = with_more(setup, user, priority, background, origin)
         stream = stream_id(self._tenant, session or new_session())
-        if not self._bindings.knows(self._tenant, agent):
-            await self._bindings.remember(self._tenant, agent)
-        if deliver or files or self._outgoing.wanted:
-            message, setup = await self._equip(agent, message, setup, deliver, files)
-        body = msgspec.json.encode(Prompt(message, setup))
+        body = await self._body(agent, message, setup, deliver, files)
         letter = Letter(key=key or new_key(), kind="prompt", body=body, actor=user or self._user)
         posted, after = await self._post(agent, stream, letter, if_idle=if_idle, new=session is None)
-        return self._accepted(agent, stream, letter.key, posted, after)
+        return self._accepted(agent, stream, letter, posted, after)
 
     async def resume(self, session: str, agent: BoundAgent | None = None) -> Run:
         """Goes on with the run a crash or a stop left open, and returns it; of a session without an open run, the
@@ -264,7 +253,9 @@ class Runtime(Archive, Delivers, Counts, Confines):
             self._bindings.lend(stream, key, agent)  # while it is parked, its agent may be forgotten
         return self._run(stream, key, 0, agent)
 
-    async def proceed(self, session: str, agent: BoundAgent | None = None, *, limits: Limits | None = None) -> Run:
+    async def proceed(
+        self, session: str, agent: BoundAgent | None = None, *, limits: Limits | None = None, user: str | None = None
+    ) -> Run:
         """Goes on where the session's last run ended half-way, without another prompt, and returns the run that does.
 
         The last run was aborted, failed or met a limit, and its conversation ends with what somebody said or with the
@@ -275,6 +266,7 @@ class Runtime(Archive, Delivers, Counts, Confines):
             session: Which conversation; of a fork, as it was where it branched off.
             agent: Who goes on; the last run's own without.
             limits: How far this run may go; as far as the last one without, counted anew.
+            user: Who asks for it, and whose account pays; whoever asked for the last one without.
 
         Raises:
             UsageError: the last run ended with an answer, or was a pipeline's, or one of a file: give it a prompt.
@@ -292,12 +284,14 @@ class Runtime(Archive, Delivers, Counts, Confines):
                 await self._worker.take(stream)
             return self._run(stream, heard, 0, agent)
         setup = next_setup(state, session, agent, limits)
+        if user is not None:
+            setup = msgspec.structs.replace(setup, user=user)
         self._bindings.check(setup.model, setup.limits, None if agent is None else agent.own)
         agent = agent or await self._bindings.agent(self._tenant, setup.spec)
         body = msgspec.json.encode(Prompt(UserMessage(()), setup))
-        letter = Letter(key=new_key(), kind="proceed", body=body, actor=self._user)
+        letter = Letter(key=new_key(), kind="proceed", body=body, actor=user or self._user)
         posted, after = await self._post(agent, stream, letter, if_idle=True)
-        return self._accepted(agent, stream, letter.key, posted, after)
+        return self._accepted(agent, stream, letter, posted, after)
 
     async def fork(
         self, session: str, *, at: int | None = None, name: str | None = None, workspace: str | Path | None = None
@@ -340,6 +334,14 @@ class Runtime(Archive, Delivers, Counts, Confines):
         """Returns how many sessions are driven here, and how many wait for a place."""
         return self._worker.work()
 
+    def tally(self) -> Tally:
+        """Returns sums that grow from the first call on: runs of this process by how they ended, and what its models
+        used. Sessions that are driven already are counted from the next time on that they are taken up.
+        """
+        if self._worker.tally is None:
+            self._worker.tally = Tally()
+        return self._worker.tally
+
     def resize(self, at_once: int) -> None:
         """Lets so many sessions be driven here at once from now on; those above that go on until they park.
 
@@ -370,59 +372,89 @@ class Runtime(Archive, Delivers, Counts, Confines):
         """Returns a run by the key of its prompt, wherever it is driven."""
         return self._run(stream_id(self._tenant, session), key, after)
 
-    async def sweep(self) -> int:
-        """Takes up every session of the store that has something to do and no owner; returns how many.
+    def acting_for(self, *, tenant: str | None = None, user: str | None = None) -> Runtime:
+        """Returns this runtime as somebody else has it: with the sessions of another tenant, or what another user says
+        and starts. It shares everything else, costs next to nothing, and need not be closed; closing it closes all.
+
+        Raises:
+            UsageError: that is no name of a tenant.
+        """
+        view = copy.copy(self)
+        if tenant is not None:
+            view._tenant = tenant_of(stream_id(TenantId(tenant), SessionId("any")))
+        view._user = self._user if user is None else user
+        return view
+
+    async def sweep(self, *, everyone: bool = False, killed: bool = False) -> int:
+        """Takes up every session that has something to do and no owner, of this tenant or of everyone; returns how
+        many. With `killed`, also those at once whose owner was a process of this machine that is gone.
 
         Sessions whose functions this process has not got are left to another.
         """
         taken = 0
         seen: set[StreamId] = set()
+        left = await left_behind(self.journal) if killed else []
+        if killed:
+            await self._settle_lost(() if everyone else (self._tenant,))
         # What is left to others stays due: twice as many each time, and all rounds together stay linear.
-        while fresh := [stream for stream in await self.journal.due(2 * len(seen) + 100) if stream not in seen]:
+        while fresh := [s for s in (*left, *await self.journal.due(2 * len(seen) + 100)) if s not in seen]:
             seen.update(fresh)
             for stream in fresh:
                 if is_book(stream):
-                    self._outgoing.wake()  # it is nobody's session
-                elif tenant_of(stream) == self._tenant and not self._worker.has(stream):
-                    with contextlib.suppress(
-                        JournalError, UsageError, AuthFailed
-                    ):  # one that cannot be taken stops no other
+                    self._outgoings.wake(stream)  # it is nobody's session
+                elif (everyone or tenant_of(stream) == self._tenant) and not self._worker.has(stream):
+                    # One that cannot be taken stops no other.
+                    with contextlib.suppress(JournalError, UsageError, AuthFailed):
                         await self._worker.take(stream)
                         taken += 1
         return taken
 
-    async def close(self) -> None:
-        """Stops driving sessions and lets go of the store; open runs stay open in the log.
+    async def drain(self, seconds: float) -> None:
+        """Begins nothing more; calls under way that may not be made again have so many seconds. Close it then."""
+        await self._worker.drain(seconds)
 
-        What is to be delivered has five seconds; the rest is delivered by whoever opens the store next.
+    async def close(self) -> None:
+        """Stops driving sessions and lets go of the store; open runs stay open in the log. What is to be delivered has
+        five seconds; the rest is delivered by whoever opens the store next.
         """
         if self._watch is not None:
             await self._watch.close()
         await self._worker.close()
-        await self._outgoing.close()
+        await self._outgoings.close()
         await self._bindings.close()
         await self._sandboxes.close()
         await self.journal.close()
 
     # ---- inside -------------------------------------------------------------------------------------------
 
+    async def _body(
+        self, agent: BoundAgent, message: UserMessage, setup: Setup, deliver: Sequence[str], files: Sequence[InputFile]
+    ) -> bytes:
+        """Returns a prompt as it is posted, which knows where its result goes, and which files it was given."""
+        if not self._bindings.knows(self._tenant, agent):
+            await self._bindings.remember(self._tenant, agent)
+        if deliver or files or self._outgoings.wanted:
+            message, setup = await self._equip(agent, message, setup, deliver, files)
+        return msgspec.json.encode(Prompt(message, setup))
+
     async def _equip(
         self, agent: BoundAgent, message: UserMessage, setup: Setup, deliver: Sequence[str], files: Sequence[InputFile]
     ) -> tuple[UserMessage, Setup]:
-        """Returns a prompt that knows where its result goes, and which files it was given."""
         targets = self._outgoing.names(deliver)
         staged = await stage(self.journal.blobs, self._tenant, files)
         setup = msgspec.structs.replace(setup, deliver=targets, files=staged)
         readable = any(each.spec.reference == "builtin:read" for each in agent.tools)
         return with_files(message, staged, readable=readable) if staged else message, setup
 
-    def _accepted(self, agent: BoundAgent[Value], stream: StreamId, key: str, posted: Posted, after: int) -> Run[Value]:
+    def _accepted(self, agent: BoundAgent[Value], stream: StreamId, by: Letter, got: Posted, after: int) -> Run[Value]:
         """Returns the run of a prompt that was posted, or raises why it was not taken."""
-        if not posted.n:
-            self._bindings.take_back(stream, key)
-            if (error := refused(posted, session_of(stream))) is not None:
+        if not got.n:
+            self._bindings.take_back(stream, by.key)
+            if (error := refused(got, session_of(stream))) is not None:
                 raise error
-        return Run(self.journal, stream, key, after, self._worker.tail, self._user, agent.reader)
+        run = Run(self.journal, stream, by.key, after, self._worker.tail, self._user, agent.reader)
+        run.again = by if got.status == "duplicate" else None
+        return run
 
     async def _post(
         self, agent: BoundAgent, stream: StreamId, letter: Letter, *, if_idle: bool, new: bool = False
@@ -453,46 +485,16 @@ class Runtime(Archive, Delivers, Counts, Confines):
         setup = msgspec.json.decode(letter.body, type=Prompt).setup
         limits = agent.spec.limits if setup is None else setup.limits  # its parent's bind it, too
         self._bindings.check(agent.spec.model, limits, agent.own)
-        if not self._bindings.knows(self._tenant, agent):
-            await self._bindings.remember(self._tenant, agent)
+        if not self._bindings.knows(tenant := tenant_of(stream), agent):
+            await self._bindings.remember(tenant, agent)
         return (await self._post(agent, stream, letter, if_idle=False))[0]
 
     def _let_go(self, stream: StreamId, state: State) -> None:
         """Is told of each session that is driven no longer."""
-        self._outgoing.let_go(stream, state)
+        self._outgoings.let_go(stream, state)
         if state.ended and state.processes:
             self._sandboxes.end_processes_soon(stream)
 
     def _run(self, stream: StreamId, key: str, after: int, agent: BoundAgent[Value] | None = None) -> Run[Value]:
         reader = None if agent is None else agent.reader
         return Run(self.journal, stream, key, after, self._worker.tail, self._user, reader)
-
-    async def _known(self, session: str) -> StreamId:
-        stream = stream_id(self._tenant, session)
-        if await self.journal.head(stream) is None:
-            raise UnknownSession(
-                f"there is no session {session!r} in this store: `holdfast runs list` shows what there is"
-            )
-        return stream
-
-
-class _Opening:
-    """A runtime about to be opened."""
-
-    def __init__(self, url: str, clock: Clock, profile: Profile, make: Callable[[Journal, Sandboxes], Runtime]) -> None:
-        self._url = url
-        self._clock = clock
-        self._profile = profile
-        self._make = make
-        self._runtime: Runtime | None = None
-
-    async def __aenter__(self) -> Runtime:
-        journal = await open_journal(self._url, self._clock)
-        self._runtime = self._make(journal, sandboxes_of(self._url, journal.blobs, self._profile))
-        return self._runtime
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._runtime is not None:
-            await self._runtime.close()

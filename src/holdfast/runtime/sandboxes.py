@@ -66,6 +66,8 @@ class Sandboxes:
         self._backend = LazyBackend(profile, _hidden(self._own, self._folder.resolve()))
         self._rollback = profile.workspace.rollback == "failed"
         self._confined = profile.backend != "none"
+        self.ceiling = profile.tools
+        """What tools may start that are programs or containers of their own."""
         self.protected = profile.workspace.protect if self._confined else ()
         """Paths in a workspace that nothing of a run writes; where commands run as we do, they could all the same."""
         self._trees: dict[TenantId, SnapshotStore] = {}

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast, final
 
 import msgspec
 
-from holdfast.errors import UnknownModel, UsageError
+from holdfast.errors import UsageError
 from holdfast.errors.hinting import hint
-from holdfast.models.routing.grammar import check_spec
 from holdfast.models.routing.tiers import TIER
+from holdfast.runtime.configuring import reading
 from holdfast.runtime.configuring.naming import ALIAS, check_names
 from holdfast.types import LEVELS, MODES, Limits, Mode, ThinkingLevel
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = (
     "KEYS",
     "MODELS",
+    "SERVERS",
     "Key",
     "Setting",
     "Settings",
@@ -69,72 +70,26 @@ class Key(msgspec.Struct, frozen=True):
         return f"HOLDFAST_{self.name.upper()}"
 
 
-def _words(text: str) -> str:
-    if not text.strip() or not text.isprintable():
-        raise ValueError("some words on one line are wanted")
-    return text.strip()
-
-
-def _model(text: str) -> str:
-    try:
-        check_spec(text)
-    except UnknownModel as error:
-        raise ValueError(str(error)) from None
-    return text.strip()
-
-
-def _provider(text: str) -> str:
-    if not re.fullmatch(r"[\w.-]+", text):
-        raise ValueError("the word before a model's slash is wanted, as in 'openai'")
-    return text
-
-
-def _one_of(*names: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text not in names:
-            raise ValueError(hint(text, names, f"one of {', '.join(names)} is wanted"))
-        return text
-
-    return read
-
-
-def _truth(text: str) -> bool:
-    truths = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
-    if text.lower() not in truths:
-        raise ValueError("true or false is wanted")
-    return truths[text.lower()]
-
-
-def _whole(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or len(text) > 15 or int(text) < 1:
-        raise ValueError("a whole number from 1 is wanted")
-    return int(text)
-
-
-def _amount(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < 1e12:
-        raise ValueError("a number over 0 is wanted")
-    return number
-
-
 _LIMITS = {"max_steps": "steps", "max_tokens": "tokens", "max_dollars": "dollars", "max_seconds": "seconds"}
 _ALL = (
-    Key("model", "The model of a run, as provider/name. Not in a project's file.", _model, "openai/gpt-5-mini"),
-    Key("provider", "Whose models names without a provider are. Not in a project's file.", _provider),
-    Key("thinking", "How much models think, low or high, say. Not in a project's file.", _one_of(*LEVELS)),
-    Key("store", "Where the log is kept. Not in a project's file.", _words),
-    Key("mode", f"What runs without a question: {', '.join(MODES)}.", _one_of(*MODES), "accept-edits"),
-    Key("sandbox", "What commands run in: a sandbox's name or a profile's file. Not in a project's.", _words, "auto"),
-    Key("max_steps", "Model calls of a run.", _whole, Limits().steps),
-    Key("max_tokens", "Tokens of a run, in and out together.", _whole),
-    Key("max_dollars", "What the model may cost in a run.", _amount),
-    Key("max_seconds", "Wall time of a run.", _amount),
-    Key("plain", "No colours and no line that moves.", _truth, False),
-    Key("theme", "Colours of code for a dark or a light terminal.", _one_of("dark", "light"), "dark"),
+    Key("model", "The model of a run, as provider/name. Not in a project's file.", reading.model, "openai/gpt-5-mini"),
+    Key("provider", "Whose models names without a provider are. Not in a project's file.", reading.provider),
+    Key("thinking", "How much models think, low or high, say. Not in a project's file.", reading.one_of(*LEVELS)),
+    Key("store", "Where the log is kept. Not in a project's file.", reading.words),
+    Key("mode", f"What runs without a question: {', '.join(MODES)}.", reading.one_of(*MODES), "accept-edits"),
+    Key(
+        "sandbox",
+        "What commands run in: a sandbox's name or a profile's file. Not in a project's.",
+        reading.words,
+        "auto",
+    ),
+    Key("policy", "A file that says which calls there may be. Not in a project's file.", reading.words),
+    Key("max_steps", "Model calls of a run.", reading.whole, Limits().steps),
+    Key("max_tokens", "Tokens of a run, in and out together.", reading.whole),
+    Key("max_dollars", "What the model may cost in a run.", reading.amount),
+    Key("max_seconds", "Wall time of a run.", reading.amount),
+    Key("plain", "No colours and no line that moves.", reading.truth, False),
+    Key("theme", "Colours of code for a dark or a light terminal.", reading.one_of("dark", "light"), "dark"),
 )
 KEYS: Mapping[str, Key] = {key.name: key for key in _ALL}
 """Everything that can be set, by its name."""
@@ -150,7 +105,7 @@ def key_of(name: str) -> Key | None:
         return _fact_key(name, found["field"])
     if (key := KEYS.get(name)) is not None or not _NAMED.fullmatch(name):
         return key
-    return Key(name, "What this name stands for where a model is named. Not in a project's file.", _model)
+    return Key(name, "What this name stands for where a model is named. Not in a project's file.", reading.model)
 
 
 def _fact_key(name: str, field: str) -> Key | None:
@@ -268,6 +223,12 @@ class Settings:
         return str(self.values["sandbox"].value)
 
     @property
+    def policy(self) -> str | None:
+        """The file of the policy that decides about calls; None where every call may be."""
+        value = self.values["policy"].value
+        return None if value is None else str(value)
+
+    @property
     def plain(self) -> bool:
         """Whether colours and the line that moves are unwanted."""
         return bool(self.values["plain"].value)
@@ -346,6 +307,7 @@ def _settings(path: Path, source: Source) -> dict[str, Setting]:
 _NEVER = {
     "store": "a project does not choose where your logs are kept",
     "sandbox": "a project does not choose what keeps its commands in",
+    "policy": "a project does not choose who decides about calls",
     "thinking": "a project does not choose how much models think, and so what a run costs",
 }
 
@@ -464,18 +426,23 @@ def _bytes(path: Path) -> bytes:
     return data
 
 
+_MEND = "settings are lines such as 'model: openai/gpt-5-mini', so mend that one with an editor"
+
+
 def _compose(path: Path, data: bytes) -> Any:
     import yaml
 
     try:
         return yaml.compose(data.decode("utf-8-sig"), yaml.SafeLoader)
     except UnicodeDecodeError as error:
-        _refuse(path, data[: error.start].count(b"\n"), "it is no UTF-8 text")
+        _refuse(path, data[: error.start].count(b"\n"), "it is no UTF-8 text: save it as that with an editor")
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        _refuse(path, mark.line if mark else 0, f"it is no YAML ({getattr(error, 'problem', None) or 'see there'})")
+        _refuse(
+            path, mark.line if mark else 0, f"it is no YAML ({getattr(error, 'problem', None) or 'see there'}): {_MEND}"
+        )
     except RecursionError:
-        _refuse(path, 0, "it is nested too deeply")
+        _refuse(path, 0, f"it is nested too deeply: {_MEND}")
 
 
 def _refuse(path: Path, line: int, why: str) -> NoReturn:

@@ -20,6 +20,7 @@ from holdfast.flow.ids import new_key
 from holdfast.journal.port import KEY_LIMIT, Journal, Letter, Posted
 from holdfast.journal.reading import decode_record, latest_first
 from holdfast.runtime.history.waiting import asked_under, tool_of
+from holdfast.runtime.recalling.letters import is_same
 from holdfast.tools.schema.fitting import misfit
 from holdfast.types import (
     TOKEN_LIMIT,
@@ -29,6 +30,7 @@ from holdfast.types import (
     SessionId,
     StreamId,
     Text,
+    ToolError,
     UserMessage,
     UserPart,
     digest_of,
@@ -49,13 +51,13 @@ _URGENT = frozenset(("abort", "pause", "resume", "exit"))
 class Receipt:
     """What became of something that was said."""
 
-    __slots__ = ("_is_answer", "_journal", "_stream", "key", "n", "status")
+    __slots__ = ("_journal", "_letter", "_stream", "key", "n", "status")
 
-    def __init__(self, journal: Journal, stream: StreamId, key: str, posted: Posted, *, answer: bool) -> None:
-        self._is_answer = answer
+    def __init__(self, journal: Journal, stream: StreamId, letter: Letter, posted: Posted) -> None:
+        self._letter = letter
         self._journal = journal
         self._stream = stream
-        self.key = key
+        self.key = letter.key
         """Its idempotency key: the log names it as the cause of what came of it."""
         self.status: Literal["accepted", "duplicate"] = "duplicate" if posted.status == "duplicate" else "accepted"
         self.n = posted.n
@@ -82,12 +84,18 @@ class Receipt:
                 await changed.wait()
         finally:
             stop()
-        if self._is_answer and await self._was_refused():
+        if self._letter.kind == "answer" and await self._was_refused():
             raise InboxFull(
                 f"nothing in session {session_of(self._stream)!r} waits for this answer yet, and it is not kept, as no "
                 "run is open or what came too early is more than is kept: send it again under another key once it is "
                 "waited for, or answer with the name of a file"
             )
+
+    async def is_same(self) -> bool:
+        """Returns whether a duplicate says what was said before under its key, as far as the store knows: the first
+        one counts, and what this one says otherwise is heard by nobody. Reads the log back to there.
+        """
+        return self.status == "accepted" or await is_same(self._journal, self._stream, self._letter)
 
     async def _was_refused(self) -> bool:
         """Whether the answer was refused; what came of it stands near the end of the log."""
@@ -137,9 +145,18 @@ class Speaking:
         return await self._post("exit", msgspec.json.encode(Stop(sayable(reason))), key)
 
     async def answer(
-        self, token: str, content: str, *, is_error: bool = False, arguments: str = "", key: str | None = None
+        self,
+        token: str,
+        content: str,
+        *,
+        is_error: bool = False,
+        error: ToolError | None = None,
+        arguments: str = "",
+        key: str | None = None,
     ) -> Receipt:
         """Gives a call that waits what it waits for; the first answer counts, later ones are duplicates.
+
+        `error` says of one that is an error which it is; without it, the call has failed, and no more is known.
 
         One that comes before it is waited for is kept while a run is open, as long as all of them are not too much:
         `Receipt.committed` says so.
@@ -152,7 +169,9 @@ class Speaking:
                 f"no wait has a token of {len(token):,} characters, {TOKEN_LIMIT:,} are the most: answer with the "
                 "token that the wait names, and put what it comes to into the content"
             )
-        body = msgspec.json.encode(Answer(token, sayable(content), is_error, arguments))
+        body = msgspec.json.encode(
+            Answer(token, sayable(content), is_error or error is not None, arguments, error=error)
+        )
         return await self._post("answer", body, key or _answer_key(token))
 
     async def approve(
@@ -234,7 +253,7 @@ class Speaking:
         posted = await self._journal.post(self._stream, letter)
         if (error := refused(posted, self.session)) is not None:
             raise error
-        return Receipt(self._journal, self._stream, letter.key, posted, answer=kind == "answer")
+        return Receipt(self._journal, self._stream, letter, posted)
 
 
 def refused(posted: Posted, session: str) -> UsageError | None:

@@ -26,10 +26,11 @@ from holdfast.journal.tail import Tail
 from holdfast.ledger.port import Ledger
 from holdfast.runtime.lanes.claiming import LEASE_SECONDS, Claims
 from holdfast.runtime.lanes.keeping import Kept, left_alone
-from holdfast.runtime.lanes.line import Line, Load, Whose, key_of, whose
+from holdfast.runtime.lanes.line import NOBODYS, Line, Load, Whose, key_of, whose
 from holdfast.runtime.lanes.living import Live
 from holdfast.runtime.lanes.parking import Parking
 from holdfast.runtime.lanes.sharing import Sharing, without_place
+from holdfast.runtime.lanes.tallying import Tally
 from holdfast.types import StreamId, stream_id, tenant_of
 
 __all__ = ("Worker",)
@@ -84,9 +85,13 @@ class Worker:
         """Sessions that are ours and not driven yet; set when they are, or are given up."""
         self.let_go: Callable[[StreamId, State], None] = _ignore
         """Is told of each session that is driven here no longer, and how it was left."""
+        self.tally: Tally | None = None
+        """Counts what becomes of sessions that are taken up from now on; None where nobody asks."""
         self._heartbeat: asyncio.Task[None] | None = None
         self._closed: Tail | None = None
         """Of every session, once this is closed."""
+        self._draining = False
+        """Whether nothing new begins."""
         self.line: Line | None = None
         """Where sessions wait for a place; None where all are driven at once."""
         if at_once is not None:
@@ -238,11 +243,14 @@ class Worker:
         if self._failed:
             self._failed.pop(stream, None)
         tail = Tail(stream, head.seq)
-        pen = Pen(self._journal, claim, CODEC, self._clock, tail.commit, self._soon)
+        commit = tail.commit if self.tally is None else self.tally.over(tail.commit)
+        pen = Pen(self._journal, claim, CODEC, self._clock, commit, self._soon)
         attempt = Attempt(state, pen, tail, self._clock, self._bind, self._reach)
         live = Live(attempt, self._journal.listen(stream, partial(self._hinted, stream), mail=True))
         if self.line is not None:
             live.decide = without_place if hurried else Sharing(lambda: self.line is not None and self.line.crowded)
+        if self._draining:
+            live.decide = without_place
         self._live[stream] = live
         live.task = asyncio.create_task(self._drive(live))
         if head.seq:
@@ -250,6 +258,20 @@ class Worker:
         if self._heartbeat is None:
             self._heartbeat = asyncio.create_task(self._beat())
         return state
+
+    async def drain(self, seconds: float) -> None:
+        """Begins no answer and no call more; returns when no call is under way that may not be made again, or so many
+        seconds later. What goes on after a stop by itself is not waited for.
+        """
+        self._draining = True
+        for live in self._live.values():
+            live.decide = without_place
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while (left := until - loop.time()) > 0:
+            if not (doing := [live.task for live in self._live.values() if live.task and live.is_doing]):
+                return
+            await asyncio.wait(doing, timeout=left)
 
     async def close(self) -> None:
         """Stops driving, without a word in any log: whatever is open stays open."""
@@ -285,8 +307,8 @@ class Worker:
         error: BaseException | None = None
         left: Whose | None = None
         try:
-            if not await drive(attempt, live.decide):
-                left = whose(attempt.run.setup.setup)
+            if not await drive(attempt, live.step):
+                left = None if self._draining else whose(attempt.run.setup.setup)
                 await self._release(live)
         except Fenced:
             pass  # somebody else goes on with it, and readers follow the log from here
@@ -359,7 +381,7 @@ class Worker:
     def _park(self, attempt: Attempt, head: Head) -> None:
         self._kept.keep(head, attempt.state)
         run = attempt.state.run
-        self._parked.add(head, ("user", 0) if run is None else whose(run.setup.setup))
+        self._parked.add(head, NOBODYS if run is None else whose(run.setup.setup))
         if attempt.pen.hinted:
             self._wake(head.stream)  # somebody spoke after it was parked, and before this process knew that it was
 

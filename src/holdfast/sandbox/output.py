@@ -1,14 +1,18 @@
-"""What a command printed, in bounded memory: the beginning, the end, and how much there was; and how it comes in."""
+"""What a command printed, in bounded memory: the beginning, the end, and how much there was; how it comes in; and what
+a command is given to read.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import codecs
 import os
+import sys
+import tempfile
 from collections.abc import Callable, Generator
 from typing import Protocol, final
 
-__all__ = ("Fed", "Intake", "Output", "Plain", "Watch")
+__all__ = ("Fed", "Intake", "Output", "Plain", "Streams", "Watch")
 
 Watch = Callable[[bytes], None]
 """Is given each piece of output as it comes, one after another, in the thread that reads; while it does not return,
@@ -80,6 +84,51 @@ class Output:
         start = next((at for at in range(min(4, len(tail))) if tail[at] & 0xC0 != 0x80), 0)
         note = f"\n[... {self.omitted} of {self.total} bytes left out ...]\n"
         return "".join((*_shown(self._head, whole=False), note, *_shown(tail[start:])))
+
+
+@final
+class Streams:
+    """What one command reads on its standard input, and its standard error apart from its output."""
+
+    def __init__(self, given: bytes = b"", *, keep: int = 1 << 16, watch: Watch | None = None) -> None:
+        """`keep` bounds the bytes of its errors that are kept; `watch` gets each piece of them when it comes."""
+        self.given = given
+        self.errors = Output(keep, watch)
+        """What it printed there."""
+        self._keep = keep
+        self._watch = watch
+
+    def bound(self, most: int | None) -> None:
+        """Keeps no more than so many bytes; before anything came."""
+        if most is not None and most < self._keep:
+            self.errors = Output(most, self._watch)
+
+    def opened(self) -> int:
+        """Returns a descriptor from which all that is given can be read, and which changes nothing; the caller's to
+        close. It is a file in memory, so nobody has to feed a command that reads slowly, or not at all.
+        """
+        if sys.platform == "linux":
+            import fcntl  # noqa: PLC0415 - few commands read anything
+
+            descriptor = os.memfd_create("input", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+            _fill(descriptor, self.given)
+            seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+            return descriptor
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+        _fill(descriptor, self.given)
+        return descriptor
+
+
+def _fill(descriptor: int, data: bytes) -> None:
+    try:
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(data)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+    except BaseException:
+        os.close(descriptor)
+        raise
 
 
 def _shown(data: bytearray, *, whole: bool = True) -> Generator[str, None, None]:

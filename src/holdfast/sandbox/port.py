@@ -19,7 +19,7 @@ from holdfast.errors.hinting import closest
 from holdfast.sandbox.egress.settings import Service
 from holdfast.sandbox.longrunning.keeping import Kept
 from holdfast.sandbox.longrunning.process import Process
-from holdfast.sandbox.output import Watch
+from holdfast.sandbox.output import Streams, Watch
 from holdfast.sandbox.policy.openshell import Policy
 from holdfast.sandbox.processes import Ended
 from holdfast.types import Digest, digest_of
@@ -154,12 +154,14 @@ class Backend(Protocol):
         keep: int,
         errors: bool = True,
         watch: Watch | None = None,
+        streams: Streams | None = None,
     ) -> Ended:
         """Runs a command to its end; `keep` bounds the bytes of output that are kept, `timeout` its seconds.
 
         A text is a line for bash; a sequence is a program and its arguments, which no shell reads, and `errors` says
         whether its standard error is part of the output or dropped. Cancelling ends everything the command started.
-        `watch` gets each piece of the output when it comes, also what is not kept.
+        `watch` gets each piece of the output when it comes, also what is not kept. Nothing is typed to it; with
+        `streams` it reads what those give, and its standard error is theirs instead of part of the output.
 
         Raises:
             SandboxError: it cannot be started.

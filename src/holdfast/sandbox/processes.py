@@ -33,7 +33,7 @@ import msgspec
 from holdfast.errors import SandboxError
 from holdfast.sandbox import fencing, leash
 from holdfast.sandbox.environment import CALL
-from holdfast.sandbox.output import Fed, Intake, Output, Watch
+from holdfast.sandbox.output import Fed, Intake, Output, Streams, Watch
 
 __all__ = ("LINGER", "Breach", "Ended", "Group", "Within", "run_command")
 
@@ -77,7 +77,7 @@ class Ended(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What was decided about each connection it wanted, where it runs in a sandbox with a way out."""
 
 
-async def run_command(
+async def run_command(  # noqa: PLR0913 - what a caller may say of a command, by name
     command: str | Sequence[str],
     *,
     folder: Path,
@@ -87,13 +87,15 @@ async def run_command(
     errors: bool = True,
     watch: Watch | None = None,
     within: Within | None = None,
+    streams: Streams | None = None,
 ) -> Ended:
     """Runs a command in the folder and returns how it ended; `keep` bounds the output's bytes.
 
     A text is run as `bash -c text`; a sequence is a program and its arguments, which no shell reads, and `errors`
     says whether its standard error is part of the output or dropped. Cancelling ends the group: politely, and after
     a short grace for certain. `watch` gets each piece of the output when it comes. `within` calls what starts it where
-    it is to be started, such as under rules by which the kernel lets it open paths (`kernel/bounding.py`).
+    it is to be started, such as under rules by which the kernel lets it open paths (`kernel/bounding.py`). With
+    `streams` it reads what those give, and its standard error is theirs instead of part of the output.
 
     Raises:
         SandboxError: there is no bash, or it cannot be started in this folder.
@@ -101,7 +103,7 @@ async def run_command(
     """
     started = time.monotonic()
     output = Output(keep, watch)
-    group = Group(command, folder, env, output, errors=errors, within=within)
+    group = Group(command, folder, env, output, errors=errors, within=within, streams=streams)
     try:
         group.begin()
         in_time = await group.ends_within(timeout)
@@ -109,7 +111,7 @@ async def run_command(
             await group.falls_silent_within(LINGER)
         else:
             await group.stop()
-        held = in_time and not group.silent.done()
+        held = in_time and not group.is_silent
     except asyncio.CancelledError:
         await group.stop()
         raise
@@ -125,11 +127,13 @@ async def run_command(
     )
 
 
-def _arguments(command: str | Sequence[str], *, errors: bool) -> list[str]:
-    """What the first shell gets: what it does when it may, and what that is about."""
+def _arguments(command: str | Sequence[str], *, errors: bool, given: int) -> list[str]:
+    """What the first shell gets: what it does when it may, with what is `given` to read, and what that is about."""
     if isinstance(command, str):
-        return [_GATE, command]
-    return [_PROGRAM_GATE if errors else _QUIET_GATE, *command]
+        gate, rest = _GATE, [command]
+    else:
+        gate, rest = _PROGRAM_GATE if errors else _QUIET_GATE, list(command)
+    return [gate if given < 0 else gate.replace("</dev/null", f"<&{given} {given}<&-", 1), *rest]
 
 
 class Group:
@@ -144,8 +148,9 @@ class Group:
         *,
         errors: bool = True,
         within: Within | None = None,
+        streams: Streams | None = None,
     ) -> None:
-        """Starts it; what it prints goes to the output.
+        """Starts it; what it prints goes to the output, its errors where `streams` has them.
 
         Raises:
             SandboxError, ValueError: as `run_command` does.
@@ -159,25 +164,33 @@ class Group:
         self.ended: asyncio.Future[None] = self._loop.create_future()
         """Done when the leader has ended."""
         self._shell = _find_shell(env)
-        self._intake = Intake(output)
-        arguments = _arguments(command, errors=errors)
+        self._intakes = [Intake(output)]
+        given = -1
         try:
-            marked = {**env, CALL: self._mark}
-            self._process = _start(self._shell, arguments, folder, marked, self._intake.writing, within)
+            if streams is not None:
+                self._intakes.append(Intake(streams.errors))
+                given = streams.opened()
+            arguments = _arguments(command, errors=errors, given=given)
+            marked, outputs = {**env, CALL: self._mark}, [each.writing for each in self._intakes]
+            self._process = _start(self._shell, arguments, folder, marked, outputs, given, within)
         except BaseException:
-            self._intake.close()
+            for each in self._intakes:
+                each.close()
             raise
         finally:
-            self._intake.started()
-        self.silent = self._intake.silent
-        """Done when nobody holds its output any more."""
+            for each in self._intakes:
+                each.started()
+            if given >= 0:
+                os.close(given)
+        self._silent = tuple(each.silent for each in self._intakes)
         self._pid = self._process.pid
         self._pidfd = -1
 
     def begin(self) -> None:
         """Lets the command run, on the leash."""
         leash.hold(self._pid, self._shell)
-        self._intake.begin()
+        for each in self._intakes:
+            each.begin()
         self._watch()
         gate = self._process.stdin
         if gate is not None:
@@ -214,14 +227,19 @@ class Group:
 
     async def falls_silent_within(self, seconds: float) -> None:
         """Waits until nobody holds the output any more."""
-        await asyncio.wait((self.silent,), timeout=seconds)
+        await asyncio.wait(self._silent, timeout=seconds)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nobody holds its output any more."""
+        return all(each.done() for each in self._silent)
 
     async def stop(self) -> None:
         """Ends the group: politely, and after a short grace for certain."""
         self.signal(signal.SIGTERM)
-        await asyncio.wait((self.ended, self.silent), timeout=_GRACE)
+        await asyncio.wait((self.ended, *self._silent), timeout=_GRACE)
         self.signal(signal.SIGKILL)
-        await asyncio.wait((self.ended, self.silent), timeout=_GRACE)
+        await asyncio.wait((self.ended, *self._silent), timeout=_GRACE)
 
     def close(self) -> None:
         """Kills what is left and lets go of everything; never waits."""
@@ -230,7 +248,8 @@ class Group:
             self.strays = fencing.kill_left(self._mark, self._pid)
         with suppress(OSError):
             leash.release(self._pid, self._shell)
-        self._intake.close()
+        for each in self._intakes:
+            each.close()
         if self._process.stdin is not None:
             self._process.stdin.close()
         if self._pidfd >= 0:
@@ -250,7 +269,13 @@ class Group:
 
 
 def _start(
-    shell: str, arguments: list[str], folder: Path, env: Mapping[str, str], output: int, within: Within | None
+    shell: str,
+    arguments: list[str],
+    folder: Path,
+    env: Mapping[str, str],
+    outputs: Sequence[int],
+    given: int,
+    within: Within | None,
 ) -> subprocess.Popen[bytes]:
     gate, *rest = arguments
 
@@ -258,8 +283,9 @@ def _start(
         return subprocess.Popen(
             [shell, "-c", gate, shell, *rest],
             stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=output,
+            stdout=outputs[0],
+            stderr=outputs[-1],
+            pass_fds=() if given < 0 else (given,),
             cwd=folder,
             env=dict(env),
             start_new_session=True,

@@ -210,11 +210,16 @@ class Answering:
 
     def _missing(self, asked: _Asked, turns: int | None) -> Sequence[Step]:
         request = asked.request
-        of = "the function gave none" if turns is None else f"it has {turns}"
+        what = f"script {asked.script!r} has no turn for this request"
+        if turns is None:
+            what += " (the function gave none)"
+        elif request.answers >= turns:
+            what = f"script {asked.script!r} ran out: all it has is {turns} turn{'' if turns == 1 else 's'}"
+        else:
+            what += f" (it has {turns})"
         why = (
-            f"script {asked.script!r} has no turn for this request ({of}): the conversation holds {request.answers} "
-            f"answers and {request.tool_results} tool results, and its last prompt is "
-            f"{run_key(request.last_user_text)!r}; add a turn, or find out why the client asks again"
+            f"{what}; the conversation holds {request.answers} answers and {request.tool_results} tool results, and "
+            f"its last prompt is {run_key(request.last_user_text)!r}: add a turn, or find out why the client asks again"
         )
         return self._unexpected(asked, why)
 

@@ -15,6 +15,7 @@ from typing import Any, cast
 import msgspec
 
 from holdfast.errors import Fenced, PathEscape
+from holdfast.flow.interrupting import cancellations
 from holdfast.sandbox.port import Posture
 from holdfast.tools.binding import Suspended, Tool, ToolContext, ToolFailure
 from holdfast.tools.repairing import repair_json
@@ -75,6 +76,7 @@ async def run(tool: Tool, arguments: Any, context: ToolContext) -> ToolResult | 
         asyncio.CancelledError: the run wants it to stop.
         Fenced: the session has another owner.
     """
+    before = cancellations()
     try:
         if tool.spec.timeout is None:
             return shaped(await tool.run(arguments, context))
@@ -84,7 +86,7 @@ async def run(tool: Tool, arguments: Any, context: ToolContext) -> ToolResult | 
     except Fenced:
         raise
     except asyncio.CancelledError as error:
-        if (task := asyncio.current_task()) is not None and task.cancelling():
+        if cancellations() > before:
             raise
         return broken(tool.spec.name, error)  # nobody cancelled the call: something it awaited was cancelled
     except (Exception, SystemExit, BaseExceptionGroup) as error:  # noqa: BLE001 - boundary: a tool call; whatever its author did wrong, the model reads
@@ -100,6 +102,7 @@ async def ask(tool: Tool, arguments: Any, context: ToolContext) -> ToolResult | 
     check = tool.check
     if check is None:
         raise LookupError("the tool has nobody to ask")
+    before = cancellations()
     try:
         async with asyncio.timeout(tool.spec.timeout or _CHECK_SECONDS):
             found = await check(arguments, context)
@@ -107,7 +110,7 @@ async def ask(tool: Tool, arguments: Any, context: ToolContext) -> ToolResult | 
     except Fenced:
         raise
     except asyncio.CancelledError as error:
-        if (task := asyncio.current_task()) is not None and task.cancelling():
+        if cancellations() > before:
             raise
         raise LookupError(f"{type(error).__name__}: {error}") from error
     except (Exception, SystemExit) as error:

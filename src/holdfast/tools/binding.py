@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Literal
 
 import msgspec
 
 from holdfast.errors import UsageError
 from holdfast.flow.clock import SystemClock
+from holdfast.safety.secrets.chain import Secrets
+from holdfast.sandbox.policy.profile import Ceiling
 from holdfast.sandbox.port import Backend, Posture
 from holdfast.sandbox.workspace import Workspace
 from holdfast.tools.tiers import Tier
-from holdfast.types import Attachment, CallId, Digest, Effect, EventId, StreamId, ToolResult, ToolSpec, Wait
+from holdfast.types import Attachment, CallId, Digest, Effect, EventId, Limits, StreamId, ToolResult, ToolSpec, Wait
 
-__all__ = ("Order", "Output", "Suspended", "Tool", "ToolContext", "ToolFailure", "key_of_call")
+__all__ = ("Helper", "Order", "Output", "Registry", "Suspended", "Tool", "ToolContext", "ToolFailure", "key_of_call")
 
 Output = ToolResult | Wait | Any
 """What a tool's function may return: text, anything that JSON can hold, a whole result, or a wait."""
@@ -44,7 +46,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """What another agent is to do on behalf of a call."""
 
     agent: Any
-    """Who does it: an `Agent`, or the digest of its spec."""
+    """Who does it: an `Agent`, the digest of its spec, or a `Helper`."""
     prompt: str
     workspace: Literal["none", "shared", "forked"] = "none"
     """Which files it works on: none, those of this run, or a copy of them in a folder of its own."""
@@ -52,6 +54,20 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """How long its answer is waited for; None for ever."""
     phase: bool = False
     """Whether it is a phase of a pipeline."""
+
+
+class Helper(msgspec.Struct, frozen=True, kw_only=True):
+    """An agent without tools that a tool starts."""
+
+    name: str
+    instructions: str
+    model: str = ""
+    """Empty for the run's own, with its key."""
+    output: dict[str, Any] | None = None
+    """JSON Schema of its answers; None for text."""
+    max_output_tokens: int | None = None
+    limits: Limits = Limits(steps=4, depth=0)
+    """Its dollars bind where the price of its model is known, and otherwise its tokens alone."""
 
 
 class Suspended(BaseException):
@@ -84,6 +100,22 @@ class ToolContext(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     keep: Callable[[str, str, bytes, str], Awaitable[Attachment]] | None = None
     now: Callable[[], int] = SystemClock().now
     """Tells the time, µs UTC, by the run's clock."""
+    sleep: Callable[[float], Awaitable[None]] = SystemClock().sleep
+    """Waits so many seconds, by the run's clock."""
+    secrets: Secrets | None = None
+    """What gives tools that stand elsewhere their credentials."""
+    touched: Collection[str] = ()
+    """The URLs that calls of this run went to or found so far, as the log has them: the `url` and `finalUrl` of each
+    result's metadata, and those in its `urls`. A tool of yours that reads from the web says them there, too.
+    """
+    kept: Callable[[], Any] | None = None
+    """Gives what the call may keep beyond the run: values and files, as a `Kept` of `tools/keeping`."""
+    tools: Mapping[str, Tool] = {}
+    """Those of the run, by their names: what `call` reaches."""
+    agent: str = ""
+    """Whose call it is, by name."""
+    ceiling: Ceiling = Ceiling()
+    """What programs and containers of its own a tool may start, by the word of whoever runs Holdfast."""
 
     async def spawn(self, order: Order) -> Wait | ToolResult:
         """Starts another agent, once for this call however often it runs, and returns the wait for its answer, which
@@ -158,3 +190,30 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     """Where it acts, which decides what its calls are given to act through; see `tools/tiers.py`."""
     delegates: bool = False
     """Whether it only gives a job to another agent: what that one does is asked about itself."""
+    inner: tuple[Tool, ...] = ()
+    """Tools for its own calls, of which no model is told."""
+    helpers: tuple[Helper, ...] = ()
+    """Agents that it starts: a run that has it shares its budget with them."""
+    declared: str = ""
+    """Digest of what it was declared with, where that can be another one day under the same reference: what a person
+    allowed is allowed of this alone."""
+    close: Callable[[], Awaitable[None]] | None = None
+    """Lets go of what it keeps open in the running event loop, such as connections; a later call opens it again."""
+
+
+class Registry(dict[str, Tool]):
+    """The tools of an agent, and those that are there for their calls, by their names."""
+
+    __slots__ = ("closes", "index", "inner", "offered")
+
+    def __init__(self, tools: tuple[Tool, ...]) -> None:
+        inner = [(each.spec.name, each) for tool in tools for each in tool.inner]
+        super().__init__([*inner, *((tool.spec.name, tool) for tool in tools)])
+        self.closes = tuple(each.close for each in self.values() if each.close is not None)
+        """What lets go of what they keep open."""
+        self.offered = tools
+        """Those that the model is told of, or may find."""
+        self.inner = frozenset([name for name, _ in inner]).difference([tool.spec.name for tool in tools])
+        """Names of those that only tools call."""
+        self.index: object = None
+        """What finds them by words, once that was wanted; see `tools/finding/index.py`."""

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from operator import attrgetter
 from types import FunctionType
-from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 import msgspec
 
@@ -28,9 +28,9 @@ from holdfast.tools.schema.describing import Described, describe
 from holdfast.tools.schema.docstrings import split_docstring
 from holdfast.tools.threads import in_thread
 from holdfast.tools.tiers import Tier
-from holdfast.types import Effect, Outside, ToolSpec
+from holdfast.types import Effect, Governance, Outside, ToolSpec
 
-__all__ = ("FunctionTool", "tool")
+__all__ = ("FunctionTool", "declared", "local_names", "tool")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -84,6 +84,8 @@ def tool(
     terminal: bool = False,
     tier: Tier = "inside",
     reference: str | None = None,
+    governance: Governance | None = None,
+    at_once: int | None = None,
 ) -> Callable[[Callable[P, R]], FunctionTool[P, R]]: ...
 
 
@@ -102,6 +104,8 @@ def tool(  # noqa: PLR0913 - what an author may say of a tool, by name
     terminal: bool = False,
     tier: Tier = "inside",
     reference: str | None = None,
+    governance: Governance | None = None,
+    at_once: int | None = None,
 ) -> Any:
     """Makes a tool of a function, as `@tool` or `@tool(...)`.
 
@@ -124,37 +128,44 @@ def tool(  # noqa: PLR0913 - what an author may say of a tool, by name
         tier: where it acts: commands that it runs through its context are in the sandbox (`inside`), as also where
             nothing is said; `direct` runs none, and is given nothing to run them in; `outside` runs them without one.
         reference: where it is found again, if not at `module:function`.
+        governance: what it says of itself to whoever decides whether it may be given, shared or called.
+        at_once: how many calls of it there may be at one time in a process, of all runs together.
 
     Raises:
         UndescribableTool: a parameter has no JSON Schema, or the name is none that providers take.
         UsageError: the effect is none, or has no `check` where it needs one, or one where it needs none.
     """
-    options: dict[str, Any] = {"description": description, "timeout": timeout, "max_output": max_output}
     judge = effect if effect is not None and not isinstance(effect, (str, Effect)) and callable(effect) else None
-    if judge is None:
-        # What is no `Effect` is taken for a word, so that a wrong one is told which there are.
-        options["effect"] = (
-            effect if effect is None or isinstance(effect, Effect) else Effect(outside=cast(Any, effect))
-        )
-    options["reference"] = reference
-    options["settles"] = settles or None
-    options["terminal"] = terminal or None
-    names = _local_names(sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
+    options: dict[str, Any] = {"description": description, "timeout": timeout, "max_output": max_output}
+    options |= {"effect": None if judge is not None else _one_effect(effect), "reference": reference}
+    options |= {"governance": governance, "at_once": at_once, "settles": settles or None, "terminal": terminal or None}
+    names = local_names(sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
 
     def declare(function: Callable[..., Any]) -> FunctionTool[..., Any]:
-        made = _declare(function, name or _name_of(function), names, touches, options)
+        made = declared(function, name or _name_of(function), names, touches, options)
         return _with_check(msgspec.structs.replace(made, effect=judge, tier=tier), check, names)
 
     return declare if function is None else declare(function)
 
 
-def _declare(
+def _one_effect(given: Any) -> Effect | None:
+    """Returns an effect; what is none is taken for a word, so that a wrong one is told which there are."""
+    return given if given is None or isinstance(given, Effect) else Effect(outside=given)
+
+
+def declared(
     function: Callable[..., Any],
     name: str,
     names: dict[str, Any],
     touches: Callable[[Any], tuple[str, ...]] | None,
     options: dict[str, Any],
 ) -> FunctionTool[..., Any]:
+    """Returns the tool that a function's signature and docstring describe; its annotations may use the local `names`,
+    and of the `options`, fields of its spec, those that are None are left to them.
+
+    Raises:
+        UndescribableTool: the function cannot be a tool; says why.
+    """
     if isinstance(function, Tool):
         raise UndescribableTool(f"{name!r} is a tool already; use it as it is, or decorate the function itself")
     if isinstance(function, (staticmethod, classmethod)):
@@ -271,8 +282,8 @@ def _closure(function: FunctionType) -> dict[str, Any]:
     return names
 
 
-def _local_names(frame: Any) -> dict[str, Any]:
-    """The names annotations may use besides the module's: those of the function around, and of the class in it."""
+def local_names(frame: Any) -> dict[str, Any]:
+    """Returns what annotations may use beside the module's names: those of the function around, and its class's."""
     names: dict[str, Any] = {}
     while frame is not None and frame.f_code.co_name != "<module>":
         names = {**frame.f_locals, **names}

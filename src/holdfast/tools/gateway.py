@@ -1,58 +1,62 @@
 """The one gateway for effects: every tool call of every kind passes these three functions.
 
-    admit     resolve -> repair -> validate -> coerce -> permit    no effect, may be done again
-    protect   snapshot of what the call may change                 (the last stage of admission, done at its turn)
-    perform   run it within its timeout                            the effect
-    finish    bound the size                                       what the model gets to read
+    consult   hooks look at it                                          no effect, may be done again
+    admit     resolve -> repair -> validate -> authorise -> permit      no effect, may be done again
+    protect   snapshot of what the call may change                      the last of admission, at its turn (`gating/`)
+    perform   run it within its timeout, with a place and secrets       the effect
+    finish    hooks see it -> known secrets go -> bound the size        what the model gets to read
 
-Stages whose rooms are not built yet (authorisation, hooks, budget, secrets, redaction) are absent; each gets its place
-in these lists when it comes, and nowhere else. A refusal is a result the model reads. After a crash `ask` finds out
-whether a checkable call has happened, `restore` puts files back, and `changed` says what became of them.
+What a run has not got costs it nothing: no hooks, no rules, no secrets. A refusal is a result the model reads. After a
+crash `ask` finds out whether a checkable call has happened.
 """
 
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Awaitable, Callable, Collection, Container, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Awaitable, Callable, Collection, Container, Mapping
 from functools import partial
-from typing import Any, final
+from typing import TYPE_CHECKING, final
 
 import msgspec
 
-from holdfast.errors import HoldfastError, PathEscape, SandboxError, UsageError
+from holdfast.errors import UsageError
 from holdfast.flow.clock import Clock, SystemClock
 from holdfast.journal.owning import Pen
 from holdfast.sandbox.backends.none import NoIsolation
 from holdfast.sandbox.environment import OWNER
-from holdfast.sandbox.longrunning.process import Process
-from holdfast.sandbox.port import Backend, Posture
+from holdfast.sandbox.policy.profile import Ceiling
+from holdfast.sandbox.port import Backend
 from holdfast.sandbox.sandbox import Sandbox
-from holdfast.sandbox.snapshots.differences import unified
-from holdfast.sandbox.snapshots.port import SnapshotStore
-from holdfast.sandbox.snapshots.storing import in_thread
 from holdfast.storage.blobs import BlobStore
 from holdfast.storage.chunks import get_chunked
 from holdfast.tools import authored
 from holdfast.tools.attaching import MOST, stored_file, waiting
 from holdfast.tools.binding import Order, Tool, ToolContext, key_of_call
+from holdfast.tools.gating.admitted import Admitted
+from holdfast.tools.gating.files import Place, ensure_held, owner_of
+from holdfast.tools.gating.hiding import hidden
+from holdfast.tools.gating.taking_turns import a_place
 from holdfast.tools.permitting import Rules, bound_to, granted, in_short, judge
-from holdfast.tools.results import Refused, bounded, nobody_there, refusal, unasked
+from holdfast.tools.results import Refused, bounded, forbidden, nobody_there, refusal, unasked
 from holdfast.types import (
     Attachment,
+    CallId,
     Digest,
     Effect,
     EventId,
-    SnapshotRef,
-    StreamId,
     ToolCall,
     ToolResult,
     ToolSpec,
     Wait,
-    session_of,
     tenant_of,
 )
+
+if TYPE_CHECKING:
+    from holdfast.safety.secrets.chain import Secrets
+    from holdfast.tools.authorising.authority import Authority
+    from holdfast.tools.hooks.port import Note
+    from holdfast.tools.hooks.running import Advice, HookRunner
+    from holdfast.tools.keeping.kept import Kept
 
 __all__ = ("Admitted", "Gateway", "Nest", "Spawn", "owner_of")
 
@@ -62,82 +66,50 @@ Nest = Callable[[str, str], Awaitable[ToolResult]]
 Spawn = Callable[[str, Order], Awaitable[Wait | ToolResult]]
 """Starts another agent on behalf of the call with that idempotency key."""
 
-_NOWHERE = Posture("none")
-_TURN_SECONDS = 300.0
-"""Seconds that a call waits while another session changes files of the same folder."""
-_DIFF = 8_000
-"""Characters of the changes of files that the model gets to read when an outcome is unknown."""
-
-
-def owner_of(stream: StreamId) -> str:
-    """Returns how a session is called where somebody else finds its folder taken."""
-    return f"session {session_of(stream)!r}"
-
-
-class Admitted(msgspec.Struct, frozen=True):
-    """A call that may run."""
-
-    call: ToolCall
-    """With the arguments it is made with, which are those it was judged by."""
-    tool: Tool
-    arguments: Any
-    effect: Effect
-    key: str
-    """Idempotency key: of this call for ever, whoever runs it."""
-    snapshot: SnapshotRef | None = None
-    unsaved: str = ""
-    """Why there is no snapshot of files that it may change."""
-    absent: tuple[str, ...] = ()
-    """Protected paths of the workspace at which there is nothing yet."""
-    read: str = ""
-    """The arguments of the call, where they are not as they were written: mended, or read as the schema wants them."""
-
 
 @final
-class Gateway(msgspec.Struct, eq=False):
+class Gateway(Place, eq=False, kw_only=True):
     """The tools of one run, and the place they act in."""
 
     tools: Mapping[str, Tool]
     """By their names."""
-    stream: StreamId
+    inner: Container[str] = ()
+    """Names of those that no model may call, only a tool."""
     run: EventId
-    sandbox: Sandbox | None
     blobs: BlobStore
+    agent: str = ""
+    """Whose calls these are, by name."""
     rules: Rules = Rules()
     clock: Clock = SystemClock()
     spawn: Spawn | None = None
-    _pen: Pen | None = None
-    _named: Mapping[Digest, tuple[Digest, ...]] = {}
-    _trays: dict[str, list[Attachment]] = {}
+    secrets: Secrets | None = None
+    authority: Authority | None = None
+    """Who decides by policy which calls there may be; None where every one may."""
+    hooks: HookRunner | None = None
+    kept: Callable[[], Kept] | None = None
+    """Gives what calls may keep beyond the run."""
+    ceiling: Ceiling = Ceiling()
+    """What tools may start that are programs or containers of their own."""
+    _named: Mapping[Digest, tuple[Digest, ...]] = msgspec.field(default_factory=dict[Digest, tuple[Digest, ...]])
+    _trays: dict[str, list[Attachment]] = msgspec.field(default_factory=dict[str, list[Attachment]])
     """What calls attached that are under way, by their keys."""
+    _touched: Collection[str] = ()
 
-    def attach(self, pen: Pen, stored: Mapping[Digest, tuple[Digest, ...]] | None = None) -> None:
+    def attach(
+        self, pen: Pen, stored: Mapping[Digest, tuple[Digest, ...]] | None = None, touched: Collection[str] = ()
+    ) -> None:
         """Ties every effect to the attempt of that pen: a process that lost its session touches nothing more.
 
         `stored` are the outputs that the session's results named and the files it was given, which it may read, with
-        the blobs that make up a large one.
+        the blobs that make up a large one; `touched` are the URLs that the run's calls went to or found, and it grows.
         """
         self._pen = pen
+        self._touched = touched
         self._named = stored if stored is not None else {}
         if self.sandbox is not None:
             workspace = self.sandbox.workspace
-            workspace.guard = partial(_ensure_held, pen, asyncio.get_running_loop())
+            workspace.guard = partial(ensure_held, pen, asyncio.get_running_loop())
             workspace.env[OWNER] = f"{self._owner}#{pen.epoch}"
-
-    async def fence(self) -> int:
-        """Kills what an earlier owner's commands left running, and returns how many processes that were."""
-        if self.sandbox is None or self._pen is None:
-            return 0
-        return await self.sandbox.backend.attach(self._owner, self._pen.epoch)
-
-    @property
-    def _owner(self) -> str:
-        return f"{self.sandbox.store}{self.stream}" if self.sandbox else self.stream
-
-    @property
-    def processes(self) -> Collection[Process]:
-        """Those of this session that go on in this process, and those that ended lately."""
-        return () if self.sandbox is None else self.sandbox.backend.processes.of(self._owner)
 
     @property
     def specs(self) -> tuple[ToolSpec, ...]:
@@ -149,11 +121,6 @@ class Gateway(msgspec.Struct, eq=False):
         """Tools whose calls end the run."""
         return frozenset([name for name, tool in self.tools.items() if tool.spec.terminal])
 
-    @property
-    def posture(self) -> Posture:
-        """What isolates the commands of this run."""
-        return _NOWHERE if self.sandbox is None else self.sandbox.backend.posture
-
     # ---- admit --------------------------------------------------------------------------------------------
 
     def admit(
@@ -162,38 +129,62 @@ class Gateway(msgspec.Struct, eq=False):
         name: str,
         *,
         cut: bool = False,
+        below: bool = False,
         approved: Container[Digest] = (),
         always: Container[Digest] = (),
         edited: ToolCall | None = None,
+        advice: Advice | None = None,
     ) -> Admitted | Refused | Wait:
         """Returns the call ready to run, or why it must not, or that a person has to be asked first.
 
         `name` tells the call from every other of its session; `cut` says that the model was stopped by its length
-        cap, so that damaged arguments may be half of what it meant. `approved` is what a person allowed once,
-        `always` the tools, with their effects, a person allowed for good; `edited` is the call as they want it made.
+        cap, so that damaged arguments may be half of what it meant, and `below` that a tool makes the call. `approved`
+        is what a person allowed once, `always` the tools, with their effects, a person allowed for good; `edited` is
+        the call as they want it made. `advice` is what `consult` came to, where there are hooks.
         """
+        if advice is not None and advice.refused is not None:
+            return advice.refused
+        if not below and call.name in self.inner:
+            return self._unknown(call.name)
         prepared = self.prepare(call, name, cut=cut)
         if isinstance(prepared, Refused):
             return prepared
-        if self.rules.mode != "auto" and not prepared.tool.delegates:
-            permitted = self._permit(prepared, name, approved, always)
+        asks = self.rules.mode != "auto" and not prepared.tool.delegates
+        if asks or self.authority is not None or advice is not None:
+            permitted = self._permit(prepared, name, approved, always, advice, by_mode=asks)
             if not isinstance(permitted, Admitted):
                 return permitted
         return prepared if edited is None else self._correct(edited, name)
 
+    async def consult(self, call: ToolCall, name: str, *, cut: bool = False, below: bool = False) -> Advice | None:
+        """Returns what the hooks say of a call; None where there are none, or the call is refused anyway."""
+        if self.hooks is None or (not below and call.name in self.inner):
+            return None
+        prepared = self.prepare(call, name, cut=cut)
+        return None if isinstance(prepared, Refused) else await self.hooks.before(prepared, self.stream, self.agent)
+
+    def noted(self) -> list[tuple[CallId, Note]]:
+        """Returns what hooks want written down since this was asked last."""
+        return [] if self.hooks is None else self.hooks.take()
+
     def _correct(self, edited: ToolCall, name: str) -> Admitted | Refused:
-        """Returns the call with a person's arguments: they allowed these very ones, but not what the mode denies."""
+        """Returns the call with a person's arguments: they allowed these very ones, but not what is denied anyway."""
         prepared = self.prepare(edited, name)
-        if isinstance(prepared, Admitted) and judge(self.rules.mode, prepared.effect) == "deny":
+        if isinstance(prepared, Refused):
+            return prepared
+        if judge(self.rules.mode, prepared.effect) == "deny":
             return _read_only(edited)
+        if self.authority is not None:
+            decision = self.authority.judge(prepared.call)
+            if decision.verdict == "deny":
+                return forbidden(edited.name, decision.rule)
         return prepared
 
     def prepare(self, call: ToolCall, name: str, *, cut: bool = False) -> Admitted | Refused:
         """Returns the call ready to run as far as the call itself goes: nobody is asked whether it may."""
         tool = self.tools.get(call.name)
         if tool is None:
-            known = ", ".join(sorted(self.tools)) or "none"
-            return refusal(f"There is no tool {call.name!r}. Tools: {known}.", "unsupported_tool", "tool_unsupported")
+            return self._unknown(call.name)
         parsed = authored.parse(tool, call.arguments, cut=cut)
         if isinstance(parsed, Refused):
             return parsed
@@ -207,168 +198,71 @@ class Gateway(msgspec.Struct, eq=False):
             effect = Effect(effect.workspace, known_better)  # it sends nothing, either
         return Admitted(call, tool, arguments, effect, key_of_call(self.stream, self.run, name), read=read)
 
+    def _unknown(self, name: str) -> Refused:
+        known = ", ".join(sorted([each for each in self.tools if each not in self.inner])) or "none"
+        return refusal(f"There is no tool {name!r}. Tools: {known}.", "unsupported_tool", "tool_unsupported")
+
     def _permit(
-        self, admitted: Admitted, name: str, approved: Container[Digest], always: Container[Digest]
+        self,
+        admitted: Admitted,
+        name: str,
+        approved: Container[Digest],
+        always: Container[Digest],
+        advice: Advice | None,
+        *,
+        by_mode: bool,
     ) -> Admitted | Refused | Wait:
         call, rules = admitted.call, self.rules
-        verdict = judge(rules.mode, admitted.effect)
+        verdict = judge(rules.mode, admitted.effect) if by_mode else "allow"
         if verdict == "deny":
             return _read_only(call)
-        grant = granted(admitted.tool.spec, admitted.effect)
-        if verdict == "allow" or grant in always:
+        why = rule = ""
+        if self.authority is not None:
+            decision = self.authority.judge(call)
+            if decision.verdict == "deny":
+                return forbidden(call.name, decision.rule)
+            if decision.verdict == "approval_required":
+                why, rule = decision.rule, decision.digest
+        if advice is not None and advice.ask:
+            why = f"{why}; {advice.ask}" if why else advice.ask
+            rule = f"{rule}{advice.ask}"
+        if verdict == "allow" and not why:
             return admitted
-        digest = bound_to(name, call, admitted.tool.spec, rules.mode, admitted.effect)
-        if digest in approved:
+        rule += admitted.tool.declared
+        grant = granted(admitted.tool.spec, admitted.effect, rule)
+        if grant in always:
             return admitted
+        digest = bound_to(name, call, admitted.tool.spec, rules.mode, admitted.effect, rule)
+        return admitted if digest in approved else self._asked(admitted, name, grant, digest, why)
+
+    def _asked(self, admitted: Admitted, name: str, grant: Digest, digest: Digest, why: str) -> Refused | Wait:
+        """Returns the wait for a person's word, or what the model reads where nobody can be asked."""
+        call, rules = admitted.call, self.rules
         if rules.unattended:
             text = (
                 f"Denied: {call.name!r} needs a person's word here, and nobody can be asked. Do without it, or say "
                 "what should be run."
             )
             return refusal(text, "permission_denied", "tool_approval_required", denied=True)
+        from holdfast.safety.redacting import Redactor  # noqa: PLC0415 - a run that asks about nothing needs none
+
+        redactor = Redactor() if self.secrets is None else self.secrets.redactor
+        prompt = redactor.clean(f"{call.name} {in_short(call.arguments)}{f' ({why})' if why else ''}")
         token = f"approval:{name}:{digest[-12:]}"
-        prompt = f"{call.name} {in_short(call.arguments)}"
         deadline = None if rules.patience is None else self.clock.now() + int(rules.patience * 1e6)
         return Wait(
             token, "approval", deadline, prompt, subject=call.name, grant=grant, digest=digest, arguments=admitted.read
         )
 
-    async def protect(self, admitted: Admitted) -> Admitted | Refused:
-        """Returns the call with a snapshot of the files it may change: of those it names, or of the whole workspace.
-
-        A workspace that is too large to be kept whole is no reason not to work in it: then the call says that
-        nothing was saved.
-        """
-        sandbox = self.sandbox
-        if not admitted.effect.workspace or sandbox is None:
-            return admitted
-        paths = authored.paths_of(admitted.tool, admitted.arguments)
-        if isinstance(paths, Refused):
-            return paths
-        if paths is None:
-            if guarded := sandbox.backend.guarded:
-                from holdfast.sandbox.native.guarding import look  # noqa: PLC0415 - with the first such call
-
-                _, none = await asyncio.to_thread(look, sandbox.workspace.root, guarded)
-                admitted = msgspec.structs.replace(admitted, absent=tuple(sorted(none)))
-            try:
-                return msgspec.structs.replace(
-                    admitted, snapshot=await self._looking(sandbox).capture(sandbox.workspace)
-                )
-            except (HoldfastError, OSError) as error:
-                return msgspec.structs.replace(admitted, unsaved=str(error))
-        try:
-            snapshot = await sandbox.snapshots.capture(sandbox.workspace, paths)
-        except PathEscape as error:
-            return refusal(str(error), "permission_denied", "tool_permission_denied", denied=True)
-        except (HoldfastError, OSError) as error:
-            return refusal(
-                f"The files could not be saved beforehand: {error}", "execution_failed", "tool_backend_failure"
-            )
-        return msgspec.structs.replace(admitted, snapshot=snapshot)
-
-    def exclusive(self, *, wait: bool = True) -> AbstractAsyncContextManager[object]:
-        """Returns the right to change files of the workspace, which one session has at a time.
-
-        Entering raises `WorkspaceBusy` when another one keeps it too long; without `wait`, when another one has it.
-        """
-        if self.sandbox is None:
-            return nullcontext()
-        return self.sandbox.exclusive(owner_of(self.stream), _TURN_SECONDS if wait else 0.0)
-
-    # ---- files --------------------------------------------------------------------------------------------
-
-    def _looking(self, sandbox: Sandbox) -> SnapshotStore:
-        """Returns the store of snapshots, which now knows whether processes go on that may write to any file."""
-        sandbox.snapshots.doubt(sandbox.workspace, lasting=any(each.code is None for each in self.processes))
-        return sandbox.snapshots
-
-    async def capture(self) -> SnapshotRef | None:
-        """Returns how the whole workspace is; None when there is none, or it cannot be kept."""
-        if self.sandbox is None:
-            return None
-        try:
-            return await self._looking(self.sandbox).capture(self.sandbox.workspace)
-        except (HoldfastError, OSError):
-            return None
-
-    async def restore(self, snapshot: SnapshotRef) -> None:
-        """Puts the files of a snapshot back.
-
-        Raises:
-            SandboxError, OSError: it cannot be done; what was put back by then stays.
-        """
-        if self.sandbox is not None:
-            await self.sandbox.snapshots.restore(self.sandbox.workspace, snapshot)
-
-    @property
-    def rolls_back(self) -> bool:
-        """Whether files are put back after a call that failed."""
-        return self.sandbox is not None and self.sandbox.rollback
-
-    async def roll_back(self, admitted: Admitted) -> bool:
-        """Puts the files back after a call that failed or was stopped, where that is wanted and there is a snapshot;
-        returns whether there was anything to put back.
-
-        Raises:
-            Fenced: the session has another owner, who puts them back.
-            SandboxError: it cannot be done; what was put back by then stays.
-        """
-        sandbox, snapshot = self.sandbox, admitted.snapshot
-        if sandbox is None or not sandbox.rollback or snapshot is None:
-            return False
-        if self._pen is not None:
-            await self._pen.hold()
-        try:
-            if not await self._looking(sandbox).changes(sandbox.workspace, snapshot):
-                return False
-            await sandbox.snapshots.restore(sandbox.workspace, snapshot)
-        except (SandboxError, OSError) as error:
-            raise SandboxError(
-                f"what {admitted.call.name!r} did to files before it failed cannot be undone: {error}"
-            ) from error
-        return True
-
-    async def changed(self, snapshot: SnapshotRef) -> str:
-        """Returns what is different from a snapshot now, in words the model reads; empty when that cannot be told."""
-        if self.sandbox is None:
-            return ""
-        store, workspace = self._looking(self.sandbox), self.sandbox.workspace
-        try:
-            changes = await store.changes(workspace, snapshot)
-            text = await unified(store, workspace, changes, snapshot, limit=_DIFF)
-        except (HoldfastError, OSError):
-            return ""
-        return f"Files that changed since it began:\n{text}" if text else "No file changed since it began."
-
-    async def appeared(self, paths: Sequence[str]) -> frozenset[str]:
-        """Returns those of the paths that are protected in the workspace, and at which there is something."""
-        if self.sandbox is None or not paths:
-            return frozenset()
-        from holdfast.sandbox.native.guarding import appeared  # noqa: PLC0415 - with the first such call
-
-        return await asyncio.to_thread(appeared, self.sandbox.workspace.root, paths, self.sandbox.backend.guarded)
-
-    async def put_away(self, paths: Sequence[str]) -> tuple[str, ...]:
-        """Removes what is at protected paths where nothing was before a call, and returns what that was: programs
-        outside obey it, and whoever would have removed it was killed. Other paths stay, whatever a log says of them.
-
-        Raises:
-            OSError: it cannot be done.
-        """
-        if self.sandbox is None or not (there := await self.appeared(paths)):
-            return ()
-        from holdfast.sandbox.native.guarding import put_away  # noqa: PLC0415 - with the first such call
-
-        folder = self.sandbox.workspace.root
-        return await in_thread(lambda: put_away(folder, there))
-
     # ---- perform ------------------------------------------------------------------------------------------
 
-    async def perform(self, admitted: Admitted, nest: Nest | None = None) -> ToolResult | Wait:
+    async def perform(
+        self, admitted: Admitted, nest: Nest | None = None, *, has_place: bool = False
+    ) -> ToolResult | Wait:
         """Returns what the call came to; its failures come back as results too.
 
-        A checkable call that fails is asked about at once: it may have happened all the same.
+        A checkable call that fails is asked about at once: it may have happened all the same. One that `has_place`
+        runs within another call of its tool, and would wait for that for ever.
 
         Raises:
             asyncio.CancelledError: the run wants it to stop.
@@ -376,18 +270,22 @@ class Gateway(msgspec.Struct, eq=False):
         """
         if self._pen is not None and not self._pen.held:
             await self._pen.hold()
-        context = self._context(admitted, nest)
-        if admitted.effect.outside != "checkable":
-            outcome = await authored.run(admitted.tool, admitted.arguments, context)
-            if not isinstance(outcome, Wait):
-                return outcome
+        tool, context = admitted.tool, self._context(admitted, nest)
+        checkable = admitted.effect.outside == "checkable"
+        began = self.clock.now() if checkable else 0
+        if tool.spec.at_once is None or has_place:
+            outcome = await authored.run(tool, admitted.arguments, context)
+        else:
+            async with a_place(tool.spec):
+                outcome = await authored.run(tool, admitted.arguments, context)
+        if isinstance(outcome, Wait):
             if outcome.kind == "question" and self.rules.unattended:
                 return nobody_there(admitted.call.name)
+            if self.secrets is not None:
+                outcome = hidden(outcome, self.secrets.redactor)
             return waiting(outcome, self._trays.pop(admitted.key, ()))
-        began = self.clock.now()
-        outcome = await authored.run(admitted.tool, admitted.arguments, context)
-        if isinstance(outcome, Wait):
-            return waiting(outcome, self._trays.pop(admitted.key, ()))
+        if not checkable:
+            return outcome
         if not authored.may_have_acted(outcome):
             return outcome
         try:
@@ -408,7 +306,14 @@ class Gateway(msgspec.Struct, eq=False):
             keep=self._keep,
             nest=nest,
             now=self.clock.now,
+            sleep=self.clock.sleep,
             spawner=self.spawn,
+            secrets=self.secrets,
+            touched=self._touched,
+            agent=self.agent,
+            tools=self.tools,
+            kept=self.kept,
+            ceiling=self.ceiling,
         )
 
     async def _stored(self, digest: Digest) -> bytes:
@@ -441,12 +346,16 @@ class Gateway(msgspec.Struct, eq=False):
     # ---- finish -------------------------------------------------------------------------------------------
 
     async def finish(self, admitted: Admitted, raw: ToolResult) -> ToolResult:
-        """Returns the result as the model reads it: valid text, and no more of it than the tool may give.
+        """Returns the result as the model reads it: valid text without known secrets, no more than the tool may give.
 
         All of a longer one is kept as a blob, where there is a tool that can read it.
         """
         if self._trays and (tray := self._trays.pop(admitted.key, None)):
             raw = msgspec.structs.replace(raw, attachments=(*raw.attachments, *tray))
+        raw = self.hide(raw)
+        if self.hooks is not None:
+            seen = await self.hooks.after(admitted, self.stream, self.agent, raw)
+            raw = seen if seen is raw else self.hide(seen)
         content, limit, stored = raw.content, admitted.tool.spec.max_output, raw.stored
         if len(content) > limit:
             advice = "ask for less at a time"
@@ -457,6 +366,15 @@ class Gateway(msgspec.Struct, eq=False):
         if not content.isascii():
             content = content.encode("utf-8", "replace").decode()  # a lone surrogate cannot be written down
         return raw if content is raw.content else msgspec.structs.replace(raw, content=content, stored=stored)
+
+    async def receive(self, call: ToolCall, name: str, raw: ToolResult) -> ToolResult:
+        """Returns what a call came to that had waited for it, as `finish` does: an agent's answer, or a program's."""
+        prepared = self.prepare(call, name)
+        return self.hide(raw) if isinstance(prepared, Refused) else await self.finish(prepared, raw)
+
+    def hide(self, raw: ToolResult) -> ToolResult:
+        """Returns a result without known secrets."""
+        return raw if self.secrets is None else hidden(raw, self.secrets.redactor)
 
 
 def _backend_of(tool: Tool, sandbox: Sandbox) -> Backend | None:
@@ -469,12 +387,3 @@ def _backend_of(tool: Tool, sandbox: Sandbox) -> Backend | None:
 def _read_only(call: ToolCall) -> Refused:
     text = f"Denied: this run is read-only, and {call.name!r} may change something. Look, and say what to change."
     return refusal(text, "permission_denied", "tool_mode_read_only", denied=True)
-
-
-def _ensure_held(pen: Pen, loop: asyncio.AbstractEventLoop) -> None:
-    """Raises when this process has lost the session; the event loop itself cannot wait for what it has to do."""
-    if pen.held:
-        return
-    if threading.get_ident() == getattr(loop, "_thread_id", None):
-        raise SandboxError("the lease of the session ran out, so nothing is changed: call it again")
-    asyncio.run_coroutine_threadsafe(pen.hold(), loop).result()

@@ -1,4 +1,4 @@
-"""Finds a tool again by its reference: `module:qualified.name`, or `builtin:name`.
+"""Finds a tool again by its reference: `module:qualified.name`, `builtin:name`, or `file:/whole/path.yaml#name`.
 
 A session that is resumed in another process has only the reference; the module is imported and says what the tool
 is now. A function that is not decorated counts as a tool with default options.
@@ -28,13 +28,20 @@ def find_tool(reference: str) -> Tool:
     """
     module, colon, path = reference.partition(":")
     if not colon or not module or not path:
-        raise UnknownTool(f"tool reference {reference!r} is not of the form 'module:function' or 'builtin:name'")
+        raise UnknownTool(
+            f"tool reference {reference!r} is not of the form 'module:function', 'builtin:name' or "
+            "'file:/path.yaml#name'"
+        )
     if module == "builtin":
         found = BUILTIN.get(path)
         if found is None:
             known = ", ".join(sorted(BUILTIN))
             raise UnknownTool(f"there is no built-in tool {path!r}; there are {known}")
         return found
+    if module == "file" and "#" in path:  # no name in a module of that name has it
+        from holdfast.tools.elsewhere.manifests.loading import tool_in  # noqa: PLC0415 - brings YAML
+
+        return tool_in(reference)
     if "<locals>" in path or "<lambda>" in path:
         raise UnknownTool(
             f"tool {reference!r} was defined inside a function and cannot be found again; define it at the top level "

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from holdfast.tools.binding import Output
+from holdfast.tools.contract.taxonomy import TAXONOMY
 from holdfast.types import TOKEN_LIMIT, ToolError, ToolResult, Wait
 
 __all__ = (
@@ -16,6 +17,7 @@ __all__ = (
     "canceled",
     "concluded",
     "failure",
+    "forbidden",
     "nobody_there",
     "not_free",
     "refusal",
@@ -43,6 +45,12 @@ class Refused(msgspec.Struct, frozen=True, gc=False):
 def refusal(text: str, code: str, reason: str, *, denied: bool = False) -> Refused:
     """Returns a refusal in the words the model reads."""
     return Refused(ToolResult(text, ToolError(code, reason, "denied" if denied else "error")))
+
+
+def forbidden(name: str, rule: str) -> Refused:
+    """Returns the refusal of a call that a policy does not allow, with the rule that decided."""
+    text = f"Denied: this agent may not call {name!r} so ({rule}). Do without it, or say what you would need."
+    return refusal(text, "permission_denied", "tool_permission_denied", denied=True)
 
 
 def canceled(why: str) -> ToolResult:
@@ -123,14 +131,8 @@ def _unknown(text: str) -> ToolResult:
 
 def failure(code: str) -> ToolError:
     """Returns the error of a call that failed with this code."""
-    reasons = {
-        "timeout": "tool_execution_timeout",
-        "invalid_input": "tool_invalid_input",
-        "permission_denied": "tool_permission_denied",
-        "canceled": "tool_execution_canceled",
-    }
-    status = "denied" if code == "permission_denied" else "error"
-    return ToolError(code, reasons.get(code, "tool_backend_failure"), status, retryable=code == "timeout")
+    kind = TAXONOMY.get(code, TAXONOMY["execution_failed"])
+    return ToolError(code, kind.reason, kind.status, retryable=kind.retryable)
 
 
 def broken(name: str, error: BaseException) -> ToolResult:
@@ -143,6 +145,8 @@ def shaped(raw: Output) -> ToolResult | Wait:
     if isinstance(raw, Wait):
         if raw.kind == "approval":
             raise ValueError("only the gateway asks for approvals; a tool that wants to know something asks a question")
+        if raw.below:  # whose answer it is, only the calls above can say
+            raw = msgspec.structs.replace(raw, below="")
         return msgspec.json.decode(msgspec.json.encode(raw), type=Wait)  # what cannot be read again must not be logged
     if not isinstance(raw, ToolResult):
         return ToolResult(_as_text(raw))

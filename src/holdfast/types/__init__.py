@@ -10,6 +10,7 @@ Start reading at: `messages.py`, then `events.py`.
 from holdfast.types.attachments import FILE_BYTES, Attachment, distinct, plain_name, plain_type
 from holdfast.types.deltas import CallDelta, Delta, Lagged, Reset, TextDelta, ThinkingDelta
 from holdfast.types.events import Codec, Event, Payload, Scrubbed, Unknown
+from holdfast.types.execution import Execution, OnViolation, Repeats
 from holdfast.types.ids import (
     BatchId,
     CallId,
@@ -46,10 +47,11 @@ from holdfast.types.messages import (
     UserMessage,
     UserPart,
 )
-from holdfast.types.permissions import MODES, Mode
+from holdfast.types.permissions import MODES, OPERATIONS, RISKS, Governance, Mode, Operation, Risk, texts
 from holdfast.types.snapshots import Change, Changes, FaultClass, FileState, SnapshotRef, shown
 from holdfast.types.specs import (
     LEVELS,
+    TOOLS_SHOWN,
     AgentSpec,
     Effect,
     OutputMode,
@@ -69,7 +71,13 @@ __all__ = (
     "FILE_BYTES",
     "IMAGE_BYTES",
     "LEVELS",
+    "TOOLS_SHOWN",
     "MODES",
+    "OPERATIONS",
+    "RISKS",
+    "Governance",
+    "Operation",
+    "Risk",
     "NO_CONTROL",
     "TOKEN_LIMIT",
     "AgentSpec",
@@ -89,6 +97,9 @@ __all__ = (
     "DocumentType",
     "Effect",
     "Event",
+    "Execution",
+    "OnViolation",
+    "Repeats",
     "EventId",
     "FaultClass",
     "FileState",
@@ -145,4 +156,5 @@ __all__ = (
     "shown",
     "stream_id",
     "tenant_of",
+    "texts",
 )

@@ -93,10 +93,12 @@ class Codec:
     """Turns events into bytes and back, for the payload types it was told of."""
 
     def __init__(self, payloads: Iterable[type[Payload]]) -> None:
+        self.kinds = tuple(payloads)
+        """The payload types it was told of."""
         self.encode_known: Callable[[Event], bytes] = _encoder.encode
         """As `encode`, of an event whose payload was not decoded here: what is written now is known."""
         self._envelope = msgspec.json.Decoder(_Envelope)
-        self._payloads = {kind.type: msgspec.json.Decoder(kind) for kind in payloads}
+        self._payloads = {kind.type: msgspec.json.Decoder(kind) for kind in self.kinds}
 
     def knows(self, kind: str) -> bool:
         """Whether events of this type can be folded."""

@@ -12,11 +12,14 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from holdfast.errors import UsageError
+from holdfast.types.execution import Execution
 from holdfast.types.ids import Digest
 from holdfast.types.limits import Limits
+from holdfast.types.permissions import Governance
 
 __all__ = (
     "LEVELS",
+    "TOOLS_SHOWN",
     "AgentSpec",
     "Effect",
     "OutputMode",
@@ -35,6 +38,8 @@ what suits the model."""
 ThinkingLevel = Literal["off", "minimal", "low", "medium", "high", "xhigh"]
 """How much a model thinks before it answers (source: flex A1.2)."""
 LEVELS: tuple[ThinkingLevel, ...] = get_args(ThinkingLevel)
+TOOLS_SHOWN = 40
+"""Tools that a request shows where nobody says how many: among more models choose worse, and each costs tokens."""
 
 Outside = Literal["none", "keyed", "checkable", "unsafe"]
 """What a call does to the world outside the workspace: nothing, something our idempotency key makes happen
@@ -89,6 +94,14 @@ class ToolSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     answer that it did not happen counts only after them."""
     terminal: bool = False
     """Whether the run is over when the model's call of it goes well: what the call came to is the run's output."""
+    at_once: int | None = None
+    """Calls of it at one time in a process, of all runs together; None for any number."""
+    governance: Governance = Governance()
+    """What it says of itself to whoever decides whether it may be called."""
+
+    def __post_init__(self) -> None:
+        if self.at_once is not None and self.at_once < 1:
+            raise UsageError("at_once counts from 1: leave it out for any number of calls at one time")
 
 
 class ProviderTool(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -161,6 +174,27 @@ class AgentSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How such an answer is asked for, chosen when the agent was declared."""
     phases: tuple[PhaseSpec, ...] = ()
     """Set when it is no agent but a pipeline of agents."""
+    roles: tuple[str, ...] = ()
+    """What it is among those that the runtime's policy speaks of."""
+    allowed_tools: tuple[str, ...] = ()
+    """Tools that it may call whatever its roles are; see `tools/authorising`."""
+    tools_shown: int | None = None
+    """How many of its tools a request shows; with more, those that fit. None for `TOOLS_SHOWN`."""
+    messages_shown: int | None = None
+    """How many messages of a conversation a request carries, the newest; None for all."""
+    execution: Execution | None = None
+    """How it has to work; None where it is bound to nothing."""
+    may_call: bool = True
+    """Whether it may call its tools; it is told of them all the same."""
+    must_call: str | None = None
+    """The tool that every answer has to call; empty for any of them, None where it may answer without. Such a run has
+    no end of its own but a terminal tool, a limit, or whoever runs its tools."""
+
+    @property
+    def shows(self) -> int | None:
+        """How many tools a request shows; None where it shows all there are."""
+        most = self.tools_shown or TOOLS_SHOWN
+        return most if len(self.tools) > most else None
 
 
 def digest_of(data: bytes) -> Digest:

@@ -85,7 +85,8 @@ class Wait(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     prompt: str = ""
     """What a person is asked, if a person is asked."""
     subject: str = ""
-    """Of an approval, the tool that wants to run, where it is not the one the model called."""
+    """Of an approval, the tool that wants to run, where it is not the one the model called; of an answer that a tool
+    elsewhere brings, that tool."""
     grant: Digest = Digest("")
     """Of an approval, what `always` allows: this tool, of this author, with this effect."""
     digest: Digest = Digest("")
@@ -97,3 +98,5 @@ class Wait(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Of a question, what is asked: the answer is a JSON list with a list of words for each."""
     attachments: tuple[Attachment, ...] = ()
     """Files that the call made before it began to wait."""
+    below: str = ""
+    """Id of the call that the answer is the result of, where another call made it; that one then goes on."""

@@ -25,7 +25,8 @@ from typing import Any, NamedTuple
 
 from holdfast.journal.owning import Pen
 from holdfast.models import calling
-from holdfast.runtime import runtime as opening
+from holdfast.runtime import runtime as building
+from holdfast.runtime.configuring import entering
 from holdfast.sandbox import leash
 from holdfast.tools.gateway import Gateway
 from holdfast.types import AssistantMessage
@@ -107,12 +108,12 @@ def _watch_events(reach: Reach) -> None:
 
 
 def _watch_journal(reach: Reach) -> None:
-    open_journal = opening.open_journal
+    open_journal = entering.open_journal
 
     async def watched(*given: Any) -> Any:
         return _Journal(await open_journal(*given), reach)
 
-    opening.open_journal = watched
+    entering.open_journal = watched
 
 
 class _Journal:
@@ -176,12 +177,12 @@ class _Blobs:
 
 
 def _watch_ledger(reach: Reach) -> None:
-    open_ledger = opening.open_ledger
+    open_ledger = building.open_ledger
 
     def watched(*given: Any) -> Any:
         return _Ledger(open_ledger(*given), reach)
 
-    opening.open_ledger = watched
+    building.open_ledger = watched
 
 
 class _Ledger:
@@ -226,9 +227,9 @@ def _watch_model(reach: Reach) -> None:
 def _watch_tools(reach: Reach) -> None:
     perform = Gateway.perform
 
-    async def watched(gateway: Gateway, admitted: Any, *rest: Any) -> Any:
+    async def watched(gateway: Gateway, admitted: Any, *rest: Any, **more: Any) -> Any:
         reach("effect: before", admitted.call.name)
-        outcome = await perform(gateway, admitted, *rest)
+        outcome = await perform(gateway, admitted, *rest, **more)
         reach("effect: after", admitted.call.name)
         return outcome
 

@@ -20,6 +20,13 @@ AGAIN = (Boundary("write: half", 1), Boundary("rename: after", 3), Boundary("eff
 """Where runs are killed first that are killed twice: in a write below new folders, in the first of two edits, after
 a write whose result nobody wrote down."""
 
+THIN = (
+    *("append: before", "append: committed", "append: acknowledged", "post: before", "post: after"),
+    *("blob: before", "blob: after", "create: before", "create: after", "mkdir: before", "mkdir: after"),
+    *("model: before", "model: speaking", "model: answered", "rename: before", "rename: after"),
+)
+"""Kinds of which the slice has every third, each beginning at another one."""
+
 
 def test_the_uninterrupted_run_comes_to_every_kind_of_boundary(reference: Reference) -> None:
     kinds = {note.boundary.kind for note in reference.notes}
@@ -72,11 +79,12 @@ def test_a_run_killed_at_a_boundary_ends_like_an_uninterrupted_one(
 
 
 def in_the_slice(notes: list[Note]) -> list[Note]:
-    """Every boundary of an event or an effect, and every third around blobs and the model, where little differs."""
-    thin = {
-        note.boundary for note in notes if note.boundary.kind.startswith(("blob: ", "model: ")) and note.boundary.n % 3
-    }
-    return [note for note in notes if note.boundary not in thin]
+    """Every boundary of an event and of an effect, and of those where little differs every third of each kind.
+
+    Kinds take turns: whichever append or answer of the model it is, one of its three boundaries is there.
+    """
+    turns = {kind: turn for turn, kind in enumerate(THIN)}
+    return [note for note in notes if (note.boundary.n + turns.get(note.boundary.kind, -note.boundary.n)) % 3 == 0]
 
 
 def alternating(notes: list[Note]) -> list[tuple[Note, bool]]:

@@ -17,27 +17,27 @@ from rich.text import Text
 
 from holdfast.cli.answering.hearing import Heard, heard, told
 from holdfast.cli.answering.hearing import said as said_words
-from holdfast.cli.answering.pending import named, print_list, print_one
+from holdfast.cli.answering.pending import as_shown, named, print_list, print_one
 from holdfast.cli.asking.picking import picked
 from holdfast.cli.completion.waits import open_waits
-from holdfast.cli.history.branching import there
+from holdfast.cli.data import printed
+from holdfast.cli.reaching.local import LocalSessions
+from holdfast.cli.reaching.naming import Place, place_options
+from holdfast.cli.reaching.port import Said, Sessions, Spoken
+from holdfast.cli.reaching.stores import reached
 from holdfast.cli.rendering.figures import Figures
-from holdfast.cli.screen import store_option
-from holdfast.cli.settings.defaults import open_runtime, settings, store_url
+from holdfast.cli.settings.defaults import settings
 from holdfast.cli.terminal import open_console
 from holdfast.cli.words import one_line
-from holdfast.engine.events import CODEC, RunStarted
+from holdfast.engine.events import RunStarted
 from holdfast.errors import UnknownWait, UsageError
-from holdfast.journal.reading import read_events
 from holdfast.runtime.history.waiting import Waiting
-from holdfast.runtime.runtime import Runtime
-from holdfast.runtime.speaking import Receipt, Speaking
+from holdfast.runtime.speaking import Receipt
 from holdfast.types import stream_id
 
 __all__ = ("approve",)
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-_STORE = click.option("--store", help="Where the log is kept.  [default: your data folder]")
 _OUTPUT = click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 _TOKEN = click.argument("token", shell_complete=open_waits)
 _LEAST = 4
@@ -55,39 +55,37 @@ def approve() -> None:
 
 @approve.command("list", context_settings=_SETTINGS)
 @click.option("-s", "--session", help="Of this session alone.")
-@_STORE
+@place_options
 @_OUTPUT
-def list_(session: str | None, store: str | None, output: str) -> None:
+def list_(session: str | None, output: str, place: Place) -> None:
     """List what is asked, oldest first."""
-    url = store_url(store)
 
     async def go() -> list[Waiting]:
-        async with open_runtime(there(url)) as runtime:
-            return await runtime.waiting(session)
+        async with reached(place) as sessions:
+            return await sessions.waiting(session)
 
     found = asyncio.run(go())
     if output == "json":
-        click.echo(msgspec.json.format(msgspec.json.encode(found)))
+        click.echo(printed([as_shown(each) for each in found]))
         return
     console = open_console(plain=settings().plain)
     if found:
-        print_list(console, found, store_option(url))
+        print_list(console, found, place.option)
     else:
-        console.print(Text(f"Nobody is asked anything in {url}"), soft_wrap=True)
+        console.print(Text(f"Nobody is asked anything in {place.name}"), soft_wrap=True)
 
 
 @approve.command("show", context_settings=_SETTINGS, short_help="Show all of what is asked under TOKEN.")
 @_TOKEN
-@_STORE
+@place_options
 @_OUTPUT
-def show(token: str, store: str | None, output: str) -> None:
+def show(token: str, output: str, place: Place) -> None:
     """Show all of what is asked under TOKEN: the whole call with its arguments, the questions, the answer."""
-    url = store_url(store)
 
     async def go() -> tuple[Waiting, Figures]:
-        async with open_runtime(there(url)) as runtime:
-            found, figures = await _found(runtime, token, url), Figures()
-            async for event in read_events(runtime.journal, stream_id("local", found.session), CODEC):
+        async with reached(place) as sessions:
+            found, figures = await _found(sessions, token, place), Figures()
+            async for event in sessions.events(found.session):
                 if isinstance(event.data, RunStarted):
                     figures = Figures()  # of the run that asks, and of none before it
                 figures.learn(event)
@@ -95,9 +93,9 @@ def show(token: str, store: str | None, output: str) -> None:
 
     found, figures = asyncio.run(go())
     if output == "json":
-        click.echo(msgspec.json.format(msgspec.json.encode(found)))
+        click.echo(printed(as_shown(found)))
         return
-    print_one(open_console(plain=settings().plain), found, store_option(url), next(iter(figures.parts()), ""))
+    print_one(open_console(plain=settings().plain), found, place.option, next(iter(figures.parts()), ""))
 
 
 @approve.command("yes", context_settings=_SETTINGS, short_help="Allow a call, or accept an answer under review.")
@@ -106,9 +104,9 @@ def show(token: str, store: str | None, output: str) -> None:
 @click.option(
     "--edit", metavar="JSON", help="Make the call with these arguments in place of all its own; `-` reads input."
 )
-@_STORE
+@place_options
 @_OUTPUT
-def yes(token: str, always: bool, edit: str | None, store: str | None, output: str) -> None:
+def yes(token: str, always: bool, edit: str | None, output: str, place: Place) -> None:
     """Allow the call that waits under TOKEN, or accept the answer that is under review.
 
     Arguments that are given with --edit take the place of all that the model gave; where they do not fit the tool,
@@ -116,43 +114,43 @@ def yes(token: str, always: bool, edit: str | None, store: str | None, output: s
     """
     arguments = None if edit is None else _arguments(edit)
 
-    def answer(session: Speaking, found: Waiting) -> Awaitable[Receipt]:
-        _check(found, token, store, "approval", "review")
+    def answer(session: Spoken, found: Waiting) -> Awaitable[Said]:
+        _check(found, token, place, "approval", "review")
         if found.kind == "review" and (always or arguments is not None):
             raise UsageError("an answer under review is accepted as it is: leave --always and --edit out")
         return session.approve(found.token, always=always, arguments=arguments)
 
     said = "✓ allowed from now on" if always else "✓ allowed with other arguments" if edit else "✓ allowed once"
-    _answer(token, store, output, answer, {"approval": said, "review": "✓ accepted"})
+    _answer(token, place, output, answer, {"approval": said, "review": "✓ accepted"})
 
 
 @approve.command("no", context_settings=_SETTINGS, short_help="Deny a call, or refuse an answer under review.")
 @_TOKEN
 @click.argument("reason", nargs=-1)
-@_STORE
+@place_options
 @_OUTPUT
-def no(token: str, reason: tuple[str, ...], store: str | None, output: str) -> None:
+def no(token: str, reason: tuple[str, ...], output: str, place: Place) -> None:
     """Deny the call that waits under TOKEN, or refuse the answer that is under review; the REASON is read."""
 
-    def answer(session: Speaking, found: Waiting) -> Awaitable[Receipt]:
-        _check(found, token, store, "approval", "review")
+    def answer(session: Spoken, found: Waiting) -> Awaitable[Said]:
+        _check(found, token, place, "approval", "review")
         return session.deny(found.token, said_words(*reason))
 
-    _answer(token, store, output, answer, {"approval": "⊘ denied", "review": "⊘ refused; the run fails"})
+    _answer(token, place, output, answer, {"approval": "⊘ denied", "review": "⊘ refused; the run fails"})
 
 
 @approve.command("answer", context_settings=_SETTINGS, short_help="Answer questions.")
 @_TOKEN
 @click.argument("answers", nargs=-1, required=True)
-@_STORE
+@place_options
 @_OUTPUT
-def answer(token: str, answers: tuple[str, ...], store: str | None, output: str) -> None:
+def answer(token: str, answers: tuple[str, ...], output: str, place: Place) -> None:
     """Answer the questions that wait under TOKEN, each with one ANSWER: a number or the label of an option, several of
     them parted by commas where several may be picked, or words.
     """
 
-    def reply(session: Speaking, found: Waiting) -> Awaitable[Receipt]:
-        _check(found, token, store, "question")
+    def reply(session: Spoken, found: Waiting) -> Awaitable[Said]:
+        _check(found, token, place, "question")
         asked = found.questions
         if not asked:  # a tool's own question, in its own words
             return session.answer(found.token, "\n".join(map(said_words, answers)))
@@ -161,22 +159,22 @@ def answer(token: str, answers: tuple[str, ...], store: str | None, output: str)
         given = [picked(question, said_words(said)) for question, said in zip(asked, answers, strict=True)]
         return session.reply(found.token, given)
 
-    _answer(token, store, output, reply, {"question": "✓ answered"})
+    _answer(token, place, output, reply, {"question": "✓ answered"})
 
 
 @approve.command("changes", context_settings=_SETTINGS, short_help="Have an answer under review done again.")
 @_TOKEN
 @click.argument("feedback", nargs=-1, required=True)
-@_STORE
+@place_options
 @_OUTPUT
-def changes(token: str, feedback: tuple[str, ...], store: str | None, output: str) -> None:
+def changes(token: str, feedback: tuple[str, ...], output: str, place: Place) -> None:
     """Have the answer that is under review done again; the agent reads the FEEDBACK."""
 
-    def ask(session: Speaking, found: Waiting) -> Awaitable[Receipt]:
-        _check(found, token, store, "review")
+    def ask(session: Spoken, found: Waiting) -> Awaitable[Said]:
+        _check(found, token, place, "review")
         return session.request_changes(found.token, said_words(*feedback))
 
-    _answer(token, store, output, ask, {"review": "↻ sent back"})
+    _answer(token, place, output, ask, {"review": "↻ sent back"})
 
 
 # ---- answering -----------------------------------------------------------------------------------------------
@@ -184,31 +182,29 @@ def changes(token: str, feedback: tuple[str, ...], store: str | None, output: st
 
 def _answer(
     token: str,
-    store: str | None,
+    place: Place,
     output: str,
-    answer: Callable[[Speaking, Waiting], Awaitable[Receipt]],
+    answer: Callable[[Spoken, Waiting], Awaitable[Said]],
     said: dict[str, str],
 ) -> None:
     """Finds what is asked, gives the answer, and says what came of it."""
-    url = store_url(store)
 
-    async def go() -> tuple[Waiting, Receipt, Heard]:
-        async with open_runtime(there(url)) as runtime:
-            found = await _found(runtime, token, url)
-            receipt = await answer(runtime.session(found.session), found)
-            stream = stream_id("local", found.session)
-            return found, receipt, await heard(runtime.journal, stream, receipt, surely=output == "json")
+    async def go() -> tuple[Waiting, Said, Heard]:
+        async with reached(place) as sessions:
+            found = await _found(sessions, token, place)
+            receipt = await answer(sessions.run(found.session, ""), found)
+            return found, receipt, await _heard(sessions, found.session, receipt, surely=output == "json")
 
     found, receipt, after = asyncio.run(go())
     if output == "json":
         click.echo(told(stream_id("local", found.session), receipt, after, token=found.token))
     else:
-        _say(found, receipt.status, after, said[found.kind], store_option(url))
+        _say(found, receipt.status, after, said[found.kind], place)
     if receipt.status == "duplicate":
         sys.exit(1)
 
 
-def _say(found: Waiting, status: str, after: Heard, said: str, where: str) -> None:
+def _say(found: Waiting, status: str, after: Heard, said: str, place: Place) -> None:
     console = open_console(plain=settings().plain)
     if status == "duplicate":
         console.print(Text("it was answered before, and the first answer counts", "yellow"), soft_wrap=True)
@@ -216,27 +212,35 @@ def _say(found: Waiting, status: str, after: Heard, said: str, where: str) -> No
         what = one_line(found.tool, 60) if found.kind == "approval" else found.kind
         console.print(Text(f"{said}: {what} in session {found.session}"), soft_wrap=True)
     if after.lost:
-        again = f"  no process drives the session now; go on: holdfast runs resume {found.session}{where}"
+        again = f"  no process drives the session now; go on: holdfast runs resume {found.session}{place.option}"
         console.print(Text(again, "dim"), soft_wrap=True)
     elif found.paused:
-        paused = f"  the session is paused; go on: holdfast runs unpause {found.session}{where}"
+        paused = f"  the session is paused; go on: holdfast runs unpause {found.session}{place.option}"
         console.print(Text(paused, "dim"), soft_wrap=True)
 
 
-async def _found(runtime: Runtime, token: str, url: str) -> Waiting:
+async def _heard(sessions: Sessions, session: str, said: Said, *, surely: bool) -> Heard:
+    """Returns what came of an answer; a server hears by itself what it is told."""
+    if isinstance(sessions, LocalSessions) and isinstance(said, Receipt):
+        return await heard(sessions.runtime.journal, stream_id("local", session), said, surely=surely)
+    stand = await sessions.stand(session)
+    return Heard(taken=True, state="ended" if stand is None else stand.state)
+
+
+async def _found(sessions: Sessions, token: str, place: Place) -> Waiting:
     """Returns the one thing that a token, or its beginning, means.
 
     Raises:
         UnknownWait: it means none.
         UsageError: it is too short, or means several.
     """
-    found = await runtime.waiting()
+    found = await sessions.waiting()
     meant = [each for each in found if token in (each.token, each.id)]
     if not meant and len(token) >= _LEAST:
         meant = [each for each in found if each.id.startswith(token.lower()) or each.token.startswith(token)]
     if len(meant) == 1:
         return meant[0]
-    look = f"`holdfast approve list{store_option(url)}` shows what is asked"
+    look = f"`holdfast approve list{place.option}` shows what is asked"
     if meant:
         several = ", ".join(named(each) for each in meant[:5])
         raise UsageError(f"{token!r} means {len(meant)} things ({several}): give more of it; {look}")
@@ -245,13 +249,13 @@ async def _found(runtime: Runtime, token: str, url: str) -> Waiting:
     raise UnknownWait(f"nobody is asked anything under {token!r}, or not any more: {look}")
 
 
-def _check(found: Waiting, token: str, store: str | None, *kinds: str) -> None:
+def _check(found: Waiting, token: str, place: Place, *kinds: str) -> None:
     if found.kind in kinds:
         return
     instead = {"question": f"answer {token} ANSWER", "approval": f"yes {token}", "review": f"yes {token}"}[found.kind]
     raise UsageError(
         f"what waits under {token!r} is a{'n' * (found.kind == 'approval')} {found.kind}: "
-        f"say `holdfast approve {instead}{store_option(store_url(store))}`"
+        f"say `holdfast approve {instead}{place.option}`"
     )
 
 

@@ -8,11 +8,12 @@ from typing import NamedTuple
 import msgspec
 from rich.text import Text
 
-from holdfast.cli.listing import state_of
+from holdfast.cli.reaching.port import Said
 from holdfast.cli.settings.defaults import settings
 from holdfast.cli.terminal import open_console
 from holdfast.flow.ids import is_alive
 from holdfast.journal.port import Head, Journal
+from holdfast.runtime.sessions.listing import state_of
 from holdfast.runtime.speaking import Receipt
 from holdfast.types import StreamId, session_of
 
@@ -58,7 +59,7 @@ async def heard(journal: Journal, stream: StreamId, receipt: Receipt, *, surely:
     return Heard(taken, _state(head))
 
 
-def told(stream: StreamId, receipt: Receipt, after: Heard, **more: str) -> str:
+def told(stream: StreamId, receipt: Said, after: Heard, **more: str) -> str:
     """Returns what `-o json` prints of something that was said; `more` is what else it names."""
     fields = {"session": session_of(stream), **more, "status": receipt.status}
     return msgspec.json.format(msgspec.json.encode(fields | {"heard": after.taken, "state": after.state})).decode()

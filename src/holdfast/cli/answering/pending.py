@@ -5,19 +5,21 @@ from __future__ import annotations
 import time
 from typing import cast
 
+import msgspec
 from rich.console import Console
 from rich.text import Text
 
 from holdfast.cli.asking.card import approval_card
 from holdfast.cli.asking.picking import hint, lapse, print_question
-from holdfast.cli.outcomes import about
+from holdfast.cli.hiding.masking import masked
+from holdfast.cli.outcomes import about, arguments_of, shown_arguments
 from holdfast.cli.settings.defaults import settings
 from holdfast.cli.terminal import indented
 from holdfast.cli.words import age, one_line, printable, seconds
 from holdfast.runtime.history.waiting import Waiting
 from holdfast.types import ToolCall, Wait
 
-__all__ = ("named", "print_list", "print_one")
+__all__ = ("as_shown", "named", "print_list", "print_one")
 
 _SHOWN = 8
 """Digits that are shown; more where those would mean several."""
@@ -26,6 +28,19 @@ _SHOWN = 8
 def named(each: Waiting) -> str:
     """Returns how something that is asked is named where it could be taken for another."""
     return f"{each.id[:_SHOWN]} in {each.session}"
+
+
+def as_shown(found: Waiting) -> Waiting:
+    """Returns what is asked with what looks like a secret masked, also in the arguments of its call. An answer under
+    review is what the run says, and stays.
+    """
+    call = found.call
+    if call is not None:
+        fields = shown_arguments(call)
+        shown = masked(call.arguments) if fields is None else msgspec.json.encode(fields).decode()
+        call = msgspec.structs.replace(call, arguments=call.arguments if fields == arguments_of(call) else shown)
+    prompt = found.prompt if found.kind == "review" else masked(found.prompt)
+    return msgspec.structs.replace(found, prompt=prompt, call=call)
 
 
 def print_list(console: Console, found: list[Waiting], where: str) -> None:
@@ -67,9 +82,9 @@ def _left(deadline: int, now: int) -> Text:
 def _what(each: Waiting) -> Text:
     note = ("answered, heard by nobody yet · ", "magenta") if each.answered else ("", "")
     if each.kind == "approval":
-        words = about(each.call) if each.editable and each.call is not None else one_line(each.prompt)
+        words = about(each.call) if each.editable and each.call is not None else one_line(masked(each.prompt))
         return Text.assemble(note, (one_line(each.tool, 60), "bold"), " ", words)
-    return Text.assemble(note, one_line(each.prompt))
+    return Text.assemble(note, one_line(masked(each.prompt)))
 
 
 def print_one(console: Console, found: Waiting, where: str, spent: str = "") -> None:
@@ -105,7 +120,8 @@ def _print_subject(console: Console, found: Waiting) -> None:
         console.print(Words(printable(found.prompt), theme=settings().theme))
         console.print()
     else:
-        console.print(Text(printable(found.prompt)), soft_wrap=True)
+        said = found.prompt if found.kind == "review" else masked(found.prompt)
+        console.print(Text(printable(said)), soft_wrap=True)
         console.print()
 
 

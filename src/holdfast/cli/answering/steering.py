@@ -7,11 +7,13 @@ from collections.abc import Awaitable, Callable
 
 import click
 
+from holdfast.cli.answering.distant import speak_there
 from holdfast.cli.answering.hearing import Heard, heard, said, show, told
+from holdfast.cli.completion.finding import known_session, there
 from holdfast.cli.completion.sessions import session_names
-from holdfast.cli.history.branching import known_session, there
+from holdfast.cli.reaching.naming import Place, place_options
 from holdfast.cli.screen import store_option
-from holdfast.cli.settings.defaults import open_runtime, store_url
+from holdfast.cli.settings.defaults import open_runtime
 from holdfast.engine.events import CODEC
 from holdfast.engine.folding import replay
 from holdfast.errors import UsageError
@@ -19,21 +21,20 @@ from holdfast.journal.port import Head, Journal
 from holdfast.journal.reading import read_events
 from holdfast.runtime.run import Run
 from holdfast.runtime.speaking import Receipt
-from holdfast.types import StreamId
+from holdfast.types import StreamId, session_of
 
 __all__ = ("STEERING",)
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-_STORE = click.option("--store", help="Where the log is kept.  [default: your data folder]")
 _RESULT = click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 
 
 @click.command("steer", context_settings=_SETTINGS, short_help="Say something to the open run of SESSION.")
 @click.argument("session", shell_complete=session_names)
 @click.argument("text", nargs=-1)
-@_STORE
+@place_options
 @_RESULT
-def steer(session: str, text: tuple[str, ...], store: str | None, output: str) -> None:
+def steer(session: str, text: tuple[str, ...], output: str, place: Place) -> None:
     """Say TEXT to the run that is open in SESSION, whichever process drives it; the model hears it at its next step.
 
     `-o json` says whether somebody took it up within a moment (`heard`), and how the session stands then (`state`).
@@ -43,29 +44,38 @@ def steer(session: str, text: tuple[str, ...], store: str | None, output: str) -
         raise UsageError(
             f'there is nothing to say: write it behind the session, as in holdfast runs steer {session} "Use tabs"'
         )
-    _speak(session, store, output, lambda run: run.steer(words), "✓ said to the run in session")
+    done = "✓ said to the run in session"
+    if place.server is not None:
+        speak_there(place, session, output, lambda run: run.steer(words), done, open_=True)
+        return
+    _speak(session, place.url, output, lambda run: run.steer(words), done)
 
 
 @click.command("abort", context_settings=_SETTINGS, short_help="Ask the open run of SESSION to end.")
 @click.argument("session", shell_complete=session_names)
 @click.option("--reason", default="", help="Why; the result and the log will say it.")
-@_STORE
+@place_options
 @_RESULT
-def abort(session: str, reason: str, store: str | None, output: str) -> None:
+def abort(session: str, reason: str, output: str, place: Place) -> None:
     """Ask the run that is open in SESSION to end, whichever process drives it; what it has is kept.
 
     `-o json` says whether somebody took it up within a moment (`heard`), and how the session stands then (`state`).
     """
-    _speak(session, store, output, lambda run: run.abort(said(reason)), "■ asked to end: the run in session")
+    done, why = "■ asked to end: the run in session", said(reason)
+    if place.server is not None:
+        speak_there(place, session, output, lambda run: run.abort(why), done, open_=True)
+        return
+    _speak(session, place.url, output, lambda run: run.abort(why), done)
 
 
-def _speak(session: str, store: str | None, output: str, send: Callable[[Run], Awaitable[Receipt]], done: str) -> None:
+def _speak(session: str, url: str, output: str, send: Callable[[Run], Awaitable[Receipt]], done: str) -> None:
     """Sends something to a session's open run, and says what was done and who is going to hear it."""
-    url = store_url(store)
 
     async def go() -> tuple[StreamId, Receipt, Heard]:
+        nonlocal session
         async with open_runtime(there(url)) as runtime:
             stream, head = await known_session(runtime.journal, session, url)
+            session = session_of(stream)
             key = await _open_run(runtime.journal, stream, head)
             if key is None:
                 raise UsageError(

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from holdfast.cli.asking.answers import ALWAYS, DENY, ONCE, SAID
 from holdfast.cli.asking.card import approval_card
-from holdfast.cli.asking.keys import PATIENCE, Keys
+from holdfast.cli.asking.keys import EARLY, PATIENCE, Keys
 from holdfast.cli.asking.picking import hint, lapse, picked, print_question
 from holdfast.cli.terminal import LiveLine, indented
 from holdfast.cli.words import printable
@@ -165,6 +165,7 @@ class Approver:
         moves = self._live.moves
         with Keys(lines=not moves) as keys:
             self._keys = keys
+            self._say_early(keys)
             if not moves:
                 self._console.print(sign)
             said = await keys.line((lambda text: self._live.ask(sign + Text(f"{text}▏"))) if moves else None)
@@ -179,6 +180,7 @@ class Approver:
             self._keys = keys
             await asyncio.sleep(PATIENCE)
             keys.forget()  # what was typed by now was meant for something else
+            self._say_early(keys)
             self._ask(words)
             before = ""
             while True:
@@ -188,6 +190,10 @@ class Approver:
                     before = key
                 elif key in answers:
                     return key
+
+    def _say_early(self, keys: Keys) -> None:
+        if keys.early:
+            indented(self._console, Text(f"! {EARLY}: answer now", "yellow"), 2)
 
     def _ask(self, words: Text) -> None:
         self._live.ask(words)

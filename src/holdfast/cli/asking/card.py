@@ -9,11 +9,13 @@ from rich.console import Group
 from rich.panel import Panel
 from rich.text import Text
 
-from holdfast.cli.outcomes import arguments_of
+from holdfast.cli.hiding.masking import masked
+from holdfast.cli.outcomes import arguments_of, shown_arguments
 from holdfast.cli.rendering.diffs import between
 from holdfast.cli.rendering.extracts import Extract, extract, extract_lines
 from holdfast.cli.words import one_line, printable
 from holdfast.engine.turns import asked_about, own
+from holdfast.safety.redacting import MARK
 from holdfast.types import ToolCall, Wait
 
 __all__ = ("ApprovalCard", "approval_card")
@@ -21,17 +23,18 @@ __all__ = ("ApprovalCard", "approval_card")
 _COMPARED = 200_000
 """Letters of all edits of a call that are compared line by line."""
 _HIDDEN = Text("Not all of it is shown: the answer has to be given twice.", "bold red")
+_MASKED = Text("What is masked stands in the log: holdfast runs show SESSION -o jsonl", "dim")
 
 
 @final
 class ApprovalCard:
     """What a person has to know to say yes or no."""
 
-    def __init__(self, name: str, lines: list[Text], *, whole: bool) -> None:
+    def __init__(self, name: str, lines: list[Text], *, whole: bool, masks: bool = False) -> None:
         self.whole = whole
         """Whether everything that is to be allowed stands on it."""
         self._name = name
-        self._lines = lines if whole else [*lines, _HIDDEN]
+        self._lines = [*lines, *([_MASKED] if masks else []), *([] if whole else [_HIDDEN])]
 
     def __rich__(self) -> Panel:
         return Panel(
@@ -47,20 +50,21 @@ def approval_card(call: ToolCall, wait: Wait, *, whole: bool = False) -> Approva
     """Returns a question's card; `whole` is all of the call, however long it is."""
     call, name = asked_about(call, wait), one_line(wait.subject or call.name, 60)
     if not own(wait):  # another call makes it: what it is stands in the question, in short
-        lines = [*extract(wait.prompt).lines, Text(f"called by {one_line(call.name, 60)}", "dim")]
-        return ApprovalCard(name, lines, whole="characters …]" not in wait.prompt)
+        lines = [*extract(masked(wait.prompt)).lines, Text(f"called by {one_line(call.name, 60)}", "dim")]
+        return ApprovalCard(name, lines, whole="characters …]" not in wait.prompt and MARK not in wait.prompt)
+    masks = shown_arguments(call) != arguments_of(call) or masked(call.arguments) != call.arguments
     if whole:
-        return ApprovalCard(name, _unabridged(call), whole=True)
+        return ApprovalCard(name, _unabridged(call), whole=True, masks=masks)
     said_below = wait.digest or not wait.prompt  # what the runtime asks about by itself is the call
-    parts = [*([] if said_below else [extract(wait.prompt, "dim")]), *_body(call)]
+    parts = [*([] if said_below else [extract(masked(wait.prompt), "dim")]), *_body(call)]
     lines = [line for part in parts for line in part.lines]
-    return ApprovalCard(name, lines, whole=all(part.whole for part in parts))
+    return ApprovalCard(name, lines, whole=not masks and all(part.whole for part in parts), masks=masks)
 
 
 def _unabridged(call: ToolCall) -> list[Text]:
-    fields = arguments_of(call)
+    fields = shown_arguments(call)
     if fields is None:
-        return [Text(line) for line in printable(call.arguments).splitlines()]
+        return [Text(line) for line in printable(masked(call.arguments)).splitlines()]
     lines: list[Text] = []
     for name, value in fields.items():
         text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
@@ -71,9 +75,9 @@ def _unabridged(call: ToolCall) -> list[Text]:
 
 
 def _body(call: ToolCall) -> list[Extract]:
-    fields = arguments_of(call)
+    fields = shown_arguments(call)
     if fields is None:
-        return [extract(call.arguments)]
+        return [extract(masked(call.arguments))]
     rest = dict(fields)
     parts = [*_head(call, rest)]
     if parts and isinstance(rest.get("edits"), list):

@@ -1,8 +1,8 @@
 """Single keys from the terminal, without holding up the event loop.
 
 The terminal gives each key at once and does not show it while this is entered; Ctrl-C stays a signal. Keys that were
-pressed before a question stood there are thrown away: nobody meant them as its answer. A key that comes as several
-bytes is no letter, also where a slow line brings them one by one.
+pressed before a question stood there are thrown away: nobody meant them as its answer, and whoever pressed them is told
+so (`early`). A key that comes as several bytes is no letter, also where a slow line brings them one by one.
 """
 
 from __future__ import annotations
@@ -11,11 +11,15 @@ import asyncio
 import codecs
 import contextlib
 import os
+import select
 import sys
 from collections.abc import Callable
 from typing import Any, final
 
-__all__ = ("PATIENCE", "Keys")
+__all__ = ("EARLY", "PATIENCE", "Keys")
+
+EARLY = "what was typed before this was asked is no answer to it"
+"""What a person is told whose keys were thrown away."""
 
 PATIENCE = 0.5
 """Seconds that a question has to be there before a letter answers it: one typed earlier meant something else."""
@@ -35,6 +39,8 @@ class Keys:
         self._lines = lines
         self._handle = sys.stdin.fileno()
         self._before: list[Any] | None = None
+        self.early = False
+        """Whether keys were thrown away: letters, and not only the Enter behind an earlier answer."""
 
     def __enter__(self) -> Keys:
         import termios
@@ -61,7 +67,18 @@ class Keys:
         """Throws away what was pressed and not read."""
         import termios
 
+        self.early = self.early or self._letters_waiting()
         termios.tcflush(self._handle, termios.TCIFLUSH)
+
+    def _letters_waiting(self) -> bool:
+        """Returns whether anything but blanks was pressed and not read; it is read, at most a line's worth of it."""
+        with contextlib.suppress(OSError):
+            while select.select([self._handle], [], [], 0)[0]:
+                if not (data := os.read(self._handle, 4096)):
+                    break
+                if data.strip():
+                    return True
+        return False
 
     async def read(self) -> str:
         """Returns the next key, `""` when the terminal has gone; keys of several bytes (arrows) are passed over."""

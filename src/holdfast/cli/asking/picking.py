@@ -7,6 +7,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
+from holdfast.cli.hiding.masking import masked
 from holdfast.cli.terminal import indented
 from holdfast.cli.words import one_line, printable, seconds
 from holdfast.errors import UsageError
@@ -28,12 +29,12 @@ def question_lines(question: Question, number: int = 1, of: int = 1) -> list[Tex
     """Returns a question with its options, each with the number that picks it."""
     head = f"{one_line(question.header, 60)}: " if question.header else ""
     several = f" ({number} of {of})" if of > 1 else ""
-    asked = printable(question.question).strip().splitlines() or [""]
+    asked = masked(printable(question.question)).strip().splitlines() or [""]
     lines = [Text.assemble((head, "cyan"), (asked[0], "bold"), (several, "dim"))]
     lines += [Text(line, "bold") for line in asked[1:]]
     for place, option in enumerate(question.options, 1):
-        about = f"  {one_line(option.description, 200)}" if option.description else ""
-        lines.append(Text.assemble((f"{place:>3} ", "bold cyan"), one_line(option.label, 200), (about, "dim")))
+        about = f"  {one_line(masked(option.description), 200)}" if option.description else ""
+        lines.append(Text.assemble((f"{place:>3} ", "bold cyan"), one_line(masked(option.label), 200), (about, "dim")))
     return lines
 
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import click
 import msgspec
 from rich.text import Text
 
-from holdfast.cli.asking.span import Span
+from holdfast.cli.asking.span import Amount, Span, Whole
 from holdfast.cli.budget.standing import print_accounts, print_balance, shown_of, span
-from holdfast.cli.history.branching import there
+from holdfast.cli.completion.finding import there
 from holdfast.cli.screen import store_option
 from holdfast.cli.settings.defaults import open_runtime, settings, store_url
 from holdfast.cli.terminal import open_console
 from holdfast.errors import UsageError
 from holdfast.ledger.amounts import Account, Cap, account_id
-from holdfast.ledger.port import Balance
+from holdfast.ledger.port import Balance, Ledger
 from holdfast.runtime.lanes.counting import FAMILIES
 from holdfast.types import from_dollars
 
@@ -25,7 +26,8 @@ __all__ = ("budget",)
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _STORE = click.option("--store", help="Where the log is kept.  [default: your data folder]")
 _OUTPUT = click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
-_ACCOUNT = click.argument("account")
+_ACCOUNT = click.argument("account", required=False)
+_OF = click.option("--tenant", help="Whose: ACCOUNT is one of its users, or without any the tenant itself.")
 _PER = click.option("--per", type=Span(), help="A rolling window, such as 24h or 7d.  [default: for ever]")
 _TENANT = "local"
 _DEPTH = 3
@@ -38,8 +40,9 @@ def budget() -> None:
     """Cap what is spent in a store, and see what is used and left.
 
     An ACCOUNT is "local" for all of the store, USER for one user, or USER/SESSION for one of their sessions; whoever
-    gives no name is "user". A cap bounds an account and everything below it. It holds before a model is asked, in every
-    process, and a run that it leaves nothing for ends as limited.
+    gives no name is "user". A tenant of a server, and what is below it, is named as `holdfast budget list` has it, or
+    with --tenant. A cap bounds an account and everything below it. It holds before a model is asked, in every process,
+    and a run that it leaves nothing for ends as limited.
     """
 
 
@@ -68,32 +71,36 @@ def list_(store: str | None, output: str) -> None:
 
 
 @budget.command("show", context_settings=_SETTINGS)
-@click.argument("account", default=_TENANT)
+@_ACCOUNT
+@_OF
 @_STORE
 @_OUTPUT
-def show(account: str, store: str | None, output: str) -> None:
+def show(account: str | None, tenant: str | None, store: str | None, output: str) -> None:
     """Show what was spent at ACCOUNT and below, and how it stands with its caps; without one, all of the store.
 
     Only runs under some cap, and agents that share a limit with others, are counted.
     """
-    url = store_url(store)
-    _show(_named(account), there(url), output)
+    url = there(store_url(store))
+    named = _named(account if account or tenant else _TENANT, tenant)
+    _show(asyncio.run(_found(url, named)), url, output)
 
 
 @budget.command("set", context_settings=_SETTINGS)
 @_ACCOUNT
-@click.option("--dollars", type=click.FloatRange(0), help="What models may cost.")
-@click.option("--tokens", type=click.IntRange(0), help="Tokens in and out together.")
-@click.option("--hours", type=click.FloatRange(0), help="Time that runs may take, waiting included.")
+@click.option("--dollars", type=Amount(0), help="What models may cost.")
+@click.option("--tokens", type=Whole(0), help="Tokens in and out together.")
+@click.option("--hours", type=Amount(0), help="Time that runs may take, waiting included.")
 @_PER
+@_OF
 @_STORE
 @_OUTPUT
 def set_(
-    account: str,
+    account: str | None,
     dollars: float | None,
     tokens: int | None,
     hours: float | None,
     per: float | None,
+    tenant: str | None,
     store: str | None,
     output: str,
 ) -> None:
@@ -109,39 +116,77 @@ def set_(
         time=None if hours is None else round(hours * _HOUR),
         window=_window(per),
     )
-    url, path = store_url(store), _named(account)
-    asyncio.run(_replace(url, path, cap.window, (cap,)))
+    url, named = store_url(store), _named(account, tenant)
+    path, gone = asyncio.run(_replace(url, named, cap.window, (cap,)))
     _show(path, url, output)
+    _note(gone)
 
 
 @budget.command("clear", context_settings=_SETTINGS)
 @_ACCOUNT
 @_PER
 @click.option("--all", "every", is_flag=True, help="The caps of all windows.")
+@_OF
 @_STORE
 @_OUTPUT
-def clear(account: str, per: float | None, every: bool, store: str | None, output: str) -> None:
+def clear(
+    account: str | None, per: float | None, every: bool, tenant: str | None, store: str | None, output: str
+) -> None:
     """Take the cap of ACCOUNT away that holds for ever, or the one of a window, or all; what was spent stays known."""
     if every and per is not None:
         raise click.UsageError("--all and --per exclude each other: give one of them")
-    url, path = store_url(store), _named(account)
-    gone = asyncio.run(_replace(there(url), path, None if every else _window(per), (), every=every))
+    url, named = there(store_url(store)), _named(account, tenant)
+    path, gone = asyncio.run(_replace(url, named, None if every else _window(per), (), every=every))
     if not gone:
         kind = "" if every else f" per {span(per)}" if per is not None else " that holds for ever"
         raise UsageError(
             f"account {'/'.join(path)!r} has no cap{kind}: holdfast budget list{store_option(url)} shows what there is"
         )
     _show(path, url, output)
+    _note(gone)
 
 
-async def _replace(url: str, path: Account, window: int | None, caps: tuple[Cap, ...], *, every: bool = False) -> int:
-    """Puts caps in the place of those of a window, or of all; returns how many those were."""
+async def _replace(
+    url: str, named: Sequence[Account], window: int | None, caps: tuple[Cap, ...], *, every: bool = False
+) -> tuple[Account, list[Cap]]:
+    """Puts caps in the place of those of a window, or of all; returns of which account, and which those were."""
     async with open_runtime(url) as runtime:
+        path = await _meant(runtime.ledger, named)
         before = await runtime.ledger.caps(path)
-        kept = () if every else tuple(cap for cap in before if cap.window != window)
-        if len(kept) < len(before) or caps:
-            await runtime.ledger.set_caps(path, (*kept, *caps))
-        return len(before) - len(kept)
+        gone = [cap for cap in before if every or cap.window == window]
+        if gone or caps:
+            await runtime.ledger.set_caps(path, (*(cap for cap in before if cap not in gone), *caps))
+        return path, gone
+
+
+async def _found(url: str, named: Sequence[Account]) -> Account:
+    async with open_runtime(url) as runtime:
+        return await _meant(runtime.ledger, named)
+
+
+async def _meant(ledger: Ledger, named: Sequence[Account]) -> Account:
+    """Returns which of the accounts that a name can stand for has caps; the first where none has.
+
+    Raises:
+        UsageError: two have.
+    """
+    if len(named) == 1:
+        return named[0]
+    capped = [path for path in named if await ledger.caps(path)]
+    if len(capped) > 1:
+        own, other = ("/".join(path) for path in capped)
+        raise UsageError(f"{other!r} is a tenant, and {own!r} is a user of your own: write {own}, or --tenant")
+    found = capped[0] if capped else named[0]
+    if len(found) > _DEPTH:
+        raise UsageError(
+            f"{'/'.join(found[1:])!r} names too much: give a user and a session, such as ada/order-7, or --tenant"
+        )
+    return found
+
+
+def _note(gone: Sequence[Cap]) -> None:
+    if any(cap.origin for cap in gone):
+        click.echo("note a server's configuration said so: it says it again when that server starts", err=True)
 
 
 def _show(path: Account, url: str, output: str) -> None:
@@ -160,15 +205,21 @@ def _window(per: float | None) -> int | None:
     return None if per is None else round(per * 1e6)
 
 
-def _named(account: str) -> Account:
-    """Returns the account that a person names.
+def _named(account: str | None, tenant: str | None) -> tuple[Account, ...]:
+    """Returns the accounts that a person may mean, the likeliest first: a user or a session of their own, or what
+    `holdfast budget list` prints of a tenant.
 
     Raises:
-        UsageError: it is none.
+        UsageError: there is none.
     """
-    names = tuple(account.split("/"))
-    path = names if names[0] == _TENANT else (_TENANT, *names)
-    if len(path) > _DEPTH:
+    if account is None and tenant is None:
+        raise UsageError("say which account: local for all of the store, a user, or --tenant")
+    names = () if account is None else tuple(account.split("/"))
+    home = tenant or _TENANT
+    path = names if names[:1] == (home,) else (home, *names)
+    listed = (names,) if not tenant and path != names and len(names) <= _DEPTH else ()
+    if len(path) > _DEPTH and not listed:
         raise UsageError(f"{account!r} names too much: give a user, or a user and a session, such as ada/order-7")
-    account_id(path)
-    return path
+    for each in (path, *listed):
+        account_id(each)
+    return (path, *listed)

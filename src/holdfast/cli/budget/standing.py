@@ -39,6 +39,8 @@ class CapShown(msgspec.Struct, frozen=True):
     tokens: Bound | None = None
     dollars: Bound | None = None
     hours: Bound | None = None
+    configured: bool = False
+    """Whether a server's configuration says so, and not a person."""
 
     @property
     def bounds(self) -> tuple[tuple[str, Bound], ...]:
@@ -74,12 +76,13 @@ def shown_of(balance: Balance) -> Shown:
 
 def _cap(standing: Standing) -> CapShown:
     units = (1, 1_000_000_000, _HOUR)
-    bounds = [
+    tokens, dollars_, hours = (
         None if cap is None or left is None else Bound(cap / unit, used / unit, left / unit)
         for cap, used, left, unit in zip(standing.cap.limits, standing.used.numbers, standing.left, units, strict=True)
-    ]
+    )
     window = standing.cap.window
-    return CapShown(None if window is None else window / 1e6, *bounds)
+    per = None if window is None else window / 1e6
+    return CapShown(per, tokens, dollars_, hours, configured=bool(standing.cap.origin))
 
 
 def _spent(amount: Amount) -> Spent:
@@ -89,12 +92,12 @@ def _spent(amount: Amount) -> Spent:
 def print_accounts(console: Console, accounts: Sequence[Shown]) -> None:
     """Prints a table with a line for each bound of each cap."""
     rows = [
-        (account.account, span(cap.per_seconds), name, *figures(name, bound), _part(bound))
+        (account.account, span(cap.per_seconds), name, *figures(name, bound), _part(bound), "by serve" * cap.configured)
         for account in accounts
         for cap in account.caps
         for name, bound in cap.bounds
     ]
-    heads = ("account", "per", "of", "used", "cap", "left", "")
+    heads = ("account", "per", "of", "used", "cap", "left", "", "")
     widths = [max(len(cell) for cell in column) for column in zip(heads, *rows, strict=True)]
     for number, row in enumerate((heads, *rows)):
         line = Text()
@@ -121,7 +124,8 @@ def print_balance(console: Console, account: Shown) -> None:
             used, limit, left = figures(name, bound)
             unit = "" if name == "dollars" else f" {name}"
             per = "" if cap.per_seconds is None else f" per {span(cap.per_seconds)}"
-            line = Text(f"  cap    {used} of {limit}{unit}{per}, {left} left", "yellow" if _part(bound) else "")
+            said = ", by a server's configuration" if cap.configured else ""
+            line = Text(f"  cap    {used} of {limit}{unit}{per}, {left} left{said}", "yellow" if _part(bound) else "")
             console.print(line, soft_wrap=True)
 
 

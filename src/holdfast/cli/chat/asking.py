@@ -24,17 +24,22 @@ _COMPARED = 256 * 1024
 """Bytes of a file that is compared with what it would become."""
 
 
-def question_card(question: Question, folder: Path) -> ApprovalCard:
-    """Returns a question as a card: which call, and the command or the change it would make."""
+def question_card(question: Question, folder: Path | None) -> ApprovalCard:
+    """Returns a question as a card: which call, and the command or the change it would make.
+
+    Without a folder, as where that is on another machine, a file that is written over cannot be compared.
+    """
     wait = question.wait
     call = asked_about(question.call, wait)
     fields = arguments_of(call) or {}
     path, content = fields.get("path"), fields.get("content")
     if call.name != "write" or not isinstance(path, str) or not isinstance(content, str):
         return approval_card(call, wait)
-    now = _contents(folder, path)
+    now = None if folder is None else _contents(folder, path)
     if now is None:
         said = "writes over a file that is too large to be compared"
+        if folder is None:
+            said = "what stands in that file now, if it is there, is at the server, and is written over"
         return approval_card(call, msgspec.structs.replace(wait, prompt=said, digest=Digest("")))
     if now:  # as the edit that it comes to, so that what is lost by it is seen
         del fields["content"]

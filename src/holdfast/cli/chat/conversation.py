@@ -15,45 +15,24 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import final
 
-import msgspec
-
 from holdfast.cli.chat.figures import Figures
-from holdfast.cli.listing import state_of
-from holdfast.cli.run import coder
-from holdfast.engine.events import CODEC, Forked, InputReceived, RunStarted
-from holdfast.engine.letters import Prompt
+from holdfast.cli.reaching.port import Sessions, Spoken, Terms
+from holdfast.engine.events import Forked, InputReceived, RunStarted
+from holdfast.engine.state import Run as OpenRun
 from holdfast.errors import HoldfastError, LeaseHeld, UsageError
 from holdfast.flow.ids import new_key, new_session
-from holdfast.journal.reading import read_events
-from holdfast.runtime.run import Run
-from holdfast.runtime.runtime import Runtime
 from holdfast.runtime.speaking import said
-from holdfast.types import MODES, Delta, Event, Limits, Mode, SessionId, StreamId, ThinkingLevel, UserPart, stream_id
+from holdfast.types import MODES, Delta, Event, Mode, SessionId, UserPart
 
 __all__ = ("Conversation", "Terms")
-
-
-class Terms(msgspec.Struct):
-    """What the next prompt is sent with; changed by commands."""
-
-    model: str
-    mode: Mode
-    workspace: Path
-    limits: Limits
-    thinking: ThinkingLevel | None = None
-    """How much the model thinks; None leaves it to the model."""
-    strict: bool = False
-    """Whether the mode was named by hand, so that nothing goes on here in a freer one."""
-    pinned: bool = False
-    """Whether the workspace was named by hand, so that the first session's own does not go before it."""
 
 
 @final
 class Conversation:
     """A session and the open run in it, if there is one."""
 
-    def __init__(self, runtime: Runtime, terms: Terms) -> None:
-        self.runtime = runtime
+    def __init__(self, sessions: Sessions, terms: Terms) -> None:
+        self.sessions = sessions
         self.terms = terms
         self.session = SessionId(new_session())
         self._begun = False
@@ -65,8 +44,8 @@ class Conversation:
         """Told what happens, after the figures know of it."""
         self.on_trouble: Callable[[BaseException], None] = lambda _: None
         """Told why this process cannot go on with the open run."""
-        self._run: Run | None = None
-        self._runs: deque[Run] = deque()
+        self._run: Spoken | None = None
+        self._runs: deque[Spoken] = deque()
         self._watcher: asyncio.Task[None] | None = None
         self._sent: dict[str, InputReceived | None] = {}
         """What was sent and is not in the log yet, by its key."""
@@ -79,11 +58,6 @@ class Conversation:
         """Returns the time, µs UTC."""
         return time.time_ns() // 1000
 
-    @property
-    def stream(self) -> StreamId:
-        """The session's name in the log."""
-        return stream_id("local", self.session)
-
     # ---- which session --------------------------------------------------------------------------------------
 
     async def open(self, session: str | None) -> list[Event]:
@@ -94,14 +68,14 @@ class Conversation:
         self._begun = True
         events = await self.events()
         self.figures = Figures(events)
-        folder = None if self.terms.pinned else _folder(events)
+        folder = _folder(events) if self.sessions.drives and not self.terms.pinned else None
         self.terms.pinned = False
         self.terms.workspace = folder if folder is not None and folder.is_dir() else self.home
         return events
 
     async def events(self) -> list[Event]:
         """Returns everything that happened in the session."""
-        return [event async for event in read_events(self.runtime.journal, self.stream, CODEC)]
+        return [event async for event in self.sessions.events(self.session)]
 
     async def take_up(self) -> bool:
         """Goes on with what is open in the session, and returns whether there was something.
@@ -111,36 +85,37 @@ class Conversation:
         Raises:
             HoldfastError: this process cannot go on with it, or must not: it is in a freer mode than this talk.
         """
-        head = await self.runtime.journal.head(self.stream)
-        if head is None or (head.state == "idle" and not head.unread):
+        stand = await self.sessions.stand(self.session)
+        if stand is None or stand.state == "idle":
             return False
         if (mode := await self.freer()) is not None:
-            if self.figures.run is None or state_of(head) != "running":
+            if self.figures.run is None or stand.state != "running":
                 raise UsageError(_held_back(mode, self.terms.mode))
-            self._follow(self.runtime.run(self.session, self.figures.run.key))
+            self._follow(self._known(self.figures.run))
             return True
         try:
-            self._follow(await self.runtime.resume(self.session))
+            self._follow(await self.sessions.take_up(self.session))
         except LeaseHeld:
             if self.figures.run is None:
                 raise
-            self._follow(self.runtime.run(self.session, self.figures.run.key))
+            self._follow(self._known(self.figures.run))
         return True
+
+    def _known(self, run: OpenRun) -> Spoken:
+        return self.sessions.run(self.session, run.key, after=run.setup.input - 1)
 
     async def freer(self) -> Mode | None:
         """Returns the mode of what is open here, where that is freer than the mode named for this talk; else None.
 
-        What a person agreed to is not held back any more.
+        What a person agreed to is not held back any more; nor is what somebody else drives, whatever is done here.
         """
-        if not self.terms.strict or self.session == self._agreed:
+        if not self.terms.strict or self.session == self._agreed or not self.sessions.drives:
             return None
-        head = await self.runtime.journal.head(self.stream)
-        mail = [] if head is None else await self.runtime.journal.mail(self.stream, head.inbox_taken)
-        setups = [msgspec.json.decode(each.body, type=Prompt).setup for each in mail if each.kind == "prompt"]
         queued = [each.setup for each in self.figures.state.queue.values()]
         run = self.figures.run
         open_one = None if run is None else run.setup.setup
-        modes: list[Mode] = [each.mode for each in (open_one, *setups, *queued) if each is not None]
+        modes: list[Mode] = [each.mode for each in (open_one, *queued) if each is not None]
+        modes += await self.sessions.held(self.session)
         freest = max([MODES.index(mode) for mode in modes], default=0)
         return MODES[freest] if freest > MODES.index(self.terms.mode) else None
 
@@ -184,17 +159,14 @@ class Conversation:
             if not self._following:  # the run ended while that was on its way
                 await self.take_up()
             return
-        terms = self.terms
-        agent = coder(terms.model, terms.limits, asks=True, thinking=terms.thinking)
-        run = await self.runtime.start(agent, parts, session=self.session, workspace=terms.workspace, mode=terms.mode)
-        self._follow(run)
+        self._follow(await self.sessions.start(self.terms, parts, session=self.session, after=self.figures.state.seq))
 
     async def abort(self) -> None:
         """Asks the open run to end; one that was held back is taken up for nothing else."""
         if self.open_run is not None:
             await self.open_run.abort("Ctrl-C")
         elif self.figures.run is not None:
-            await self.runtime.run(self.session, self.figures.run.key).abort("on request")
+            await self._known(self.figures.run).abort("on request")
             await self.agree()
 
     async def answer(self, token: str, content: str) -> None:
@@ -212,7 +184,7 @@ class Conversation:
         await (await self._asking()).request_changes(token, feedback)
         self._posted += 1
 
-    async def _asking(self) -> Run:
+    async def _asking(self) -> Spoken:
         if self.open_run is None:
             await self.take_up()
         if self.open_run is None:
@@ -220,7 +192,7 @@ class Conversation:
         return self.open_run
 
     @property
-    def open_run(self) -> Run | None:
+    def open_run(self) -> Spoken | None:
         """The run that is followed and not over."""
         last = self.figures.state.last
         over = self._run is None or (last is not None and last.key == self._run.key)
@@ -243,7 +215,7 @@ class Conversation:
 
     # ---- following ------------------------------------------------------------------------------------------
 
-    def _follow(self, run: Run) -> None:
+    def _follow(self, run: Spoken) -> None:
         self._run = self._run if self._following else run
         self._runs.append(run)
         if not self._following:
@@ -264,16 +236,16 @@ class Conversation:
         if not watcher.cancelled() and (error := watcher.exception()) is not None:
             self.on_trouble(error)
 
-    async def _look_for_more(self, done: Run) -> None:
+    async def _look_for_more(self, done: Spoken) -> None:
         """Finds the run that was opened by what came too late for the last one."""
         while not self._runs:
             posted = self._posted
-            head = await self.runtime.journal.head(self.stream)
-            if head is not None and (head.state != "idle" or head.unread):
+            stand = await self.sessions.stand(self.session)
+            if stand is not None and stand.state != "idle":
                 if await self.freer() is not None:
                     return
                 try:
-                    later = await self.runtime.resume(self.session)
+                    later = await self.sessions.take_up(self.session)
                 except LeaseHeld:  # another process sees to it
                     return
                 if later.key != done.key:
@@ -285,8 +257,7 @@ class Conversation:
 
     async def _catch_up(self) -> None:
         """Sees what was written while nobody followed."""
-        after = self.figures.state.seq
-        async for event in read_events(self.runtime.journal, self.stream, CODEC, after=after):
+        async for event in self.sessions.events(self.session, after=self.figures.state.seq):
             self._see(event)
 
     def _see(self, event: Event | Delta) -> None:

@@ -19,7 +19,6 @@ from holdfast.cli.chat.attaching import find_attached
 from holdfast.cli.chat.conversation import Conversation
 from holdfast.cli.chat.figures import Question
 from holdfast.cli.chat.view import View
-from holdfast.cli.screen import store_option
 from holdfast.cli.words import count
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.types import Delta, Document, Event, Image, Text, UserPart
@@ -54,12 +53,9 @@ class Front(Protocol):
 class Talk:
     """A talk under way."""
 
-    def __init__(
-        self, conversation: Conversation, view: View, url: str, obey: Callable[[Talk, str], Awaitable[None]]
-    ) -> None:
+    def __init__(self, conversation: Conversation, view: View, obey: Callable[[Talk, str], Awaitable[None]]) -> None:
         self.conversation = conversation
         self.view = view
-        self.url = url
         self.attached: list[Image | Document] = []
         """What goes with the next message."""
         self.hurried = False
@@ -79,6 +75,7 @@ class Talk:
         """The token of the questions on the screen, and what was said to the first of them."""
         conversation.on_event = self._see
         conversation.on_trouble = self._trouble
+        conversation.sessions.on_notice = self._noticed
 
     # ---- what happens ---------------------------------------------------------------------------------------
 
@@ -89,6 +86,10 @@ class Talk:
     def _trouble(self, error: BaseException) -> None:
         self.view.complain(str(error) if isinstance(error, HoldfastError) else f"{type(error).__name__}: {error}")
         self.view.note("the run is still open: say something, and it is tried again", "yellow")
+        self.refresh()
+
+    def _noticed(self, words: str) -> None:
+        self.view.note(words, "yellow")
         self.refresh()
 
     def refresh(self) -> None:
@@ -278,13 +279,17 @@ class Talk:
         folder = self.conversation.terms.workspace
         if folder != self.conversation.home:
             self.view.note(f"  its files are in {folder}", "dim")
-        self.view.folder = folder
+        if self.conversation.sessions.drives:
+            self.view.folder = folder
 
     def farewell(self) -> str:
         """Returns what a person should know who leaves now; empty when there is nothing to come back to."""
-        again = f"holdfast chat --session {self.conversation.session}{store_option(self.url)}"
-        if self.url == "memory:":
+        sessions = self.conversation.sessions
+        again = f"holdfast chat --session {self.conversation.session}{sessions.option}"
+        if sessions.place == "memory:":
             return "left; the talk is gone with its log" if self.conversation.figures.state.seq else ""
+        if self.conversation.busy and not sessions.drives:
+            return f"left; the run goes on at the server: {again}"
         if self.conversation.busy:
             return f"left; the run is still open: {again}"
         return f"go on later: {again}" if self.conversation.figures.state.seq else ""

@@ -17,6 +17,7 @@ from rich.text import Text
 from holdfast.cli.asking.picking import print_question
 from holdfast.cli.chat.asking import question_card
 from holdfast.cli.chat.figures import Figures, Question, reviewed
+from holdfast.cli.hiding.masking import masked
 from holdfast.cli.learning.calls import Calls
 from holdfast.cli.learning.charges import Charges
 from holdfast.cli.learning.waits import Waits
@@ -47,14 +48,14 @@ __all__ = ("View",)
 class View:
     """Shows a talk on a console."""
 
-    def __init__(self, console: Console, folder: Path, *, theme: str = "dark", echo: bool = True) -> None:
+    def __init__(self, console: Console, folder: Path | None, *, theme: str = "dark", echo: bool = True) -> None:
         """Shows it for a folder; `theme` is the terminal's: `dark` or `light`.
 
         `echo` is whether what was typed is gone from the screen once it was sent.
         """
         self.console = console
         self.folder = folder
-        """Where the agent works."""
+        """Where the agent works; None where that is on another machine."""
         self._theme = theme
         self._echo = echo
         self._screen = Screen(console, theme=theme)
@@ -181,7 +182,7 @@ class View:
 
     def _answered(self, data: WaitResolved) -> None:
         words, style = self._became.became(data) or ("✓ answered", "green")
-        indented(self.console, Text(words, style), 4)
+        indented(self.console, Text(masked(words), style), 4)
         self._settled(data.token)
 
     def _ended(self, data: RunFinished, at: int) -> None:
@@ -194,7 +195,7 @@ class View:
         self.console.print()
         indented(self.console, closing(data.status, data.reason, figures, named=False), 0)
         if data.status == "failed":
-            indented(self.console, Text(printable(data.reason), "red"), 2)
+            indented(self.console, Text(masked(printable(data.reason)), "red"), 2)
         if data.denied:
             indented(self.console, Text(self._became.denials(data.denied), "yellow"), 2)
         self.console.print()

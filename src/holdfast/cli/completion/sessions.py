@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from holdfast.journal.port import Head, Journal
 
-__all__ = ("session_names",)
+__all__ = ("beginning_with", "session_names")
 
 
 def session_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -20,11 +20,19 @@ def session_names(context: click.Context, parameter: click.Parameter, incomplete
     from holdfast.types import session_of
 
     async def heads(journal: Journal) -> list[Head]:
-        return await journal.heads("local", after=_before(incomplete), limit=2000)
+        return await beginning_with(journal, incomplete, 2000)
 
-    fitting = [head for head in looked_up(context, heads) if session_of(head.stream).startswith(incomplete)]
+    fitting = looked_up(context, heads)
     fitting.sort(key=lambda head: head.updated_at, reverse=True)
     return [session_of(head.stream) for head in fitting[:MOST]]
+
+
+async def beginning_with(journal: Journal, start: str, most: int) -> list[Head]:
+    """Returns the sessions whose names begin like that, by name; of very many the first."""
+    from holdfast.types import session_of
+
+    heads = await journal.heads("local", after=_before(start), limit=most)
+    return [head for head in heads if session_of(head.stream).startswith(start)]
 
 
 def _before(incomplete: str) -> str:

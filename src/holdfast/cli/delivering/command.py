@@ -9,7 +9,7 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from holdfast.cli.history.branching import there
+from holdfast.cli.completion.finding import there
 from holdfast.cli.screen import store_option
 from holdfast.cli.settings.defaults import open_runtime, settings, store_url
 from holdfast.cli.terminal import open_console

@@ -12,10 +12,11 @@ import platform
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from holdfast.cli.doctor.findings import Finding
+from holdfast.sandbox.kernel.cgroups import Groups
 
 __all__ = ("isolation",)
 
@@ -99,26 +100,28 @@ def _seccomp() -> Finding:
     return Finding(_GROUP, "seccomp", "missing", _why(failed), "takes a kernel with CONFIG_SECCOMP_FILTER")
 
 
-def _cgroup() -> Finding:
-    own = Path("/proc/self/cgroup").read_text("ascii", "replace").splitlines()
-    path = next((line.removeprefix("0::") for line in own if line.startswith("0::")), None)
-    root = _mounted("cgroup2")
-    if path is None or root is None:
-        hint = "boot with systemd.unified_cgroup_hierarchy=1"
-        return Finding(_GROUP, "cgroup", "missing", "version 1 only" if own else "none", hint)
-    folder = Path(root) / path.strip("/")
-    trial = folder / f"holdfast-{os.getpid()}"
-    try:
-        trial.mkdir()
-        trial.rmdir()
-    except OSError as error:
-        hint = "start in a scope of its own: systemd-run --user --scope -p Delegate=yes"
-        return Finding(_GROUP, "cgroup", "warning", f"version 2, not ours to divide ({_why(error.errno or 0)})", hint)
-    try:
-        has = (folder / "cgroup.controllers").read_text("ascii").split()
-    except OSError:
-        has = []
-    return Finding(_GROUP, "cgroup", "ok", f"version 2, ours: {', '.join(has) or 'no controllers'}")
+def _cgroup(root: str = "/sys/fs/cgroup") -> Finding:
+    """Says what a command's processes can be limited in together, found out as sandboxes do."""
+    groups = Groups(root)
+    limits = f"limits {', '.join(groups.kinds)}" if groups.kinds else "limits nothing"
+    if not groups.missing:
+        return Finding(_GROUP, "cgroup", "ok", limits)
+    why = next(iter(groups.missing.values())).partition("): ")[0]
+    found = f"{limits}; not {', '.join(groups.missing)}: {why})"
+    return Finding(_GROUP, "cgroup", "warning", found, f"{_grouping(root, groups.missing)}; {_UNGROUPED}")
+
+
+_UNGROUPED = "until then each process of a command has limits of its own, and all of them together have none"
+
+
+def _grouping(root: str, missing: Iterable[str]) -> str:
+    """Returns what to do so that these can be limited."""
+    if Path(root, "cgroup.controllers").exists():
+        return f"start holdfast as root, or in a container that may write to {root}"
+    if trees := [f"{root}/{kind}/holdfast" for kind in missing if Path(root, kind).is_dir()]:
+        places = " ".join(trees)
+        return f"run this as root: mkdir -p {places} && chown {os.geteuid()} {places}"
+    return f"mount control groups as root (mount -t cgroup2 none {root}), or start the container with them"
 
 
 def _overlay() -> Finding:
@@ -168,10 +171,6 @@ def _mounts() -> list[tuple[str, str]]:
         if dash and len(words := before.split()) > 4:
             found.append((words[4].replace("\\040", " "), after.split()[0]))
     return found
-
-
-def _mounted(kind: str) -> str | None:
-    return next((place for place, each in _mounts() if each == kind), None)
 
 
 def _kind_of(folder: Path) -> str:

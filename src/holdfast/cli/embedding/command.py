@@ -9,6 +9,7 @@ import sys
 
 import click
 
+from holdfast.cli.asking.span import Whole
 from holdfast.cli.completion.embedders import embedder_names
 from holdfast.errors import UsageError
 
@@ -19,7 +20,19 @@ _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 @click.group(context_settings=_SETTINGS)
 def embed() -> None:
-    """Make vectors of texts, and use them."""
+    """Make vectors of texts, and use them.
+
+    A vector says where a text stands among others: what means the like is near. It is enough for looking things up by
+    what they are about, and costs far less than asking a model.
+
+    \b
+    holdfast embed rank "how do I undo a run" docs/*.md --files
+    git log --oneline | holdfast embed rank "fixes a leak" -n 3
+    holdfast embed rank "how do I undo a run" docs/*.md -m openai/text-embedding-3-small
+
+    Without --model nobody is asked and nothing is spent: spelling is compared. `rank --help` says who else makes
+    vectors.
+    """  # noqa: D301 - click's own mark for lines that stay as they are
 
 
 @embed.command("rank", context_settings=_SETTINGS, short_help="Rank lines or files by how near they are to QUERY.")
@@ -34,7 +47,7 @@ def embed() -> None:
     help="Who makes the vectors: provider/model.",
 )
 @click.option("--lines/--files", "by_line", default=True, help="Rank each line, or each file.  [default: lines]")
-@click.option("-n", "--top", default=10, show_default=True, type=click.IntRange(1), help="Show the nearest so many.")
+@click.option("-n", "--top", default=10, show_default=True, type=Whole(1), help="Show the nearest so many.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def rank_(query: str, files: tuple[str, ...], model: str, by_line: bool, top: int, output: str) -> None:
     """Rank the lines of each FILE, or with --files whole files, by how near they are to QUERY.

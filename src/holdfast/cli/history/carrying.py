@@ -17,27 +17,28 @@ import click
 import msgspec
 from rich.text import Text
 
+from holdfast.cli.completion.finding import known_session, there
 from holdfast.cli.completion.sessions import session_names
-from holdfast.cli.history.branching import known_session, there
 from holdfast.cli.history.pruning import size_of
+from holdfast.cli.reaching.naming import store_here
 from holdfast.cli.screen import store_option
 from holdfast.cli.settings.defaults import open_runtime, settings, store_url
 from holdfast.cli.terminal import LiveLine, open_console
 from holdfast.cli.words import count, printable
 from holdfast.errors import UsageError
 from holdfast.runtime.history.reports import Imported, Loading
+from holdfast.types import session_of
 
 __all__ = ("export", "import_")
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-_STORE = click.option("--store", help="Where the log is kept.  [default: your data folder]")
 
 
 @click.command("export", context_settings=_SETTINGS, short_help="Write SESSION to a file, for another store.")
 @click.argument("session", shell_complete=session_names)
 @click.option("-o", "--output", "file", type=click.Path(path_type=Path), help="File.  [default: standard output]")
 @click.option("--no-blobs", is_flag=True, help="Only the events: no files, no long outputs.")
-@_STORE
+@store_here("a server gives it at GET /v1/sessions/SESSION/export")
 def export(session: str, file: Path | None, no_blobs: bool, store: str | None) -> None:
     """Write SESSION as lines of JSON, from which `runs import` makes it again, here or in another store.
 
@@ -48,8 +49,10 @@ def export(session: str, file: Path | None, no_blobs: bool, store: str | None) -
     to_file = file is not None and str(file) != "-"
 
     async def go() -> int:
+        nonlocal session
         async with open_runtime(there(url)) as runtime:
-            await known_session(runtime.journal, session, url)
+            stream, _ = await known_session(runtime.journal, session, url)
+            session = session_of(stream)
             with _target(file) as write, _line(shown=to_file) as show:
                 return await _copy(runtime.export(session, blobs=not no_blobs), write, show)
 
@@ -86,7 +89,7 @@ def _line(*, shown: bool) -> Generator[Callable[[str], None]]:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--as", "name", help="Name of the session here.  [default: the one it had]")
 @click.option("-w", "--workspace", type=click.Path(path_type=Path), help="Empty folder for its files.")
-@_STORE
+@store_here("a server takes it at POST /v1/imports")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def import_(file: Path, name: str | None, workspace: Path | None, store: str | None, output: str) -> None:
     """Make a session from FILE, which `runs export` wrote; `-` reads standard input.

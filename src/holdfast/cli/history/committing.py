@@ -10,12 +10,13 @@ import click
 import msgspec
 from rich.text import Text
 
+from holdfast.cli.completion.finding import known_session, there
 from holdfast.cli.completion.sessions import session_names
-from holdfast.cli.history.branching import known_session, there
+from holdfast.cli.reaching.naming import store_here
 from holdfast.cli.settings.defaults import open_runtime, settings, store_url
 from holdfast.cli.terminal import open_console
 from holdfast.cli.words import count
-from holdfast.types import Changes, shown
+from holdfast.types import Changes, session_of, shown
 
 __all__ = ("commit",)
 
@@ -31,7 +32,7 @@ _SIGNS = {"added": "+", "removed": "-", "modified": "~", "mode": "~", "type": "~
 @click.argument("paths", nargs=-1)
 @click.option("--into", type=click.Path(path_type=Path), help="Another folder than the one it came from.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--store", help="Where the log is kept.  [default: your data folder]")
+@store_here("the folders of a server are of its machine")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def commit(session: str, paths: tuple[str, ...], into: Path | None, yes: bool, store: str | None, output: str) -> None:
     """Bring what the fork SESSION changed back into the folder it came from: all of it, or PATHS.
@@ -42,8 +43,10 @@ def commit(session: str, paths: tuple[str, ...], into: Path | None, yes: bool, s
     url = store_url(store)
 
     async def go(dry_run: bool) -> Changes:
+        nonlocal session
         async with open_runtime(there(url)) as runtime:
-            await known_session(runtime.journal, session, url)
+            stream, _ = await known_session(runtime.journal, session, url)
+            session = session_of(stream)
             return await runtime.commit(session, paths, into=into, dry_run=dry_run)
 
     console = open_console(plain=settings().plain)

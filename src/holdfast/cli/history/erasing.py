@@ -9,8 +9,10 @@ import click
 import msgspec
 from rich.text import Text
 
+from holdfast.cli.asking.span import Whole
+from holdfast.cli.completion.finding import known_session, there
 from holdfast.cli.completion.sessions import session_names
-from holdfast.cli.history.branching import known_session, there
+from holdfast.cli.reaching.naming import store_here
 from holdfast.cli.screen import store_option
 from holdfast.cli.settings.defaults import open_runtime, settings, store_url
 from holdfast.cli.terminal import LiveLine, open_console
@@ -20,7 +22,6 @@ from holdfast.runtime.history.reports import Deleted, ScrubReport
 __all__ = ("delete", "scrub")
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-_STORE = click.option("--store", help="Where the log is kept.  [default: your data folder]")
 _YES = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 _OUTPUT = click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 
@@ -28,7 +29,7 @@ _OUTPUT = click.option("-o", "--output", type=click.Choice(["text", "json"]), de
 @click.command("delete", context_settings=_SETTINGS, short_help="Delete sessions, with all that only they need.")
 @click.argument("sessions", nargs=-1, required=True, metavar="SESSION...", shell_complete=session_names)
 @_YES
-@_STORE
+@store_here("at a server its console deletes, and DELETE /v1/sessions/SESSION")
 @_OUTPUT
 def delete(sessions: tuple[str, ...], yes: bool, store: str | None, output: str) -> None:
     """Delete SESSIONs for good: their events, their mail and what only they need.
@@ -41,7 +42,7 @@ def delete(sessions: tuple[str, ...], yes: bool, store: str | None, output: str)
 
     async def look() -> int:
         async with open_runtime(there(url)) as runtime:
-            heads = [(await known_session(runtime.journal, each, url))[1] for each in sessions]
+            heads = [(await known_session(runtime.journal, each, url, whole=True))[1] for each in sessions]
             return sum(head.seq - head.parent_seq for head in heads)
 
     async def go() -> Deleted:
@@ -65,10 +66,10 @@ def delete(sessions: tuple[str, ...], yes: bool, store: str | None, output: str)
 
 @click.command("scrub", context_settings=_SETTINGS, short_help="Take what was said out of events of SESSION.")
 @click.argument("session", shell_complete=session_names)
-@click.option("--at", "at", multiple=True, type=click.IntRange(1), help="An event; may be given more than once.")
+@click.option("--at", "at", multiple=True, type=Whole(1), help="An event; may be given more than once.")
 @click.option("--match", help="Words to take out wherever they stand; `-` asks for them, or reads them.")
 @_YES
-@_STORE
+@store_here("whoever runs the server can, in its store")
 @_OUTPUT
 def scrub(session: str, at: tuple[int, ...], match: str | None, yes: bool, store: str | None, output: str) -> None:
     """Take what was said out of SESSION for good: everything that was said in events, or some words everywhere.
@@ -86,7 +87,7 @@ def scrub(session: str, at: tuple[int, ...], match: str | None, yes: bool, store
 
     async def look() -> None:
         async with open_runtime(there(url)) as runtime:
-            await known_session(runtime.journal, session, url)
+            await known_session(runtime.journal, session, url, whole=True)
 
     async def go() -> ScrubReport:
         async with open_runtime(there(url)) as runtime:

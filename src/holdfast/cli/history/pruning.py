@@ -9,7 +9,9 @@ import click
 import msgspec
 from rich.text import Text
 
-from holdfast.cli.history.branching import there
+from holdfast.cli.asking.span import Amount, Whole
+from holdfast.cli.completion.finding import there
+from holdfast.cli.reaching.naming import store_here
 from holdfast.cli.settings.defaults import open_runtime, settings, store_url
 from holdfast.cli.terminal import LiveLine, open_console
 from holdfast.cli.words import count, one_line
@@ -44,7 +46,7 @@ def _days(_context: click.Context, _option: click.Parameter, given: str | None) 
     "--keep-snapshots",
     default=_KEPT.snapshots,
     show_default=True,
-    type=click.IntRange(1),
+    type=Whole(1),
     help="Keep the newest so many of each session, however old.",
 )
 @click.option(
@@ -52,7 +54,7 @@ def _days(_context: click.Context, _option: click.Parameter, given: str | None) 
     metavar="DAYS",
     default=_KEPT.days,
     show_default=True,
-    type=click.FloatRange(0),
+    type=Amount(0),
     help="Let go of others only when they are older.",
 )
 @click.option(
@@ -63,7 +65,7 @@ def _days(_context: click.Context, _option: click.Parameter, given: str | None) 
     help="Delete sessions in which nothing happened for so long, such as 30d or 12h.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
-@click.option("--store", help="Where the log is kept.  [default: your data folder]")
+@store_here("whoever runs the server can, in its store")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def prune(
     keep_snapshots: int, older_than: float, idle: float | None, dry_run: bool, store: str | None, output: str

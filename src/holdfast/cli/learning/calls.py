@@ -1,4 +1,4 @@
-"""The calls of a session, each with the arguments it is really made with.
+"""The calls of a session, each with the arguments it is really made with, and whether files were saved before it.
 
 The model writes arguments; the schema may have them read another way, and a person may put others in their place. What
 is shown of a call is what is done. Not here: what it came to.
@@ -10,7 +10,7 @@ from typing import final
 
 from msgspec.structs import replace
 
-from holdfast.engine.events import ModelFinished, ToolFinished, ToolStarted, ToolWaiting, WaitResolved
+from holdfast.engine.events import CallReopened, ModelFinished, ToolFinished, ToolStarted, ToolWaiting, WaitResolved
 from holdfast.engine.turns import asked_about, own
 from holdfast.types import CallId, Event, ToolCall
 
@@ -27,9 +27,18 @@ class Calls:
         self._made: dict[CallId, ToolCall] = {}
         self._asked: dict[str, CallId] = {}
         """Of each approval that is about the very call that waits, the call."""
+        self._saved: set[str] = set()
 
     def learn(self, event: Event) -> None:
         """Takes an event in."""
+        match event.data:
+            case ToolStarted(snapshot=kept) | CallReopened(before=kept) as data if kept is not None:
+                self._saved.add(data.call_id)
+            case _:
+                pass
+        self._learn_arguments(event)
+
+    def _learn_arguments(self, event: Event) -> None:
         match event.data:
             case ModelFinished() as data:
                 for call in data.message.calls:
@@ -57,7 +66,11 @@ class Calls:
         """Returns a call as it is made, as far as the log says by now; None where it is not known."""
         return self._made.get(CallId(call_id))
 
+    def saved(self, call_id: str) -> bool:
+        """Whether files were saved before a call, which go back to how they were if it has to run again."""
+        return call_id in self._saved
+
     def clear(self) -> None:
         """Forgets all of them."""
-        for known in (self._written, self._made, self._asked):
+        for known in (self._written, self._made, self._asked, self._saved):
             known.clear()

@@ -1,6 +1,7 @@
 """What became of what a run waited for, and why calls of it were denied, in words for a person.
 
-A person said no, or nobody answered in time, or nobody could be asked: each wants another remedy, so each is said.
+A person or a rule said no, or nobody answered in time, or nobody could be asked: each wants another remedy, so each is
+said.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from holdfast.engine.events import (
     ReviewRequested,
     RunStarted,
     ToolFinished,
+    ToolStarted,
     ToolWaiting,
     WaitResolved,
 )
@@ -25,10 +27,13 @@ from holdfast.types import Event, PhaseSpec, Wait
 
 __all__ = ("Waits", "denials", "outcome")
 
+_FORBIDDEN = "tool_permission_denied"
 _REFUSED = {
     "tool_approval_denied": "person",
     "tool_approval_required": "unasked",
     "tool_mode_read_only": "read-only",
+    "tool_hook_failed": "rule",
+    _FORBIDDEN: "rule",
 }
 """What a call's own result says of why it was denied."""
 _WHY = {
@@ -36,6 +41,7 @@ _WHY = {
     "late": "as nobody answered in time",
     "unasked": "as nobody could be asked",
     "read-only": "as the run was read-only",
+    "rule": "by a policy or a hook",
 }
 
 
@@ -47,6 +53,8 @@ class Waits:
         self._asked: dict[str, tuple[Wait, int]] = {}
         """What was waited for, and since when, by its token."""
         self._denied: Counter[str] = Counter()
+        self._begun: set[str] = set()
+        """Calls that were made: whatever they come to, nobody forbade them."""
         self._phases: tuple[PhaseSpec, ...] = ()
         self._places: dict[str, int] = {}
         """Of each wait for a phase, the phase's place."""
@@ -57,13 +65,18 @@ class Waits:
             case RunStarted() as data:
                 self._asked.clear()
                 self._denied.clear()
+                self._begun.clear()
                 self._phases = data.setup.phases
             case ToolWaiting() | ReviewRequested() | PhaseStarted() as data:
                 self._asked[data.wait.token] = data.wait, event.at
                 if isinstance(data, PhaseStarted):
                     self._places[data.wait.token] = data.phase
+            case ToolStarted() as data:
+                self._begun.add(data.call_id)
             case ToolFinished() as data if data.result.error is not None:
-                if (why := _REFUSED.get(data.result.error.reason)) is not None:
+                error = data.result.error
+                why = None if error.reason == _FORBIDDEN and data.call_id in self._begun else _REFUSED.get(error.reason)
+                if why is not None and error.status == "denied":
                     self._denied[why] += 1
             case WaitResolved() as data if data.token in self._asked:
                 wait, _ = self._asked[data.token]
@@ -152,6 +165,6 @@ def denials(number: int, why: Counter[str], advice: str = "") -> str:
         parts = [f"{known[name]} {words}" for name, words in _WHY.items() if name in known]
         return f"{said}: {', '.join(parts)}{advice if 'unasked' in known else ''}"
     only = next(iter(known))
-    if only == "person":
-        return f"{said} by a person"
+    if only in ("person", "rule"):
+        return f"{said} {_WHY[only]}"
     return f"{said}: {_WHY[only].removeprefix('as ')}{advice if only == 'unasked' else ''}"

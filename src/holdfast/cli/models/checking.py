@@ -17,6 +17,7 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
+from holdfast.cli.asking.span import Amount
 from holdfast.cli.choosing.knowing import key_source
 from holdfast.cli.choosing.meaning import doubts, meant
 from holdfast.cli.models.telling import model_names
@@ -81,7 +82,7 @@ class _Looked(msgspec.Struct, frozen=True, omit_defaults=False):
     "patience",
     default=30.0,
     show_default=True,
-    type=click.FloatRange(0, 600, min_open=True),
+    type=Amount(0, 600, min_open=True),
     help="Seconds for each.",
 )
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.text import Text
 
+from holdfast.cli.hiding.masking import masked_line
 from holdfast.cli.outcomes import argument, diff_of
 from holdfast.cli.rendering.diffs import changed, cut, tally
 from holdfast.cli.words import count, one_line, printable
@@ -24,6 +25,10 @@ _FAILED = 8
 
 def card(result: ToolResult, call: ToolCall | None, *, roomy: bool) -> list[Text]:
     """Returns what a call came to; `roomy` where there is somebody to look at it."""
+    return [masked_line(row) for row in _rows(result, call, roomy=roomy)]
+
+
+def _rows(result: ToolResult, call: ToolCall | None, *, roomy: bool) -> list[Text]:
     if result.error is not None and result.error.reason == "outcome_unknown":
         return [Text("outcome unknown: it was under way when its process died", "magenta")]
     if result.error is not None:

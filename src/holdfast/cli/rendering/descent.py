@@ -8,6 +8,7 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
+from holdfast.cli.hiding.masking import masked_line
 from holdfast.cli.outcomes import MARKS
 from holdfast.cli.words import count, money, one_line, tokens
 from holdfast.engine.events import PhaseFailed, PhaseStarted, ToolWaiting, WaitResolved
@@ -65,7 +66,7 @@ class Children:
         head = f"\nstarted {count(len(self._children), 'agent')}, which spent {tokens(usage)} · {cost}"
         console.print(Text(head, "dim"), soft_wrap=True)
         for child in self._children:
-            line = _line(child)
+            line = masked_line(_line(child))
             line.truncate(console.width, overflow="ellipsis")
             console.print(line, no_wrap=True, overflow="ignore", crop=False)
 

@@ -8,12 +8,14 @@ from datetime import UTC, datetime
 from rich.text import Text
 
 from holdfast.cli.words import count, model_name, one_line, seconds
-from holdfast.engine.answers import AnswerJudged
 from holdfast.engine.events import (
     AccountOpened,
+    AnswerJudged,
+    AnswerLacking,
     AnswerRefused,
     AnswerUnfinished,
     BudgetExhausted,
+    ContractViolated,
     FilesKept,
     FilesRestored,
     InputDropped,
@@ -30,11 +32,12 @@ from holdfast.engine.events import (
     ReviewRequested,
     RunClosed,
     SessionEnded,
+    ToolNoted,
     WaitResolved,
 )
 from holdfast.types import Payload
 
-__all__ = ("again", "exhausted", "happening", "onward", "reply", "seam")
+__all__ = ("again", "exhausted", "happening", "onward", "reply", "seam", "violation")
 
 _LONG = 120
 _DAY = 86_400
@@ -145,6 +148,28 @@ def _going_on(payload: Payload) -> tuple[str, str, Text] | None:
             return _beside(payload)
 
 
+def _promised(payload: Payload) -> tuple[str, str, Text] | None:
+    match payload:
+        case AnswerLacking():
+            return "↳", "yellow", Text(f"the answer lacks {count(payload.lacking, 'thing')}: it is told what", "dim")
+        case ContractViolated():
+            return "✗", "red" if payload.ends else "yellow", Text(violation(payload), "yellow")
+        case _:
+            return None
+
+
+def violation(data: ContractViolated) -> str:
+    """Returns how a contract was broken, for a person."""
+    about = one_line(data.name or data.text, _LONG)
+    said = {
+        "wrong_tool": f"calls {about}, which its contract does not name",
+        "repeated_tool": f"makes the same call of {about} again",
+        "missing_tool": f"did not use {about}",
+        "missing_marker": f"does not say {about}",
+    }
+    return f"the contract is broken: the agent {said.get(data.kind, data.kind)}"
+
+
 def _beside(payload: Payload) -> tuple[str, str, Text] | None:
     match payload:
         case AnswerJudged() if payload.why:
@@ -153,6 +178,13 @@ def _beside(payload: Payload) -> tuple[str, str, Text] | None:
             return "✗", "yellow", Text(said, "yellow")
         case AnswerJudged():
             return "✓", "dim", Text("the answer is what was asked for", "dim")
+        case ToolNoted():
+            sign, style = ("!", "bold yellow") if payload.kind == "security" else ("✎", "dim")
+            return (
+                sign,
+                style,
+                Text.assemble((f"{one_line(payload.topic, _LONG)}  ", style), one_line(payload.text, _LONG)),
+            )
         case ProcessStarted():
             named = (f"process {one_line(payload.name, _LONG)} runs  ", "bold")
             return "▷", "cyan", Text.assemble(named, one_line(payload.command, _LONG))
@@ -162,4 +194,4 @@ def _beside(payload: Payload) -> tuple[str, str, Text] | None:
             named = (f"process {one_line(payload.name, _LONG)} is gone  ", "yellow")
             return "✗", "bold yellow", Text.assemble(named, one_line(payload.why, _LONG))
         case _:
-            return None
+            return _promised(payload)

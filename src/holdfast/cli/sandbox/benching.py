@@ -12,6 +12,7 @@ import msgspec
 from rich.table import Table
 from rich.text import Text
 
+from holdfast.cli.asking.span import Whole
 from holdfast.cli.settings.defaults import profile, settings
 from holdfast.cli.terminal import LiveLine, open_console
 from holdfast.errors import SandboxError, UsageError
@@ -44,9 +45,7 @@ class Timed(msgspec.Struct, frozen=True):
 
 @click.command(context_settings=_SETTINGS, short_help="Measure how long a command takes in each.")
 @click.option("--sandbox", "named", help="A backend's name, or a profile's file.  [default: each that works]")
-@click.option(
-    "--rounds", type=click.IntRange(1, 1000), default=10, show_default=True, help="Of which the median counts."
-)
+@click.option("--rounds", type=Whole(1, 1000), default=10, show_default=True, help="Of which the median counts.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def bench(named: str | None, rounds: int, output: str) -> None:
     """Measure how long a command takes in a new sandbox, and in a live one, beside spawning it without any.

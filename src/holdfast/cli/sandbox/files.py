@@ -16,8 +16,11 @@ import msgspec
 from rich.table import Table
 from rich.text import Text
 
+from holdfast.cli.asking.span import Whole
+from holdfast.cli.completion.finding import known_session, there
 from holdfast.cli.completion.sessions import session_names
-from holdfast.cli.history.branching import go_back, known_session, show_changes, there
+from holdfast.cli.history.branching import go_back, show_changes
+from holdfast.cli.reaching.naming import Place, place_options, store_here
 from holdfast.cli.sandbox.policies import compare_policies
 from holdfast.cli.screen import store_option
 from holdfast.cli.settings.defaults import open_runtime, settings, store_url
@@ -25,12 +28,11 @@ from holdfast.cli.terminal import open_console
 from holdfast.cli.words import age, count, one_line
 from holdfast.errors import UsageError
 from holdfast.runtime.history.reports import Snapshot
-from holdfast.types import shown
+from holdfast.types import session_of, shown
 
 __all__ = ("diff", "rollback", "snapshots")
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-_STORE = click.option("--store", help="Where the log is kept.  [default: your data folder]")
 _SESSION = click.argument("session", shell_complete=session_names)
 _OUTPUT = click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 _OCCASIONS = {"run-over": "run over", "before-rollback": "before going back", "put-back": "put back"}
@@ -44,8 +46,8 @@ _SURVIVES = {
 
 @click.command("snapshots", context_settings=_SETTINGS, short_help="List how SESSION's files were kept.")
 @_SESSION
-@click.option("--last", type=click.IntRange(1), default=50, show_default=True, help="The newest so many.")
-@_STORE
+@click.option("--last", type=Whole(1), default=50, show_default=True, help="The newest so many.")
+@store_here("`holdfast sandbox diff SESSION` shows what became of files at a server")
 @_OUTPUT
 def snapshots(session: str, last: int, store: str | None, output: str) -> None:
     """List the snapshots of SESSION's files, oldest first: at which event and turn each was taken, before which tool,
@@ -56,8 +58,10 @@ def snapshots(session: str, last: int, store: str | None, output: str) -> None:
     url = store_url(store)
 
     async def go() -> list[Snapshot]:
+        nonlocal session
         async with open_runtime(there(url)) as runtime:
-            await known_session(runtime.journal, session, url)
+            stream, _ = await known_session(runtime.journal, session, url)
+            session = session_of(stream)
             return await runtime.snapshots(session, last=last)
 
     found = asyncio.run(go())
@@ -102,27 +106,27 @@ def _print(session: str, url: str, found: list[Snapshot]) -> None:
 
 @click.command("rollback", context_settings=_SETTINGS, short_help="Put SESSION's files back as they were at an event.")
 @_SESSION
-@click.option("--at", type=click.IntRange(0), required=True, help="The event, as `sandbox snapshots` lists them.")
-@_STORE
+@click.option("--at", type=Whole(0), required=True, help="The event, as `sandbox snapshots` lists them.")
+@place_options
 @_OUTPUT
-def rollback(session: str, at: int, store: str | None, output: str) -> None:
+def rollback(session: str, at: int, output: str, place: Place) -> None:
     """Put SESSION's files back as they were at event N, and take what came after it out of the conversation: an agent
     that goes on must not believe in files that are no more. It is what `runs rewind` does.
 
     The files as they were before are kept, also what a person had changed: what is printed takes it back. Exit code 0;
     1 when the files of that moment are no longer kept or a run is under way, 2 when there is no such session or event.
     """
-    go_back(session, at, store, output)
+    go_back(session, at, place, output)
 
 
 @click.command("diff", context_settings=_SETTINGS, short_help="Show what SESSION changed, or compare two policies.")
 @click.argument(
     "given", nargs=-1, required=True, metavar="SESSION [PATHS]... | BEFORE AFTER", shell_complete=session_names
 )
-@click.option("--at", type=click.IntRange(0), help="Event to begin at.  [default: the beginning]")
-@_STORE
+@click.option("--at", type=Whole(0), help="Event to begin at.  [default: the beginning]")
+@place_options
 @_OUTPUT
-def diff(given: tuple[str, ...], at: int | None, store: str | None, output: str) -> None:
+def diff(given: tuple[str, ...], at: int | None, output: str, place: Place) -> None:
     """Show what became of SESSION's files since event N, of all or of PATHS; or, of two files that hold policies, what
     the second newly lets through and what it no longer does.
 
@@ -135,4 +139,4 @@ def diff(given: tuple[str, ...], at: int | None, store: str | None, output: str)
         if at is not None:
             raise UsageError("--at is for a session, and these are two files: leave it out")
         sys.exit(1 if compare_policies(Path(given[0]), Path(given[1]), output) else 0)
-    show_changes(given[0], given[1:], at, None, store, output)
+    show_changes(given[0], given[1:], at, None, place, output)

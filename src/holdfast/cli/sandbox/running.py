@@ -17,6 +17,7 @@ from typing import final
 
 import click
 
+from holdfast.cli.asking.span import Amount
 from holdfast.cli.settings.defaults import hide_store, profile, settings
 from holdfast.cli.words import one_line
 from holdfast.errors import SandboxError, UsageError
@@ -26,6 +27,7 @@ from holdfast.sandbox.environment import clean_environment
 from holdfast.sandbox.output import Plain
 from holdfast.sandbox.policy.profile import Profile
 from holdfast.sandbox.processes import Ended
+from holdfast.sandbox.snippets.telling import listening
 
 __all__ = ("NOT_STARTED", "SANDBOX", "run", "workspace_of")
 
@@ -70,7 +72,7 @@ def workspace_of(given: Path) -> Path:
 )
 @SANDBOX
 @click.option("-w", "--workspace", type=click.Path(path_type=Path), default=Path(), help="Folder.  [default: this one]")
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), default=600.0, show_default=True, help="Wall time.")
+@click.option("--seconds", type=Amount(0, min_open=True), default=600.0, show_default=True, help="Wall time.")
 @click.argument("command", nargs=-1, required=True)
 def run(named: str | None, workspace: Path, seconds: float, command: tuple[str, ...]) -> None:
     """Run COMMAND in a sandbox, in a folder, and print what it prints, as it comes.
@@ -110,7 +112,8 @@ async def _ran(command: Sequence[str], wanted: Profile, folder: Path, seconds: f
             backend.run(command, folder=folder, env=environment, timeout=seconds, keep=1, watch=showing.show)
         )
         showing.begin(within, lambda: loop.call_soon_threadsafe(running.cancel))
-        return await running
+        with listening(lambda text: click.echo(text, err=True)):
+            return await running
     finally:
         await backend.close()
 

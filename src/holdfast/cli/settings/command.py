@@ -12,9 +12,9 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from holdfast.cli.settings.defaults import default_store, profile, settings
+from holdfast.cli.settings.defaults import default_store, policy_of, profile, settings
 from holdfast.cli.settings.editing import remove_key, set_key
-from holdfast.cli.settings.naming import model_specs
+from holdfast.cli.settings.naming import check_providers, model_specs
 from holdfast.cli.terminal import open_console
 from holdfast.cli.words import one_line, printable
 from holdfast.errors import UsageError
@@ -24,6 +24,7 @@ from holdfast.runtime.configuring.naming import ALIAS, check_names
 from holdfast.runtime.settings import (
     KEYS,
     MODELS,
+    SERVERS,
     Setting,
     Settings,
     key_of,
@@ -146,20 +147,13 @@ def _table(console: Console, shown: list[Setting], held: Settings) -> None:
 def set_(key: str, value: str, project: bool) -> None:
     """Set KEY to VALUE, in your own file or in the project's; what else is in the file stays."""
     read = parse(key, value, "config set")
-    if project and key == "store":
-        raise UsageError("a project does not choose where logs are kept: set the store without --project")
-    if project and key.startswith(MODELS):
-        raise UsageError("a project does not say what models cost: set it without --project")
-    if project and (key == "provider" or key not in KEYS):
-        raise UsageError("a project does not choose which models names stand for: set it without --project")
-    if project and key == "thinking":
-        raise UsageError("a project does not choose what a run costs: set thinking without --project")
-    if project and key == "model":
-        raise UsageError("a project does not choose what a run costs and who reads it: set the model without --project")
+    if project:
+        _refuse_project(key)
     if key == "sandbox":
-        if project:
-            raise UsageError("a project does not choose what keeps its commands in: set the sandbox without --project")
         read = _sandbox(read)
+    if key == "policy":
+        policy_of(file := Path(read).expanduser())
+        read = str(file.resolve())  # which holds in every folder
     path = _file(project)
     _check_names(path, key, read)
     set_key(path, key, read)
@@ -173,11 +167,33 @@ def set_(key: str, value: str, project: bool) -> None:
         click.echo(printable(f"note {holds.where} goes before it here: {key} is {_value(holds)}"), err=True)
 
 
+_OWN = {
+    "store": "a project does not choose where logs are kept: set the store without --project",
+    "provider": "a project does not choose which models names stand for: set it without --project",
+    "thinking": "a project does not choose what a run costs: set thinking without --project",
+    "model": "a project does not choose what a run costs and who reads it: set the model without --project",
+    "sandbox": "a project does not choose what keeps its commands in: set the sandbox without --project",
+    "policy": "a project does not choose who decides about calls: set the policy without --project",
+}
+"""What no project's file may say, and why."""
+
+
+def _refuse_project(key: str) -> None:
+    """Raises where a project's file may not say this."""
+    if key.startswith(MODELS):
+        raise UsageError("a project does not say what models cost: set it without --project")
+    if key in _OWN or key not in KEYS:
+        raise UsageError(_OWN.get(key, _OWN["provider"]))
+
+
 def _check_names(path: Path, key: str, value: object) -> None:
-    """Raises where a name would stand for itself with this value; nothing was written then."""
-    if key.startswith((ALIAS, TIER)):
-        told = {name: (str(each), f"{path}:{line}") for name, (each, line) in read_file(path).items()}
+    """Raises where a name would stand for itself with this value, or for nobody; nothing was written then."""
+    if key != "model" and not key.startswith((ALIAS, TIER)):
+        return
+    told = {name: (str(each), f"{path}:{line}") for name, (each, line) in read_file(path).items()}
+    if key != "model":
         check_names({**told, key: (str(value), "config set")})
+    check_providers(str(value), [name.removeprefix(SERVERS) for name in told if name.startswith(SERVERS)])
 
 
 def _tell_part(key: str, held: Settings) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import warnings
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
@@ -21,8 +23,21 @@ from holdfast.sandbox.port import Backend
 
 if TYPE_CHECKING:
     from holdfast.models.access.access import Access
+    from holdfast.tools.authorising.policy import Policy
+    from holdfast.types import AgentSpec
 
-__all__ = ("access", "default_store", "hide_store", "open_runtime", "profile", "settings", "store_url", "warn")
+__all__ = (
+    "access",
+    "default_store",
+    "doubted",
+    "hide_store",
+    "open_runtime",
+    "policy_of",
+    "profile",
+    "settings",
+    "store_url",
+    "warn",
+)
 
 
 def settings(folder: Path | None = None) -> Settings:
@@ -49,19 +64,30 @@ def store_url(given: str | None) -> str:
     return given or default_store()
 
 
-def open_runtime(url: str, sandbox: str | None = None, **more: Any) -> AbstractAsyncContextManager[Runtime]:
-    """Returns the runtime of a store, to be entered, whose commands run in the sandbox that is named or set.
+def open_runtime(
+    url: str,
+    sandbox: str | None = None,
+    policy: Path | None = None,
+    *,
+    policies: Sequence[Policy] = (),
+    **more: Any,
+) -> AbstractAsyncContextManager[Runtime]:
+    """Returns the runtime of a store, to be entered, whose commands run in the sandbox that is named or set, and whose
+    calls the policy of that file, or the one that is set, decides about, and `policies` beside it.
 
     Raises:
-        UsageError: there is no such sandbox, and no file of that name; or it holds no profile.
+        UsageError: there is no such sandbox, and no file of that name; or a file holds no profile, or no policy.
     """
-    held = settings()
+    held, rulings = settings(), policy_of(policy)
+    if rulings is not None:
+        _say_doubts()
     names: dict[str, Any] = {
         "aliases": held.aliases,
         "tiers": Tiers(held.tiers, read=tiers_of(os.environ)),
         "provider": held.provider,
         "facts": held.facts,
         "access": access(held),
+        "policy": [*([] if rulings is None else [rulings]), *policies] if policies else rulings,
     }
     return Runtime.open(url, sandbox=profile(held.sandbox if sandbox is None else sandbox), **{**names, **more})
 
@@ -117,8 +143,48 @@ def profile(named: str) -> Profile:
     return load_profile(path.read_text("utf-8", "replace"), str(path))
 
 
+def policy_of(given: Path | None) -> Policy | None:
+    """Returns the policy of a file that an option names, or of the one that is set; None where there is neither.
+
+    Raises:
+        UsageError: it cannot be read, or something is wrong with it; the message has a line for each thing.
+    """
+    held = settings().policy
+    path = given or (None if held is None else Path(held).expanduser())
+    if path is None:
+        return None
+    from holdfast.tools.authorising.loading import load_policy
+
+    return load_policy(path)
+
+
 def warn(held: Settings) -> None:
     """Says on standard error what was passed over in a project's file."""
     for note in held.notes:
         clean = "".join(letter if letter.isprintable() else "\ufffd" for letter in note)
         print(f"note {clean}", file=sys.stderr)
+
+
+def _say_doubts() -> None:
+    """Has what is doubtful about a policy said in a line, as other notes are."""
+    from holdfast.tools.authorising.doubting import PolicyDoubt
+
+    usual = warnings.formatwarning
+
+    def said(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> str:
+        if issubclass(category, PolicyDoubt):
+            return "note " + "".join(letter if letter.isprintable() else "\ufffd" for letter in str(message)) + "\n"
+        return usual(message, category, *where, **more)
+
+    warnings.formatwarning = said
+
+
+def doubted(policy: Policy | None, agent: AgentSpec) -> list[str]:
+    """Returns what looks misspelled in a policy, seen from an agent; whoever is told here is not warned of it again."""
+    if policy is None:
+        return []
+    from holdfast.runtime.configuring.policing import doubts_of
+    from holdfast.tools.authorising.doubting import PolicyDoubt
+
+    warnings.simplefilter("ignore", PolicyDoubt)
+    return doubts_of(policy, agent, "local", agent.tools, settings().servers)

@@ -1,7 +1,11 @@
-"""Names of models that a person can use, and completing them in a shell: one, or several with commas between."""
+"""Names of models that a person can use, and completing them in a shell: one, or several with commas between.
+
+What is set is looked at as far as it can be: a model may be newer than the catalogue, a provider is known or is not.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -11,7 +15,7 @@ from holdfast.errors import HoldfastError
 if TYPE_CHECKING:
     import click
 
-__all__ = ("model_specs", "own_names")
+__all__ = ("check_providers", "model_specs", "own_names")
 
 _MOST = 60
 """Names that a shell is offered."""
@@ -25,6 +29,21 @@ def own_names() -> dict[str, str]:
     """
     held = settings()
     return {**held.tiers, **held.aliases}
+
+
+def check_providers(spec: str, servers: Iterable[str] = ()) -> None:
+    """Ends quietly when each model of a spec is of a provider that is known, or of one of the servers.
+
+    Raises:
+        UnknownModel: one is of neither; the message gives the nearest name.
+    """
+    from holdfast.models.providers.finding import PROVIDERS, unknown_provider
+
+    known = (*PROVIDERS, *servers)
+    for each in spec.split(","):
+        provider, slash, _ = each.strip().partition("/")
+        if slash and provider not in known:
+            raise unknown_provider(each.strip(), known)
 
 
 def model_specs(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:

@@ -15,8 +15,9 @@ from rich.text import Text
 from holdfast.cli.asking.answers import SAID
 from holdfast.cli.asking.picking import hint, picked, question_lines
 from holdfast.cli.chat.figures import Question
-from holdfast.cli.listing import list_runs
+from holdfast.cli.hiding.masking import masked
 from holdfast.cli.outcomes import about
+from holdfast.cli.reaching.port import Sessions
 from holdfast.cli.rendering.diffs import tally
 from holdfast.cli.watch.details import diff_lines
 from holdfast.cli.watch.dialogs import Choice, Confirm, Fill, Sheet
@@ -24,18 +25,23 @@ from holdfast.cli.watch.rows import Row
 from holdfast.cli.watch.session import Watched
 from holdfast.cli.words import age, count, money, one_line
 from holdfast.errors import HoldfastError, UsageError
-from holdfast.runtime.runtime import Runtime
 from holdfast.types import Changes, shown
 
 if TYPE_CHECKING:
     from textual.app import App
 
-__all__ = ("Acts",)
+__all__ = ("Acts", "nothing_yet")
 
 _RUNS = 200
 _PATHS = 8
 """Changed paths that a question names."""
 _STYLES = {"completed": "green", "running": "cyan", "waiting": "yellow", "open": "magenta", "failed": "red"}
+
+
+def nothing_yet(sessions: Sessions) -> str:
+    """Returns what a person is told where there is nothing to watch."""
+    how = f'holdfast run{sessions.option} "…"' if sessions.drives else f"holdfast chat{sessions.option}"
+    return f"no run is in {sessions.place} yet: start one with {how}"
 
 
 @final
@@ -45,18 +51,18 @@ class Acts:
     def __init__(self, app: App[Any]) -> None:
         self._app = app
 
-    async def choose(self, runtime: Runtime) -> str | None:
-        """Returns a session of the store that a person chose; None when they chose none."""
+    async def choose(self, sessions: Sessions) -> str | None:
+        """Returns a session that a person chose; None when they chose none."""
         now = time.time_ns() // 1000
         choices: dict[str, Text] = {}
-        for run in await list_runs(runtime.journal, _RUNS):
+        for run in await sessions.listed(_RUNS):
             if run.session not in choices:
                 style = _STYLES.get(run.status, "yellow")
                 parts = [(f"{run.session:<14} ", "bold"), (f"{run.status:<10}", style), f"{age(run.started, now):<11} "]
                 cost = _cost(run.cost, most=run.estimated)
                 choices[run.session] = Text.assemble(*parts, (f"{cost:>8}  ", "dim"), run.prompt)
         if not choices:
-            raise UsageError('no run is in this store yet: start one with holdfast run "…"')
+            raise UsageError(nothing_yet(sessions))
         return await self._app.push_screen_wait(Choice("sessions, newest first", list(choices.items())))
 
     async def say(self, watched: Watched, words: str, *, later: bool) -> None:
@@ -115,7 +121,7 @@ class Acts:
         await self._once(watched, question, watched.reply(question, given), "answered")
 
     async def _request_changes(self, watched: Watched, question: Question) -> None:
-        lines = [Text(one_line(question.wait.prompt, 200))]
+        lines = [Text(one_line(masked(question.wait.prompt), 200))]
         said = await self._app.push_screen_wait(Fill("what is to be different?", lines, "the agent reads this"))
         if said:
             await self._once(watched, question, watched.request_changes(question, said), "sent back")
@@ -135,7 +141,7 @@ class Acts:
         name = await self._app.push_screen_wait(Fill(f"fork at event {at}", lines, "name; empty for a new one"))
         if name is None:
             return None
-        child = await watched.runtime.fork(watched.session, at=at, name=name or None)
+        child = await watched.sessions.fork(watched.session, at=at, name=name or None)
         self._tell(f"session {child} is made")
         lines = [Text.assemble((child, "bold"), f"  from {watched.session} at event {at}")]
         return child if await self._app.push_screen_wait(Confirm("watch the fork?", lines, "watch it")) else None
@@ -154,7 +160,7 @@ class Acts:
 
     async def show_changes(self, watched: Watched, row: Row) -> None:
         """Shows what became of the files up to an event."""
-        found = await watched.runtime.changes(watched.session, until=row.seq)
+        found = await watched.sessions.changes(watched.session, until=row.seq)
         if not found.changes:
             self._tell(f"no file was changed up to event {row.seq}")
             return
@@ -163,13 +169,12 @@ class Acts:
         await self._app.push_screen_wait(Sheet(title, [head, Text(), *diff_lines(found.text)]))
 
     async def go_on(self, watched: Watched) -> None:
-        """Takes the open run up in this process."""
-        await watched.go_on()
-        self._tell("this process goes on with the run; leaving leaves it open")
+        """Has the open run gone on with."""
+        self._tell(await watched.go_on())
 
     async def _changed(self, watched: Watched, to: int) -> Changes | None:
         try:
-            return (await watched.runtime.changes(watched.session, since=to)).changes
+            return (await watched.sessions.changes(watched.session, since=to)).changes
         except (
             HoldfastError
         ):  # without a folder, or with files that are not known: the rewind itself says what it cannot

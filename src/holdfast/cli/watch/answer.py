@@ -10,6 +10,7 @@ from typing import final
 
 from rich.text import Text
 
+from holdfast.cli.hiding.masking import masked
 from holdfast.cli.outcomes import about, mark_of
 from holdfast.cli.rendering.answer import below
 from holdfast.cli.rendering.blocks import Blocks
@@ -51,7 +52,7 @@ class Transcript:
         match row.event.data:
             case InputReceived() as data:
                 sign = "▸ " if data.kind == "prompt" else "» "
-                words = Text.assemble((sign, "bold cyan"), (one_line(data.message.text, 500), "bold"))
+                words = Text.assemble((sign, "bold cyan"), (one_line(masked(data.message.text), 500), "bold"))
                 self._add(Block(Text(), words) if self._done else Block(words))
             case ModelFinished() as data:
                 self._answered(data)
@@ -59,14 +60,14 @@ class Transcript:
                 sign, style = mark_of(data.result)
                 name = "?" if row.call is None else one_line(row.call.name, 60)
                 words = "" if row.call is None else about(row.call)
-                said = came_to(data.result)
+                said = masked(came_to(data.result))
                 line = Text.assemble((f"{sign} ", f"bold {style}"), (name, "bold"), f" {words}")
                 self._add(Block(line.append(f"  {said}", "dim") if said else line))
             case ModelFailed() as data:
                 self._failed(data)
             case RunFinished() as data:
                 self._restart()
-                why = f"  {one_line(data.reason, 300)}" if data.reason else ""
+                why = f"  {one_line(masked(data.reason), 300)}" if data.reason else ""
                 style = {"completed": "green", "failed": "red"}.get(data.status, "yellow")
                 self._add(Block(Text(), Text(f"── {data.status}{why}", style)))
             case _:
@@ -85,7 +86,7 @@ class Transcript:
     def _failed(self, data: ModelFailed) -> None:
         self._restart()
         goes_on = f"  {said}" if (said := onward(data)) else ""
-        self._add(Block(Text.assemble((f"! {one_line(data.message, 300)}", "yellow"), (goes_on, "dim"))))
+        self._add(Block(Text.assemble((f"! {one_line(masked(data.message), 300)}", "yellow"), (goes_on, "dim"))))
         if data.mode == "continue" and data.partial is not None:
             self.hear(TextDelta(data.partial.text))  # what comes now goes on there
 

@@ -23,6 +23,7 @@ from textual.widgets import Input, Static
 from textual.worker import Worker
 
 from holdfast.cli.chat.figures import Question
+from holdfast.cli.reaching.port import Sessions
 from holdfast.cli.watch.acts import Acts
 from holdfast.cli.watch.answer import Transcript
 from holdfast.cli.watch.details import details_of
@@ -35,7 +36,6 @@ from holdfast.cli.watch.status import gate_line, help_lines, status_line
 from holdfast.cli.watch.timeline import TimelinePane
 from holdfast.cli.words import one_line
 from holdfast.errors import HoldfastError
-from holdfast.runtime.runtime import Runtime
 from holdfast.types import Event
 
 __all__ = ("WatchApp",)
@@ -44,6 +44,8 @@ _DRAWS = 0.05
 """Seconds between two drawings of what is new."""
 _LOOKS = 1.0
 """Seconds between two looks at who drives the session."""
+_LOOKS_THERE = 5.0
+"""The same of a server's, whose stream tells most of it."""
 _TOLD = 200
 """Rows of what happened before that the words begin with."""
 _GRACE = 0.4
@@ -59,7 +61,7 @@ class SteerBox(Input):
 
 @final
 class WatchApp(App[None]):
-    """Watches one session of a store at a time."""
+    """Watches one session at a time."""
 
     CSS_PATH = "styles.tcss"
     ENABLE_COMMAND_PALETTE = False
@@ -86,7 +88,7 @@ class WatchApp(App[None]):
         Binding("t", "ground", show=False),
     ]
 
-    def __init__(self, runtime: Runtime, session: str | None = None, *, theme: str = "dark") -> None:
+    def __init__(self, sessions: Sessions, session: str | None = None, *, theme: str = "dark") -> None:
         """Watches a session, or asks which one; `theme` is `dark` or `light`."""
         super().__init__()
         for each in THEMES:
@@ -99,7 +101,8 @@ class WatchApp(App[None]):
         self._answer, self._detail = Pane(id="answer", follows=True), Pane(id="detail")
         self._steer = SteerBox(id="steer", placeholder="say something to the run", select_on_focus=False)
         self._gate, self._status = Static(id="gate"), Static(id="status")
-        self._runtime = runtime
+        self._sessions = sessions
+        sessions.on_notice = self._noticed
         self._first = session
         self._acts = Acts(self)
         self._words = Transcript()
@@ -127,12 +130,12 @@ class WatchApp(App[None]):
         """Opens the session, or asks which."""
         self._answer.border_title = "answer"
         self._timeline.focus()
-        self.set_interval(_LOOKS, self._look)
+        self.set_interval(_LOOKS if self._sessions.drives else _LOOKS_THERE, self._look)
         self._do(self._choose(leave=True) if self._first is None else self.open(self._first))
 
     async def open(self, session: str) -> None:
         """Puts a session on the screen, in place of the one there."""
-        watched = Watched(self._runtime, session)
+        watched = Watched(self._sessions, session)
         await watched.load()
         if self._follower is not None:
             self._follower.cancel()
@@ -255,6 +258,10 @@ class WatchApp(App[None]):
     def _complain(self, error: HoldfastError) -> None:
         self.notify(one_line(str(error), 400), severity="error", markup=False, timeout=8)
 
+    def _noticed(self, words: str) -> None:
+        self.notify(one_line(words, 400), severity="warning", markup=False, timeout=8)
+        self._stand()
+
     def _selected(self) -> tuple[Watched, Row] | None:
         row = self._timeline.selected
         return None if self.watched is None or row is None or row.event is None else (self.watched, row)
@@ -326,7 +333,7 @@ class WatchApp(App[None]):
         self._do(self._choose(leave=False))
 
     async def _choose(self, *, leave: bool) -> None:
-        session = await self._acts.choose(self._runtime)
+        session = await self._acts.choose(self._sessions)
         if session is not None:
             await self.open(session)
         elif leave:

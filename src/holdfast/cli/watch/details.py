@@ -12,7 +12,8 @@ import msgspec
 from rich.console import RenderableType
 from rich.text import Text
 
-from holdfast.cli.outcomes import argument, arguments_of, diff_of, mark_of, undone
+from holdfast.cli.hiding.masking import masked, masked_json
+from holdfast.cli.outcomes import argument, diff_of, mark_of, shown_arguments, undone
 from holdfast.cli.rendering.answer import sources_of, step_line
 from holdfast.cli.rendering.diffs import between, cut, diff_line, tally
 from holdfast.cli.rendering.markdown import Words
@@ -87,15 +88,19 @@ def _of_run(head: Text, event: Event) -> list[Text]:
             reason = plain_lines(data.reason, "yellow") if data.reason else []
             return [head, Text(), *[_fact(name, value) for name, value in facts], used, *denied, *reason]
         case _:
-            return [head, Text(), *plain_lines(_data(event))]
+            return [head, Text(), *_cut(_data(event))]
 
 
 def _fact(name: str, value: str) -> Text:
-    return Text.assemble((f"{name:<8}", "dim"), one_line(value))
+    return Text.assemble((f"{name:<8}", "dim"), one_line(masked(value)))
 
 
 def plain_lines(text: str, style: str = "") -> list[Text]:
-    """Returns text as lines that cannot act on anything, cut where it is very long."""
+    """Returns text as lines that cannot act on anything, masked, and cut where it is very long."""
+    return _cut(masked(text), style)
+
+
+def _cut(text: str, style: str = "") -> list[Text]:
     lines = printable(text[:_LETTERS]).splitlines()
     shown = [Text(line.expandtabs(4), style) for line in lines[:_LINES]]
     return [*shown, _more(len(lines))] if len(lines) > _LINES or len(text) > _LETTERS else shown
@@ -107,7 +112,8 @@ def prose(text: str, theme: str) -> list[RenderableType]:
 
 
 def diff_lines(diff: str) -> list[Text]:
-    """Returns a unified diff in colour, cut where it is very long."""
+    """Returns a unified diff in colour, masked, and cut where it is very long."""
+    diff = masked(diff)
     lines = diff[:_LETTERS].removesuffix("\n").split("\n")
     shown = [diff_line(line) for line in lines[:_LINES]]
     return [*shown, _more(len(lines))] if len(lines) > _LINES or len(diff) > _LETTERS else shown
@@ -130,7 +136,7 @@ def _model(head: Text, data: ModelFinished, theme: str) -> list[RenderableType]:
     for part in message.parts:
         blocks.append(Text())
         if isinstance(part, Said):
-            blocks += prose(part.text, theme)
+            blocks += prose(masked(part.text), theme)
         elif isinstance(part, Thinking):
             blocks += plain_lines(part.text or "(hidden reasoning)", "dim italic")
         elif isinstance(part, ProviderStep):
@@ -158,7 +164,7 @@ def _call(call: ToolCall | None, made: str = "") -> list[Text]:
         return [Text("the call is not in this log", "dim")]
     if made:
         call = msgspec.structs.replace(call, arguments=made)
-    fields = arguments_of(call)
+    fields = shown_arguments(call)
     head = Text(one_line(call.name, 80), "bold")
     if fields is None:
         return [head, Text("arguments that are no JSON object:", "yellow"), *plain_lines(call.arguments)]
@@ -225,5 +231,6 @@ def _error(result: ToolResult) -> list[tuple[str, str]]:
 
 
 def _data(event: Event) -> str:
-    raw = bytes(event.data.raw) if isinstance(event.data, Unknown) else msgspec.json.encode(event.data)
-    return msgspec.json.format(raw, indent=2).decode("utf-8", "replace")
+    if isinstance(event.data, Unknown):
+        return masked(msgspec.json.format(bytes(event.data.raw), indent=2).decode("utf-8", "replace"))
+    return masked_json(msgspec.to_builtins(event.data))

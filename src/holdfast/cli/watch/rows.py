@@ -12,6 +12,7 @@ from typing import final
 import msgspec
 from rich.text import Text
 
+from holdfast.cli.hiding.masking import masked_line
 from holdfast.cli.learning.calls import Calls
 from holdfast.cli.outcomes import about, diff_of, gist, mark_of, undone
 from holdfast.cli.rendering.diffs import tally
@@ -152,7 +153,8 @@ def line_of(row: Row, digits: int, width: int) -> Text:
         figures = _figures(event) if width >= _FIGURES_WIDTH else ""
         clock = f" {clock_time(event.at)[:8]}" if width >= _CLOCK_WIDTH else ""
         indent = "  " if isinstance(event.data, ToolStarted | ToolFinished | ToolWaiting | WaitResolved) else ""
-        line = Text.assemble((f"{event.seq:>{digits}}{clock} ", "dim"), indent, (icon, style), " ", words)
+        line = masked_line(words)
+        line = Text.assemble((f"{event.seq:>{digits}}{clock} ", "dim"), indent, (icon, style), " ", line)
         if figures:
             line.truncate(width - len(figures) - 2, overflow="ellipsis", pad=True)
             line.append(f"  {figures}", "dim")

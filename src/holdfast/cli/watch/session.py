@@ -14,59 +14,52 @@ from contextlib import aclosing
 from typing import final
 
 from holdfast.cli.chat.figures import Figures, Question
-from holdfast.cli.listing import state_of
+from holdfast.cli.reaching.port import Said, Sessions, Spoken, Stand
 from holdfast.cli.watch.rows import Rows
-from holdfast.engine.events import CODEC, InputReceived, Rewound
+from holdfast.engine.events import InputReceived, Rewound
 from holdfast.engine.state import Run as OpenRun
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.flow.ids import new_key
-from holdfast.journal.port import Head
-from holdfast.journal.reading import Follower, read_events
-from holdfast.runtime.run import Run
-from holdfast.runtime.runtime import Runtime
-from holdfast.runtime.speaking import Receipt
-from holdfast.types import Delta, Event, stream_id
+from holdfast.types import Delta, Event
 
 __all__ = ("Watched",)
 
 
 @final
 class Watched:
-    """One session of a store."""
+    """One session of a place."""
 
-    def __init__(self, runtime: Runtime, session: str) -> None:
-        self.runtime = runtime
+    def __init__(self, sessions: Sessions, session: str) -> None:
+        self.sessions = sessions
         self.session = session
         self.events: list[Event] = []
         self.rows = Rows()
         self.figures = Figures()
-        self.head: Head | None = None
+        self.stand: Stand | None = None
         """How the session stood when it was last looked at."""
         self.trouble: HoldfastError | None = None
         """Why this process cannot go on with the run it took up."""
         self.sent: dict[str, str] = {}
         """What was said here and is not in the log yet, by its key."""
-        self._stream = stream_id("local", session)
         self._answered: set[str] = set()
         self._lost = ""
         """Key of the run that this process cannot go on with."""
 
     async def load(self) -> None:
         """Reads what happened so far."""
-        self.events = [event async for event in read_events(self.runtime.journal, self._stream, CODEC)]
+        self.events = [event async for event in self.sessions.events(self.session)]
         self.rows, self.figures = Rows(self.events), Figures(self.events)
         await self.look()
 
     async def look(self) -> None:
         """Looks at who drives the session and whether it has unread mail."""
-        self.head = await self.runtime.journal.head(self._stream)
+        self.stand = await self.sessions.stand(self.session)
 
     async def follow(self) -> AsyncGenerator[Event | Delta]:
         """Yields what comes after what is known, for ever; each event is known when it is given out."""
         while True:
-            run = self.figures.run
-            elsewhere = run is None or run.key == self._lost
-            items = self._rest() if run is None or elsewhere else self._run_events(run)
+            own, known = self._own, self.figures.state.seq
+            items = self.sessions.follow(self.session, after=known) if own is None else self._run_events(own)
             try:
                 async with aclosing(items):
                     async for item in items:
@@ -75,27 +68,23 @@ class Watched:
                                 continue
                             self._learn(item)
                         yield item
-                        now = self.figures.run
-                        if elsewhere and now is not None and now.key != self._lost:
+                        if own is None and self._own is not None:
                             break
             except HoldfastError as error:
-                if run is None or elsewhere:
+                if own is None:
                     raise
-                self.trouble, self._lost = error, run.key
+                self.trouble, self._lost = error, own.key
+
+    @property
+    def _own(self) -> OpenRun | None:
+        """The open run, where this process may drive it and so has its words first."""
+        run = self.figures.run
+        return run if run is not None and run.key != self._lost and self.sessions.drives else None
 
     async def _run_events(self, run: OpenRun) -> AsyncGenerator[Event | Delta]:
         begin, known = run.setup.input - 1, self.figures.state.seq
-        async for item in self.runtime.run(self.session, run.key, after=begin).events(after=known):
+        async for item in self.sessions.run(self.session, run.key, after=begin).events(after=known):
             yield item
-
-    async def _rest(self) -> AsyncGenerator[Event | Delta]:
-        follower = Follower(self.runtime.journal, self._stream, CODEC, lambda _: None, after=self.figures.state.seq)
-        try:
-            while True:
-                for item in await follower.next():
-                    yield item
-        finally:
-            follower.close()
 
     def _learn(self, event: Event) -> None:
         self.events.append(event)
@@ -116,15 +105,15 @@ class Watched:
             return "idle"
         if self.questions or self.figures.waits_for:
             return "waiting"
-        return "running" if self.head is None else state_of(self.head)
+        return "running" if self.stand is None or self.stand.state in ("idle", "ended") else self.stand.state
 
     @property
     def unheard(self) -> bool:
         """Whether something was said to it a while ago and no process took it up."""
-        head = self.head
-        if head is None or not head.unread or state_of(head) == "running":
+        stand = self.stand
+        if stand is None or not stand.unread or stand.state == "running":
             return False
-        return head.updated_at < time.time_ns() // 1000 - 1_500_000
+        return stand.updated_at < time.time_ns() // 1000 - 1_500_000
 
     @property
     def questions(self) -> list[Question]:
@@ -134,7 +123,7 @@ class Watched:
     # ---- speaking -------------------------------------------------------------------------------------------
 
     @property
-    def run(self) -> Run:
+    def run(self) -> Spoken:
         """The open run.
 
         Raises:
@@ -145,9 +134,9 @@ class Watched:
             raise UsageError(
                 f'no run is open in this session: give it a prompt with holdfast run --session {self.session} "…"'
             )
-        return self.runtime.run(self.session, run.key)
+        return self.sessions.run(self.session, run.key, after=run.setup.input - 1)
 
-    async def say(self, words: str, *, later: bool = False) -> Receipt:
+    async def say(self, words: str, *, later: bool = False) -> Said:
         """Says something to the open run, now or when it would be over."""
         run, key = self.run, new_key()
         self.sent[key] = words
@@ -172,7 +161,7 @@ class Watched:
         """Has the answer that is under review done again."""
         await self._give(question, self.run.request_changes(question.token, feedback))
 
-    async def _give(self, question: Question, answer: Awaitable[Receipt]) -> None:
+    async def _give(self, question: Question, answer: Awaitable[Said]) -> None:
         self._answered.add(question.token)
         try:
             await answer
@@ -180,8 +169,8 @@ class Watched:
             self._answered.discard(question.token)
             raise
 
-    async def go_on(self) -> None:
-        """Takes the open run up in this process.
+    async def go_on(self) -> str:
+        """Has the open run driven, and returns in words by whom.
 
         Raises:
             HoldfastError: another process drives it, or this one cannot.
@@ -189,7 +178,7 @@ class Watched:
         if self.figures.run is None:
             raise UsageError("no run is open in this session, so there is nothing to go on with")
         self._lost, self.trouble = "", None
-        await self.runtime.resume(self.session)
+        return await self.sessions.go_on(self.session)
 
     async def rewind(self, to: int) -> None:
         """Takes the session and its files back to an event.
@@ -199,4 +188,4 @@ class Watched:
         """
         if self.figures.run is not None:
             raise UsageError("a run is open in this session: let it end, or abort it with Ctrl-X, and rewind then")
-        await self.runtime.rewind(self.session, to=to)
+        await self.sessions.rewind(self.session, to=to)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 
 from holdfast.cli.chat.figures import Question
+from holdfast.cli.hiding.masking import masked
 from holdfast.cli.outcomes import about, arguments_of
 from holdfast.cli.watch.session import Watched
 from holdfast.cli.words import count, money, one_line
@@ -15,6 +16,7 @@ _STATES = {
     "running": ("●", "cyan"),
     "waiting": ("◐", "yellow"),
     "open": ("○", "magenta"),
+    "away": ("✗", "red"),
     "idle": ("●", "dim"),
 }
 _ENDS = {"completed": ("✓", "green"), "failed": ("✗", "red")}
@@ -78,7 +80,7 @@ def help_lines() -> list[Text]:
 
 def status_line(watched: Watched, width: int) -> Text:
     """Returns how the session stands; figures and key hints give way where it is narrow."""
-    standing = watched.standing
+    standing = "away" if watched.sessions.away else watched.standing
     last = watched.figures.state.last
     ended = "" if last is None or last.finished is None else last.finished.status
     sign, style = _ENDS.get(ended, ("■", "yellow")) if standing == "idle" and ended else _STATES[standing]
@@ -107,6 +109,8 @@ def _fitting(parts: list[Text], hints: list[Text], width: int) -> tuple[Text, Te
 
 
 def _stands(watched: Watched, standing: str) -> str:
+    if standing == "away":
+        return "the server is away"
     if watched.unheard:
         return "nobody heard it: c goes on here"
     if standing == "open":
@@ -151,10 +155,12 @@ def gate_line(question: Question, more: int, *, at: int, width: int) -> Text:
 
 def _asked(question: Question, rest: str) -> Text:
     if question.wait.kind == "question":
-        ask = Text.assemble(("asks: ", "bold yellow"), (one_line(question.wait.prompt), "bold"), (rest, "dim"))
+        ask = Text.assemble(("asks: ", "bold yellow"), (one_line(masked(question.wait.prompt)), "bold"), (rest, "dim"))
         keys = Text.assemble(*_key("y", "answer"))
     else:
-        ask = Text.assemble(("will this answer do?  ", "bold yellow"), one_line(question.wait.prompt), (rest, "dim"))
+        ask = Text.assemble(
+            ("will this answer do?  ", "bold yellow"), one_line(masked(question.wait.prompt)), (rest, "dim")
+        )
         changes = _key("a", f"ask for changes ({question.changes_left} left)") if question.changes_left else ()
         keys = Text.assemble(*_key("y", "yes"), *changes, *_key("n", "no, the run fails"))
     for line in (ask, keys):

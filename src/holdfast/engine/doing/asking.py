@@ -62,7 +62,8 @@ async def _prepare(attempt: Attempt, at: int, last: bool) -> _Asked | None:
     if target is None:
         attempt.write(_nobody(chain))
         return None
-    request = target.request(assemble(bindings.spec, state.messages, last=last))
+    tools = None if bindings.showing is None else bindings.showing.tools(state.messages, state.said)
+    request = target.request(assemble(bindings.spec, state.messages, last=last, tools=tools))
     seam = None if run.partial is None else _seam(attempt, chain, target, request, run.partial)
     if target.pictured:
         shown = await _shown(attempt, _Asked(chain, target, request, request, seam, calling.Reservation()))

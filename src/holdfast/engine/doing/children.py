@@ -119,6 +119,8 @@ async def forsake_begun(attempt: Attempt, why: str) -> None:
         await attempt.bound.spawn.settle()
     begun = [call for call in state.calls.values() if call.result is None and call.wait is None]
     keys = [key_of_call(stream, run.id, name_of(state, call.call.id)) for call in begun]
+    inner = [call for call in state.nested.values() if call.result is None]
+    keys += [key_of_call(stream, run.id, name_of(state, call.call.id, nested=True)) for call in inner]
     if run.setup.setup.phases and run.phase is None:
         keys.append(_phase_key(stream, run, len(run.outcomes)))
     for key in keys:

@@ -4,15 +4,17 @@ answer is none yet, that it is to be reviewed, that whoever waited for a run has
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from holdfast.engine.attempt import Attempt
-from holdfast.engine.decide import AskReview, Close, CloseBooks, JudgeAnswer, PressOn, Skip
+from holdfast.engine.decide import AskReview, Close, CloseBooks, JudgeAnswer, PressOn, Record, Skip
 from holdfast.engine.doing.acting import close_calls
 from holdfast.engine.doing.children import abandon, close_books, start_phase
 from holdfast.engine.events import AnswerJudged, AnswerUnfinished, LastAnswerAsked, ReviewRequested, ToolFinished
 from holdfast.engine.phases import StartPhase
 from holdfast.errors import UsageError
 from holdfast.tools.results import concluded, skipped
-from holdfast.types import AssistantMessage, Wait
+from holdfast.types import AssistantMessage, CallId, Wait
 
 __all__ = ("intervene",)
 
@@ -21,15 +23,15 @@ _SHOWN = 2_000
 
 
 async def intervene(
-    attempt: Attempt, step: Skip | Close | PressOn | JudgeAnswer | AskReview | CloseBooks | StartPhase
+    attempt: Attempt, step: Skip | Close | PressOn | Record | JudgeAnswer | AskReview | CloseBooks | StartPhase
 ) -> None:
     """Writes it down."""
     match step:
         case Skip(calls, over):
-            if over:
-                await abandon(attempt, "the run that started it is over")
-            for call_id in calls:
-                attempt.write(ToolFinished(call_id, concluded() if over else skipped()))
+            await _skip(attempt, calls, over=over)
+        case Record(events):
+            for payload in events:
+                attempt.write(payload)
         case PressOn():
             attempt.write(AnswerUnfinished())
         case Close(limit):
@@ -44,6 +46,13 @@ async def intervene(
             await close_books(attempt)
         case StartPhase(phase):
             await start_phase(attempt, phase)
+
+
+async def _skip(attempt: Attempt, calls: Iterable[CallId], *, over: bool) -> None:
+    if over:
+        await abandon(attempt, "the run that started it is over")
+    for call_id in calls:
+        attempt.write(ToolFinished(call_id, concluded() if over else skipped()))
 
 
 async def _judge(attempt: Attempt) -> None:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Iterable
 from contextlib import AsyncExitStack
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import msgspec
 
 from holdfast.engine.attempt import Attempt
 from holdfast.engine.doing.lasting import note_processes
 from holdfast.engine.events import Nested, ToolFinished, ToolStarted
+from holdfast.engine.hearing.answers import noted
 from holdfast.engine.state import name_of
 from holdfast.errors import UsageError, WorkspaceBusy
 from holdfast.tools.binding import Suspended
@@ -24,7 +25,10 @@ from holdfast.tools.gateway import Admitted, Gateway
 from holdfast.tools.results import Refused, canceled, not_free, refusal, rolled_back, unknown_outcome
 from holdfast.types import CallId, Digest, Effect, ToolCall, ToolResult, Wait
 
-__all__ = ("Door", "Nesting")
+if TYPE_CHECKING:
+    from holdfast.tools.hooks.running import Advice
+
+__all__ = ("Door", "Nesting", "write_notes")
 
 _DEEP = 8
 """Calls below calls: more is a tool that calls itself."""
@@ -61,6 +65,7 @@ class Nesting:
     """Makes calls on behalf of one running call."""
 
     __slots__ = (
+        "_above",
         "_attempt",
         "_depth",
         "_gateway",
@@ -69,19 +74,24 @@ class Nesting:
         "_over",
         "_parent",
         "_parted",
+        "_patient",
         "_quiet",
         "_running",
+        "begun",
     )
 
     def __init__(
-        self, attempt: Attempt, gateway: Gateway, parent: Admitted, depth: int = 1, parted: str | None = None
+        self, attempt: Attempt, gateway: Gateway, parent: Admitted, depth: int = 1, above: Nesting | None = None
     ) -> None:
         self._attempt = attempt
         self._gateway = gateway
         self._parent = parent
         self._depth = depth
-        self._parted = parted or _parting(attempt.state.calls)
+        self._above = above
+        self._parted = above._parted if above is not None else _parting(attempt.state.calls)
         """What parts an id from the numbers of the calls below it."""
+        self._patient = _repeats(parent.effect) and (above is None or above._patient)
+        """Whether the calls above can be left and made again, so that one below may wait."""
         self._made = 0
         self._running: set[asyncio.Task[object]] | None = None
         """The tasks that are in a call; made when there is one."""
@@ -89,16 +99,18 @@ class Nesting:
         self._leaving: Wait | None = None
         """What the calling tool is about to be left for; nothing begins any more."""
         self._over = False
+        self.begun: list[Wait] = above.begun if above is not None else []
+        """Agents that calls below the model's call started, as they are waited for."""
 
     async def end(self) -> None:
         """Ends it with the call: what the tool left running in the background is stopped, and written down as that."""
+        self._over = True
         mine = asyncio.current_task()
         left = [task for task in self._running or () if task is not mine]
         for task in left:
             task.cancel()
         if left:
             await asyncio.wait(left)
-        self._over = True
 
     async def __call__(self, name: str, arguments: str) -> ToolResult:
         """Returns what the call came to, from the log if it was made before."""
@@ -112,35 +124,43 @@ class Nesting:
             if (known.call.name, known.call.arguments) != (name, arguments):
                 return _diverged(known.call, call)
             if known.result is not None:
-                return known.result
+                return known.result if known.wait is None else self._ends(call, known.result, nested)
             if known.started is not None and not _repeats(known.started.effect):
                 return self._ends(call, unknown_outcome(name), nested)  # it began once, and nobody knows how it ended
         if self._leaving is not None:
             raise Suspended(self._leaving)
-        verdict = self._admit(call)
-        if isinstance(verdict, Wait):
-            await self._leave(verdict)
-        elif isinstance(verdict, Refused):
-            return self._ends(call, verdict.result, nested)
-        else:
-            return await self._run(verdict, nested)
-        raise Suspended(verdict)
+        outcome = await self._run(call, nested, self._made)
+        if isinstance(outcome, Wait):  # of this call or one below: all leave, and come back when it is answered
+            await self._leave(outcome)
+            raise Suspended(outcome)
+        return outcome
 
-    async def _run(self, admitted: Admitted, nested: Nested) -> ToolResult:
+    async def _run(self, call: ToolCall, nested: Nested, number: int) -> ToolResult | Wait:
+        """Makes a call, or says what it has to wait for; from its first hook on it is under way."""
         task = asyncio.current_task()
         assert task is not None
         self._running = self._running or set()
         self._running.add(task)
         try:
-            outcome = await self._make(admitted, nested)
+            advice = None
+            if self._gateway.hooks is not None:
+                name = name_of(self._attempt.state, call.id, nested=True)
+                advice = await self._gateway.consult(call, name, below=True)
+                write_notes(self._attempt, self._gateway)
+                if self._over:  # they took their time
+                    raise _late(self._parent)
+                if self._leaving is not None:
+                    raise Suspended(self._leaving)
+            verdict = self._admit(call, advice, number)
+            if isinstance(verdict, Wait):
+                return verdict
+            if isinstance(verdict, Refused):
+                return self._ends(call, verdict.result, nested)
+            return await self._make(verdict, nested)
         finally:
             self._running.discard(task)
             if self._quiet is not None and not self._running:
                 self._quiet.set()
-        if isinstance(outcome, Wait):  # of a call below this one: all of them leave, and come back when it is answered
-            await self._leave(outcome)
-            raise Suspended(outcome)
-        return outcome
 
     async def _leave(self, wait: Wait) -> None:
         """Lets what is under way beside come to its end before the calling tool is left: it was allowed to run."""
@@ -149,19 +169,42 @@ class Nesting:
             self._quiet = self._quiet or asyncio.Event()
             await self._quiet.wait()
 
+    def _may_wait(self, admitted: Admitted, wait: Wait) -> Wait | None:
+        """Returns what all calls above are left for; None where the call may not wait for that."""
+        call = admitted.call
+        if wait.kind == "approval" or wait.below.startswith(f"{call.id}{self._parted}"):
+            return wait
+        if wait.kind == "child":
+            self.begun.append(Wait(wait.token, "child", subject=wait.subject))
+        if wait.kind != "child" or not self._patient or not _repeats(admitted.effect):
+            return None
+        return msgspec.structs.replace(wait, below=call.id)
+
     def _ends(self, call: ToolCall, result: ToolResult, nested: Nested, *, undone: bool = False) -> ToolResult:
         result = rolled_back(result) if undone else result
         self._attempt.write(ToolFinished(call.id, result, nested=nested, rolled_back=undone))
         return result
 
-    def _admit(self, call: ToolCall) -> Admitted | Refused | Wait:
-        if self._made > _MANY or self._depth > _DEEP:
+    def _is_within(self, admitted: Admitted) -> bool:
+        """Whether a call stands below another one of its tool, of which there may be only so many at a time."""
+        spec, nesting = admitted.tool.spec, self if admitted.tool.spec.at_once is not None else None
+        while nesting is not None:
+            above = nesting._parent.tool.spec
+            if (above.name, above.reference) == (spec.name, spec.reference):
+                return True
+            nesting = nesting._above
+        return False
+
+    def _admit(self, call: ToolCall, advice: Advice | None, number: int) -> Admitted | Refused | Wait:
+        if number > _MANY or self._depth > _DEEP:
             text = f"A call may make {_MANY} calls, {_DEEP} deep: do the work in fewer."
             return refusal(text, "execution_failed", "tool_nested_too_many")
         state = self._attempt.state
         name = name_of(state, call.id, nested=True)
-        verdict = self._gateway.admit(call, name, approved=state.approvals, always=state.always)
-        if isinstance(verdict, Wait) and not _repeats(self._parent.effect):
+        verdict = self._gateway.admit(
+            call, name, below=True, approved=state.approvals, always=state.always, advice=advice
+        )
+        if isinstance(verdict, Wait) and not self._patient:
             text = f"{call.name!r} needs a person's word, and the tool that calls it cannot wait: it is not repeatable."
             return refusal(text, "permission_denied", "tool_approval_required", denied=True)
         if isinstance(verdict, Admitted) and verdict.effect.workspace and self._parent.effect.workspace:
@@ -197,9 +240,9 @@ class Nesting:
             )
             if not ready.effect.repeatable:
                 await attempt.pen.sync()  # barrier, as for any call
-            nest = Nesting(attempt, gateway, ready, self._depth + 1, self._parted)
+            nest = Nesting(attempt, gateway, ready, self._depth + 1, self)
             try:
-                outcome = await gateway.perform(ready, nest)
+                outcome = await gateway.perform(ready, nest, has_place=self._is_within(ready))
             except asyncio.CancelledError:
                 if ready.effect.workspace:
                     note_processes(attempt, gateway)  # what it had started goes on, and has to be found again
@@ -212,14 +255,21 @@ class Nesting:
             finally:
                 await nest.end()
             if isinstance(outcome, Wait):
-                return outcome if outcome.kind == "approval" else self._ends(call, _cannot_wait(call), nested)
+                return self._may_wait(ready, outcome) or self._ends(call, _cannot_wait(call), nested)
             if ready.effect.workspace:
                 note_processes(attempt, gateway)
             raw = await gateway.finish(ready, outcome)
+            write_notes(attempt, gateway)
             undone = raw.error is not None and await gateway.roll_back(ready)
             result = self._ends(call, raw, nested, undone=undone)
             attempt.pen.flush()  # no barrier, but the sooner it is durable the less is done again
             return result
+
+
+def write_notes(attempt: Attempt, gateway: Gateway) -> None:
+    """Writes down what hooks said."""
+    for note in noted(gateway):
+        attempt.write(note)
 
 
 def _parting(ids: Iterable[CallId]) -> str:
@@ -242,7 +292,9 @@ def _repeats(effect: Effect) -> bool:
 
 
 def _cannot_wait(call: ToolCall) -> ToolResult:
-    text = f"{call.name!r} wants to wait, and a call that another call makes cannot: let the model call it."
+    text = (
+        f"{call.name!r} wants to wait for what a call that another call makes cannot wait for: let the model call it."
+    )
     return refusal(text, "execution_failed", "tool_nested_wait").result
 
 

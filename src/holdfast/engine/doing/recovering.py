@@ -14,6 +14,7 @@ import msgspec
 
 from holdfast.engine.attempt import Attempt
 from holdfast.engine.doing.lasting import lost, put_away
+from holdfast.engine.doing.nesting import write_notes
 from holdfast.engine.events import CallReopened, FilesKept, ModelFailed, ToolFinished
 from holdfast.engine.state import Call, name_of
 from holdfast.errors import SandboxError, UsageError
@@ -33,6 +34,7 @@ async def recover(attempt: Attempt) -> None:
         SandboxError, OSError: the same, of the run's folder; or something in it that has to go cannot be removed.
     """
     state, run = attempt.state, attempt.run
+    attempt.settle_left()
     if run.reserved_tokens or run.reserved_cost:
         partial = run.partial  # what the call that was lost was to go on with is still there
         mode = "" if partial is None else "continue"
@@ -71,6 +73,8 @@ async def _settle(attempt: Attempt, gateway: Gateway, call: Call) -> None:
         except LookupError:
             pass
         else:
+            if gateway.hooks is not None:
+                write_notes(attempt, gateway)
             if result is not None:
                 if undone := result.error is not None and await _roll_back(attempt, gateway, snapshot):
                     result = rolled_back(result)

@@ -7,7 +7,7 @@ from typing import ClassVar
 import msgspec
 
 from holdfast.engine.letters import Outcome
-from holdfast.types import CallId, Digest, Effect, Payload, SnapshotRef, ToolResult, Wait
+from holdfast.types import CallId, Digest, Effect, Payload, SnapshotRef, ToolError, ToolResult, Wait
 
 __all__ = (
     "AnswerRefused",
@@ -17,6 +17,7 @@ __all__ = (
     "ProcessLost",
     "ProcessStarted",
     "ToolFinished",
+    "ToolNoted",
     "ToolStarted",
     "ToolWaiting",
     "WaitResolved",
@@ -69,6 +70,18 @@ class ToolFinished(Payload, frozen=True, gc=False, omit_defaults=True):
     """Whether it failed, and files were put back as its snapshot has them."""
 
 
+class ToolNoted(Payload, frozen=True, gc=False, omit_defaults=True):
+    """A hook wants something written down about a call; see `tools/hooks/port.py`."""
+
+    type: ClassVar[str] = "tool.noted"
+    call_id: CallId
+    kind: str
+    topic: str
+    text: str = ""
+    tags: tuple[str, ...] = ()
+    scope: str = ""
+
+
 class ToolWaiting(Payload, frozen=True, gc=False, omit_defaults=True):
     """A call cannot go on before mail comes."""
 
@@ -76,6 +89,8 @@ class ToolWaiting(Payload, frozen=True, gc=False, omit_defaults=True):
     must_understand: ClassVar[bool] = True
     call_id: CallId
     wait: Wait
+    beside: tuple[Wait, ...] = ()
+    """What else was begun for it and will be waited for later: agents that calls below it started at the same time."""
 
 
 class WaitResolved(Payload, frozen=True, gc=False, omit_defaults=True):
@@ -89,6 +104,12 @@ class WaitResolved(Payload, frozen=True, gc=False, omit_defaults=True):
     """Of an approval, the arguments a person put in place of the model's."""
     outcome: Outcome | None = None
     """Of a child, how it ended."""
+    error: ToolError | None = None
+    """Of a tool elsewhere that failed, how."""
+    result: ToolResult | None = None
+    """What the call comes to beside `content` and `error`, which are empty here, where hooks or bounds gave it more."""
+    anew: bool = False
+    """Whether it had come before anything waited for it, and is now as the call has it that does."""
 
 
 class AnswerRefused(Payload, frozen=True, gc=False):

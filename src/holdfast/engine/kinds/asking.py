@@ -9,6 +9,7 @@ from holdfast.types import AssistantMessage, Payload, Usage
 
 __all__ = (
     "AccountOpened",
+    "AnswerJudged",
     "AnswerUnfinished",
     "BudgetExhausted",
     "LastAnswerAsked",
@@ -108,3 +109,16 @@ class AnswerUnfinished(Payload, frozen=True, gc=False):
     """The model's answer only says what it is about to do: it is told, once in a run, to do it."""
 
     type: ClassVar[str] = "answer.unfinished"
+
+
+class AnswerJudged(Payload, frozen=True, gc=False, omit_defaults=True):
+    """An answer that has to be data was read: it fits, or the model is told what does not, once for each question."""
+
+    type: ClassVar[str] = "answer.judged"
+    must_understand: ClassVar[bool] = True
+    output: str = ""
+    """The JSON of an answer that fits, where it is not all of the model's words."""
+    why: str = ""
+    """What does not fit; empty when it does."""
+    text: str = ""
+    """What the model reads about it; empty when it is not asked again."""

@@ -77,7 +77,7 @@ class RunFinished(Payload, frozen=True, gc=False, omit_defaults=True):
     cost: int | None = None
     """Nanodollars; None when a price was unknown."""
     denied: int = 0
-    """Calls that were not allowed: by the mode, by a person, or because nobody could be asked."""
+    """Calls that were not allowed: by the mode, a policy, a hook or a person, or because nobody could be asked."""
     files: SnapshotRef | None = None
     """How the workspace was left; None when the run changed nothing there, or it could not be kept."""
     output: str = ""

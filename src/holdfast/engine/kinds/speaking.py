@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from holdfast.engine.letters import InputKind, Setup
-from holdfast.types import Payload, UserMessage, Wait
+from holdfast.types import Message, Payload, UserMessage, Wait
 
 __all__ = (
     "AbortRequested",
@@ -29,6 +29,8 @@ class InputReceived(Payload, frozen=True, gc=False, omit_defaults=True):
     setup: Setup | None = None
     run: str = ""
     """Key of the prompt whose run is meant, where it is for no other."""
+    history: tuple[Message, ...] = ()
+    """The conversation that was had elsewhere, and that it goes on."""
 
 
 class InputApplied(Payload, frozen=True, gc=False):

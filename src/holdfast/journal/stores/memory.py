@@ -243,9 +243,9 @@ class MemoryJournal(Journal):
         )
         return list(islice(items, limit))
 
-    async def due(self, limit: int = 100) -> list[StreamId]:
-        """Returns streams without a live lease that want an owner, oldest first."""
-        now = self._clock.now()
+    async def due(self, limit: int = 100, *, within: int = 0) -> list[StreamId]:
+        """Returns streams without a live lease that want an owner, now or `within` so many µs, oldest first."""
+        now = self._clock.now() + within
         ready = [(s.due_at, name) for name, s in self._restless.items() if s.due_at is not None and s.due_at <= now]
         return [name for _, name in heapq.nsmallest(limit, ready)]
 

@@ -189,9 +189,9 @@ class SqliteJournal(Journal):
         bounds = None if tenant is None else _bounds(tenant)
         return await self._database.read(tables.fetch_feed, after, types, bounds, limit)
 
-    async def due(self, limit: int = 100) -> list[StreamId]:
-        """Returns streams without a live lease that want an owner, oldest first."""
-        return await self._database.read(tables.fetch_due, self._clock.now(), limit)
+    async def due(self, limit: int = 100, *, within: int = 0) -> list[StreamId]:
+        """Returns streams without a live lease that want an owner, now or `within` so many µs, oldest first."""
+        return await self._database.read(tables.fetch_due, self._clock.now() + within, limit)
 
     async def fork(self, parent: StreamId, at: int, child: StreamId, batch: BatchId, records: Sequence[Record]) -> Head:
         """Creates `child` with the parent's records up to `at` and `records` after them.

@@ -45,6 +45,8 @@ _KEPT: Final = 512
 """Models that are kept ready, and keys whose pace is remembered."""
 _PENDING: Final = "not-fetched-yet"
 """Stands for a key that has to be waited for, so that a model can be made; it is replaced before anything is sent."""
+_KEY: Final = 16
+"""Letters below which a key is one in name only, such as a local server takes: `ollama`, `not-needed`."""
 _SHORTEST: Final = 4
 """Letters below which a value is no secret, and would blank ordinary words."""
 
@@ -78,16 +80,21 @@ class ModelMaker:
         prices: Mapping[str, Price] | None = None,
         facts: Mapping[str, Facts] | None = None,
         env: Mapping[str, str] | None = None,
+        learn: Callable[[str], object] | None = None,
     ) -> None:
-        """Takes what goes before the catalogue and the environment; `env` is the process's own without."""
+        """Takes what goes before the catalogue and the environment; `env` is the process's own without. `learn` is told
+        each key, before it is sent anywhere.
+        """
         self.client = client
         self.clock = clock
         self.access = access or NO_ACCESS
         self.env = os.environ if env is None else env
         self.estimator = TokenEstimator()
         """Learns from the calls of all of them."""
-        self._prices = prices
+        self.prices = prices
+        """What models cost, by `provider/name`, where somebody said so."""
         self._facts = facts
+        self._learn = learn
         self._made: dict[tuple[str, Own | None], _Made] = {}
         self._sources: dict[tuple[str, Own | None], Source] = {}
         self._paces: dict[tuple[str, str, object, str], Pace] = {}
@@ -123,7 +130,7 @@ class ModelMaker:
         bearer = isinstance(source, Tokens)
         env = Reading(self.env)
         env.over = self._over(provider, text, env)
-        card = lookup(spec, self._prices, self._facts)
+        card = lookup(spec, self.prices, self._facts)
         model = self._model(provider, name, env, "" if bearer else text, card)
         made = _at_http(model)
         if made is None:
@@ -140,6 +147,7 @@ class ModelMaker:
         made.estimator = self.estimator
         made.keeper = _Kept(self, spec, own, source)
         made.unchanged = same_in(self.env, env.read)
+        self._tell_keys(made)
         return made, card, made.unchanged
 
     def key(self, provider: str, own: Own | None) -> Key | None:
@@ -228,6 +236,12 @@ class ModelMaker:
         if own is not None and own.key(provider) is not None:
             return "Agent(key=…)"
         return f"Access(keys={{{provider!r}: …}})"
+
+    def _tell_keys(self, model: HttpModel[Any]) -> None:
+        if self._learn is not None:
+            for each in (model.origin.secret, *model.origin.others):
+                if len(each) >= _KEY and each != _PENDING:
+                    self._learn(each)
 
     def _pace(self, model: HttpModel[Any], source: Source | None) -> Pace:
         """Returns the pace of a model and its key: providers count for each model. Tokens of one client are one key."""

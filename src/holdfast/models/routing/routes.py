@@ -44,6 +44,7 @@ class Routes:
             check_cycles({**tiers, **(aliases or {})})
             tiers = Tiers(tiers, clock=clock)
         self.policy = failover or Failover()
+        self._tiers = tiers
         self._names = Names(dict(aliases or {}), None if tiers is None else tiers.find, provider)
         self.health = Health(
             clock,
@@ -51,6 +52,12 @@ class Routes:
             seconds=self.policy.bench_seconds,
             most=self.policy.longest_bench,
         )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The aliases, and the tiers that it is known of beforehand."""
+        tiers = () if self._tiers is None else self._tiers.names
+        return tuple(dict.fromkeys((*self._names.aliases, *tiers)))
 
     def meant(self, spec: str) -> tuple[Written, ...]:
         """Returns the models that a spec means, in the order in which they are asked.

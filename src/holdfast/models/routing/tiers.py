@@ -60,6 +60,11 @@ class Tiers:
             except UnknownModel as error:
                 raise UsageError(f"tier {name!r}: {error}") from None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those that there are whatever the configuration says."""
+        return tuple(self._fallback)
+
     def find(self, name: str) -> str | None:
         """Returns what a tier stands for; None for a name that is none.
 

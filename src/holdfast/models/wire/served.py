@@ -7,19 +7,46 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, cast
 
 import msgspec
 
 from holdfast.errors import InvalidRequest, UsageError
 from holdfast.models.wire.encoding import bytes_of
-from holdfast.types import Document, Image, Message, ProviderTool, ToolSpec, UserPart
+from holdfast.types import Document, Image, Message, OutputShape, ProviderTool, ThinkingLevel, ToolSpec, UserPart
 
-__all__ = ("ServedRequest", "attachment", "bare_name", "guess_tokens", "pieces", "provided", "refusal")
+__all__ = (
+    "ANY_OBJECT",
+    "USUAL_TIERS",
+    "ServedRequest",
+    "attachment",
+    "bare_name",
+    "guess_tokens",
+    "level_named",
+    "pieces",
+    "provided",
+    "refusal",
+    "said",
+    "shape_named",
+)
 
 _REFUSAL_CHARS = 400
 """How much a refusal repeats of what a client sent, at most."""
 _BYTES_PER_TOKEN = 4
+_EFFORTS: Final[Mapping[str, ThinkingLevel]] = {
+    "none": "off",
+    "minimal": "minimal",
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "xhigh": "xhigh",
+    "max": "xhigh",
+}
+ANY_OBJECT: Final = OutputShape("answer", {"type": "object"})
+"""What an answer looks like that has to be JSON and nothing else."""
+USUAL_TIERS: Final = (None, "auto", "default")
+"""Tiers of service that ask for nothing special, as OpenAI names them."""
 
 
 class ServedRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +67,44 @@ class ServedRequest(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool = False
     max_output_tokens: int | None = None
     temperature: float | None = None
+    thinking: ThinkingLevel | None = None
+    """How much the model is to think; None where nothing is said."""
+    output: OutputShape | None = None
+    """What the answer has to look like."""
+    options: Mapping[str, Any] = {}
+    """What else is said of how to answer, in the protocol's own words: another protocol has none, or others."""
+    unheard: tuple[str, ...] = ()
+    """What is asked for and no server door does."""
+
+
+def level_named(effort: object, protocol: str) -> ThinkingLevel | None:
+    """Returns how much thinking a word stands for; None for none.
+
+    Raises:
+        InvalidRequest: it is no such word.
+    """
+    if effort is None:
+        return None
+    found = _EFFORTS.get(effort) if isinstance(effort, str) else None
+    if found is None:
+        raise refusal(f"there is no effort {effort!r}: there is {', '.join(_EFFORTS)}", protocol)
+    return found
+
+
+def shape_named(name: object, schema: object, protocol: str) -> OutputShape:
+    """Returns what an answer has to look like.
+
+    Raises:
+        InvalidRequest: there is no schema.
+    """
+    if not isinstance(schema, dict):
+        raise refusal("an answer is to fit a schema, and there is none", protocol)
+    return OutputShape(name if isinstance(name, str) and name else "answer", cast("dict[str, Any]", schema))
+
+
+def said(request: object, names: Iterable[str]) -> dict[str, Any]:
+    """Returns which of these fields of a request say something."""
+    return {name: value for name in names if (value := getattr(request, name)) is not None}
 
 
 def refusal(message: str, protocol: str) -> InvalidRequest:

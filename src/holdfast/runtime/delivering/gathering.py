@@ -46,6 +46,7 @@ async def gather(journal: Journal, pending: Pending) -> Delivery:
     named = zip(distinct(file.name for file in files), files, strict=True)
     delivery = Delivery(
         id=pending.id,
+        tenant=tenant,
         session=session_of(pending.stream),
         run=pending.run,
         status="aborted",

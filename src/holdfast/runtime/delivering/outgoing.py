@@ -21,14 +21,15 @@ from holdfast.journal.port import Claim, Journal
 from holdfast.runtime.delivering.hooks import Hooks
 from holdfast.runtime.delivering.port import Function, Target
 from holdfast.runtime.delivering.targets.finding import HOOK, Targets, checked_names
-from holdfast.types import SessionId, StreamId, TenantId, session_of
+from holdfast.runtime.delivering.targets.signing import TenantSecrets
+from holdfast.types import SessionId, StreamId, TenantId, session_of, tenant_of
 
 if TYPE_CHECKING:
     from holdfast.runtime.delivering.deliverer import Deliverer
     from holdfast.runtime.delivering.outbox import Outbox
     from holdfast.runtime.delivering.projecting import Projection
 
-__all__ = ("Delivers", "Outgoing", "Undelivered")
+__all__ = ("Delivers", "Outgoing", "Outgoings", "Undelivered")
 
 _PATIENCE = 5.0
 """Seconds that a runtime which is closed gives to what is still to be delivered."""
@@ -57,7 +58,7 @@ class Undelivered(msgspec.Struct, frozen=True, kw_only=True):
 
 @final
 class Outgoing:
-    """The outbox and the audit of one runtime."""
+    """The outbox and the audit of one tenant, in one runtime."""
 
     def __init__(
         self,
@@ -65,18 +66,15 @@ class Outgoing:
         clock: Clock,
         tenant: TenantId,
         claim: Callable[[StreamId], Awaitable[Claim]],
-        targets: Mapping[str, Target | Function] | None,
-        hooks: Hooks | None,
+        targets: Targets,
+        hooks: Hooks,
     ) -> None:
-        hooks = hooks or Hooks()
         self._journal = journal
         self._clock = clock
         self._tenant = tenant
         self._claim = claim
-        self._targets = Targets(targets or {}, hooks.delivery)
+        self._targets = targets
         self._standing = (HOOK,) if hooks.delivery is not None else ()
-        self.wanted = hooks.delivery is not None
-        """Whether every run of this runtime has something to deliver."""
         self._auditor = None
         if hooks.audit is not None:
             from holdfast.runtime.delivering.auditing import Auditor
@@ -172,7 +170,6 @@ class Outgoing:
         for each in both:
             each.wake()
         await asyncio.gather(*(each.close(_PATIENCE) for each in both))
-        await self._targets.close()
 
     def _watch(self) -> None:
         """Has the audit look now, and again while something runs."""
@@ -194,6 +191,75 @@ class Outgoing:
             await self._deliverer.heard()
 
 
+@final
+class Outgoings:
+    """Those of every tenant whose sessions a runtime drives; most drive one tenant's."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        clock: Clock,
+        claim: Callable[[StreamId], Awaitable[Claim]],
+        targets: Mapping[str, Target | Function] | None,
+        hooks: Hooks | None,
+    ) -> None:
+        self._made_of = journal, clock
+        self._claim = claim
+        self._hooks = hooks or Hooks()
+        self._targets = Targets(targets or {}, self._hooks.delivery)
+        self._of: dict[str, Outgoing] = {}
+        self.wanted = self._hooks.delivery is not None
+        """Whether every run of this runtime has something to deliver."""
+        self._needed = bool(self._targets) or self._hooks.audit is not None
+        """Whether every run is looked at; else only those that deliver something, until the first of them."""
+
+    def begin(self, tenant: TenantId) -> None:
+        """Begins with what earlier processes left for a tenant, if there is anybody to deliver to."""
+        if self._needed:
+            self.of(tenant)
+
+    def of(self, tenant: TenantId) -> Outgoing:
+        """Returns a tenant's, which begins with what earlier processes left."""
+        self._needed = True
+        if (found := self._of.get(tenant)) is None:
+            journal, clock = self._made_of
+            found = self._of[tenant] = Outgoing(journal, clock, tenant, self._claim, self._targets, self._hooks)
+            found.open()
+        return found
+
+    def driven(self, stream: StreamId, run: Run) -> None:
+        """Notices that a run is driven here."""
+        if self._needed or run.setup.setup.deliver:
+            self.of(tenant_of(stream)).driven(stream, run)
+
+    def let_go(self, stream: StreamId, state: State) -> None:
+        """Notices that a session is not driven here any more."""
+        if self._needed or state.dropped or (state.last is not None and state.last.setup.setup.deliver):
+            self.of(tenant_of(stream)).let_go(stream, state)
+
+    def wake(self, stream: StreamId) -> None:
+        """Has the outbox of a stream's tenant look."""
+        self.of(tenant_of(stream)).wake()
+
+    def sign(self, *secrets: str) -> None:
+        """Signs what goes to `webhook:` addresses from now on."""
+        self._targets.secrets = TenantSecrets(*secrets)
+
+    def secrets(self, tenant: TenantId) -> tuple[str, ...]:
+        """Returns what a tenant's endpoints know us by."""
+        return () if self._targets.secrets is None else self._targets.secrets(tenant)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the targets are called that were given."""
+        return self._targets.names
+
+    async def close(self) -> None:
+        """Ends them all, with a little time for what is still to be done."""
+        await asyncio.gather(*(each.close() for each in self._of.values()))
+        await self._targets.close()
+
+
 def _listed(outbox: Outbox) -> list[Undelivered]:
     return [
         Undelivered(
@@ -213,7 +279,33 @@ def _listed(outbox: Outbox) -> list[Undelivered]:
 class Delivers:
     """What a runtime offers of its outbox."""
 
-    _outgoing: Outgoing
+    _outgoings: Outgoings
+    _tenant: TenantId
+
+    @property
+    def _outgoing(self) -> Outgoing:
+        return self._outgoings.of(self._tenant)
+
+    def sign_webhooks(self, *secrets: str) -> None:
+        """Signs what goes to `webhook:` addresses, which whoever starts a run names, and puts it into the envelope of
+        CloudEvents 1.0; say it before the first of them is used.
+
+        Each tenant's secrets follow from these, the newest first: what is sent is signed with all of them, so that one
+        can be changed while endpoints still know the other. `webhook_secrets` tells a tenant its own.
+
+        Raises:
+            UsageError: one is no secret: write `whsec_` and 24 to 64 random bytes in base64.
+        """
+        self._outgoings.sign(*secrets)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """What the targets that it was opened with are called: `start(deliver=...)` takes them by these names."""
+        return self._outgoings.names
+
+    def webhook_secrets(self) -> tuple[str, ...]:
+        """Returns what this tenant's endpoints check signatures with, newest first; none where nothing is signed."""
+        return self._outgoings.secrets(self._tenant)
 
     async def flush_deliveries(self) -> list[Undelivered]:
         """Returns when results that can be delivered now are, and the audit knows all that happened; and what remains:

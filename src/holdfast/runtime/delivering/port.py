@@ -70,6 +70,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     """Of this run for this target, for ever."""
+    tenant: TenantId = TenantId("local")
     session: SessionId
     run: int
     """Where the run started in its session; of a prompt that was dropped before it began, where that was received."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import final
+from typing import Protocol, final
 
 import msgspec
 
@@ -25,7 +25,6 @@ from holdfast.flow.clock import Clock, Timer
 from holdfast.flow.interrupting import Interruptible
 from holdfast.journal.port import Journal, Letter
 from holdfast.journal.reading import read_events
-from holdfast.runtime.binding import Binder
 from holdfast.runtime.guarding.critic import Critic, Extend, Judge, Kill, Nudge, Raise, Stalled, Verdict
 from holdfast.runtime.speaking import said, sayable
 from holdfast.runtime.working import Worker
@@ -38,6 +37,12 @@ _LAST = 10
 """Events that the critic is told of."""
 _SHOWN = 200
 """Characters of each of them, and of a call's arguments."""
+
+
+class Notices(Protocol):
+    """Tells of each run that is about to be driven."""
+
+    noticed: Callable[[StreamId, Run], None] | None
 
 
 @final
@@ -59,7 +64,7 @@ class Watch:
         self._thinking: dict[StreamId, asyncio.Task[None]] = {}
 
     @classmethod
-    def over(cls, critic: Critic | Judge, journal: Journal, clock: Clock, bindings: Binder, worker: Worker) -> Watch:
+    def over(cls, critic: Critic | Judge, journal: Journal, clock: Clock, bindings: Notices, worker: Worker) -> Watch:
         """Returns a watch over what a worker drives, which hears of it from now on."""
         watch = cls(critic if isinstance(critic, Critic) else Critic(critic), journal, clock, worker.state)
         noticed, let_go = bindings.noticed, worker.let_go

@@ -34,7 +34,7 @@ from holdfast.runtime.history.reports import (
 )
 from holdfast.runtime.sandboxes import Sandboxes
 from holdfast.storage.blobs import GRACE
-from holdfast.types import Changes, SessionId, SnapshotRef, StreamId, TenantId, session_of, tenant_of
+from holdfast.types import Changes, SessionId, SnapshotRef, StreamId, TenantId, session_of, stream_id, tenant_of
 
 if TYPE_CHECKING:
     from holdfast.runtime.history.erasing import Erasing
@@ -45,36 +45,30 @@ __all__ = ("Archive",)
 class Archive:
     """The sessions of a store, as something that is kept."""
 
-    def __init__(  # noqa: PLR0913 - what a runtime is made of
-        self,
-        journal: Journal,
-        ledger: Ledger,
-        clock: Clock,
-        tenant: TenantId,
-        user: str,
-        sandboxes: Sandboxes,
-        branching: Branching,
-        claim: Callable[[StreamId], Awaitable[Claim]],
-        adopt: Callable[[StreamId], None],
-        find: Callable[[str], Awaitable[StreamId]],
-    ) -> None:
-        self.__journal = journal
-        self.__clock = clock
-        self.__tenant = tenant
-        self.__user = user
-        self.__sandboxes = sandboxes
-        self.__branching = branching
-        self.__claim = claim
-        self.__adopt = adopt
-        self.__find = find
-        self.__ledger = ledger
+    journal: Journal
+    ledger: Ledger
+    _clock: Clock
+    _tenant: TenantId
+    _user: str
+    _sandboxes: Sandboxes
+    _branching: Branching
+    _claim: Callable[[StreamId], Awaitable[Claim]]
+    _adopt: Callable[[StreamId], None]
+
+    async def _known(self, session: str) -> StreamId:
+        stream = stream_id(self._tenant, session)
+        if await self.journal.head(stream) is None:
+            raise UnknownSession(
+                f"there is no session {session!r} in this store: `holdfast runs list` shows what there is"
+            )
+        return stream
 
     @property
     def __erasing(self) -> Erasing:
         from holdfast.runtime.history.erasing import Erasing
 
-        keepers, end = self.__sandboxes.keepers, self.__sandboxes.end_processes
-        return Erasing(self.__journal, keepers, self.__clock, self.__claim, end, self.__ledger)
+        keepers, end = self._sandboxes.keepers, self._sandboxes.end_processes
+        return Erasing(self.journal, keepers, self._clock, self._claim, end, self.ledger)
 
     async def rewind(self, session: str, *, to: int) -> int:
         """Takes everything after event `to` out of an idle session's conversation, and puts its files back.
@@ -88,8 +82,8 @@ class Archive:
             LeaseHeld: a run is going on in it.
             SandboxError: the files of that moment are not known, or no longer kept; nothing was done.
         """
-        claim = await self.__claim(await self.__find(session))
-        return await self.__branching.rewind(claim, to, self.__adopt)
+        claim = await self._claim(await self._known(session))
+        return await self._branching.rewind(claim, to, self._adopt)
 
     async def workspace(self, session: str) -> str | None:
         """Returns the folder a session works in; None when it has none.
@@ -97,8 +91,8 @@ class Archive:
         Raises:
             UnknownSession: there is no such session.
         """
-        stream = await self.__find(session)
-        return folder_of([event async for event in read_events(self.__journal, stream, CODEC)]) or None
+        stream = await self._known(session)
+        return folder_of([event async for event in read_events(self.journal, stream, CODEC)]) or None
 
     async def changes(self, session: str, *, since: int = 0, until: int | None = None) -> Difference:
         """Returns what became of a session's files between two of its events: by default since its beginning, and up
@@ -110,7 +104,7 @@ class Archive:
         """
         from holdfast.runtime.history.differing import difference
 
-        return await difference(self.__journal, self.__sandboxes, await self.__find(session), since, until)
+        return await difference(self.journal, self._sandboxes, await self._known(session), since, until)
 
     async def snapshots(self, session: str, *, last: int = 50) -> list[Snapshot]:
         """Returns the newest snapshots of a session's files, oldest first: each can be gone back to with `rewind`.
@@ -120,7 +114,7 @@ class Archive:
         """
         from holdfast.runtime.history.differing import snapshots
 
-        return await snapshots(self.__journal, self.__sandboxes, await self.__find(session), last)
+        return await snapshots(self.journal, self._sandboxes, await self._known(session), last)
 
     async def commit(
         self, session: str, paths: Sequence[str] = (), *, into: str | Path | None = None, dry_run: bool = False
@@ -136,8 +130,8 @@ class Archive:
         """
         from holdfast.runtime.history.committing import bring_back
 
-        stream = await self.__find(session)
-        return await bring_back(self.__journal, self.__sandboxes, stream, paths, into, dry_run=dry_run)
+        stream = await self._known(session)
+        return await bring_back(self.journal, self._sandboxes, stream, paths, into, dry_run=dry_run)
 
     async def export(self, session: str, *, blobs: bool = True) -> AsyncIterator[bytes]:
         """Yields a session as lines of JSON, each with its end of line, from which `load` makes it again: its events as
@@ -149,15 +143,15 @@ class Archive:
         """
         from holdfast.runtime.history.exporting import export_lines
 
-        stream = await self.__find(session)
-        head = await self.__journal.head(stream)
+        stream = await self._known(session)
+        head = await self.journal.head(stream)
         if head is None or not head.seq:
             raise UsageError(f"session {session!r} has no event yet: there is nothing to export")
         files: tuple[SnapshotRef, ...] = ()
         if blobs:
             with suppress(SandboxError):  # then they cannot come along, and the rest can
-                files = (await self.__branching.files(stream, head.seq))[1]
-        async for line in export_lines(self.__journal, self.__sandboxes.keepers, stream, head, files, blobs=blobs):
+                files = (await self._branching.files(stream, head.seq))[1]
+        async for line in export_lines(self.journal, self._sandboxes.keepers, stream, head, files, blobs=blobs):
             yield line
 
     async def load(
@@ -187,8 +181,8 @@ class Archive:
         """
         from holdfast.runtime.history.importing import Importing
 
-        importing = Importing(self.__journal, self.__clock, self.__sandboxes, self.__branching)
-        tenant, claim, adopt = self.__tenant, self.__claim, self.__adopt
+        importing = Importing(self.journal, self._clock, self._sandboxes, self._branching)
+        tenant, claim, adopt = self._tenant, self._claim, self._adopt
         return await importing.load(file, tenant, name, workspace, claim, adopt, self._forget, progress)
 
     async def delete(self, *sessions: str) -> Deleted:
@@ -202,7 +196,7 @@ class Archive:
             UsageError, LeaseHeld: a run is open in one, or one that it started draws on its account, or it is being
                 driven; those before it are deleted.
         """
-        return await self.__erasing.delete([await self.__find(session) for session in dict.fromkeys(sessions)])
+        return await self.__erasing.delete([await self._known(session) for session in dict.fromkeys(sessions)])
 
     async def release(self, *sessions: str) -> Deleted:
         """Deletes sessions that were forked, and the folders that were made for them in the data folder; also the
@@ -215,14 +209,14 @@ class Archive:
         streams: list[StreamId] = []
         for session in dict.fromkeys(sessions):
             try:
-                streams.append(await self.__find(session))
+                streams.append(await self._known(session))
             except UnknownSession:
-                if not await self.__sandboxes.discard(self.__tenant, SessionId(session)):
+                if not await self._sandboxes.discard(self._tenant, SessionId(session)):
                     raise
         return await self.__erasing.delete(streams, self.__discard)
 
     async def __discard(self, stream: StreamId) -> None:
-        await self.__sandboxes.discard(tenant_of(stream), session_of(stream))
+        await self._sandboxes.discard(tenant_of(stream), session_of(stream))
 
     async def _forget(self, streams: Sequence[StreamId]) -> None:
         """Takes away those of a number of sessions that were not all made; one in which somebody works stays."""
@@ -242,7 +236,7 @@ class Archive:
         """
         if bool(at) == (match is not None):
             raise UsageError("say what to scrub: the events, or the words that they hold")
-        return await self.__erasing.scrub(await self.__find(session), at, match, self.__user)
+        return await self.__erasing.scrub(await self._known(session), at, match, self._user)
 
     async def collect(
         self,
@@ -251,9 +245,10 @@ class Archive:
         grace: float = GRACE,
         dry_run: bool = False,
         progress: Collecting | None = None,
+        everyone: bool = False,
     ) -> Collected:
-        """Removes this tenant's blobs that the log does not need, and snapshots and sessions past what `keep` says; a
-        `dry_run` only counts them. It may run beside anything else.
+        """Removes this tenant's blobs that the log does not need, or `everyone`'s, and this tenant's snapshots and
+        sessions past what `keep` says; a `dry_run` only counts them. It may run beside anything else.
 
         A session past its time that cannot be deleted, because somebody uses it by now, is passed over and `refused`.
 
@@ -266,12 +261,12 @@ class Archive:
 
         gone = Deleted()
         if keep is not None and keep.sessions is not None:
-            gone = await self.__erasing.delete_idle(self.__tenant, keep.sessions, dry_run=dry_run)
+            gone = await self.__erasing.delete_idle(self._tenant, keep.sessions, dry_run=dry_run)
         done = await collect(
-            self.__journal,
-            self.__sandboxes.keepers,
-            tenant=self.__tenant,
-            clock=self.__clock,
+            self.journal,
+            self._sandboxes.keepers,
+            tenant=None if everyone else self._tenant,
+            clock=self._clock,
             keep=keep,
             grace=grace,
             dry_run=dry_run,

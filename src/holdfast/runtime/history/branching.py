@@ -66,7 +66,7 @@ class Branching:
         self._journal = journal
         self._clock = clock
         self._sandboxes = sandboxes
-        self.left: Callable[[], None] = lambda: None
+        self.left: Callable[[StreamId], None] = lambda stream: None
         """Is called when a rewind has left what somebody wants the result of."""
 
     async def fork(
@@ -272,7 +272,7 @@ class Branching:
             if leaving is not None and leaving.stays:
                 adopt(head.stream)
             if leaving is not None and leaving.wanted:
-                self.left()
+                self.left(head.stream)
 
     async def _check_whole(self, stream: StreamId, at: int, layers: Layers) -> None:
         """Sees that a log which came from a file is a session at that event, too: what the file had taken back by its

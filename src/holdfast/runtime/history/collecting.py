@@ -20,10 +20,11 @@ from typing import NamedTuple, Protocol
 from holdfast.engine.events import CODEC, FilesRestored, Forked, Rewound, RunFinished, ToolFinished, ToolStarted
 from holdfast.engine.keeping.references import may_refer, references, references_in
 from holdfast.errors import SandboxError, UsageError
-from holdfast.flow.clock import Clock
+from holdfast.flow.clock import Clock, SystemClock
 from holdfast.journal.port import FeedItem, Head, Journal
 from holdfast.journal.reading import decode_record
 from holdfast.runtime.history.reports import Collected, Collecting, Phase, Retention
+from holdfast.runtime.opening import open_values
 from holdfast.sandbox.snapshots.stores.tree import TreeSnapshots
 from holdfast.storage.blobs import GRACE, REFRESH, BlobStore, Marks, Swept
 from holdfast.types import Digest, Event, SnapshotRef, StreamId, TenantId, tenant_of
@@ -158,7 +159,9 @@ class Survey:
         """Of the feed, how far the log was read."""
 
     async def read_letters(self, tenants: list[TenantId], *, tidy: bool = False) -> None:
-        """Marks what unread letters refer to, and learns of the forks; on the way it may empty those that were read."""
+        """Marks what unread letters refer to, and what tools keep, and learns of the forks; on the way it may empty
+        letters that were read.
+        """
         for tenant in tenants:
             after = ""
             while heads := await self._journal.heads(tenant, after=after, limit=_PAGE):
@@ -167,6 +170,8 @@ class Survey:
                     await self._journal.drop_taken(read)
                 for head in heads:
                     await self._look_at(head)
+            for digest in await open_values(self._journal, SystemClock()).digests(tenant):
+                self._marks[tenant].add(digest)
 
     async def _look_at(self, head: Head) -> None:
         self._events += head.seq - head.parent_seq

@@ -1,5 +1,7 @@
 """Deleting sessions, and taking what was said out of one: so that it is in no file of the store any more.
 
+What tools kept with the scope `session` goes with the session; what they kept for its user or agent stays.
+
 Who erases owns the session meanwhile, and no run of it is open. First the log is changed, in one transaction, then
 what only that part of the log named goes out of the blobs. Who is killed between the two leaves blobs that nothing
 names, which the next collection removes.
@@ -30,6 +32,8 @@ from holdfast.runtime.history.collecting import Keepers, Survey
 from holdfast.runtime.history.reports import Deleted, Refused, ScrubReport
 from holdfast.runtime.history.scrubbing import Scrub, spellings
 from holdfast.runtime.lanes.counting import session_account
+from holdfast.runtime.opening import open_values
+from holdfast.tools.keeping.kept import places_of_session
 from holdfast.types import Digest, Event, SnapshotRef, StreamId, TenantId, session_of, tenant_of
 
 __all__ = ("Erasing",)
@@ -93,6 +97,7 @@ class Erasing:
         ledger: Ledger,
     ) -> None:
         """`end_processes` is asked to end what a session that is deleted has started."""
+        self._values = open_values(journal, clock)
         self._journal = journal
         self._keepers = keepers
         self._clock = clock
@@ -185,6 +190,10 @@ class Erasing:
                 await self._end_processes(stream)
             for user in sorted(found.users):  # while the name is the session's: its next owner has these accounts
                 await self._ledger.reset(session_account(stream, user))
+            # The same of what tools kept for the session alone. Whoever is killed before the log goes finds the session
+            # there still, and deletes it again: then there is nothing left to clear.
+            for place in places_of_session(tenant_of(stream), session_of(stream)):
+                found.digests |= await self._values.clear(place)
             named.take(found)
             shared = await self._journal.delete(stream, head.epoch)
         except BaseException:  # a cancelled caller's, too

@@ -115,7 +115,7 @@ class Importing:
         snapshots = await self._files(tenant, told)
         place = self._place(stream, told, folder)
         events = [*told.events, self._branch(stream, told, place, snapshots)]
-        _fold(events)
+        await asyncio.to_thread(_fold, events)  # a long session's takes seconds
         await self._write(stream, told, [*told.records, to_record(events[-1], CODEC)], claim)
         if place and snapshots:
             await self._furnish(stream, place, snapshots, claim, adopt, undo)

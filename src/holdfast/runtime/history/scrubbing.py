@@ -48,6 +48,7 @@ STRUCTURE = frozenset(
         "absent",
         "account",
         "agent",
+        "below",
         "call_id",
         "chunks",
         "code",
@@ -65,11 +66,11 @@ STRUCTURE = frozenset(
         "run",
         "status",
     )
-) | {"mode", "next", "stop", "subject", "token", "type", "workspace"}
+) | {"mode", "next", "scope", "stop", "subject", "token", "topic", "type", "workspace"}
 """Fields whose words hold a log together."""
 CONTENT = frozenset(
     ("arguments", "command", "content", "description", "header", "label", "message", "metadata", "prompt", "question")
-) | {"data", "quote", "reason", "output", "signature", "source", "stored", "text", "title", "unsaved", "why"}
+) | {"data", "quote", "reason", "output", "signature", "source", "stored", "tags", "text", "title", "unsaved", "why"}
 """Fields whose words somebody said, or a tool brought."""
 
 _WHOLE = (ToolError, Usage, SnapshotRef, Effect, Limits, Control)
@@ -115,7 +116,8 @@ class Scrub:
                 parts = tuple(part for each in value.parts if (part := self._part(each)) is not None)
                 return replace(value, parts=parts or (Text(GONE),))
             case WaitResolved():
-                return replace(value, content=self._answer(value), arguments=self._json(value.arguments))
+                beside, arguments = self._any(value.result), self._json(value.arguments)
+                return replace(value, content=self._answer(value), arguments=arguments, result=beside)
             case Setup():
                 return self._setup(value)
             case msgspec.Struct() if not isinstance(value, _WHOLE):
@@ -137,7 +139,8 @@ class Scrub:
     def _setup(self, setup: Setup) -> Setup:
         """Returns how a run was set up, without the files it was given; what it needs to be gone on with stays."""
         deliver = setup.deliver if self._words is None else self._any(setup.deliver)
-        return replace(setup, files=self._any(setup.files), phases=self._any(setup.phases), deliver=deliver)
+        files, phases, origin = self._any(setup.files), self._any(setup.phases), self._any(setup.origin)
+        return replace(setup, files=files, phases=phases, deliver=deliver, origin=origin)
 
     def _struct(self, struct: msgspec.Struct) -> msgspec.Struct:
         changed: dict[str, Any] = {}

@@ -32,6 +32,7 @@ from holdfast.journal.reading import decode_record, latest_first, read_events
 from holdfast.types import (
     AgentSpec,
     AssistantMessage,
+    Event,
     Payload,
     Question,
     SessionId,
@@ -45,7 +46,7 @@ from holdfast.types import (
     tenant_of,
 )
 
-__all__ = ("Waiting", "asked_under", "tool_of", "waiting_in")
+__all__ = ("Waiting", "asked_under", "tool_of", "wait_id", "waiting_in")
 
 _PAGE = 500
 _ASKS = frozenset((ToolWaiting.type, ReviewRequested.type))
@@ -82,6 +83,11 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the session is paused, so that an answer begins nothing until it is resumed."""
 
 
+def wait_id(session: str, token: str) -> str:
+    """Returns the name for a wait that people use."""
+    return digest_of(f"{session} {token}".encode("utf-8", "replace")).rpartition(":")[2][:16]
+
+
 async def waiting_in(journal: Journal, tenant: str, session: str | None = None) -> list[Waiting]:
     """Returns what people are asked in a session, or in all of the tenant's, oldest first."""
     found: list[Waiting] = []
@@ -100,7 +106,11 @@ async def waiting_in(journal: Journal, tenant: str, session: str | None = None) 
 
 async def _open(journal: Journal, head: Head) -> list[Waiting]:
     events = visible([event async for event in read_events(journal, head.stream, CODEC)])
-    state = replay(events)
+    return await open_waits(journal, head, events, replay(events))
+
+
+async def open_waits(journal: Journal, head: Head, events: Iterable[Event], state: State) -> list[Waiting]:
+    """Returns what people are asked in a session of these visible events, which come to this state."""
     if state.run is None:
         return []
     asked = {
@@ -144,7 +154,7 @@ def _waiting(
     paused: bool,
 ) -> Waiting:
     return Waiting(
-        id=digest_of(f"{session} {wait.token}".encode("utf-8", "replace")).rpartition(":")[2][:16],
+        id=wait_id(session, wait.token),
         session=session,
         token=wait.token,
         kind=cast('Literal["approval", "question", "review"]', wait.kind),

@@ -16,9 +16,10 @@ from holdfast.errors import NotOwnable
 from holdfast.flow.ids import is_alive
 from holdfast.journal.port import Claim, Head, Journal
 from holdfast.journal.reading import read_events
+from holdfast.runtime.lanes.claiming import LEASE_SECONDS
 from holdfast.types import StreamId
 
-__all__ = ("KEPT", "Kept", "left_alone")
+__all__ = ("KEPT", "Kept", "left_alone", "left_behind")
 
 KEPT = 32
 """Sessions whose states are kept: more would be memory that waiting is not to cost."""
@@ -79,3 +80,12 @@ async def left_alone(journal: Journal, streams: Iterable[StreamId]) -> AsyncIter
             continue
         if head.owner is None or not is_alive(head.owner):
             yield stream
+
+
+async def left_behind(journal: Journal) -> list[StreamId]:
+    """Returns streams whose owner was a process of this machine that is gone, and whose lease has not run out."""
+    limit = 100
+    while len(due := await journal.due(limit, within=LEASE_SECONDS * 1_000_000)) == limit:
+        limit *= 2  # there may be more
+    heads = [await journal.head(stream) for stream in due]
+    return [head.stream for head in heads if head is not None and head.owner is not None and not is_alive(head.owner)]

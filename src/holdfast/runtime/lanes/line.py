@@ -12,7 +12,7 @@ person's, is in nobody's way. A tool that itself waits for a run of the same run
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import final
 
@@ -30,12 +30,14 @@ from holdfast.flow.lane import Lane, Ticket
 from holdfast.journal.port import Head, Journal, Letter, Mail, Posted
 from holdfast.journal.reading import read_events
 from holdfast.journal.stores.heads import claimed, is_free
-from holdfast.types import StreamId, WorkerId
+from holdfast.types import StreamId, WorkerId, tenant_of
 
-__all__ = ("HIGHEST", "Line", "Load", "Turn", "Whose", "checked", "key_of", "whose")
+__all__ = ("HIGHEST", "NOBODYS", "Line", "Load", "Turn", "Whose", "checked", "key_of", "whose", "with_more")
 
-Whose = tuple[str, int]
-"""For which user a session is driven, and with which priority."""
+Whose = tuple[str, int, bool]
+"""For which user a session is driven, with which priority, and whether in the background."""
+NOBODYS: Whose = ("user", 0, False)
+"""Of a session that says nothing of it."""
 HIGHEST = 1000
 """The highest priority; the lowest is as far below zero."""
 _ENDING = frozenset(("abort", "exit"))
@@ -57,7 +59,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     queued: int = 0
     """Sessions that wait for a place."""
     queued_by_user: dict[str, int] = {}
-    """Those of each user who has any, whoever is served next first."""
+    """Those of each user who has any, whoever is served next first; one of another tenant is `tenant/user`."""
 
 
 def checked(priority: int) -> int:
@@ -71,9 +73,28 @@ def checked(priority: int) -> int:
     return priority
 
 
+def with_more(
+    setup: Setup, user: str | None, priority: int, background: bool, origin: Mapping[str, str] | None
+) -> Setup:
+    """Returns how a run is set up of which more is said: for whom, how urgent it is, and where it comes from.
+
+    Raises:
+        UsageError: the priority is none.
+    """
+    if not (priority or background or origin or user is not None):
+        return setup  # as of most
+    return msgspec.structs.replace(
+        setup,
+        user=user or setup.user,
+        priority=checked(priority),
+        background=background,
+        origin=dict(origin or {}),
+    )
+
+
 def whose(setup: Setup) -> Whose:
     """Returns for whom a run with that setup is driven."""
-    return setup.user or "user", setup.priority
+    return setup.user or "user", setup.priority, setup.background
 
 
 def key_of(state: State, unread: Sequence[Mail]) -> str | None:
@@ -91,7 +112,7 @@ def _whose(state: State, mail: Sequence[Mail]) -> Whose:
     setups = [run.setup.setup] if run is not None else []
     setups += [each.setup for each in state.queue.values() if each.setup is not None]
     setups += [found for each in mail if each.kind in _OPENING and (found := _setup(each)) is not None]
-    return whose(setups[0]) if setups else ("user", 0)
+    return whose(setups[0]) if setups else NOBODYS
 
 
 def _setup(mail: Mail) -> Setup | None:
@@ -199,7 +220,7 @@ class Line:
         posted = await self._journal.post(stream, letter, if_idle=if_idle, new=new)
         if posted.n:
             setup = _prompt.decode(letter.body).setup
-            await self.queue(stream, ("user", 0) if setup is None else whose(setup))
+            await self.queue(stream, NOBODYS if setup is None else whose(setup))
         return posted
 
     async def queue(self, stream: StreamId, whose: Whose) -> bool:
@@ -221,8 +242,10 @@ class Line:
             turn.entered.cancel()
             return turn
         self._turns[stream] = turn
-        user, priority = whose
-        turn.ticket = self._lane.submit(partial(self._drive, turn), user=user, priority=priority)
+        user, priority, background = whose
+        if (tenant := tenant_of(stream)) != "local":
+            user = f"{tenant}/{user}"  # another tenant's of the same name is somebody else
+        turn.ticket = self._lane.submit(partial(self._drive, turn), user=user, priority=priority, background=background)
         if turn.queued:
             turn.stop_listening = self._journal.listen(stream, partial(self._hinted, turn), mail=True)
             self._hinted(turn)  # mail may have come while nobody listened

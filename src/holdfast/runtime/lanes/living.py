@@ -9,8 +9,9 @@ from typing import final
 import msgspec
 
 from holdfast.engine.attempt import Attempt
-from holdfast.engine.decide import decide
+from holdfast.engine.decide import Decision, decide
 from holdfast.engine.loop import Decide
+from holdfast.engine.state import Call, State
 
 __all__ = ("Live",)
 
@@ -32,6 +33,17 @@ class Live(msgspec.Struct, eq=False):
     hinted: bool = False
     """Whether mail may have come since the glance that is under way began."""
 
+    def step(self, state: State, now: int) -> Decision:
+        """Returns what to do next; how that is decided may change while it is driven."""
+        return self.decide(state, now)
+
+    @property
+    def is_doing(self) -> bool:
+        """Whether a call is under way that cannot be made again when it is left in the middle."""
+        return any(
+            each.result is None and each.wait is None and _once(each) for each in self.attempt.state.calls.values()
+        )
+
     @property
     def is_ending(self) -> bool:
         """Whether it was told to end, or may have been by mail that is being looked at; or has ended, and that is being
@@ -40,3 +52,11 @@ class Live(msgspec.Struct, eq=False):
         state = self.attempt.state
         told = self.attempt.stopping or (not state.queue if state.run is None else state.run.abort is not None)
         return self.task is not None and not self.task.done() and (told or self.glance is not None)
+
+
+def _once(call: Call) -> bool:
+    """Whether nobody could say what became of a call that is cut off (see `recovering.py`)."""
+    if (started := call.started) is None:
+        return False
+    effect = started.effect
+    return effect.outside not in ("none", "keyed") or (effect.workspace and started.snapshot is None)

@@ -21,8 +21,9 @@ __all__ = ("bundle",)
 _MASKED = ("kcore", "keys", "latency_stats", "timer_list", "timer_stats", "sched_debug", "scsi", "acpi", "asound")
 _READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 _SHARED_MEMORY = 64 * 1024**2
-# One pipe for both: some runtimes have two, and then what was printed first need not come first.
-_FIRST = ("/bin/bash", "-c", 'exec 3>&1 2>/dev/null; "$@" 2>&3 3>&-; exit $?', "first")
+# One pipe for both: some runtimes have two, and then what was printed first need not come first. The last word is the
+# number of that pipe, which `programs/keeping.py` sets to that of errors where those are apart.
+_FIRST = ("/bin/bash", "-c", 'exec 3>&"$0" 2>/dev/null; "$@" 2>&3 3>&-; exit $?', "1")
 """The first process; it is deaf to most signals, and so must not be the command, whose limits are told by signals."""
 _NAMESPACES = ("pid", "mount", "ipc", "uts", "network")
 

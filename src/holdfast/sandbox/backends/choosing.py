@@ -21,7 +21,7 @@ from holdfast.sandbox.capacity.abilities import refuse_more, refuse_unheeded
 from holdfast.sandbox.egress.settings import Service
 from holdfast.sandbox.longrunning.keeping import Kept
 from holdfast.sandbox.longrunning.process import Process
-from holdfast.sandbox.output import Watch
+from holdfast.sandbox.output import Streams, Watch
 from holdfast.sandbox.policy.openshell import Policy
 from holdfast.sandbox.policy.profile import BackendName, Profile
 from holdfast.sandbox.port import LAYERS, Backend, Missing, Posture, unmet
@@ -188,6 +188,7 @@ class LazyBackend(Backend):
         keep: int,
         errors: bool = True,
         watch: Watch | None = None,
+        streams: Streams | None = None,
     ) -> Ended:
         """Runs a command in what was opened, as the port says.
 
@@ -199,7 +200,7 @@ class LazyBackend(Backend):
             raise IsolationMissing(self._refused)
         env = {**passed_on(self._profile), **env}
         return await self._backend.run(
-            command, folder=folder, env=env, timeout=timeout, keep=keep, errors=errors, watch=watch
+            command, folder=folder, env=env, timeout=timeout, keep=keep, errors=errors, watch=watch, streams=streams
         )
 
     @property

@@ -32,7 +32,7 @@ from holdfast.sandbox.native.planning import plan_of
 from holdfast.sandbox.native.pooling import Key, Pool
 from holdfast.sandbox.native.slots import FIRST_UID, fence
 from holdfast.sandbox.native.slots import folder as places
-from holdfast.sandbox.output import Output, Watch
+from holdfast.sandbox.output import Output, Streams, Watch
 from holdfast.sandbox.policy.profile import Profile
 from holdfast.sandbox.port import LAYERS, Backend, Missing, Posture, lacks, unmet
 from holdfast.sandbox.processes import Ended
@@ -172,12 +172,15 @@ class InstalledProgram(Backend, ABC):
         keep: int,
         errors: bool = True,
         watch: Watch | None = None,
+        streams: Streams | None = None,
     ) -> Ended:
         """Runs a command to its end, as the port says."""
         words = _words(command, env, errors=errors)
         limits = self.profile.limits
         kept = keep if limits.output is None else min(keep, limits.output)
         seconds = timeout if limits.wall is None else min(timeout, limits.wall)
+        if streams is not None:
+            streams.bound(limits.output)
         place = Path(await asyncio.to_thread(os.path.realpath, folder))
         key = (str(place), *owner_of(env), env.get("HOME", ""))
         box = await self.pool.take(key)
@@ -185,9 +188,10 @@ class InstalledProgram(Backend, ABC):
         begun = time.time()
         try:
             _, before = await asyncio.to_thread(look, place, self._watched)
-            ended = await Running(box, Output(kept, watch)).through(words, env, place, seconds, errors=True)
+            running = Running(box, Output(kept, watch), streams)
+            ended = await running.through(words, env, place, seconds, errors=True)
             if not (box.told.get("started") or ended.timed_out):
-                raise SandboxError(f"{self.name!r} cannot start a command: {_said(ended) or 'it was killed'}")
+                raise SandboxError(f"{self.name!r} cannot start a command: {_said(ended, streams) or 'it was killed'}")
             told = {**box.told, "breaches": await self._breaches(box)}
             if ended.code and not ended.timed_out:
                 told["met"] = await met_anew(box, begun)
@@ -261,7 +265,6 @@ class InstalledProgram(Backend, ABC):
             guarded.write_bytes(b"")
             (place / "canary").write_bytes(b"")
             env = {"PATH": os.defpath, "CANARY": f"{place}/canary", "GUARDED": str(guarded)}
-            env["WRITTEN"] = f"{place}/workspace/written"
             box = await self._make((f"{place}/workspace", "", 0, ""))
             words = _words(LOOK, env, errors=True)
             ended = await Running(box, Output(_SAID)).through(words, env, place / "workspace", _PATIENCE, errors=True)
@@ -296,8 +299,9 @@ def _tidy() -> None:
                     shutil.rmtree(each.path)
 
 
-def _said(ended: Ended) -> str:
-    return ended.output.raw().decode("utf-8", "replace").strip()
+def _said(ended: Ended, streams: Streams | None = None) -> str:
+    errors = b"" if streams is None else streams.errors.raw()
+    return (ended.output.raw() + errors).decode("utf-8", "replace").strip()
 
 
 def _words(command: str | Sequence[str], env: Mapping[str, str], *, errors: bool) -> list[str]:

@@ -44,7 +44,7 @@ from holdfast.sandbox.native.planning import SCRATCH, plan_of
 from holdfast.sandbox.native.pooling import Key, Pool
 from holdfast.sandbox.native.slots import fence
 from holdfast.sandbox.native.slots import folder as places
-from holdfast.sandbox.output import Output, Watch
+from holdfast.sandbox.output import Output, Streams, Watch
 from holdfast.sandbox.policy.openshell import Policy
 from holdfast.sandbox.policy.profile import Profile
 from holdfast.sandbox.port import ABILITIES, Backend, Missing, Posture, lacks, unmet
@@ -152,15 +152,18 @@ class NativeSandboxes(Backend):
         keep: int,
         errors: bool = True,
         watch: Watch | None = None,
+        streams: Streams | None = None,
     ) -> Ended:
         """Runs a command to its end, as the port says."""
         limits = self._profile.limits
         wall = limits.wall is not None and limits.wall < timeout
         argv = ["bash", "-c", command] if isinstance(command, str) else list(command)
         output = Output(keep if limits.output is None else min(keep, limits.output), watch)
+        if streams is not None:
+            streams.bound(limits.output)
 
         async def act(box: Box, given: Mapping[str, str]) -> tuple[Ended, bool]:
-            run = Running(box, output)
+            run = Running(box, output, streams)
             ended = await run.through(argv, given, folder, min(timeout, limits.wall or timeout), errors=errors)
             return ended, run.killed
 

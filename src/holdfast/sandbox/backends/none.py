@@ -16,7 +16,7 @@ from holdfast.sandbox.fencing import kill_below
 from holdfast.sandbox.longrunning.keeping import Kept
 from holdfast.sandbox.longrunning.plain import launch
 from holdfast.sandbox.longrunning.process import Process, asked_by
-from holdfast.sandbox.output import Watch
+from holdfast.sandbox.output import Streams, Watch
 from holdfast.sandbox.port import LAYERS, Backend, Missing, Posture
 from holdfast.sandbox.processes import Ended, run_command
 
@@ -53,10 +53,11 @@ class NoIsolation(Backend):
         keep: int,
         errors: bool = True,
         watch: Watch | None = None,
+        streams: Streams | None = None,
     ) -> Ended:
         """Runs a command to its end, as the port says."""
         return await run_command(
-            command, folder=folder, env=env, timeout=timeout, keep=keep, errors=errors, watch=watch
+            command, folder=folder, env=env, timeout=timeout, keep=keep, errors=errors, watch=watch, streams=streams
         )
 
     @property

@@ -21,7 +21,7 @@ for each in user pid mnt net ipc uts; do printf 'ns_%s:%s\\n' "$each" "$(readlin
 read -r line </proc/version; printf 'version:%s\\n' "$line"
 if [ -e "$CANARY" ]; then printf 'canary:seen\\n'; fi
 if (printf x >"$GUARDED") 2>/dev/null; then printf 'guarded:written\\n'; fi
-if (printf x >"$WRITTEN") 2>/dev/null; then printf 'written:yes\\n'; fi
+if [ -e "$GUARDED" ]; then printf 'workspace:seen\\n'; fi
 """
 """Says what it is like in there; `CANARY` is a file that is not to be there, `GUARDED` a protected one."""
 REASONS: Final = {
@@ -81,8 +81,8 @@ def seen(observed: Observed, limits: Quotas) -> dict[str, str]:
     }
     facts = {
         "own-uid": observed.user != os.geteuid(),
-        "private-root": "canary" not in inside and "written" in inside,
-        "protected-paths": "guarded" not in inside and "written" in inside,
+        "private-root": "canary" not in inside and "workspace" in inside,
+        "protected-paths": "guarded" not in inside and "workspace" in inside,
         "seccomp": inside.get("Seccomp") == "2",
         "no-new-privs": inside.get("NoNewPrivs") == "1",
         "no-capabilities": {inside.get(f"Cap{each}", "?").strip("0") for each in ("Prm", "Eff", "Bnd")} == {""},

@@ -16,7 +16,7 @@ from pathlib import Path
 from holdfast.errors import SandboxError
 from holdfast.sandbox.native.client import Box, Command
 from holdfast.sandbox.native.lasting.starting import start_in
-from holdfast.sandbox.output import Intake, Output
+from holdfast.sandbox.output import Intake, Output, Streams
 from holdfast.sandbox.policy.profile import Quotas
 from holdfast.sandbox.processes import LINGER, Ended
 
@@ -64,10 +64,14 @@ async def interact(box: Box, command: Command, talk: Talk, limits: Quotas) -> tu
 class Running:
     """One command, from its start until nothing of it is left."""
 
-    def __init__(self, box: Box, output: Output) -> None:
+    def __init__(self, box: Box, output: Output, streams: Streams | None = None) -> None:
         self._box = box
         self._output = output
+        self._streams = streams
         self._intake = Intake(output)
+        self._silent: tuple[asyncio.Future[None], ...] = (self._intake.silent,)
+        self._errors: Intake | None = None
+        """Where its errors come in, where they are apart."""
         self.killed = False
         """Whether its leader was ended by a signal."""
 
@@ -78,21 +82,27 @@ class Running:
         begun, strays = time.monotonic(), 0
         try:
             try:
-                command = await start_in(self._box, argv, env, str(folder), self._intake, errors=errors)
+                if self._streams is None:
+                    command = await start_in(self._box, argv, env, str(folder), self._intake, errors=errors)
+                else:
+                    command = await self._start(self._streams, argv, env, folder, errors=errors)
             except FileNotFoundError as error:  # as a shell would say it
-                self._output.feed(f"{error.strerror}\n".encode())
+                said = self._output if self._streams is None else self._streams.errors
+                said.feed(f"{error.strerror}\n".encode())
                 return Ended(code=127, output=self._output, seconds=0, timed_out=False, held=False)
             in_time = command.ended.done() or bool((await asyncio.wait((command.ended,), timeout=seconds))[0])
             if not in_time:
                 await self._stop(command)
-            elif not self._intake.silent.done():
-                await asyncio.wait((self._intake.silent,), timeout=LINGER)
-            held = in_time and not self._intake.silent.done()
+            elif not self._is_silent:
+                await asyncio.wait(self._silent, timeout=LINGER)
+            held = in_time and not self._is_silent
             if not in_time or held or not command.alone:
                 strays = await self._box.clear()
-                await asyncio.wait((command.ended, self._intake.silent), timeout=_GRACE)
+                await asyncio.wait((command.ended, *self._silent), timeout=_GRACE)
         finally:
             self._intake.close()
+            if self._errors is not None:
+                self._errors.close()
         self.killed = command.killed
         return Ended(
             code=command.ended.result() if in_time else 124,
@@ -103,6 +113,23 @@ class Running:
             strays=strays if in_time else 0,
         )
 
+    @property
+    def _is_silent(self) -> bool:
+        return self._intake.silent.done() and (self._errors is None or self._errors.silent.done())
+
+    async def _start(
+        self, streams: Streams, argv: Sequence[str], env: Mapping[str, str], folder: Path, *, errors: bool
+    ) -> Command:
+        """Starts it with an input, and with its errors apart."""
+        self._errors = apart = Intake(streams.errors)
+        self._silent += (apart.silent,)
+        given = streams.opened()
+        try:
+            besides = (given, apart)
+            return await start_in(self._box, argv, env, str(folder), self._intake, errors=errors, besides=besides)
+        finally:
+            os.close(given)
+
     async def _stop(self, command: Command) -> None:
         command.signal(signal.SIGTERM)
-        await asyncio.wait((command.ended, self._intake.silent), timeout=_GRACE)
+        await asyncio.wait((command.ended, *self._silent), timeout=_GRACE)

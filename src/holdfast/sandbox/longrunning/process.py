@@ -19,7 +19,7 @@ import msgspec
 from holdfast.errors import SandboxError
 from holdfast.sandbox.environment import owner_of
 from holdfast.sandbox.longrunning.connecting import Connection, Forward
-from holdfast.sandbox.longrunning.ring import Piece, Ring
+from holdfast.sandbox.longrunning.ring import Hides, Piece, Ring
 
 __all__ = ("GRACE", "Asked", "Handle", "Process", "asked_by")
 
@@ -113,9 +113,9 @@ class Process:
         ended = None if self._handle is None else self._handle.ended
         return ended.result() if ended is not None and ended.done() else None
 
-    def read(self, since: int = 0, most: int = 1 << 20) -> Piece:
-        """Returns what it printed from a place on, as far as that is kept."""
-        return self.ring.read(since, most)
+    def read(self, since: int = 0, most: int = 1 << 20, hides: Hides | None = None) -> Piece:
+        """Returns what it printed from a place on, as far as that is kept, without what `hides` knows."""
+        return self.ring.read(since, most, hides)
 
     async def output(self, since: int = 0) -> AsyncGenerator[Piece]:
         """Yields what it prints, as it comes, until it has ended."""

@@ -17,11 +17,11 @@ from holdfast.sandbox.policy.openshell import Policy
 from holdfast.sandbox.policy.profile import Profile
 from holdfast.sandbox.policy.reading.decoding import Decoder, Place, shown
 from holdfast.sandbox.policy.reading.documents import Leaf, Mark, Problem, Table, parse
+from holdfast.sandbox.policy.reading.files import listed
 
 __all__ = ("KIND", "Document", "Mark", "Problem", "examine", "load", "load_profile")
 
 KIND: Final = "SandboxProfile"
-_MOST_SHOWN: Final = 50
 _PROFILES: Final = frozenset(Profile.__struct_fields__)
 
 
@@ -70,10 +70,7 @@ def load(data: str | bytes, name: str = "policy") -> Profile | Policy:
     document = examine(data)
     if not document.problems:
         return document.value
-    lines = [f"{name}:{each}" for each in document.problems[:_MOST_SHOWN]]
-    if len(document.problems) > _MOST_SHOWN:
-        lines.append(f"{name}: and {len(document.problems) - _MOST_SHOWN} more; mend these first")
-    raise UsageError("\n".join(lines))
+    raise UsageError(listed(name, document.problems))
 
 
 def load_profile(data: str | bytes, name: str = "policy") -> Profile:

@@ -12,7 +12,7 @@ import msgspec
 
 from holdfast.sandbox.policy.openshell import Policy
 
-__all__ = ("PROTECTED", "BackendName", "Env", "Pooling", "Profile", "Quotas", "Tree")
+__all__ = ("PROTECTED", "BackendName", "Ceiling", "Env", "Pooling", "Profile", "Quotas", "Tree")
 
 BackendName = Literal["auto", "native", "bubblewrap", "container", "gvisor", "process", "wasm", "none"]
 
@@ -109,6 +109,21 @@ class Env(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """
 
 
+class Ceiling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The most that tools may ask for which are programs or containers of their own."""
+
+    programs: tuple[str, ...] = ()
+    """Programs that a tool may start on this machine without a sandbox: names, looked for in the system's folders, or
+    whole paths. None without it.
+    """
+    memory: int = 1024**3
+    """Bytes that a container may have, of all its processes together."""
+    cpus: float = 2.0
+    pids: int = 256
+    networks: tuple[Literal["none", "bridge"], ...] = ("none",)
+    """The networks a container may be in; `bridge` leads wherever the engine's own does."""
+
+
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One kind of sandbox."""
 
@@ -121,6 +136,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     workspace: Tree = Tree()
     env: Env = Env()
     pool: Pooling = Pooling()
+    tools: Ceiling = Ceiling()
 
     @property
     def unbound(self) -> tuple[str, ...]:

@@ -139,7 +139,7 @@ class _Keeper:
             if self._child or len(descriptors) != 3:
                 raise OSError(errno.EBUSY, "one command at a time, with an input, an output and one for errors")
             self._status = os.memfd_create("status")
-            self._prepare(message)
+            self._prepare(message, apart=not os.path.sameopenfile(descriptors[1], descriptors[2]))
             self._child, self._pidfd = syscalls.fork_into(0)
             if self._child == 0:
                 self._become(message, descriptors)
@@ -177,8 +177,10 @@ class _Keeper:
             os.close(self._status)
             self._status = -1
 
-    def _prepare(self, message: dict[str, Any]) -> None:
-        """Lays out the bundle, with the user's numbers, which nobody knew before, and what is to run."""
+    def _prepare(self, message: dict[str, Any], *, apart: bool) -> None:
+        """Lays out the bundle, with the user's numbers, which nobody knew before, and what is to run; its errors go
+        the way of its output, or are `apart`.
+        """
         if not self._program["config"]:
             return
         if os.path.ismount(_PRIVATE) and os.path.exists(RECORDS):
@@ -189,6 +191,7 @@ class _Keeper:
         text: str = self._program["config"]
         config = json.loads(text.replace('"@user"', str(self._user)).replace('"@root"', str(self._user + PLACES)))
         process = config["process"]
+        process["args"][-1] = "2" if apart else "1"
         process["args"] += message["argv"]
         process["env"] = [f"{name}={value}" for name, value in message["env"].items()]
         process["cwd"] = message["cwd"]

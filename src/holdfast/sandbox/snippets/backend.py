@@ -8,7 +8,6 @@ all that comes of it is what it prints and its exit code.
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -18,12 +17,13 @@ from typing import Final, final
 from holdfast.errors import IsolationMissing, PathEscape, SandboxError
 from holdfast.sandbox.capacity.abilities import refuse_more
 from holdfast.sandbox.environment import owner_of
-from holdfast.sandbox.output import Output, Watch
+from holdfast.sandbox.output import Output, Streams, Watch
 from holdfast.sandbox.policy.profile import Profile
 from holdfast.sandbox.port import LAYERS, Backend, Missing, Posture, lacks, unmet
 from holdfast.sandbox.processes import Breach, Ended
 from holdfast.sandbox.snippets.commands import WRAPPER, Snippet, snippet_of
 from holdfast.sandbox.snippets.port import SnippetLimits, SnippetResult
+from holdfast.sandbox.snippets.shared import interpreter_folder
 from holdfast.sandbox.snippets.wasm import WasmInterpreter
 from holdfast.sandbox.workspace import Workspace
 
@@ -79,7 +79,7 @@ class WasmSnippets(Backend):
             IsolationMissing: the extra `wasm` is not installed, or something required or asked for is not to be had.
         """
         refuse_more("wasm", frozenset(), profile)
-        backend = cls(profile, WasmInterpreter(folder or _cache()))
+        backend = cls(profile, WasmInterpreter(folder or interpreter_folder()))
         if lacking := unmet(backend.posture, profile.require):
             backend._interpreter.close()
             raise IsolationMissing(lacks(lacking, backend.missing))
@@ -105,12 +105,15 @@ class WasmSnippets(Backend):
         keep: int,
         errors: bool = True,
         watch: Watch | None = None,
+        streams: Streams | None = None,
     ) -> Ended:
         """Runs a snippet to its end, as the port says.
 
         Raises:
-            SandboxError: it is none, or its file cannot be read.
+            SandboxError: it is none, its file cannot be read, or it is to have an input or errors of its own.
         """
+        if streams is not None:
+            raise SandboxError("a snippet has no input, and one output: take native for programs that read")
         begun = time.monotonic()
         _refuse_what_no_kernel_takes(command, env)
         snippet = snippet_of(command)
@@ -150,11 +153,6 @@ class WasmSnippets(Backend):
         for each in self._going:
             each.cancel()
         await asyncio.to_thread(self._interpreter.close)
-
-
-def _cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "holdfast" / "interpreter"
 
 
 def _refuse_what_no_kernel_takes(command: str | Sequence[str], env: Mapping[str, str]) -> None:

@@ -4,16 +4,17 @@ An `Engine` runs one snippet at a time, and another thread may stop it: every en
 tick of it ends what runs. So there is an engine for each snippet that runs at once; the machine code is one file,
 mapped by all. The next copy of the interpreter is made when the last one is thrown away, so that nobody waits for it.
 
-A copy has a coarse clock and random numbers. All else that it could ask an operating system for is not there: no
-function of a file, a socket, a process, a wait or an exit is connected to anything, and calling one ends the snippet.
-Exceptions never pass through wasmtime, which keeps the last one for whichever thread comes by.
+A copy has a coarse clock and random numbers, which follow from a seed where there is one. All else that it could ask an
+operating system for is not there: no function of a file, a socket, a process, a wait or an exit is connected to
+anything, and calling one ends the snippet. Exceptions never pass through wasmtime, which keeps the last one for
+whichever thread comes by.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import re
-import subprocess
 import sys
 import threading
 import time
@@ -28,6 +29,7 @@ from wasmtime import Engine as Compiler
 from wasmtime.component import Component, Func, Linker, Record
 
 from holdfast.errors import SandboxError
+from holdfast.sandbox.snippets.codes import output_of
 
 __all__ = ("Engine", "Host", "Ran", "compile_component")
 
@@ -82,6 +84,7 @@ class Engine:
         """
         self.code = code
         self._compiler = Compiler(_config())
+        self._given = _Given()
         try:
             self._component = Component.deserialize_file(self._compiler, str(code))
             with _SLABS:
@@ -102,8 +105,8 @@ class Engine:
         self._spent = None
         self._copy = self._made()
 
-    def begin(self, host: Host, request: str, *, fuel: int, memory: int) -> Callable[[], Ran]:
-        """Returns what runs a snippet to its end; from here on, `stop` ends it.
+    def begin(self, host: Host, request: str, *, fuel: int, memory: int, seed: int | None = None) -> Callable[[], Ran]:
+        """Returns what runs a snippet to its end; from here on, `stop` ends it. With a seed, the same again and again.
 
         Raises:
             SandboxError: what was loaded is another program.
@@ -114,6 +117,7 @@ class Engine:
         store.set_fuel(fuel)
         store.set_epoch_deadline(1)
         self._host = host
+        self._given.begin(seed)
         return partial(self._run, *copy, request, fuel)
 
     def _made(self) -> tuple[Store, Func]:
@@ -156,7 +160,7 @@ class Engine:
             root.add_func("send", self._send)
             root.add_func("call", self._call)
             for name in self._component.type.imports(self._compiler):
-                if given := _GIVEN.get(name.partition("@")[0]):
+                if given := self._given.functions.get(name.partition("@")[0]):
                     with root.add_instance(name) as instance:
                         for function, body in given.items():
                             instance.add_func(function, body)
@@ -184,7 +188,7 @@ def compile_component(wasm: bytes) -> bytes:
         subprocess.SubprocessError: it takes too long.
     """
     command = [sys.executable, "-P", "-m", __name__]
-    done = subprocess.run(command, input=wasm, capture_output=True, timeout=_PATIENCE, check=False)
+    done = output_of(command, given=wasm, seconds=_PATIENCE)
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip()[-500:]
         raise SandboxError(f"the interpreter for snippets cannot be compiled: {said}")
@@ -213,31 +217,48 @@ def _tick(_: object) -> int:
     return _TICK
 
 
-def _now(_: object) -> int:
-    return time.monotonic_ns() // _TICK * _TICK
+@final
+class _Given:
+    """What of the operating system's functions does something: a clock and random numbers, perhaps from a seed."""
 
+    def __init__(self) -> None:
+        self._random: random.Random | None = None
+        self._looks = 0
+        """How often the clock of a snippet with a seed was looked at."""
+        self.functions: Final[Mapping[str, Mapping[str, Callable[..., Any]]]] = {
+            "wasi:cli/environment": {"get-environment": _nothing, "get-arguments": _nothing},
+            "wasi:clocks/monotonic-clock": {"now": self._now, "resolution": _tick},
+            "wasi:clocks/wall-clock": {"now": self._today},
+            "wasi:filesystem/preopens": {"get-directories": _nothing},
+            "wasi:random/random": {"get-random-bytes": self._bytes},
+        }
+        """By interface and name."""
 
-def _today(_: object) -> Record:
-    moment = Record()
-    seconds, rest = divmod(time.time_ns() // _TICK * _TICK, 1_000_000_000)
-    moment.__dict__.update(seconds=seconds, nanoseconds=rest)
-    return moment
+    def begin(self, seed: int | None) -> None:
+        """Begins anew for a snippet."""
+        self._random = None if seed is None else random.Random(seed)
+        self._looks = 0
 
+    def _at(self, now: int) -> int:
+        if self._random is None:
+            return now // _TICK * _TICK
+        self._looks += 1
+        return self._looks * _TICK
 
-def _random(_: object, length: int) -> bytes:
-    if length > _RANDOM:
-        raise WasmtimeError(f"more than {_RANDOM} random bytes at once")
-    return os.urandom(length)
+    def _now(self, _: object) -> int:
+        return self._at(time.monotonic_ns())
 
+    def _today(self, _: object) -> Record:
+        moment = Record()
+        seconds, rest = divmod(self._at(time.time_ns()), 1_000_000_000)
+        moment.__dict__.update(seconds=seconds, nanoseconds=rest)
+        return moment
 
-_GIVEN: Final[Mapping[str, Mapping[str, Callable[..., Any]]]] = {
-    "wasi:cli/environment": {"get-environment": _nothing, "get-arguments": _nothing},
-    "wasi:clocks/monotonic-clock": {"now": _now, "resolution": _tick},
-    "wasi:clocks/wall-clock": {"now": _today},
-    "wasi:filesystem/preopens": {"get-directories": _nothing},
-    "wasi:random/random": {"get-random-bytes": _random},
-}
-"""What of the operating system's functions does something, by interface and name."""
+    def _bytes(self, _: object, length: int) -> bytes:
+        if length > _RANDOM:
+            raise WasmtimeError(f"more than {_RANDOM} random bytes at once")
+        return os.urandom(length) if self._random is None else self._random.randbytes(length)
+
 
 if __name__ == "__main__":
     sys.stdout.buffer.write(Component(Compiler(_config()), sys.stdin.buffer.read()).serialize())

@@ -47,8 +47,10 @@ class Job:
         calls: Calls | None,
         loop: asyncio.AbstractEventLoop,
         output: Output | None = None,
+        seed: int | None = None,
     ) -> None:
         self._request, self._limits, self._calls, self._loop = request, limits, calls, loop
+        self._seed = seed
         self._output = Output(limits.output) if output is None else output
         self._lock = threading.Lock()
         """Held while it begins, ends, or is stopped: what comes too late must not stop the next one."""
@@ -76,7 +78,8 @@ class Job:
         with self._lock:
             if self._stopped:
                 return SnippetResult(ended="error", error=self._stopped)
-            go = engine.begin(self, self._request, fuel=self._limits.fuel, memory=self._limits.memory)
+            limits = self._limits
+            go = engine.begin(self, self._request, fuel=limits.fuel, memory=limits.memory, seed=self._seed)
             self._engine, self._started = engine, time.monotonic()
         try:
             ran = go()

@@ -67,8 +67,12 @@ class Interpreter(Protocol):
         inputs: Any = None,
         limits: SnippetLimits = USUAL,
         calls: Calls | None = None,
+        seed: int | None = None,
     ) -> SnippetResult:
         """Runs a snippet to its end; in it, `inputs` is the JSON value given here.
+
+        With a `seed` it does the same each time, as far as its calls come to the same: its random numbers follow from
+        that, all of them, and its clock begins with 1970 and goes on by a millisecond whenever it is looked at.
 
         Nothing is left of it afterwards, whatever it did. Cancelling ends it, also in an endless loop. The event loop
         is never kept waiting.

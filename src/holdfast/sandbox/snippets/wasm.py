@@ -13,18 +13,19 @@ import asyncio
 import contextlib
 import secrets
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import msgspec
 
-from holdfast.errors import IsolationMissing, SandboxError, UsageError
+from holdfast.errors import HoldfastError, IsolationMissing, SandboxError, UsageError
 from holdfast.sandbox.output import Output
 from holdfast.sandbox.snippets.building import INSTALL, Progress, compiled
 from holdfast.sandbox.snippets.job import Job
 from holdfast.sandbox.snippets.port import USUAL, Calls, Interpreter, SnippetLimits, SnippetResult
+from holdfast.sandbox.snippets.telling import announce
 
 if TYPE_CHECKING:
     from holdfast.sandbox.snippets.engines import Engine
@@ -45,7 +46,7 @@ class WasmInterpreter(Interpreter):
         """Keeps the interpreter in `folder`, which nobody else may write to.
 
         `component` is an interpreter that was built elsewhere, so that componentize-py is not needed here; `progress`
-        is told what takes long at first use.
+        is told what takes long at first use, instead of all who listen in this process (`telling.py`).
 
         Raises:
             IsolationMissing: wasmtime is not installed.
@@ -53,10 +54,11 @@ class WasmInterpreter(Interpreter):
         if find_spec("wasmtime") is None:
             raise IsolationMissing(f"snippets need wasmtime: {INSTALL}")
         self._folder, self._component = folder, component
-        self._progress: Progress = progress or (lambda _: None)
+        self._progress: Progress = progress or announce
         self._threads = ThreadPoolExecutor(at_once, "holdfast-snippet")
-        self._loading = threading.Lock()
-        self._code: Path | None = None
+        self._lock = threading.Lock()
+        self._code: Future[Path | HoldfastError] | None = None
+        self._closed = False
         self._ready: list[Engine] = []
         """Engines with a fresh copy; those that are busy are in the hands of a thread each."""
 
@@ -67,6 +69,7 @@ class WasmInterpreter(Interpreter):
         inputs: Any = None,
         limits: SnippetLimits = USUAL,
         calls: Calls | None = None,
+        seed: int | None = None,
         output: Output | None = None,
     ) -> SnippetResult:
         """Runs a snippet to its end, as the port says; `output` takes what it prints, to the byte.
@@ -76,8 +79,8 @@ class WasmInterpreter(Interpreter):
             SandboxError: the interpreter could not be built.
             UsageError: the inputs are no JSON value.
         """
-        job = Job(_request(code, inputs), limits, calls, asyncio.get_running_loop(), output)
-        work = self._threads.submit(self._work, job)
+        job = Job(_request(code, inputs, seed), limits, calls, asyncio.get_running_loop(), output, seed)
+        work = self._threads.submit(self._work, job, await self._prepared())
         result = asyncio.wrap_future(work)
         here = threading.get_ident()
         # After the line above: whoever waits gets the result first.
@@ -90,12 +93,48 @@ class WasmInterpreter(Interpreter):
 
     def close(self) -> None:
         """Gives threads and memory back; only when nothing runs. Later snippets are refused with a RuntimeError."""
+        with self._lock:
+            self._closed = True
         self._threads.shutdown()
         while self._ready:
             self._ready.pop().close()
 
-    def _work(self, job: Job) -> SnippetResult:
-        engine = self._engine()
+    async def _prepared(self) -> Path:
+        """Returns the machine code; whoever stops waiting for it stops nobody else."""
+        with self._lock:
+            coming = self._code
+            if self._closed:
+                raise RuntimeError("this interpreter was closed: make another one")
+            if coming is None or (coming.done() and not isinstance(coming.result(), Path)):
+                coming = self._code = Future[Path | HoldfastError]()
+                # Those of the pool are waited for when the process ends, and this one may take a minute.
+                threading.Thread(target=self._prepare, args=(coming,), name="holdfast-compiler", daemon=True).start()
+        if not coming.done():
+            await asyncio.wait((asyncio.wrap_future(coming),))
+        outcome = coming.result()
+        if isinstance(outcome, HoldfastError):
+            kind = IsolationMissing if isinstance(outcome, IsolationMissing) else SandboxError
+            raise kind(str(outcome)) from outcome
+        return outcome
+
+    def _prepare(self, coming: Future[Path | HoldfastError]) -> None:
+        outcome: Path | HoldfastError = SandboxError("the interpreter for snippets could not be prepared")
+        try:
+            engine = self._loaded()
+            engine.prepare()
+            with self._lock:
+                if self._closed:
+                    engine.close()
+                else:
+                    self._ready.append(engine)
+            outcome = engine.code
+        except (IsolationMissing, SandboxError) as error:
+            outcome = error
+        finally:
+            coming.set_result(outcome)
+
+    def _work(self, job: Job, code: Path) -> SnippetResult:
+        engine = self._engine(code)
         job.used = engine
         return job.run(engine)
 
@@ -112,10 +151,12 @@ class WasmInterpreter(Interpreter):
             engine.prepare()
             self._ready.append(engine)
 
-    def _engine(self) -> Engine:
+    def _engine(self, code: Path) -> Engine:
+        from holdfast.sandbox.snippets.engines import Engine  # noqa: PLC0415 - it is loaded already
+
         with contextlib.suppress(IndexError):
             return self._ready.pop()
-        engine = self._loaded()
+        engine = Engine(code)
         engine.prepare()
         return engine
 
@@ -123,21 +164,16 @@ class WasmInterpreter(Interpreter):
         # wasmtime takes its time to import, and is there only with the extra
         from holdfast.sandbox.snippets.engines import Engine, compile_component  # noqa: PLC0415
 
-        with self._loading:
-            if self._code is not None:
-                return Engine(self._code)
-            code = compiled(self._folder, self._component, compile_component, self._progress)
-            try:
-                engine = Engine(code)
-            except SandboxError:  # made on another processor, in a home that travels
-                engine = Engine(compiled(self._folder, self._component, compile_component, self._progress, anew=True))
-            self._code = engine.code
-            return engine
+        code = compiled(self._folder, self._component, compile_component, self._progress)
+        try:
+            return Engine(code)
+        except SandboxError:  # made on another processor, in a home that travels
+            return Engine(compiled(self._folder, self._component, compile_component, self._progress, anew=True))
 
 
-def _request(code: str, inputs: Any) -> str:
+def _request(code: str, inputs: Any, seed: int | None) -> str:
     try:
-        asked = {"code": code, "inputs": inputs, "seed": secrets.randbits(64)}
+        asked = {"code": code, "inputs": inputs, "seed": secrets.randbits(64) if seed is None else seed}
         return msgspec.json.encode(asked).decode()
     except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise UsageError(f"what a snippet gets must be JSON values: {error}") from error

@@ -214,10 +214,13 @@ async def a_parked_stream_wakes_in_time(make: Make) -> None:
     await journal.append(STREAM, 1, 0, _ONE, notes(1), park=Park("waiting", clock.now() + 5_000_000))
     await clock.advance(4.999999)
     expect(await journal.due() == [], "it sleeps until then")
+    expect(await journal.due(within=1) == [STREAM], "and is seen by who looks ahead")
     await clock.advance(0.000001)
     expect(await journal.due() == [STREAM], "then it is due")
     await journal.claim(STREAM, ANN, TTL)
     expect(await journal.due() == [], "whoever claims it has it")
+    expect(await journal.due(within=TTL - 1) == [], "nor is it due before the lease runs out")
+    expect(await journal.due(within=TTL) == [STREAM], "who looks ahead as far as that sees it")
     await clock.advance(TTL / 1e6)
     expect(await journal.due() == [STREAM], "when that owner dies before it wrote anything, it is due again")
 

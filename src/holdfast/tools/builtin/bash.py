@@ -19,7 +19,7 @@ from holdfast.sandbox.processes import Ended
 from holdfast.tools.binding import ToolContext, ToolFailure
 from holdfast.tools.builtin.files import workspace_of
 from holdfast.tools.declaring import tool
-from holdfast.types import Effect, ToolResult
+from holdfast.types import Effect, Governance, ToolResult
 
 __all__ = ("KEPT", "bash", "lasted")
 
@@ -34,7 +34,7 @@ def _effect(_: Any, posture: Posture) -> Effect:
     return Effect(workspace=True, outside="none" if posture.isolated else "unsafe")
 
 
-@tool(effect=_effect, reference="builtin:bash")
+@tool(effect=_effect, reference="builtin:bash", governance=Governance(operations=("read", "write", "delete")))
 async def bash(
     command: str,
     context: ToolContext,

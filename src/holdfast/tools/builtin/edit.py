@@ -20,7 +20,7 @@ from holdfast.tools.builtin.files import finishing, refuse_kept, reporting, work
 from holdfast.tools.builtin.texts.encodings import decode, encode
 from holdfast.tools.builtin.texts.replacing import LineEnds, count_places, places_in, put
 from holdfast.tools.declaring import tool
-from holdfast.types import Effect, ToolResult
+from holdfast.types import Effect, Governance, ToolResult
 
 __all__ = ("Edit", "edit")
 
@@ -43,6 +43,7 @@ class Edit(msgspec.Struct, frozen=True, gc=False, rename="camel", forbid_unknown
     touches=lambda arguments: (arguments.path,),
     tier="direct",
     reference="builtin:edit",
+    governance=Governance(operations=("write",)),
 )
 async def edit(path: str, edits: Annotated[list[Edit], msgspec.Meta(min_length=1)], context: ToolContext) -> ToolResult:
     """Replace pieces of a file of the workspace. The edits are made in order, each on the result of the one before;

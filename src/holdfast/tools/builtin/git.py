@@ -25,7 +25,7 @@ from holdfast.tools.builtin.repository.finding import refuse_outside
 from holdfast.tools.builtin.repository.remotes import find_remote
 from holdfast.tools.builtin.repository.running import Git, open_git
 from holdfast.tools.declaring import FunctionTool, tool
-from holdfast.types import Effect, ToolResult
+from holdfast.types import Effect, Governance, ToolResult
 
 __all__ = ("git", "git_tool")
 
@@ -57,6 +57,17 @@ def _effect(arguments: Any, posture: Posture) -> Effect:
     return _EFFECTS[arguments.action]
 
 
+_SAID: Final[dict[str, Any]] = {
+    "effect": _effect,
+    "settles": 5.0,
+    "description": _TOLD,
+    "tier": "outside",
+    "reference": "builtin:git",
+    "governance": Governance(operations=("read", "write", "delete")),  # a checkout takes files away, too
+}
+"""What the tool says of itself."""
+
+
 def git_tool(remotes: Iterable[str | Path] = ()) -> FunctionTool[..., Any]:
     """Returns the tool with folders of this machine that a remote may be, or be in: `git_tool(["/srv/git"])`.
 
@@ -68,7 +79,7 @@ def git_tool(remotes: Iterable[str | Path] = ()) -> FunctionTool[..., Any]:
     async def check(context: ToolContext, folder: str, remote: str, branch: str) -> ToolResult | None:
         return await _check(Asked(remote=remote, branch=branch), folder, context, allowed)
 
-    @tool(effect=_effect, check=check, settles=5.0, description=_TOLD, tier="outside", reference="builtin:git")
+    @tool(check=check, **_SAID)
     async def git(  # noqa: PLR0913 - each is an argument of the model's
         action: _Name,
         context: ToolContext,

@@ -18,13 +18,14 @@ from holdfast.errors import SandboxError
 from holdfast.sandbox.backends.none import NoIsolation
 from holdfast.sandbox.environment import clean_environment
 from holdfast.sandbox.longrunning.process import Process, asked_by
+from holdfast.sandbox.longrunning.ring import Hides
 from holdfast.sandbox.port import Backend, Posture
 from holdfast.sandbox.workspace import Workspace
 from holdfast.tools.binding import ToolContext, ToolFailure
 from holdfast.tools.builtin.bash import lasted
 from holdfast.tools.builtin.files import workspace_of
 from holdfast.tools.declaring import tool
-from holdfast.types import Effect, ToolResult
+from holdfast.types import Effect, Governance, ToolResult
 
 __all__ = ("process",)
 
@@ -43,7 +44,7 @@ def _effect(arguments: Any, posture: Posture) -> Effect:
     return Effect(workspace=True, outside="none" if posture.isolated else "unsafe")
 
 
-@tool(effect=_effect, reference="builtin:process")
+@tool(effect=_effect, reference="builtin:process", governance=Governance(operations=("read", "write", "delete")))
 async def process(
     action: Literal["start", "read", "list", "stop"],
     context: ToolContext,
@@ -84,8 +85,8 @@ async def process(
             raise ToolFailure(f"{error}.", metadata=metadata) from error
     elif wait:
         with suppress(TimeoutError):
-            await asyncio.wait_for(found.ring.more(since), wait)
-    return _said(found, since, metadata)
+            await asyncio.wait_for(_more(found, since, _hides(context)), wait)
+    return _said(found, since, metadata, context)
 
 
 async def _start(
@@ -103,11 +104,23 @@ async def _start(
         raise ToolFailure(f"It was not started: {error}.", code="invalid_input", metadata=metadata) from error
     with suppress(TimeoutError):
         await asyncio.wait_for(started.ring.more(0), _FIRST)
-    return _said(started, 0, metadata)
+    return _said(started, 0, metadata, context)
 
 
-def _said(found: Process, since: int, metadata: dict[str, Any]) -> ToolResult:
-    piece = found.read(since, _READ)
+def _hides(context: ToolContext) -> Hides | None:
+    """Returns who knows secrets: one may be printed in two pieces, which nobody who sees one of them can find."""
+    return None if context.secrets is None or not context.secrets.redactor.knows else context.secrets.redactor
+
+
+async def _more(found: Process, since: int, hides: Hides | None) -> None:
+    """Returns when there is more to read from a place on, or nothing more will come."""
+    await found.ring.more(since)
+    while hides is not None and not found.ring.closed and found.read(since, _READ, hides).next <= since:
+        await found.ring.more(found.ring.total)
+
+
+def _said(found: Process, since: int, metadata: dict[str, Any], context: ToolContext) -> ToolResult:
+    piece = found.read(since, _READ, _hides(context))
     text = f"[{piece.lost} bytes before this are left out]\n{piece.text}" if piece.lost else piece.text
     text += "" if not text or text.endswith("\n") else "\n"
     metadata |= {"process": found.asked.name, "running": found.code is None, "next": piece.next}

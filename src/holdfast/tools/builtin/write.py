@@ -10,7 +10,7 @@ from holdfast.tools.builtin.files import finishing, refuse_kept, reporting, work
 from holdfast.tools.builtin.languages import language_of
 from holdfast.tools.builtin.texts.encodings import UTF8, Encoding, encode, encoding_of
 from holdfast.tools.declaring import tool
-from holdfast.types import Effect, ToolResult
+from holdfast.types import Effect, Governance, ToolResult
 
 __all__ = ("write",)
 
@@ -20,6 +20,7 @@ __all__ = ("write",)
     touches=lambda arguments: (arguments.path,),
     tier="direct",
     reference="builtin:write",
+    governance=Governance(operations=("write",)),
 )
 async def write(path: str, content: str, context: ToolContext) -> ToolResult:
     """Write a file of the workspace, replacing all it held. Missing folders are made. The text is written in UTF-8;

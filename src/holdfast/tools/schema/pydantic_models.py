@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-__all__ = ("decode_model", "describe_model", "hoist_definitions")
+__all__ = ("decode_model", "describe_model", "encode_model", "hoist_definitions")
 
 
 def describe_model(kind: type) -> dict[str, Any]:
@@ -47,6 +47,18 @@ def decode_model(kind: type, value: Any) -> Any:
             raise
         # Its own text is many lines with addresses of web pages.
         raise ValueError("; ".join(_line(item) for item in details())) from None
+
+
+def encode_model(value: object) -> Any:
+    """Returns what JSON holds of a model, as msgspec's `enc_hook`.
+
+    Raises:
+        NotImplementedError: it is of some other class.
+    """
+    dump = getattr(value, "model_dump", None)
+    if dump is None:
+        raise NotImplementedError(f"type {type(value)!r} is not supported")
+    return dump(mode="json")
 
 
 def hoist_definitions(part: Any, definitions: dict[str, Any]) -> None:

@@ -32,8 +32,8 @@ class _Wrong(Exception):
     pass
 
 
-def checked_schema(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a copy of a schema that is one.
+def checked_schema(given: Mapping[str, Any], what: str = "output schema") -> dict[str, Any]:
+    """Returns a copy of a schema that is one; `what` it is, messages say.
 
     Raises:
         UsageError: it is none; says where and what to do.
@@ -43,11 +43,11 @@ def checked_schema(given: Mapping[str, Any]) -> dict[str, Any]:
         schema = msgspec.json.decode(data, type=dict[str, Any])
         _check(schema, schema)
     except (TypeError, ValueError, RecursionError) as error:
-        raise UsageError(f"the output schema is no JSON ({error}): give dicts, lists, texts and numbers") from None
+        raise UsageError(f"the {what} is no JSON ({error}): give dicts, lists, texts and numbers") from None
     except _Wrong as wrong:
-        raise UsageError(f"the output schema is no JSON Schema: {wrong}") from None
+        raise UsageError(f"the {what} is no JSON Schema: {wrong}") from None
     if len(data) > _BYTES:
-        raise UsageError(f"the output schema has {len(data):,} bytes and {_BYTES:,} are allowed: ask for less at once")
+        raise UsageError(f"the {what} has {len(data):,} bytes and {_BYTES:,} are allowed: ask for less at once")
     return schema
 
 

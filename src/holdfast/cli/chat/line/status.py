@@ -55,6 +55,8 @@ def status_line(talk: Talk, width: int, typed: str = "") -> StyleAndTextTuples:
 
 
 def _doing(talk: Talk, state: str) -> str:
+    if talk.conversation.sessions.away:
+        return "✗ the server is away"
     run = talk.conversation.figures.run
     match state:
         case "working" | "aborting":
@@ -78,7 +80,7 @@ def _coming(talk: Talk, model: str, typed: str) -> int:
         said.append(typed)
     size = sum(len(text.encode("utf-8", "replace")) for text in said)
     pictures = sum(attachment_tokens(each) for each in talk.attached if isinstance(each, Image))
-    return conversation.runtime.estimator.estimate(model, size) + pictures
+    return conversation.sessions.estimate(model, size) + pictures
 
 
 def _context(used: int, window: int | None) -> str:

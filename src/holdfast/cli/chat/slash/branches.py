@@ -27,7 +27,7 @@ async def diff(talk: Talk, argument: str) -> None:
         talk.view.note("nothing was done in this session yet")
         return
     since = _event(talk, argument) if argument else 0
-    found = await conversation.runtime.changes(conversation.session, since=since)
+    found = await conversation.sessions.changes(conversation.session, since=since)
     if not found.changes:
         talk.view.note("no file is other than it was")
         return
@@ -47,7 +47,7 @@ async def rewind(talk: Talk, argument: str) -> None:
     to = _event(talk, argument)
     again = await _said_after(talk, to)
     before = await _files(talk, to)
-    await conversation.runtime.rewind(conversation.session, to=to)
+    await conversation.sessions.rewind(conversation.session, to=to)
     gone = conversation.figures.state.seq - to
     await conversation.open(conversation.session)
     talk.view.note(f"↶ back at event {to}: {count(gone, 'event')} taken out of the conversation")
@@ -64,7 +64,7 @@ async def fork(talk: Talk, argument: str) -> None:
         raise UsageError("nothing was said in this session yet, so there is nothing to copy")
     at = _event(talk, argument) if argument else None
     parent, again = conversation.session, await _said_after(talk, at) if at is not None else ""
-    child = await conversation.runtime.fork(parent, at=at)
+    child = await conversation.sessions.fork(parent, at=at)
     await conversation.open(child)
     talk.view.forget()
     where = f"event {at}" if at is not None else "its end"
@@ -105,7 +105,7 @@ async def _files(talk: Talk, to: int) -> tuple[Change, ...]:
     """Returns what a rewind is about to put back."""
     conversation = talk.conversation
     try:
-        return (await conversation.runtime.changes(conversation.session, since=to)).changes
+        return (await conversation.sessions.changes(conversation.session, since=to)).changes
     except UsageError:  # a session without a folder
         return ()
 

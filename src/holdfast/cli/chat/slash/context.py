@@ -6,7 +6,6 @@ from rich.text import Text
 
 from holdfast.cli.chat.talk import Talk
 from holdfast.cli.rendering.figures import percent
-from holdfast.cli.run import coder
 from holdfast.cli.words import count, model_name
 from holdfast.errors import UsageError
 from holdfast.models.counting import TokenCount
@@ -24,11 +23,8 @@ async def context(talk: Talk, argument: str) -> None:
     conversation, terms = talk.conversation, talk.conversation.terms
     run = conversation.figures.run
     model = terms.model if run is None else run.setup.setup.model
-    found = await conversation.runtime.count_tokens(
-        coder(model, terms.limits, asks=True, thinking=terms.thinking),
-        [*talk.attached],
-        session=conversation.session,
-        ask=argument == ASK,
+    found = await conversation.sessions.count_tokens(
+        terms, model, [*talk.attached], session=conversation.session, ask=argument == ASK
     )
     rows = _rows(found, asked=bool(argument))
     talk.view.lines([Text.assemble((f"  {name:<14}", "dim"), what) for name, what in rows])

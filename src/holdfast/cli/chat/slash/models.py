@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from rich.text import Text
 
+from holdfast.cli.chat.slash.agents import set_agent
 from holdfast.cli.chat.slash.session import when
 from holdfast.cli.chat.talk import Talk
 from holdfast.cli.choosing.knowing import thinks
@@ -37,6 +38,9 @@ async def set_model(talk: Talk, argument: str) -> None:
 
     A number picks from the list that was shown last; a provider with its slash lists that provider's.
     """
+    if not talk.conversation.sessions.drives:
+        await set_agent(talk, argument)
+        return
     terms = talk.conversation.terms
     if not argument:
         _current(talk)
@@ -61,6 +65,8 @@ async def set_model(talk: Talk, argument: str) -> None:
 async def set_thinking(talk: Talk, argument: str) -> None:
     """Changes how much the model thinks, or says how much it does and what it could."""
     terms = talk.conversation.terms
+    if not talk.conversation.sessions.drives:
+        raise UsageError("how much an agent of a server thinks is the server's to say: /model picks another agent")
     if not argument:
         for level in (*LEVELS, DEFAULT):
             mark = "●" if level == (terms.thinking or DEFAULT) else " "

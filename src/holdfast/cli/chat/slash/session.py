@@ -7,11 +7,11 @@ from rich.text import Text
 from holdfast.cli.attached import attach as read_file
 from holdfast.cli.chat.attaching import place
 from holdfast.cli.chat.talk import Talk
-from holdfast.cli.listing import Listed, list_runs
+from holdfast.cli.listing import Listed
 from holdfast.cli.words import age, count, money, one_line
 from holdfast.errors import UsageError
 from holdfast.errors.hinting import hint
-from holdfast.types import MODES, stream_id
+from holdfast.types import MODES
 
 __all__ = ("abort", "attach", "go", "list_sessions", "new", "resume", "sessions_of", "set_mode", "when")
 
@@ -77,7 +77,7 @@ async def abort(talk: Talk, argument: str) -> None:
 async def new(talk: Talk, argument: str) -> None:
     """Begins a new session."""
     idle(talk)
-    if argument and await talk.conversation.runtime.journal.head(stream_id("local", argument)) is not None:
+    if argument and await talk.conversation.sessions.stand(argument) is not None:
         raise UsageError(f"there is a session {argument!r} already: /resume {argument} goes there")
     await talk.begin(argument or None)
     if not argument:
@@ -89,7 +89,7 @@ async def resume(talk: Talk, argument: str) -> None:
     if not argument:
         raise UsageError("name the session, as in /resume NAME: /sessions lists them, and Tab completes")
     idle(talk)
-    if await talk.conversation.runtime.journal.head(stream_id("local", argument)) is None:
+    if await talk.conversation.sessions.stand(argument) is None:
         names = [each.session for each in await sessions_of(talk)]
         meant = hint(argument, names, "/sessions lists what there is")
         raise UsageError(f"there is no session {argument!r}: {meant}")
@@ -109,7 +109,7 @@ def idle(talk: Talk) -> None:
 async def sessions_of(talk: Talk) -> list[Listed]:
     """Returns the newest run of each of the newest sessions, newest first."""
     found: dict[str, Listed] = {}
-    for row in await list_runs(talk.conversation.runtime.journal, _LISTED):
+    for row in await talk.conversation.sessions.listed(_LISTED):
         found.setdefault(row.session, row)
     return list(found.values())
 

@@ -6,7 +6,6 @@ from rich.text import Text
 
 from holdfast.cli.chat.talk import Talk
 from holdfast.cli.rendering.figures import percent
-from holdfast.cli.run import coder
 from holdfast.cli.words import count, money, one_line
 
 __all__ = ("cost", "tools")
@@ -36,11 +35,13 @@ async def cost(talk: Talk, argument: str) -> None:
 
 async def tools(talk: Talk, argument: str) -> None:
     """Shows what the agent can do."""
-    terms = talk.conversation.terms
-    specs = [tool.spec for tool in coder(terms.model, terms.limits, asks=True).tools]
-    width = max(len(spec.name) for spec in specs) + 2
+    found = await talk.conversation.sessions.tools(talk.conversation.terms)
+    if not found:
+        talk.view.note("it has no tools")
+        return
+    width = max(len(tool.name) for tool in found) + 2
     rows = [
-        Text.assemble((f"  {spec.name:<{width}}", "cyan"), one_line(spec.description.partition(". ")[0], 200))
-        for spec in specs
+        Text.assemble((f"  {tool.name:<{width}}", "cyan"), one_line(tool.about.partition(". ")[0], 200))
+        for tool in found
     ]
     talk.view.lines(rows)

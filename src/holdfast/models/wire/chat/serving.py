@@ -8,18 +8,31 @@ carry: the order of parts of different kinds, and signatures of thinking.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from holdfast.errors import InvalidRequest
 from holdfast.models.wire.chat.shapes import Fragment, InputPart, InputTool, InputTurn, RequestBody
-from holdfast.models.wire.served import ServedRequest, attachment, bare_name, pieces, provided, refusal
+from holdfast.models.wire.served import (
+    ANY_OBJECT,
+    USUAL_TIERS,
+    ServedRequest,
+    attachment,
+    bare_name,
+    level_named,
+    pieces,
+    provided,
+    refusal,
+    said,
+    shape_named,
+)
 from holdfast.types import (
     AssistantMessage,
     CallId,
     Citation,
     Message,
+    OutputShape,
     ProviderStep,
     Text,
     Thinking,
@@ -34,12 +47,18 @@ from holdfast.types import (
 __all__ = (
     "DONE",
     "ChatRequest",
+    "annotation_of",
+    "chunk_of",
+    "finish_of",
+    "frame_of",
     "parse_request",
     "render_answer",
     "render_error",
     "render_failure",
     "render_models",
     "render_stream",
+    "served",
+    "usage_chunk_of",
 )
 
 DONE = b"data: [DONE]\n\n"
@@ -49,6 +68,10 @@ _FINISHES = {"stop": "stop", "length": "length", "tool_calls": "tool_calls", "re
 _KINDS = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 _PROTOCOL = "Chat Completions"
+_OPTIONS = (
+    *("top_p", "stop", "seed", "frequency_penalty", "presence_penalty", "logit_bias", "parallel_tool_calls"),
+    "verbosity",
+)
 
 _json = msgspec.json.Encoder()
 _request = msgspec.json.Decoder(RequestBody)
@@ -79,6 +102,15 @@ def parse_request(body: bytes) -> ChatRequest:
         request = _request.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _refusal(f"the body is not a chat completion request: {error}") from None
+    return served(request)
+
+
+def served(request: RequestBody) -> ChatRequest:
+    """Returns what a client asks for whose body was read.
+
+    Raises:
+        InvalidRequest: it holds parts that are no text, or cannot be read.
+    """
     options = request.stream_options
     cap = request.max_completion_tokens
     return ChatRequest(
@@ -95,6 +127,10 @@ def parse_request(body: bytes) -> ChatRequest:
         include_usage=bool(options and options.include_usage),
         max_output_tokens=request.max_tokens if cap is None else cap,
         temperature=request.temperature,
+        thinking=level_named(request.reasoning_effort, _PROTOCOL),
+        output=_shape(request.response_format),
+        options=said(request, _OPTIONS),
+        unheard=_unheard(request),
     )
 
 
@@ -102,49 +138,44 @@ def render_stream(
     message: AssistantMessage, *, chunk: int | None = None, include_usage: bool = True, id: str = "chatcmpl-1"
 ) -> list[bytes]:
     """Returns the events of a streamed answer, its words and arguments in pieces of at most `chunk` characters."""
-    frame: dict[str, Any] = {
-        "id": id,
-        "object": "chat.completion.chunk",
-        "created": 0,
-        "model": bare_name(message.model),
-    }
-    events = [_event(frame, {"role": "assistant", "content": ""})]
+    frame = frame_of(message.model, id)
+    events = [chunk_of(frame, {"role": "assistant", "content": ""})]
     place = 0
     for part in message.parts:
         if isinstance(part, ToolCall):
-            events += [_event(frame, {"tool_calls": [piece]}) for piece in _call_pieces(part, place, chunk)]
+            events += [chunk_of(frame, {"tool_calls": [piece]}) for piece in _call_pieces(part, place, chunk)]
             place += 1
         elif not isinstance(part, ProviderStep):
             key = "reasoning_content" if isinstance(part, Thinking) else "content"
-            events += [_event(frame, {key: piece}) for piece in pieces(part.text, chunk)]
+            events += [chunk_of(frame, {key: piece}) for piece in pieces(part.text, chunk)]
             if isinstance(part, Text) and part.citations:
-                events.append(_event(frame, {"annotations": [_annotation(each) for each in part.citations]}))
-    events.append(_event(frame, {}, _FINISHES[message.stop]))
+                events.append(chunk_of(frame, {"annotations": [annotation_of(each) for each in part.citations]}))
+    events.append(chunk_of(frame, {}, finish_of(message)))
     if include_usage:
-        events.append(_data({**frame, "choices": [], "usage": _usage(message.usage)}))
+        events.append(usage_chunk_of(frame, message.usage))
     events.append(DONE)
     return events
 
 
-def render_answer(message: AssistantMessage, *, id: str = "chatcmpl-1") -> bytes:
+def render_answer(message: AssistantMessage, *, id: str = "chatcmpl-1", created: int = 0) -> bytes:
     """Returns the body of an answer that is not streamed."""
-    said: dict[str, Any] = {"role": "assistant", "content": message.text or None, "refusal": None}
+    spoken: dict[str, Any] = {"role": "assistant", "content": message.text or None, "refusal": None}
     thinking = "".join(part.text for part in message.parts if isinstance(part, Thinking))
     if thinking:
-        said["reasoning_content"] = thinking
+        spoken["reasoning_content"] = thinking
     if citations := [each for part in message.parts if isinstance(part, Text) for each in part.citations]:
-        said["annotations"] = [_annotation(each) for each in citations]
+        spoken["annotations"] = [annotation_of(each) for each in citations]
     if message.calls:
-        said["tool_calls"] = [
+        spoken["tool_calls"] = [
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
             for call in message.calls
         ]
-    choice = {"index": 0, "message": said, "finish_reason": _FINISHES[message.stop], "logprobs": None}
+    choice = {"index": 0, "message": spoken, "finish_reason": _FINISHES[message.stop], "logprobs": None}
     return _json.encode(
         {
             "id": id,
             "object": "chat.completion",
-            "created": 0,
+            "created": created,
             "model": bare_name(message.model),
             "choices": [choice],
             "usage": _usage(message.usage),
@@ -171,6 +202,35 @@ def render_models(names: Sequence[str]) -> bytes:
 
 def _refusal(message: str) -> InvalidRequest:
     return refusal(message, _PROTOCOL)
+
+
+def _shape(given: Any) -> OutputShape | None:
+    """Returns what an answer has to look like, by the format that is asked for."""
+    form = _object(given)
+    match form.get("type"):
+        case None | "text":
+            return None
+        case "json_object":
+            return ANY_OBJECT
+        case "json_schema":
+            schema = _object(form.get("json_schema"))
+            return shape_named(schema.get("name"), schema.get("schema"), _PROTOCOL)
+        case kind:
+            raise _refusal(f"there is no response_format {kind!r}")
+
+
+def _object(given: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", given) if isinstance(given, dict) else {}
+
+
+def _unheard(request: RequestBody) -> tuple[str, ...]:
+    names = ("audio", "functions", "function_call", "prediction", "web_search_options", "moderation")
+    found = [*said(request, names)]
+    usual = {"n": 1, "modalities": ["text"], "logprobs": False, "top_logprobs": 0, "store": False}
+    found += [name for name, value in usual.items() if getattr(request, name) not in (None, value)]
+    if request.service_tier not in USUAL_TIERS:
+        found.append("service_tier")
+    return tuple(found)
 
 
 def _messages(turns: Sequence[InputTurn]) -> Iterator[Message]:
@@ -238,15 +298,16 @@ def _words(turn: InputTurn) -> str:
 
 
 def _must_call(choice: Any) -> str | None:
-    if choice == "required":
-        return ""
+    if choice in (None, "auto", "none", "required"):
+        return "" if choice == "required" else None
     try:
-        return msgspec.convert(choice, _Choice).function.name if isinstance(choice, dict) else None
+        return msgspec.convert(choice, _Choice).function.name
     except msgspec.ValidationError as error:
         raise _refusal(f"tool_choice names no function ({error})") from None
 
 
-def _annotation(citation: Citation) -> dict[str, Any]:
+def annotation_of(citation: Citation) -> dict[str, Any]:
+    """Returns where words come from, as an answer says it."""
     page = {"url": citation.source, "title": citation.title, "start_index": 0, "end_index": 0}
     return {"type": "url_citation", "url_citation": page}
 
@@ -266,7 +327,23 @@ def _call_pieces(call: ToolCall, place: int, chunk: int | None) -> Iterator[dict
         yield {"index": place, "function": {"arguments": piece}}
 
 
-def _event(frame: dict[str, Any], delta: dict[str, Any], finish: str | None = None) -> bytes:
+def frame_of(model: str, id: str, created: int = 0) -> dict[str, Any]:
+    """Returns what every chunk of an answer says."""
+    return {"id": id, "object": "chat.completion.chunk", "created": created, "model": bare_name(model)}
+
+
+def finish_of(message: AssistantMessage) -> str:
+    """Returns why an answer ends."""
+    return _FINISHES[message.stop]
+
+
+def usage_chunk_of(frame: dict[str, Any], usage: Usage) -> bytes:
+    """Returns the chunk that says what an answer used."""
+    return _data({**frame, "choices": [], "usage": _usage(usage)})
+
+
+def chunk_of(frame: dict[str, Any], delta: dict[str, Any], finish: str | None = None) -> bytes:
+    """Returns a chunk that says more, or why nothing more comes."""
     return _data({**frame, "choices": [{"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}]})
 
 

@@ -11,22 +11,36 @@ from typing import Any
 
 import msgspec
 
+from holdfast.models.thinking import BUDGETS, LEVELS
 from holdfast.models.wire.encoding import bytes_of, object_text
 from holdfast.models.wire.messages.shapes import InputBlock, InputTool, InputTurn, RequestBody
 from holdfast.models.wire.messages.steps import is_step
-from holdfast.models.wire.served import ServedRequest, attachment, bare_name, guess_tokens, pieces, provided, refusal
+from holdfast.models.wire.served import (
+    ServedRequest,
+    attachment,
+    bare_name,
+    guess_tokens,
+    level_named,
+    pieces,
+    provided,
+    refusal,
+    said,
+    shape_named,
+)
 from holdfast.types import (
     AssistantMessage,
     CallId,
     Citation,
     Document,
     Message,
+    OutputShape,
     Part,
     ProviderStep,
     ProviderTool,
     StopReason,
     Text,
     Thinking,
+    ThinkingLevel,
     ToolCall,
     ToolMessage,
     ToolSpec,
@@ -36,13 +50,20 @@ from holdfast.types import (
 )
 
 __all__ = (
+    "block_of",
+    "event_of",
+    "frame_of",
     "parse_request",
+    "place_of",
     "render_answer",
     "render_count",
     "render_error",
     "render_failure",
     "render_models",
     "render_stream",
+    "served",
+    "stop_of",
+    "usage_of",
 )
 
 _PROTOCOL = "Messages"
@@ -77,41 +98,54 @@ def parse_request(body: bytes) -> ServedRequest:
         request = _request.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise refusal(f"the body is not a messages request: {error}", _PROTOCOL) from None
+    return served(request)
+
+
+def served(request: RequestBody) -> ServedRequest:
+    """Returns what a client asks for whose body was read.
+
+    Raises:
+        InvalidRequest: it holds parts that cannot be read.
+    """
     words = [_words(request.system or "")]
     words += [_words(turn.content) for turn in request.messages if turn.role == "system"]
+    tools = [(_read(each), each) for each in request.tools or ()]
     return ServedRequest(
         model=request.model,
         instructions="\n\n".join(filter(None, words)),
         messages=tuple(_messages(request.messages)),
-        tools=tuple(_tool(tool) for tool in request.tools or () if not _is_provided(tool)),
+        tools=tuple(_tool(tool) for tool, _ in tools if not _is_provided(tool)),
         may_call=request.tool_choice is None or request.tool_choice.type != "none",
         must_call=_must_call(request),
-        provider_tools=tuple(_provided(tool) for tool in request.tools or () if _is_provided(tool)),
+        provider_tools=tuple(_provided(tool, given) for tool, given in tools if _is_provided(tool)),
         stream=bool(request.stream),
         max_output_tokens=request.max_tokens,
         temperature=request.temperature,
+        thinking=_level(request),
+        output=_shape(request),
+        options=_options(request),
+        unheard=tuple(said(request, ("mcp_servers", "container", "context_management"))),
     )
 
 
 def render_stream(message: AssistantMessage, *, chunk: int | None = None, id: str = "msg_1") -> list[bytes]:
     """Returns the events of a streamed answer, its words and arguments in pieces of at most `chunk` characters."""
-    usage = _usage(message.usage)
-    begun: dict[str, Any] = {**_frame(message, id), "content": [], "stop_reason": None}
+    usage = usage_of(message.usage)
+    begun: dict[str, Any] = {**frame_of(message.model, id), "content": [], "stop_reason": None}
     begun["usage"] = {**usage, "output_tokens": 1}
-    events = [_event({"type": "message_start", "message": begun}), _event({"type": "ping"})]
+    events = [event_of({"type": "message_start", "message": begun}), event_of({"type": "ping"})]
     for index, part in enumerate(message.parts):
         events += _block_events(index, part, chunk)
-    delta = {"stop_reason": _STOPS[message.stop], "stop_sequence": None}
-    events.append(_event({"type": "message_delta", "delta": delta, "usage": usage}))
-    events.append(_event({"type": "message_stop"}))
+    delta = {"stop_reason": stop_of(message), "stop_sequence": None}
+    events.append(event_of({"type": "message_delta", "delta": delta, "usage": usage}))
+    events.append(event_of({"type": "message_stop"}))
     return events
 
 
 def render_answer(message: AssistantMessage, *, id: str = "msg_1") -> bytes:
     """Returns the body of an answer that is not streamed."""
-    content = [_block(part) for part in message.parts]
-    stop = _STOPS[message.stop]
-    return bytes_of({**_frame(message, id), "content": content, "stop_reason": stop, "usage": _usage(message.usage)})
+    whole = {**frame_of(message.model, id), "content": [block_of(part) for part in message.parts]}
+    return bytes_of({**whole, "stop_reason": stop_of(message), "usage": usage_of(message.usage)})
 
 
 def render_error(status: int, message: str, type: str = "", request_id: str | None = None) -> bytes:
@@ -139,6 +173,39 @@ def render_models(names: Sequence[str]) -> bytes:
 
 
 # ---- requests -------------------------------------------------------------------------------------------------
+
+
+def _level(request: RequestBody) -> ThinkingLevel | None:
+    """Returns how much thinking is asked for: the level of the budget, or the next lower one, or of the effort."""
+    config, effort = request.thinking, request.output_config and request.output_config.effort
+    if config is not None and config.type not in ("disabled", "enabled", "adaptive"):
+        why = f"there is no thinking of type {config.type[:80]!r} here: there is disabled, enabled and adaptive"
+        raise refusal(why, _PROTOCOL)
+    if config is not None and config.type == "disabled":
+        return "off"
+    if effort is not None:
+        return level_named(effort, _PROTOCOL)
+    if config is None:
+        return None
+    if config.type == "adaptive":
+        return "high"  # as much as the protocol has it where no effort is named
+    if config.budget_tokens is None:
+        raise refusal("thinking is enabled without budget_tokens", _PROTOCOL)
+    fitting: list[ThinkingLevel] = [level for level in LEVELS[1:-1] if BUDGETS[level] <= config.budget_tokens]
+    return fitting[-1] if fitting else "minimal"
+
+
+def _shape(request: RequestBody) -> OutputShape | None:
+    wanted = request.output_format or (request.output_config and request.output_config.format)
+    return None if wanted is None else shape_named("", wanted.schema, _PROTOCOL)
+
+
+def _options(request: RequestBody) -> dict[str, Any]:
+    found = said(request, ("top_p", "top_k", "stop_sequences"))
+    choice = request.tool_choice
+    if choice is not None and choice.disable_parallel_tool_use:
+        found["disable_parallel_tool_use"] = True
+    return found
 
 
 def _messages(turns: Sequence[InputTurn]) -> Iterator[Message]:
@@ -215,17 +282,30 @@ def _words(content: str | list[InputBlock]) -> str:
 
 def _must_call(request: RequestBody) -> str | None:
     choice = request.tool_choice
-    if choice is None or choice.type not in ("any", "tool"):
+    if choice is None or choice.type in ("auto", "none"):
         return None
-    return (choice.name or "") if choice.type == "tool" else ""
+    if choice.type == "any":
+        return ""
+    if choice.type != "tool" or not choice.name:
+        raise refusal(f"a tool_choice of type {choice.type[:80]!r} is none that names a tool", _PROTOCOL)
+    return choice.name
 
 
 def _is_provided(tool: InputTool) -> bool:
     return tool.type not in (None, "custom") and tool.input_schema is None
 
 
-def _provided(tool: InputTool) -> ProviderTool:
-    return provided(tool.type or "", {}, _PROTOCOL)
+def _read(given: dict[str, Any]) -> InputTool:
+    try:
+        return msgspec.convert(given, InputTool)
+    except msgspec.ValidationError as error:
+        raise refusal(f"a tool cannot be read: {error}", _PROTOCOL) from None
+
+
+def _provided(tool: InputTool, given: dict[str, Any]) -> ProviderTool:
+    """Returns a tool of the provider with its own settings; where its prompt is cached is not the client's to say."""
+    settings = {name: value for name, value in given.items() if name not in ("type", "cache_control")}
+    return provided(tool.type or "", settings, _PROTOCOL)
 
 
 def _tool(tool: InputTool) -> ToolSpec:
@@ -237,17 +317,24 @@ def _tool(tool: InputTool) -> ToolSpec:
 # ---- answers --------------------------------------------------------------------------------------------------
 
 
-def _frame(message: AssistantMessage, id: str) -> dict[str, Any]:
+def frame_of(model: str, id: str) -> dict[str, Any]:
+    """Returns what an answer says of itself."""
     return {
         "id": id,
         "type": "message",
         "role": "assistant",
-        "model": bare_name(message.model),
+        "model": bare_name(model),
         "stop_sequence": None,
     }
 
 
-def _usage(usage: Usage) -> dict[str, Any]:
+def stop_of(message: AssistantMessage) -> str:
+    """Returns why an answer ends."""
+    return _STOPS[message.stop]
+
+
+def usage_of(usage: Usage) -> dict[str, Any]:
+    """Returns what an answer used."""
     return {
         "input_tokens": max(0, usage.input_tokens - usage.cache_read_tokens - usage.cache_write_tokens),
         "cache_creation_input_tokens": usage.cache_write_tokens,
@@ -257,9 +344,10 @@ def _usage(usage: Usage) -> dict[str, Any]:
     }
 
 
-def _block(part: Part) -> dict[str, Any]:
+def block_of(part: Part) -> dict[str, Any]:
+    """Returns a part of an answer as its block."""
     if isinstance(part, Text):
-        return {"type": "text", "text": part.text, "citations": [_place(each) for each in part.citations] or None}
+        return {"type": "text", "text": part.text, "citations": [place_of(each) for each in part.citations] or None}
     if isinstance(part, ProviderStep):
         return _object.decode(part.data)
     if isinstance(part, ToolCall):
@@ -270,17 +358,18 @@ def _block(part: Part) -> dict[str, Any]:
     return {"type": "thinking", "thinking": part.text, "signature": part.signature}
 
 
-def _place(citation: Citation) -> dict[str, Any]:
+def place_of(citation: Citation) -> dict[str, Any]:
+    """Returns where words come from."""
     place = {"type": "web_search_result_location", "encrypted_index": "", "url": citation.source}
     return {**place, "title": citation.title, "cited_text": citation.quote}
 
 
 def _block_events(index: int, part: Part, chunk: int | None) -> Iterator[bytes]:
-    begun = _block(part)
+    begun = block_of(part)
     deltas: list[dict[str, Any]] = []
     if isinstance(part, Text):
         begun["text"], begun["citations"] = "", None
-        deltas += [{"type": "citations_delta", "citation": _place(each)} for each in part.citations]
+        deltas += [{"type": "citations_delta", "citation": place_of(each)} for each in part.citations]
         deltas += [{"type": "text_delta", "text": piece} for piece in pieces(part.text, chunk)]
     elif isinstance(part, ToolCall):
         begun["input"] = {}
@@ -290,11 +379,12 @@ def _block_events(index: int, part: Part, chunk: int | None) -> Iterator[bytes]:
         deltas += [{"type": "thinking_delta", "thinking": piece} for piece in pieces(part.text, chunk)]
         if part.signature:
             deltas.append({"type": "signature_delta", "signature": part.signature})
-    yield _event({"type": "content_block_start", "index": index, "content_block": begun})
+    yield event_of({"type": "content_block_start", "index": index, "content_block": begun})
     for delta in deltas:
-        yield _event({"type": "content_block_delta", "index": index, "delta": delta})
-    yield _event({"type": "content_block_stop", "index": index})
+        yield event_of({"type": "content_block_delta", "index": index, "delta": delta})
+    yield event_of({"type": "content_block_stop", "index": index})
 
 
-def _event(value: dict[str, Any]) -> bytes:
+def event_of(value: dict[str, Any]) -> bytes:
+    """Returns an event of a stream."""
     return b"event: %b\ndata: %b\n\n" % (value["type"].encode(), bytes_of(value))

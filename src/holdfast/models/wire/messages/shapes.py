@@ -234,7 +234,7 @@ class InputBlock(msgspec.Struct, frozen=True, gc=False):
     data: str | None = None
     id: str | None = None
     name: str | None = None
-    input: msgspec.Raw = msgspec.Raw()
+    input: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
     tool_use_id: str | None = None
     content: str | list[InputBlock] | None = None
     is_error: bool | None = None
@@ -248,7 +248,7 @@ class InputTurn(msgspec.Struct, frozen=True, gc=False):
 
 
 class InputTool(msgspec.Struct, frozen=True):
-    """A tool, as a client may offer it."""
+    """A tool, as a client may offer it; one that the provider runs itself has settings of its own beside these."""
 
     name: str
     type: str | None = None
@@ -261,6 +261,28 @@ class ToolChoice(msgspec.Struct, frozen=True):
 
     type: str
     name: str | None = None
+    disable_parallel_tool_use: bool | None = None
+
+
+class ThinkingConfig(msgspec.Struct, frozen=True):
+    """Whether and how much to think."""
+
+    type: str
+    budget_tokens: int | None = None
+
+
+class OutputFormat(msgspec.Struct, frozen=True):
+    """What an answer has to look like."""
+
+    type: str
+    schema: dict[str, Any] | None = None
+
+
+class OutputConfig(msgspec.Struct, frozen=True):
+    """How an answer is given."""
+
+    effort: str | None = None
+    format: OutputFormat | None = None
 
 
 class RequestBody(msgspec.Struct, frozen=True):
@@ -270,7 +292,19 @@ class RequestBody(msgspec.Struct, frozen=True):
     messages: list[InputTurn]
     max_tokens: int | None = None
     system: str | list[InputBlock] | None = None
-    tools: list[InputTool] | None = None
+    tools: list[dict[str, Any]] | None = None
     tool_choice: ToolChoice | None = None
     stream: bool | None = None
     temperature: float | None = None
+    thinking: ThinkingConfig | None = None
+    output_config: OutputConfig | None = None
+    output_format: OutputFormat | None = None
+    top_p: Any = None
+    top_k: Any = None
+    stop_sequences: Any = None
+    mcp_servers: Any = None
+    container: Any = None
+    context_management: Any = None
+    metadata: Any = None
+    service_tier: Any = None
+    cache_control: Any = None

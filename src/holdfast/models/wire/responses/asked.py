@@ -13,11 +13,22 @@ import msgspec
 
 from holdfast.models.wire.responses.giving_back import signature_of, step_name, step_words
 from holdfast.models.wire.responses.shapes import ReasoningItem, StepItem
-from holdfast.models.wire.served import ServedRequest, attachment, provided, refusal
+from holdfast.models.wire.served import (
+    ANY_OBJECT,
+    USUAL_TIERS,
+    ServedRequest,
+    attachment,
+    level_named,
+    provided,
+    refusal,
+    said,
+    shape_named,
+)
 from holdfast.types import (
     AssistantMessage,
     CallId,
     Message,
+    OutputShape,
     Part,
     ProviderStep,
     ProviderTool,
@@ -30,7 +41,7 @@ from holdfast.types import (
     UserPart,
 )
 
-__all__ = ("PROTOCOL", "parse_request")
+__all__ = ("PROTOCOL", "RequestBody", "parse_request", "served")
 
 PROTOCOL = "Responses"
 
@@ -71,7 +82,20 @@ class _Choice(msgspec.Struct, frozen=True):
     name: str | None = None
 
 
-class _Body(msgspec.Struct, frozen=True):
+class _Reasoning(msgspec.Struct, frozen=True):
+    effort: str | None = None
+    mode: Any = None
+    context: Any = None
+
+
+class _Form(msgspec.Struct, frozen=True):
+    format: dict[str, Any] | None = None
+    verbosity: Any = None
+
+
+class RequestBody(msgspec.Struct, frozen=True):
+    """A whole request, as a client may write it."""
+
     model: str
     input: str | list[msgspec.Raw]
     instructions: str | None = None
@@ -82,14 +106,37 @@ class _Body(msgspec.Struct, frozen=True):
     temperature: float | None = None
     previous_response_id: str | None = None
     conversation: Any = None
+    background: bool | None = None
+    store: bool | None = None
+    metadata: dict[str, str] | None = None
+    reasoning: _Reasoning | None = None
+    text: _Form | None = None
+    top_p: Any = None
+    parallel_tool_calls: Any = None
+    max_tool_calls: Any = None
+    top_logprobs: Any = None
+    prompt: Any = None
+    truncation: str | None = None
+    include: list[str] | None = None
+    service_tier: Any = None
+    context_management: Any = None
+    moderation: Any = None
+    stream_options: Any = None
+    user: Any = None
+    safety_identifier: Any = None
+    prompt_cache_key: Any = None
+    prompt_cache_options: Any = None
+    prompt_cache_retention: Any = None
 
 
-_body = msgspec.json.Decoder(_Body)
+_body = msgspec.json.Decoder(RequestBody)
 _item = msgspec.json.Decoder(_Item)
 _kind = msgspec.json.Decoder(_Kind)
 _reasoning = msgspec.json.Decoder(ReasoningItem)
 _step = msgspec.json.Decoder(StepItem)
 _ITEMS = ("message", "function_call", "function_call_output", "reasoning")
+_GIVEN = "reasoning.encrypted_content"
+"""What answers include anyway."""
 
 
 def parse_request(body: bytes) -> ServedRequest:
@@ -100,19 +147,31 @@ def parse_request(body: bytes) -> ServedRequest:
     """
     try:
         request = _body.decode(body)
-        items = [request.input] if isinstance(request.input, str) else request.input
-        heard = [each if isinstance(each, str) else _heard(each) for each in items]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise refusal(f"the body is not a responses request: {error}", PROTOCOL) from None
     if request.previous_response_id or request.conversation is not None:
         raise refusal("nothing is kept here between requests, so each holds the whole conversation", PROTOCOL)
+    return served(request)
+
+
+def served(request: RequestBody) -> ServedRequest:
+    """Returns what a client asks for whose body was read; of what came before it says nothing.
+
+    Raises:
+        InvalidRequest: it holds parts that cannot be read, or refers to others that are not in it.
+    """
+    try:
+        items = [request.input] if isinstance(request.input, str) else request.input
+        heard = [each if isinstance(each, str) else _heard(each) for each in items]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise refusal(f"the body is not a responses request: {error}", PROTOCOL) from None
     choice = request.tool_choice
     told = [_words(each.content) for each in heard if isinstance(each, _Item) and _instructs(each)]
-    said = [each for each in heard if not (isinstance(each, _Item) and _instructs(each))]
+    spoken = [each for each in heard if not (isinstance(each, _Item) and _instructs(each))]
     return ServedRequest(
         model=request.model,
         instructions="\n\n".join(filter(None, (request.instructions or "", *told))),
-        messages=tuple(_messages(said)),
+        messages=tuple(_messages(spoken)),
         tools=tuple(_tool(tool) for tool in request.tools or () if tool.get("type") == "function"),
         may_call=choice != "none",
         must_call=_must_call(choice),
@@ -120,7 +179,39 @@ def parse_request(body: bytes) -> ServedRequest:
         stream=bool(request.stream),
         max_output_tokens=request.max_output_tokens,
         temperature=request.temperature,
+        thinking=level_named(request.reasoning and request.reasoning.effort, PROTOCOL),
+        output=_shape(request.text.format if request.text is not None else None),
+        options=said(request, ("top_p", "parallel_tool_calls", "max_tool_calls")),
+        unheard=_unheard(request),
     )
+
+
+def _shape(form: dict[str, Any] | None) -> OutputShape | None:
+    match None if form is None else form.get("type"):
+        case None | "text":
+            return None
+        case "json_object":
+            return ANY_OBJECT
+        case "json_schema" if form is not None:
+            return shape_named(form.get("name"), form.get("schema"), PROTOCOL)
+        case kind:
+            raise refusal(f"there is no format {kind!r}", PROTOCOL)
+
+
+def _unheard(request: RequestBody) -> tuple[str, ...]:
+    found = [*said(request, ("prompt", "context_management", "moderation"))]
+    if request.top_logprobs:
+        found.append("top_logprobs")
+    if request.truncation not in (None, "disabled"):
+        found.append("truncation")
+    if request.service_tier not in USUAL_TIERS:
+        found.append("service_tier")
+    if request.text is not None and request.text.verbosity is not None:
+        found.append("text.verbosity")
+    thinking = request.reasoning or _Reasoning()
+    usual = {"mode": "standard", "context": "auto"}
+    found += [f"reasoning.{name}" for name, value in usual.items() if getattr(thinking, name) not in (None, value)]
+    return (*found, *(f"include {each[:80]!r}" for each in request.include or () if each != _GIVEN))
 
 
 def _heard(data: msgspec.Raw) -> _Item | Thinking | ProviderStep:
@@ -237,5 +328,9 @@ def _provided(given: dict[str, Any]) -> ProviderTool:
 
 def _must_call(choice: str | _Choice | None) -> str | None:
     if isinstance(choice, _Choice):
-        return (choice.name or "") if choice.type == "function" else ""
+        if choice.type != "function" or not choice.name:
+            raise refusal(f"a tool_choice of type {choice.type[:80]!r} is none that names a function", PROTOCOL)
+        return choice.name
+    if choice not in (None, "auto", "none", "required"):
+        raise refusal(f"there is no tool_choice {choice[:80]!r}: there is auto, none and required", PROTOCOL)
     return "" if choice == "required" else None

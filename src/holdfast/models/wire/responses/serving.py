@@ -19,7 +19,19 @@ from holdfast.models.wire.responses.shapes import Words
 from holdfast.models.wire.served import ServedRequest, bare_name, guess_tokens, pieces
 from holdfast.types import AssistantMessage, Citation, Part, ProviderStep, StopReason, Text, Thinking, ToolCall, Usage
 
-__all__ = ("parse_request", "render_answer", "render_count", "render_error", "render_failure", "render_stream")
+__all__ = (
+    "frame_of",
+    "item_of",
+    "output_of",
+    "parse_request",
+    "place_of",
+    "render_answer",
+    "render_count",
+    "render_error",
+    "render_failure",
+    "render_stream",
+    "usage_of",
+)
 
 _WHY: dict[StopReason, str] = {"length": "max_output_tokens", "refusal": "content_filter"}
 _KINDS = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
@@ -31,7 +43,7 @@ def render_stream(message: AssistantMessage, *, chunk: int | None = None, id: st
     """Returns the events of a streamed answer, its words and arguments in pieces of at most `chunk` characters."""
     events = _Events()
     begun: dict[str, Any] = {
-        **_frame(message, id),
+        **frame_of(message, id),
         "status": "in_progress",
         "output": [],
         "usage": None,
@@ -39,17 +51,17 @@ def render_stream(message: AssistantMessage, *, chunk: int | None = None, id: st
     }
     events.add("response.created", response=begun)
     events.add("response.in_progress", response=begun)
-    output = _output(message)
+    output = output_of(message)
     for index, item in enumerate(output):
         _item_events(events, index, item, chunk)
-    whole: dict[str, Any] = {**_frame(message, id), "output": output, "usage": _usage(message.usage)}
+    whole: dict[str, Any] = {**frame_of(message, id), "output": output, "usage": usage_of(message.usage)}
     events.add(f"response.{whole['status']}", response=whole)
     return events.sent
 
 
 def render_answer(message: AssistantMessage, *, id: str = "resp_1") -> bytes:
     """Returns the body of an answer that is not streamed."""
-    return bytes_of({**_frame(message, id), "output": _output(message), "usage": _usage(message.usage)})
+    return bytes_of({**frame_of(message, id), "output": output_of(message), "usage": usage_of(message.usage)})
 
 
 def render_count(request: ServedRequest) -> bytes:
@@ -81,7 +93,8 @@ class _Events:
         self.sent.append(b"event: %b\ndata: %b\n\n" % (kind.encode(), data))
 
 
-def _frame(message: AssistantMessage, id: str) -> dict[str, Any]:
+def frame_of(message: AssistantMessage, id: str) -> dict[str, Any]:
+    """Returns what an answer says of itself, but for its output and what it used."""
     why = _WHY.get(message.stop)
     return {
         "id": id,
@@ -97,7 +110,8 @@ def _frame(message: AssistantMessage, id: str) -> dict[str, Any]:
     }
 
 
-def _usage(usage: Usage) -> dict[str, Any]:
+def usage_of(usage: Usage) -> dict[str, Any]:
+    """Returns what an answer used."""
     return {
         "input_tokens": usage.input_tokens,
         "input_tokens_details": {
@@ -113,13 +127,15 @@ def _usage(usage: Usage) -> dict[str, Any]:
 # ---- items ----------------------------------------------------------------------------------------------------
 
 
-def _output(message: AssistantMessage) -> list[dict[str, Any]]:
-    return [item for index, part in enumerate(message.parts) if (item := _item(index, part)) is not None]
+def output_of(message: AssistantMessage, stem: str = "") -> list[dict[str, Any]]:
+    """Returns the items of an answer, of which ids that are ours have the stem in them."""
+    return [item for index, part in enumerate(message.parts) if (item := item_of(f"{stem}{index}", part)) is not None]
 
 
-def _item(index: int, part: Part) -> dict[str, Any] | None:
+def item_of(index: str, part: Part) -> dict[str, Any] | None:
+    """Returns a part of an answer as its item; None where it has none."""
     if isinstance(part, Text):
-        places = [_place(each) for each in part.citations]
+        places = [place_of(each) for each in part.citations]
         content = [{"type": "output_text", "text": part.text, "annotations": places, "logprobs": []}]
         item = {"type": "message", "id": f"msg_{index}", "role": "assistant", "status": "completed"}
         return {**item, "content": content, **({"phase": part.signature} if part.signature else {})}
@@ -132,7 +148,7 @@ def _item(index: int, part: Part) -> dict[str, Any] | None:
     return _reasoning(index, part) if part.text or part.signature else None
 
 
-def _reasoning(index: int, part: Thinking) -> dict[str, Any]:
+def _reasoning(index: str, part: Thinking) -> dict[str, Any]:
     own = reasoning_in(part.signature) if part.signature else None
     if own is None:
         summary = [Words(part.text, "summary_text")] if part.text else []
@@ -140,7 +156,8 @@ def _reasoning(index: int, part: Thinking) -> dict[str, Any]:
     return {**msgspec.to_builtins(own), "status": "completed"}
 
 
-def _place(citation: Citation) -> dict[str, Any]:
+def place_of(citation: Citation) -> dict[str, Any]:
+    """Returns where words come from."""
     if "://" in citation.source:
         place = {"type": "url_citation", "start_index": 0, "end_index": 0}
         return {**place, "url": citation.source, "title": citation.title}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import Literal
+
 import msgspec
 
 from holdfast.engine.letters import Status
 from holdfast.runtime.delivering.port import Delivery
-from holdfast.types import Digest, SessionId, Usage
+from holdfast.types import Digest, SessionId, TenantId, Usage
 
-__all__ = ("AttachedJson", "DeliveryJson", "described")
+__all__ = ("AttachedJson", "CloudEvent", "DeliveryJson", "described", "enveloped")
 
 
 class AttachedJson(msgspec.Struct, frozen=True):
@@ -37,6 +40,35 @@ class DeliveryJson(msgspec.Struct, frozen=True, kw_only=True):
     cost: float | None
     """US dollars; null when a price was unknown."""
     steps: int
+
+
+class CloudEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """A delivery in the envelope of CloudEvents 1.0, in its structured mode."""
+
+    specversion: Literal["1.0"] = "1.0"
+    id: str
+    """Of the delivery: the same however often it is sent."""
+    source: str
+    """Of which session."""
+    type: str
+    subject: str
+    """Which run."""
+    time: str
+    """When it was sent."""
+    datacontenttype: Literal["application/json"] = "application/json"
+    data: DeliveryJson
+
+
+def enveloped(told: DeliveryJson, tenant: TenantId, now: int) -> CloudEvent:
+    """Returns a delivery in an envelope, at a time in seconds since 1970."""
+    return CloudEvent(
+        id=told.id,
+        source=f"/holdfast/{tenant}/sessions/{told.session}",
+        type=f"holdfast.run.{told.status}",
+        subject=f"runs/{told.run}",
+        time=datetime.fromtimestamp(now, UTC).isoformat().replace("+00:00", "Z"),
+        data=told,
+    )
 
 
 def described(delivery: Delivery, data: dict[str, bytes] | None = None) -> DeliveryJson:

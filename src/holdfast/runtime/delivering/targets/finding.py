@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import final
 
 from holdfast.errors import UsageError
+from holdfast.net.client import HttpClient
 from holdfast.net.hops import checked_url
 from holdfast.runtime.delivering.port import Function, Target
+from holdfast.runtime.delivering.targets.signing import TenantSecrets
 from holdfast.safety.addresses import judge
 
-__all__ = ("HOOK", "Targets", "checked_names")
+__all__ = ("HOOK", "Targets", "checked_names", "is_private")
 
 HOOK = "hook:delivery"
 """What the hook is called in the log."""
@@ -20,7 +22,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MOST = 16
 """Targets of one run."""
 _KEPT = 64
-"""Addresses that are kept open."""
+"""Addresses that are remembered."""
 
 
 @final
@@ -39,9 +41,18 @@ class Targets:
         if hook is not None:
             self._given[HOOK] = _called(hook)
         self._addressed: dict[str, Target] = {}
+        self._client: HttpClient | None = None
+        """Of all endpoints that whoever starts a run names."""
+        self.secrets: TenantSecrets | None = None
+        """Signs what goes to `webhook:` addresses, which then is CloudEvents, too."""
 
     def __bool__(self) -> bool:
         return bool(self._given)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the targets that it was given are called."""
+        return tuple(name for name in self._given if name != HOOK)
 
     def find(self, name: str) -> Target | None:
         """Returns a target; None where this runtime has none of that name."""
@@ -53,23 +64,32 @@ class Targets:
 
             target = FileTarget(address)
         elif kind == "webhook" and address:
-            from holdfast.runtime.delivering.targets.webhook import WebhookTarget
+            from holdfast.runtime.delivering.targets.webhook import WebhookTarget, connected
 
+            if self._client is None:
+                self._client = connected(trusted=False)
             try:
                 # Whoever starts a run names it, not whoever runs this process: only what the whole internet reaches.
-                target = WebhookTarget(address, trusted=False)
+                secrets = self.secrets
+                envelope = "plain" if secrets is None else "cloudevents"
+                target = WebhookTarget(
+                    address, trusted=False, envelope=envelope, secrets=secrets or (), client=self._client
+                )
             except UsageError:
                 return None
         else:
             return None
-        if len(self._addressed) < _KEPT:
-            self._addressed[name] = target
+        self._addressed[name] = target
+        if len(self._addressed) > _KEPT:
+            del self._addressed[next(iter(self._addressed))]
         return target
 
     async def close(self) -> None:
         """Lets go of every connection."""
         for each in (*self._given.values(), *self._addressed.values()):
             await each.close()
+        if self._client is not None:
+            await self._client.close()
 
 
 def _called(function: Function) -> Target:
@@ -95,7 +115,7 @@ def checked_names(targets: Targets, names: Sequence[str]) -> tuple[str, ...]:
                 f"there is no target {name!r}: write 'file:/folder' or 'webhook:https://...', or give it to the "
                 "runtime with Runtime.open(targets={...})"
             )
-        if name.startswith("webhook:") and _is_private(name.removeprefix("webhook:")):
+        if name.startswith("webhook:") and is_private(name.removeprefix("webhook:")):
             raise UsageError(
                 f"the target {name!r} is an address of this machine or of a private network, which no 'webhook:' "
                 "reaches: give it to the runtime by name, as in Runtime.open(targets={'ours': WebhookTarget(url)})"
@@ -103,8 +123,12 @@ def checked_names(targets: Targets, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(told)
 
 
-def _is_private(url: str) -> bool:
-    """Whether a URL says by itself that it is not public; what a name leads to is seen when it is dialled."""
+def is_private(url: str) -> bool:
+    """Whether a URL says by itself that it is not public; what a name leads to is seen when it is dialled.
+
+    Raises:
+        RequestRefused: it is no URL that anything is sent to.
+    """
     host = checked_url(url).host or ""
     if host == "localhost" or host.endswith(".localhost"):
         return True

@@ -1,11 +1,14 @@
-"""A target that is an HTTP endpoint: a POST of JSON, with the delivery's id as its idempotency key."""
+"""A target that is an HTTP endpoint: a POST of JSON, with the delivery's id as its idempotency key; signed, where the
+endpoint shares a secret with us.
+"""
 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Final, final
+from typing import Final, Literal, final
 
 import msgspec
 
@@ -23,10 +26,14 @@ from holdfast.net.client import HttpClient
 from holdfast.net.hops import checked_url
 from holdfast.net.settings import NetSettings
 from holdfast.runtime.delivering.port import PROMISES, Delivery, Promise, Target
-from holdfast.runtime.delivering.targets.describing import described
+from holdfast.runtime.delivering.targets.describing import described, enveloped
+from holdfast.runtime.delivering.targets.signing import Secrets, headers_for, read_secret
 from holdfast.safety.addresses import PUBLIC, TRUSTED
 
-__all__ = ("DATA_BYTES", "WebhookTarget")
+__all__ = ("DATA_BYTES", "Envelope", "WebhookTarget", "connected")
+
+Envelope = Literal["plain", "cloudevents"]
+"""What the body is: the delivery itself, or CloudEvents 1.0 in its structured mode around it."""
 
 DATA_BYTES = 16 * 1024 * 1024
 """Attachments of a delivery are sent along as long as they have so many bytes together."""
@@ -35,15 +42,23 @@ _AGAIN: Final = frozenset((408, 421, 425, 429))
 """Statuses below 500 that a later attempt may change."""
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OWN: Final = frozenset(
-    ("content-type", "idempotency-key", "content-length", "transfer-encoding", "connection", "host")
+    (
+        *("content-type", "idempotency-key", "content-length", "transfer-encoding", "connection", "host"),
+        *("webhook-id", "webhook-timestamp", "webhook-signature"),
+    )
 )
+
+
+def connected(*, trusted: bool) -> HttpClient:
+    """Returns the client of an endpoint, or of many; `trusted` ones may be of this machine, or a private network."""
+    return HttpClient(TRUSTED if trusted else PUBLIC, NetSettings(silence_timeout=_SILENCE))
 
 
 @final
 class WebhookTarget(Target):
     """Posts results to a URL."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - an endpoint has so many sides, and each has its default
         self,
         url: str,
         promise: Promise = "at-least-once",
@@ -53,6 +68,9 @@ class WebhookTarget(Target):
         settles: float = 5.0,
         trusted: bool = True,
         data_bytes: int = DATA_BYTES,
+        envelope: Envelope = "plain",
+        secrets: Secrets = (),
+        client: HttpClient | None = None,
     ) -> None:
         """Takes an endpoint for a target.
 
@@ -66,6 +84,10 @@ class WebhookTarget(Target):
             trusted: Whether addresses of this machine and its private networks may be reached, too.
             data_bytes: Attachments go along as long as they have so many bytes together; of larger ones only names,
                 sizes and digests.
+            envelope: Whether CloudEvents 1.0 is around it.
+            secrets: What the endpoint knows us by, each `whsec_` and base64: it is signed with every one of them, as
+                Standard Webhooks says, so that one can be changed for another.
+            client: Whose connections it uses, and leaves open; it has its own without.
 
         Raises:
             UsageError: one of these cannot be so.
@@ -76,9 +98,7 @@ class WebhookTarget(Target):
             raise UsageError(
                 "an endpoint that is 'checkable' has a URL to check with `{id}` in it, and no other one has"
             )
-        for name, value in (headers or {}).items():
-            if not _HEADER.fullmatch(name) or re.search(r"[\r\n\0]", value) or name.lower() in _OWN:
-                raise UsageError(f"{name!r} is no header for an endpoint: it, or its value, would change the request")
+        _check_headers(headers or {})
         try:
             self._origin = str(checked_url(url).origin())
         except RequestRefused as error:
@@ -89,7 +109,14 @@ class WebhookTarget(Target):
         self._settles = settles
         self._headers = dict(headers or {})
         self._data_bytes = data_bytes
-        self._client = HttpClient(TRUSTED if trusted else PUBLIC, NetSettings(silence_timeout=_SILENCE))
+        if isinstance(secrets, str) or envelope not in ("plain", "cloudevents"):
+            raise UsageError("secrets is a list, and an envelope is 'plain' or 'cloudevents': write it so")
+        if not callable(secrets):
+            for each in secrets:
+                read_secret(each)
+        self._envelope, self._secrets = envelope, secrets
+        self._own = client is None
+        self._client = client or connected(trusted=trusted)
 
     @property
     def promise(self) -> Promise:
@@ -109,8 +136,15 @@ class WebhookTarget(Target):
             NotDelivered: nobody was there, or it has no room at the moment.
             DeliveryError: it failed, or its answer never came.
         """
-        body = await self._body(delivery)
-        headers = {**self._headers, "Content-Type": "application/json", "Idempotency-Key": delivery.id}
+        now = int(time.time())
+        body = await self._body(delivery, now)
+        secrets = self._secrets(delivery.tenant) if callable(self._secrets) else self._secrets
+        headers = {
+            **self._headers,
+            "Content-Type": "application/json" if self._envelope == "plain" else "application/cloudevents+json",
+            "Idempotency-Key": delivery.id,
+            **headers_for(secrets, delivery.id, body, now),
+        }
         status, after = await self._exchange("POST", self._url, body, headers)
         if 200 <= status < 300:
             return
@@ -133,17 +167,19 @@ class WebhookTarget(Target):
         raise DeliveryError(f"{self._origin!r} was asked and answered with status {status}", retry_after=after)
 
     async def close(self) -> None:
-        """Closes its connections."""
-        await self._client.close()
+        """Closes its own connections."""
+        if self._own:
+            await self._client.close()
 
-    async def _body(self, delivery: Delivery) -> bytes:
+    async def _body(self, delivery: Delivery, now: int) -> bytes:
         data: dict[str, bytes] = {}
         if sum(each.size for each in delivery.attachments) <= self._data_bytes:
             try:
                 data = {each.name: await each.read() for each in delivery.attachments}
             except KeyError as error:
                 raise DeliveryRefused(f"an attachment is not kept any more: {error}") from error
-        return msgspec.json.encode(described(delivery, data))
+        told = described(delivery, data)
+        return msgspec.json.encode(told if self._envelope == "plain" else enveloped(told, delivery.tenant, now))
 
     async def _exchange(
         self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]
@@ -165,3 +201,9 @@ class WebhookTarget(Target):
 
 def _seconds(text: str) -> float | None:
     return float(text) if text.isascii() and text.isdigit() and len(text) < 7 else None
+
+
+def _check_headers(headers: Mapping[str, str]) -> None:
+    for name, value in headers.items():
+        if not _HEADER.fullmatch(name) or re.search(r"[\r\n\0]", value) or name.lower() in _OWN:
+            raise UsageError(f"{name!r} is no header for an endpoint: it, or its value, would change the request")

@@ -28,19 +28,25 @@ async def start_in(
     *,
     errors: bool = True,
     keep: bool = False,
+    besides: tuple[int, Intake] | None = None,
 ) -> Command:
-    """Starts a command whose output goes to `intake`; `errors` says whether standard error is part of it.
+    """Starts a command whose output goes to `intake`; `errors` says whether standard error is part of it. `besides`
+    is what it reads from, a descriptor, and where its errors come in then.
 
     Raises:
         FileNotFoundError, SandboxError, ValueError: as `Box.begin` and `Box.begun` do.
     """
     try:
         nothing, writing = box.nothing, intake.writing
+        reading, failing = (nothing, writing) if besides is None else (besides[0], besides[1].writing)
         if os.geteuid() == 0:  # so that programs may open /dev/stdout and /dev/stderr
             os.fchown(writing, box.user, -1)
-        descriptors = [nothing, writing, writing if errors else nothing]
+            if failing != writing:
+                os.fchown(failing, box.user, -1)
+        descriptors = [reading, writing, failing if errors else nothing]
         command = box.begin(argv, {**env, CALL: "sandbox"}, folder, descriptors, keep=keep)
     finally:
-        intake.started()
-        intake.begin()
+        for each in (intake,) if besides is None else (intake, besides[1]):
+            each.started()
+            each.begin()
     return await box.begun(command)

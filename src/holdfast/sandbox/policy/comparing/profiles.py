@@ -15,7 +15,7 @@ from holdfast.sandbox.policy.comparing.network import Network
 from holdfast.sandbox.policy.comparing.rows import Comparison, Difference, Files, Setting, joined
 from holdfast.sandbox.policy.explaining import WORKDIR, Touch, touched
 from holdfast.sandbox.policy.openshell import Policy
-from holdfast.sandbox.policy.profile import Profile
+from holdfast.sandbox.policy.profile import Ceiling, Profile
 
 __all__ = ("compare",)
 
@@ -71,12 +71,25 @@ def _settings(old: Profile, new: Profile) -> Iterator[Row]:
     yield from _ordered("workspace.apply", old.workspace.apply, new.workspace.apply, _APPLIED.index)
     yield from _ordered("workspace.rollback", old.workspace.rollback, new.workspace.rollback, _is("never"))
     yield from _ordered("pool.reuse", old.pool.reuse, new.pool.reuse, _is("owner"))
+    yield from _tools(old.tools, new.tools)
     landlock = old.policy.landlock.compatibility, new.policy.landlock.compatibility
     yield from _ordered("landlock", *landlock, _is("best_effort"))
     middlewares = old.policy.network_middlewares, new.policy.network_middlewares
     for key in sorted({*middlewares[0], *middlewares[1]}):
         if key not in middlewares[0] or key not in middlewares[1]:
             yield _only(f"network_middlewares {key}", key in middlewares[0], key in middlewares[1], without=True)
+
+
+def _tools(old: Ceiling, new: Ceiling) -> Iterator[Row]:
+    """What tools may start that are programs or containers of their own."""
+    for each in sorted({*old.programs, *new.programs}):
+        yield _only(f"tools.programs {each}", each in old.programs, each in new.programs)
+    for each in sorted({*old.networks, *new.networks}):
+        yield _only(f"tools.networks {each}", each in old.networks, each in new.networks)
+    for name in ("memory", "cpus", "pids"):
+        was, will = getattr(old, name), getattr(new, name)
+        if was != will:
+            yield Setting(f"tools.{name}", _shown(was), _shown(will)), was > will, will > was
 
 
 def _only(name: str, was: bool, will: bool, *, without: bool = False) -> Row:
@@ -99,7 +112,7 @@ def _shown(limit: float | None) -> str:
     return "no limit" if limit is None else f"{limit:,}"
 
 
-_TOLD: Final = frozenset(("require", "policy", "limits", "workspace", "env", "pool", "backend"))
+_TOLD: Final = frozenset(("require", "policy", "limits", "workspace", "env", "pool", "backend", "tools"))
 _TOLD_OF_POLICY: Final = frozenset(
     ("version", "filesystem_policy", "landlock", "network_policies", "network_middlewares", "process")
 )

@@ -12,9 +12,9 @@ from typing import Any, Final, TypeVar, final
 
 from msgspec import inspect
 
-from holdfast.errors.hinting import hint
+from holdfast.errors.hinting import closest, hint
 from holdfast.sandbox.policy.openshell import Binary
-from holdfast.sandbox.policy.profile import Quotas
+from holdfast.sandbox.policy.profile import Ceiling, Quotas
 from holdfast.sandbox.policy.reading.documents import Items, Leaf, Mark, Node, Problem, Table
 from holdfast.sandbox.policy.reading.quantities import duration_of, size_of
 
@@ -32,6 +32,7 @@ _QUANTITIES: Final = {
     "wall": duration_of,
     "cpu": duration_of,
 }
+_MEASURED: Final = (Quotas, Ceiling)
 _INTEGER: Final = re.compile(r"[-+]?\d{1,300}")
 _NUMBER: Final = re.compile(r"[-+]?(?:\d{1,300}(?:\.\d{0,300})?|\.\d{1,300})(?:[eE][-+]?\d{1,3})?")
 _TRUTH: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
@@ -68,12 +69,12 @@ class Decoder:
                 self._wrong(at, mark, _unknown(key, place, fields))
                 continue
             field = fields[key]
-            if kind is Quotas and key in _QUANTITIES and isinstance(node, Leaf) and isinstance(resolved(node), str):
+            if kind in _MEASURED and key in _QUANTITIES and isinstance(node, Leaf) and isinstance(resolved(node), str):
                 value = self._quantity(key, node, at)
             else:
                 value = self._value(field.type, node, at, nothing=field.default is not None or kind is Quotas)
             if value is not _LEFT_OUT:
-                found[key] = value
+                found[field.name] = value
         made: Any = kind(**found)
         return made
 
@@ -146,8 +147,10 @@ class Decoder:
             case inspect.LiteralType(values=values):
                 if value in values and type(value) is type(values[0]):
                     return value
+                near = closest(text, [each for each in values if isinstance(each, str) and each])
                 said = " or ".join(str(each) for each in values if each != "")
-                return self._wrong(place, leaf.mark, f"{name} cannot be {text!r}; write {said}")
+                meant = f"did you mean {near!r}?" if near else f"write {said}"
+                return self._wrong(place, leaf.mark, f"{name} cannot be {text!r}; {meant}")
             case inspect.BoolType():
                 right, wanted = isinstance(value, bool), "true or false"
             case inspect.FloatType():
@@ -163,7 +166,7 @@ class Decoder:
 def _fields(kind: type[Any]) -> dict[str, inspect.Field]:
     described = inspect.type_info(kind)
     assert isinstance(described, inspect.StructType)
-    return {each.name: each for each in described.fields}
+    return {each.encode_name: each for each in described.fields}
 
 
 def _unknown(key: str, place: Place, known: dict[str, inspect.Field]) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Final, final
 import msgspec
 import yaml
 
-__all__ = ("LARGEST", "Items", "Leaf", "Mark", "Node", "Problem", "Table", "parse")
+__all__ = ("LARGEST", "Items", "Leaf", "Mark", "Node", "Problem", "Table", "parse", "parse_all")
 
 LARGEST: Final = 4 * 1024 * 1024
 """Bytes of a document."""
@@ -73,10 +73,30 @@ Node = Leaf | Items | Table
 
 def parse(data: str | bytes) -> tuple[Node | None, list[Problem]]:
     """Returns the tree of a document, and what is wrong with it; no tree where it cannot be told what it says."""
+    builder = _Builder()
+    if not _built(builder, data):
+        return None, builder.problems
+    if builder.root is None:
+        builder.problem(None, "the document is empty; begin it with `version: 1` or `kind: SandboxProfile`")
+    return builder.root, builder.problems
+
+
+def parse_all(data: str | bytes) -> tuple[list[Node], list[Problem]]:
+    """Returns the trees of the documents that `---` parts, and what is wrong with them; none where it cannot be told
+    what they say. All of them together are within the bounds of one.
+    """
+    builder = _Builder(several=True)
+    if not _built(builder, data):
+        return [], builder.problems
+    return [*builder.before, *([] if builder.root is None else [builder.root])], builder.problems
+
+
+def _built(builder: _Builder, data: str | bytes) -> bool:
+    """Returns whether all that there is could be read."""
     text, problem = _text(data)
     if problem is not None:
-        return None, [problem]
-    builder = _Builder()
+        builder.problems.append(problem)
+        return False
     try:
         for event in _events(text):
             builder.take(event)
@@ -84,12 +104,10 @@ def parse(data: str | bytes) -> tuple[Node | None, list[Problem]]:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         what = " ".join(str(getattr(error, "problem", None) or "it cannot be read").split())
         builder.problem(mark, f"this is no YAML: {what}; check the indentation, quotes and colons here")
-        return None, builder.problems
+        return False
     except _Enough:
-        return None, builder.problems
-    if builder.root is None:
-        builder.problem(None, "the document is empty; begin it with `version: 1` or `kind: SandboxProfile`")
-    return builder.root, builder.problems
+        return False
+    return True
 
 
 def _text(data: str | bytes) -> tuple[str, Problem | None]:
@@ -122,8 +140,11 @@ class _Enough(Exception):
 
 @final
 class _Builder:
-    def __init__(self) -> None:
+    def __init__(self, *, several: bool = False) -> None:
         self.root: Node | None = None
+        self.before: list[Node] = []
+        """Documents that are complete, where there may be several."""
+        self._several = several
         self.problems: list[Problem] = []
         self._open: list[tuple[Items | Table, str | None]] = []
         self._key: tuple[Mark, str | None] | None = None
@@ -149,7 +170,11 @@ class _Builder:
             case yaml.SequenceEndEvent() | yaml.MappingEndEvent():
                 self._leave()
             case yaml.DocumentStartEvent() if self.root is not None:
-                self._stop(event.start_mark, "a second document begins here; keep one in a file")
+                if not self._several:
+                    self._stop(event.start_mark, "a second document begins here; keep one in a file")
+                self.before.append(self.root)
+                self.root = None
+                self._anchors.clear()
             case _:
                 pass
 

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from holdfast.errors import SandboxError
 from holdfast.sandbox.environment import OWNER
+from holdfast.sandbox.output import Streams
 from holdfast.sandbox.port import LAYERS, Backend, unmet
 from holdfast.sandbox.processes import Ended
 from holdfast.testing.conformance.checking import expect, refused
@@ -55,10 +56,13 @@ async def run(
     keep: int = 1 << 16,
     errors: bool = True,
     more: Mapping[str, str] | None = None,
+    streams: Streams | None = None,
 ) -> tuple[Ended, str]:
     """Runs a command in the stage's folder, with more variables, and returns how it ended, and its output."""
     env = {**_ENV, **(more or {})}
-    ended = await stage.backend.run(command, folder=stage.folder, env=env, timeout=timeout, keep=keep, errors=errors)
+    ended = await stage.backend.run(
+        command, folder=stage.folder, env=env, timeout=timeout, keep=keep, errors=errors, streams=streams
+    )
     return ended, ended.output.raw().decode("utf-8", "replace")
 
 
@@ -213,6 +217,38 @@ async def nothing_is_typed_to_it(stage: Stage) -> None:
     expect((ended.code, text) == (0, "1\n1\n"), "standard input is at its end, and no terminal", text)
 
 
+async def it_reads_what_it_is_given(stage: Stage) -> None:
+    """With `streams` it reads what those give, and its standard error is theirs instead of part of the output."""
+    given = bytes(range(256)) * 4096
+    for command in ("cat; echo err >&2", ["bash", "-c", "cat; echo err >&2"]):
+        streams = Streams(given)
+        ended, _ = await run(stage, command, keep=1 << 22, streams=streams)
+        expect(ended.output.raw() == given, "it reads all that it is given, to the byte", ended.output.total)
+        expect(streams.errors.raw() == b"err\n", "and its errors come apart from its output", streams.errors.raw())
+    streams = Streams(given)
+    ended, text = await run(stage, "head -c 2 | wc -c; echo err >&2; exit 3", streams=streams)
+    expect((ended.code, text.strip()) == (3, "2"), "nor need it read all of it", ended, text)
+    ended, text = await run(stage, ["bash", "-c", "cat; echo err >&2"], errors=False, streams=(streams := Streams()))
+    expect((text, streams.errors.raw()) == ("", b""), "what is dropped is in neither", text, streams.errors.raw())
+    many = await asyncio.gather(*(run(stage, "cat", streams=Streams(str(n).encode())) for n in range(8)))
+    expect([text for _, text in many] == [str(n) for n in range(8)], "each reads its own", many)
+
+
+async def much_is_read_apart(stage: Stage) -> None:
+    """Errors are bounded as the output is; whoever prints more than is taken waits for both."""
+    streams = Streams(b"x" * 5_000_000, keep=1000)
+    ended, text = await run(stage, "cat >&2; wc -c </dev/stdin; echo end", keep=1000, streams=streams)
+    expect((ended.code, text.split()[-1]) == (0, "end"), "it ends by itself", ended, text)
+    expect(streams.errors.total == 5_000_000, "all of its errors were read", streams.errors.total)
+    expect(len(streams.errors.raw()) == 1000, "and the rest is not kept", len(streams.errors.raw()))
+    name = marker()
+    ended, _ = await run(
+        stage, f"cat; {_lasting(name)} >&2 & until [ -s {name} ]; do sleep 0.05; done", streams=Streams(b"in")
+    )
+    expect(ended.code == 0 and ended.seconds < _SOON, "what holds its errors is not waited for", ended)
+    await _end(stage.folder, name)
+
+
 async def much_output_is_bounded(stage: Stage) -> None:
     """`keep` bounds the bytes of output that are kept."""
     ended, text = await run(stage, "head -c 20000000 /dev/zero | tr '\\0' x; echo end", keep=10_000)
@@ -334,6 +370,8 @@ CHECKS: tuple[Check, ...] = (
     the_environment_is_what_was_given,
     what_cannot_be_passed_on_is_a_value_error,
     nothing_is_typed_to_it,
+    it_reads_what_it_is_given,
+    much_is_read_apart,
     much_output_is_bounded,
     output_waits_for_who_takes_it,
     time_runs_out,

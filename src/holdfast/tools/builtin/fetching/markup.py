@@ -15,7 +15,7 @@ from typing import Final
 __all__ = ("Tag", "tags_and_texts")
 
 Tag = tuple[str, dict[str, str]]
-"""A tag: its name, with a `/` before it if it closes, and those of its attributes that mean something to a reader."""
+"""A tag: its name, with a `/` before it if it closes, and those of its attributes that somebody wants."""
 
 _NAME: Final = re.compile(r"[A-Za-z][^\s/>]{0,63}")
 _BETWEEN: Final = re.compile(r"[\s/]*")
@@ -43,8 +43,8 @@ _ENDS: Final = {name: re.compile(rf"</{name}(?=[\s/>])", re.IGNORECASE) for name
 _LONG_NUMBER: Final = re.compile(r"&#[0-9]{10,}")
 
 
-def tags_and_texts(page: str) -> Generator[Tag | str, None, None]:
-    """Yields what a page consists of, in order."""
+def tags_and_texts(page: str, wanted: frozenset[str] = _WANTED) -> Generator[Tag | str, None, None]:
+    """Yields what a page consists of, in order; of the attributes of its tags those that are wanted."""
     at, length = 0, len(page)
     while at < length:
         begin = page.find("<", at)
@@ -65,7 +65,7 @@ def tags_and_texts(page: str) -> Generator[Tag | str, None, None]:
                 yield "<"
             continue
         name = found[0].lower()
-        at, attributes = _attributes(page, found.end())
+        at, attributes = _attributes(page, found.end(), wanted)
         if at > length:
             return  # a tag that never ends
         yield (f"/{name}" if closes else name), attributes
@@ -87,7 +87,7 @@ def _after_declaration(page: str, begin: int) -> int:
     return _after(page, "-->", begin + 2) if page.startswith("<!--", begin) else _after(page, ">", begin)
 
 
-def _attributes(page: str, at: int) -> tuple[int, dict[str, str]]:
+def _attributes(page: str, at: int, wanted: frozenset[str]) -> tuple[int, dict[str, str]]:
     """Returns where a tag is over, behind the end of the page when it is not, and its attributes."""
     attributes: dict[str, str] = {}
     length = len(page)
@@ -103,7 +103,7 @@ def _attributes(page: str, at: int) -> tuple[int, dict[str, str]]:
             continue
         at = found.end()
         name = found[1].lower()
-        if name in _WANTED:
+        if name in wanted:
             attributes.setdefault(name, _plain(found[2] or found[3] or found[4] or ""))
 
 

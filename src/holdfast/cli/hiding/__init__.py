@@ -1,0 +1,1 @@
+"""What is not shown: words that look like secrets."""

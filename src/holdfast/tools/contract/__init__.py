@@ -1,0 +1,1 @@
+"""Contract v1: what a call of a tool looks like once it leaves this process, whatever carries it."""
