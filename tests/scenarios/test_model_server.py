@@ -252,7 +252,7 @@ async def test_a_request_beyond_the_script_is_refused_and_reported_for_its_run()
     ):
         header = {"X-Holdfast-Run": "run-7"}
         await say(client, conversation("go"), extra_headers=header)
-        with pytest.raises(openai.InternalServerError, match=r"it has 1.*holds 1 answers") as caught:
+        with pytest.raises(openai.InternalServerError, match=r"all it has is 1 turn.*holds 1 answers") as caught:
             await say(client, conversation("go", 1), extra_headers=header)
         assert caught.value.code == "unexpected_request"
     (unexpected,) = server.report().unexpected  # one: the client was told not to try again

@@ -1,0 +1,207 @@
+"""What the server says of itself: the description of its routes, the page made from it, figures and the log."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import re
+from base64 import b64encode
+from hashlib import sha256
+from typing import Any
+
+import jsonschema
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from tests.listening import listening
+from tests.running import scene
+from tests.serving import serving
+
+from holdfast import Agent
+from holdfast.server.access.principal import Principal
+from holdfast.server.app import ROUTES
+from holdfast.server.observing.figures import Figures
+from holdfast.server.observing.logging import AccessLog, Lines
+from holdfast.server.parts import Heard
+from holdfast.server.routing.openapi import document_of
+from holdfast.testing import Turn
+from holdfast.types import TenantId
+
+
+def described() -> dict[str, Any]:
+    return json.loads(json.dumps(document_of(ROUTES)))
+
+
+def operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    return [(path, method, told) for path, methods in document["paths"].items() for method, told in methods.items()]
+
+
+@pytest.mark.requirement("server_frame:description")
+def test_every_route_is_described_once_with_a_name_and_all_it_takes() -> None:
+    document = described()
+    found = operations(document)
+    assert len(found) == len([each for each in ROUTES if each.described])
+    names = [told["operationId"] for _, _, told in found]
+    assert len(set(names)) == len(names)
+    for path, method, told in found:
+        assert told["summary"] and told["tags"], (method, path)
+        named = set(re.findall(r"\{(\w+)\}", path))
+        assert {each["name"] for each in told.get("parameters", ()) if each["in"] == "path"} == named, path
+        problems = [each for status, each in told["responses"].items() if status >= "400"]
+        assert problems and all("content" in each for each in problems)
+        assert ("security" in told) and (bool(told["security"]) == ("x-scope" in told))
+
+
+@pytest.mark.requirement("server_frame:description")
+def test_every_reference_of_the_description_leads_somewhere_and_every_schema_is_one() -> None:
+    document = described()
+
+    def references(node: Any) -> list[str]:
+        if isinstance(node, list):
+            return [each for item in node for each in references(item)]
+        if not isinstance(node, dict):
+            return []
+        own = [node["$ref"]] if isinstance(node.get("$ref"), str) else []
+        return own + [each for value in node.values() for each in references(value)]
+
+    schemas = document["components"]["schemas"]
+    assert {each.removeprefix("#/components/schemas/") for each in references(document)} <= set(schemas)
+    for schema in schemas.values():
+        jsonschema.Draft202012Validator.check_schema(schema)
+    operation_ids = {told["operationId"] for _, _, told in operations(document)}
+    for _, _, told in operations(document):
+        for answer in told["responses"].values():
+            assert {each["operationId"] for each in answer.get("links", {}).values()} <= operation_ids
+
+
+@pytest.mark.requirement("server_frame:description")
+async def test_a_server_without_keys_describes_no_way_to_say_who_asks() -> None:
+    async with serving() as served, served.client.get("/openapi.json") as answer:
+        document = await answer.json()
+        assert document["openapi"] == "3.1.0"
+        assert "securitySchemes" not in document["components"]
+        assert not [told for _, _, told in operations(document) if "security" in told]
+
+
+@pytest.mark.requirement("server_frame:docs-page")
+async def test_the_page_asks_nobody_but_this_server_and_runs_its_own_script_alone() -> None:
+    async with serving() as served, served.client.get("/docs") as answer:
+        page, policy = await answer.text(), answer.headers["content-security-policy"]
+        assert answer.content_type == "text/html"
+        assert "http://" not in page and "https://" not in page
+        assert len(page) < 20_000
+        script = page.partition("<script>")[2].partition("</script>")[0]
+        assert f"script-src 'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'" in policy
+        assert "default-src 'none'" in policy and "unsafe" not in policy
+        assert "prefers-color-scheme: dark" in page
+        assert "innerHTML" not in page
+
+
+@pytest.mark.requirement("server_frame:figures")
+async def test_figures_count_requests_by_routes_that_exist_and_never_by_what_clients_write() -> None:
+    async with listening() as server:
+        for path in ("/healthz", "/healthz", "/nothing/a", "/nothing/b", "/version?x=1"):
+            await server.get(path)
+        client = await server.connect()
+        client.send("PURGE /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        await client.rest()
+        client = await server.connect()
+        client.send("GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        text = (await client.rest()).partition("\r\n\r\n")[2]
+    found = {family.name: family for family in text_string_to_metric_families(text)}
+    counted = {tuple(sorted(each.labels.items())): each.value for each in found["holdfast_http_requests"].samples}
+
+    def of(route: str, method: str, status: str) -> float:
+        return counted[(("method", method), ("route", route), ("status", status))]
+
+    assert of("/healthz", "GET", "200") == 2
+    assert of("none", "GET", "404") == 2
+    assert of("/version", "GET", "400") == 1
+    assert of("/healthz", "other", "405") == 1
+    assert "nothing" not in text and "PURGE" not in text
+    assert {each.labels["code"] for each in found["holdfast_http_refusals"].samples} == {
+        *("not_found", "bad_query", "method_not_allowed")
+    }
+    assert {each.labels["state"] for each in found["holdfast_sessions"].samples} == {"driven", "parked", "queued"}
+    assert found["holdfast_http_connections"].samples[0].value == 1
+
+
+@pytest.mark.requirement("server_frame:figures", "server_frame:tally")
+async def test_runs_tokens_and_dollars_are_counted_as_they_are_written_down() -> None:
+    async with scene([Turn("One."), Turn("Two.")]) as s:
+        figures = Figures(s.runtime)
+        agent = Agent("openai/gpt-5-mini")
+        results = [await (await s.runtime.start(agent, "Count.", session="a")).result() for _ in range(2)]
+        text = figures.exposed().decode()
+        await asyncio.sleep(0)
+        used = s.runtime.tally().models["openai/gpt-5-mini"]
+        assert s.runtime.tally() is s.runtime.tally()
+    assert 'holdfast_runs_total{status="completed"} 2.0' in text
+    assert used.calls == 2 and used.output_tokens == sum(each.usage.output_tokens for each in results) > 0
+    assert f'holdfast_tokens_total{{kind="output",model="openai/gpt-5-mini"}} {float(used.output_tokens)}' in text
+    assert used.cost > 0 and "holdfast_dollars_total" in text
+
+
+def heard(**more: Any) -> Heard:
+    given: dict[str, Any] = {"method": "GET", "route": "/v1/sessions/{session}", "status": 200, "seconds": 0.01}
+    return Heard(**(given | more))
+
+
+@pytest.mark.requirement("server_frame:access-log")
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_the_log_is_a_line_for_each_request_whatever_a_client_writes(form: Any) -> None:
+    out = io.StringIO()
+    lines = Lines(out)
+    log = AccessLog(lines, form)
+    evil = "1.1.1.1\n\x1b[31m\u202e\x9b"
+    principal = Principal(tenant=TenantId("t"), user="ada", scopes=frozenset(), how="key", id="0123")
+    log.heard(heard(client=evil, method="GET\r\nX", who=principal, request_id="r1"))
+    log.note("warning", "a library says \x1b]0;title\x07 Bearer sk-live-abcdefghijklmnopqrstuvwxyz0123456789")
+    lines.close()
+    text = out.getvalue()
+    assert text.isascii() or form == "text"
+    assert len(text.splitlines()) == 2
+    assert all(letter.isprintable() or letter == "\n" for letter in text)
+    assert "abcdefghijklmnop" not in text
+    if form == "json":
+        first = json.loads(text.splitlines()[0])
+        assert (first["user"], first["principal"], first["route"]) == ("ada", "0123", "/v1/sessions/{session}")
+
+
+@pytest.mark.requirement("server_frame:access-log")
+def test_whoever_does_not_read_the_log_holds_up_nobody_and_it_says_how_much_is_missing() -> None:
+    import threading
+
+    reading = threading.Event()
+
+    class Stuck(io.StringIO):
+        def write(self, text: str) -> int:
+            reading.wait(20)
+            return super().write(text)
+
+    out = Stuck()
+    lines = Lines(out)
+    for number in range(30_000):
+        lines.add(str(number))
+    reading.set()
+    lines.close()
+    told = out.getvalue().splitlines()
+    dropped = [json.loads(each)["count"] for each in told if "lines_dropped" in each]
+    assert sum(dropped) + len(told) - len(dropped) == 30_000
+    assert sum(dropped) >= 10_000
+
+
+@pytest.mark.requirement("server_frame:access-log")
+async def test_queries_headers_and_paths_as_they_were_sent_are_not_in_the_log() -> None:
+    out = io.StringIO()
+    lines = Lines(out)
+    async with listening(observer=AccessLog(lines)) as server:
+        client = await server.connect()
+        client.send(
+            "GET /nothing/s3cret-path?key=s3cret-query HTTP/1.1\r\nHost: localhost\r\n"
+            "Authorization: Bearer s3cret-key\r\nCookie: a=s3cret-cookie\r\nConnection: close\r\n\r\n"
+        )
+        await client.rest()
+    lines.close()
+    assert json.loads(out.getvalue())["status"] == 404
+    assert "s3cret" not in out.getvalue()
