@@ -66,6 +66,9 @@ BUDGETS = (
     Budget(measure="idle", program="sqlite", aim=25.0),
     # CPU of a late step over an early one, less what the bytes of its request cost
     Budget(measure="steps", program="memory", aim=1.25),
+    # µs of CPU of a call of a trivial tool in the gateway, and percent of the floor's step
+    Budget(measure="gateway", program="call", must=30.0),
+    Budget(measure="gateway", program="share", must=15.0),
     # ms for 10,000 events
     Budget(measure="resume", program="sqlite", must=300.0),
     # CPU of the last of 10,000 steps over the hundredth's, and bytes over what a straight line says; both with a window

@@ -139,6 +139,14 @@ FIGURES = (
         quick_size=100,
     ),
     Figure(
+        name="gateway",
+        module="bench.programs.gateway",
+        programs=(("call", "a trivial tool call"), ("share", "of a step of the floor, in %")),
+        unit="",
+        size=20_000,
+        quick_size=1_000,
+    ),
+    Figure(
         name="resume",
         module="bench.programs.resume",
         programs=(("sqlite", "a killed run"),),
