@@ -46,17 +46,22 @@ class _Parting:
 
     def __init__(self, real: asyncio.Transport, speaking: Speaking) -> None:
         self.real = real
-        self._speaking = speaking
+        self._speaking: Speaking | None = speaking
         self.write = real.write
         self.get_extra_info = real.get_extra_info
         self.pause_reading = real.pause_reading
         self.resume_reading = real.resume_reading
 
     def is_closing(self) -> bool:
-        return self._speaking.parting or self.real.is_closing()
+        return self._speaking is None or self._speaking.parting or self.real.is_closing()
 
     def close(self) -> None:
-        self._speaking.part()
+        if self._speaking is not None:
+            self._speaking.part()
+
+    def lost(self) -> None:
+        """Lets go of the connection, which would else keep itself until somebody looks for garbage."""
+        self._speaking = None
 
 
 class _Unwanted(Exception):
@@ -77,6 +82,7 @@ class Speaking(HttpToolsProtocol):
         self.keeper = cast(Kept, server_state).doorkeeper
         self.due = inf
         self._real: asyncio.Transport
+        self._parting: _Parting
         self._running: RequestResponseCycle | None = None
         """The request that is being answered; `cycle` is the one that was read last."""
         self._refusal: Refused | None = None
@@ -100,7 +106,8 @@ class Speaking(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Lets a client in, or not."""
         self._real = transport
-        super().connection_made(cast(asyncio.Transport, _Parting(transport, self)))
+        self._parting = _Parting(transport, self)
+        super().connection_made(cast(asyncio.Transport, self._parting))
         admitted = self.keeper.enter(self, self.client[0] if self.client else "")
         self.due = self.loop.time() + self.keeper.caps.head_seconds
         if admitted is None:
@@ -124,6 +131,7 @@ class Speaking(HttpToolsProtocol):
                 cycle.message_event.set()
         super().connection_lost(exc)
         self._running = None
+        self._parting.lost()
 
     def overdue(self) -> None:
         """Shows the client out."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 from urllib.parse import parse_qsl
@@ -49,7 +50,7 @@ def query_of(kind: Any, raw: bytes) -> Any:
         if pairs:
             raise Refused(400, "bad_query", f"this takes no query, and {pairs[0][0][:60]!r} was given")
         return None
-    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    fields = _fields(kind)
     given = _given(fields, pairs)
     try:
         found = msgspec.convert(given, kind, strict=False)
@@ -58,6 +59,11 @@ def query_of(kind: Any, raw: bytes) -> Any:
     if missing := [name for name in given if getattr(found, fields[name].name) is None]:
         raise Refused(400, "bad_query", f"the parameter {missing[0]!r} cannot be null: leave it out")
     return found
+
+
+@functools.cache
+def _fields(kind: Any) -> Mapping[str, msgspec.structs.FieldInfo]:
+    return {field.encode_name: field for field in msgspec.structs.fields(kind)}
 
 
 def _given(fields: Mapping[str, msgspec.structs.FieldInfo], pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
