@@ -31,11 +31,11 @@ from holdfast.runtime.configuring.equipment import Equipment
 from holdfast.runtime.delivering.hooks import Hooks
 from holdfast.runtime.delivering.port import Function, Target
 from holdfast.runtime.guarding.critic import Critic, Judge
+from holdfast.runtime.lanes.claiming import LEASE_SECONDS
 from holdfast.runtime.opening import open_journal
 from holdfast.runtime.run import Run, RunResult
 from holdfast.runtime.runtime import Runtime
 from holdfast.runtime.sandboxes import WITHOUT, sandboxes_of
-from holdfast.runtime.working import LEASE_SECONDS
 from holdfast.safety.addresses import TRUSTED
 from holdfast.safety.secrets.port import Resolver
 from holdfast.sandbox.policy.profile import Profile

@@ -77,7 +77,7 @@ BOUNDARIES = {
     "src/holdfast/tools/authored.py": 2,  # a tool call
     "src/holdfast/server/routing/endpoint.py": 1,  # a surface: one request
     "src/holdfast/cli/chat/talk.py": 2,  # a surface: one line, one answer
-    "src/holdfast/runtime/working.py": 1,  # a run
+    "src/holdfast/runtime/driving/working.py": 1,  # a run
     "src/holdfast/runtime/delivering/attempting.py": 2,  # a run's surroundings: what people made of a target, or a hook
     "src/holdfast/runtime/guarding/watching.py": 1,  # and of a critic
     "src/holdfast/testing/answering.py": 2,  # a surface: the scripted server, around a test's own function

@@ -136,4 +136,4 @@ def callers(name: str) -> set[str]:
 def test_nothing_but_the_loop_asks_models_and_makes_calls_and_one_place_drives_it() -> None:
     for act in ("ask_model", "perform_calls", "intervene"):
         assert callers(act) == {"src/holdfast/engine/loop.py"}, act
-    assert callers("drive") == {"src/holdfast/runtime/working.py"}
+    assert callers("drive") == {"src/holdfast/runtime/driving/working.py"}

@@ -27,8 +27,8 @@ from holdfast.engine.events import CODEC, ToolWaiting
 from holdfast.errors import HoldfastError
 from holdfast.journal.port import Journal, Park
 from holdfast.journal.reading import Follower
+from holdfast.runtime.lanes.claiming import LEASE_SECONDS
 from holdfast.runtime.speaking import Speaking
-from holdfast.runtime.working import LEASE_SECONDS
 from holdfast.testing import Call, ScriptedModelServer, Turn
 from holdfast.testing.clock import FakeClock
 from holdfast.testing.scripts import ScriptRequest

@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.running import MODEL, Scene, all_answered, of, scene, soon, until
+from tests.running import MODEL, Scene, Wrapped, all_answered, of, scene, soon, until
 
 from holdfast import Agent, Limits, ToolContext, tool
 from holdfast.engine.events import RunFinished, ToolFinished
 from holdfast.flow.ids import is_alive, new_session, worker_name
+from holdfast.journal.port import Letter
 from holdfast.testing import Call, Turn
 from holdfast.testing.clock import FakeClock
 from holdfast.testing.faults import Hang
@@ -39,6 +40,7 @@ async def add(a: int, b: int) -> int:
 
 
 AGENT = Agent(MODEL, tools=[pay, add])
+LEADER = Agent("openai/leader", tools=[Agent("openai/helper", name="helper").as_tool("help")], name="leader")
 
 
 @pytest.fixture(autouse=True)
@@ -49,8 +51,8 @@ def fresh() -> None:
 
 async def suspended(s: Scene, clock: FakeClock) -> None:
     """Lets the time of every lease pass without a sign of life from the first runtime, as if it had been stopped."""
-    assert s.runtime._worker._heartbeat is not None
-    s.runtime._worker._heartbeat.cancel()
+    assert s.runtime._worker._heartbeat.task is not None
+    s.runtime._worker._heartbeat.task.cancel()
     await clock.advance(31)
 
 
@@ -184,6 +186,44 @@ async def test_two_runtimes_follow_and_steer_each_others_runs_and_own_none_twice
         assert (await soon(s.runtime.run("b", theirs.key).result())).output == "answer to from here"
         assert (await soon(queued.result())).output == "answer to next"
     assert len(RAN) == 2
+
+
+@pytest.mark.requirement("engine:children-survive")
+@pytest.mark.parametrize("answered", [False, True])
+async def test_a_child_that_was_being_started_when_its_runtime_closed_waits_for_no_lease(
+    tmp_path: Path, answered: bool
+) -> None:
+    posted, closing = asyncio.Event(), asyncio.Event()
+
+    class Slow(Wrapped):
+        async def post(self, stream: str, letter: Letter, **more: object) -> object:
+            answer = await self.inner.post(stream, letter, **more)  # type: ignore[arg-type]
+            if letter.key.startswith("start:") and not closing.is_set():
+                posted.set()
+                await closing.wait()
+                if not answered:
+                    await asyncio.Event().wait()
+            return answer
+
+    scripts = {"leader": [Turn(calls=[Call("help", {"prompt": "go"})]), "At last."], "helper": ["Thought."]}
+    async with scene(scripts, url=f"sqlite:///{tmp_path}/s.db", wrap=Slow) as s:
+        await s.runtime.start(LEADER, "go", session="s")
+        await posted.wait()
+        worker = s.runtime._worker
+        outgoings_close = s.runtime._outgoings.close
+
+        async def close() -> None:  # the worker has closed by now, and what starts children has not
+            assert worker.closed
+            closing.set()
+            for _ in range(100):
+                await asyncio.sleep(0)
+            await outgoings_close()
+
+        s.runtime._outgoings.close = close  # type: ignore[method-assign]
+        await s.runtime.close()
+        async with s.other() as later:
+            run = await soon(later.resume("s", LEADER))
+            assert (await soon(run.result())).output == "At last."
 
 
 @pytest.mark.requirement("flow:worker-name-tells-the-dead")

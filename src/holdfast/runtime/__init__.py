@@ -4,5 +4,5 @@ Purpose: puts the rooms together: `Agent`, `Runtime`, `Run`; adapters chosen by 
 driven in this process.
 Knows: everything below it.
 Must not know: terminals, servers, protocols.
-Start reading at: `runtime.py`, then `working.py`.
+Start reading at: `runtime.py`, then the room `driving`.
 """

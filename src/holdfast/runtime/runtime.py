@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import copy
 from collections.abc import Collection, Mapping, Sequence
@@ -33,6 +32,8 @@ from holdfast.runtime.delivering.hooks import Hooks
 from holdfast.runtime.delivering.outgoing import Delivers, Outgoings
 from holdfast.runtime.delivering.port import Function, Target
 from holdfast.runtime.delivering.staging import InputFile, stage, with_files
+from holdfast.runtime.driving.posting import Posting
+from holdfast.runtime.driving.working import Worker
 from holdfast.runtime.guarding.confining import Confines
 from holdfast.runtime.guarding.critic import Critic, Judge
 from holdfast.runtime.guarding.proceeding import next_setup, where_it_ended
@@ -51,7 +52,6 @@ from holdfast.runtime.sessions.offering import Looks
 from holdfast.runtime.speaking import Speaking, refused, said
 from holdfast.runtime.weighing.counting import Counts
 from holdfast.runtime.weighing.embedding import Embeds
-from holdfast.runtime.working import Worker
 from holdfast.safety.secrets.port import Resolver
 from holdfast.sandbox.longrunning.process import Process
 from holdfast.sandbox.policy.profile import BackendName, Profile
@@ -96,7 +96,8 @@ class Runtime(Archive, Delivers, Counts, Confines, Brings, Converses, Embeds, Lo
         self._bindings = Binder(journal, self._sandboxes, clock, self._dispatch, self.ledger, given)
         self._branching = Branching(journal, clock, self._sandboxes)
         self._worker = Worker(journal, clock, self._bindings.bind, self._bindings.forget, self.ledger, given.at_once)
-        self._claim, self._adopt = self._worker.claims.claim, self._worker.adopt
+        self._posting = Posting(journal, self._bindings, self._worker)
+        self._post, self._claim, self._adopt = self._posting.post, self._worker.claims.claim, self._worker.adopt
         self._outgoings = Outgoings(journal, clock, self._claim, given.targets, hooks)
         self._branching.left = self._outgoings.wake
         self._bindings.noticed, self._worker.let_go = self._outgoings.driven, self._let_go
@@ -422,6 +423,7 @@ class Runtime(Archive, Delivers, Counts, Confines, Brings, Converses, Embeds, Lo
         await self._worker.close()
         await self._outgoings.close()
         await self._bindings.close()
+        await self._worker.settle()
         await self._sandboxes.close()
         await self.journal.close()
 
@@ -456,38 +458,8 @@ class Runtime(Archive, Delivers, Counts, Confines, Brings, Converses, Embeds, Lo
         run.again = by if got.status == "duplicate" else None
         return run
 
-    async def _post(
-        self, agent: BoundAgent, stream: StreamId, letter: Letter, *, if_idle: bool, new: bool = False
-    ) -> tuple[Posted, int]:
-        """Posts a prompt, and drives the session if nobody does; returns after which event its run begins, too."""
-        after, key, worker = 0, letter.key, self._worker
-        self._bindings.lend(stream, key, agent)
-        try:
-            if (line := worker.line) is not None:
-                posted = await line.post(stream, letter, if_idle=if_idle, new=new)
-                self._bindings.lend(stream, key, agent)  # it may have been forgotten meanwhile
-                return posted, 0
-            posted = await self.journal.post(stream, letter, if_idle=if_idle, lease=worker.claims.lease, new=new)
-            claim = posted.claim or (await worker.claims.inherit(stream) if posted.n else None)
-            if claim is not None:  # otherwise somebody drives it, and takes the prompt from the inbox
-                if not new:  # it may have fallen idle, and been forgotten, meanwhile
-                    self._bindings.lend(stream, key, agent)
-                after = claim.head.seq if posted.status == "accepted" else 0  # a duplicate may lie far back
-                if worker.begin_new(claim) is None:
-                    await worker.begin(claim)
-        except asyncio.CancelledError:
-            worker.adopt(stream)
-            raise
-        return posted, after
-
     async def _dispatch(self, agent: BoundAgent, stream: StreamId, letter: Letter) -> Posted:
-        """Starts a child here: the session is driven by this process unless another one drives it already."""
-        setup = msgspec.json.decode(letter.body, type=Prompt).setup
-        limits = agent.spec.limits if setup is None else setup.limits  # its parent's bind it, too
-        self._bindings.check(agent.spec.model, limits, agent.own)
-        if not self._bindings.knows(tenant := tenant_of(stream), agent):
-            await self._bindings.remember(tenant, agent)
-        return (await self._post(agent, stream, letter, if_idle=False))[0]
+        return await self._posting.dispatch(agent, stream, letter)
 
     def _let_go(self, stream: StreamId, state: State) -> None:
         """Is told of each session that is driven no longer."""

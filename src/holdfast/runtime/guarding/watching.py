@@ -25,9 +25,9 @@ from holdfast.flow.clock import Clock, Timer
 from holdfast.flow.interrupting import Interruptible
 from holdfast.journal.port import Journal, Letter
 from holdfast.journal.reading import read_events
+from holdfast.runtime.driving.working import Worker
 from holdfast.runtime.guarding.critic import Critic, Extend, Judge, Kill, Nudge, Raise, Stalled, Verdict
 from holdfast.runtime.speaking import said, sayable
-from holdfast.runtime.working import Worker
 from holdfast.types import CallId, Event, StreamId, dollars, session_of
 
 __all__ = ("Watch", "letter_of")

@@ -15,6 +15,7 @@ from holdfast.journal.port import Claim, Journal
 from holdfast.journal.reading import read_events
 from holdfast.runtime.binding import Binder
 from holdfast.runtime.bound import BoundAgent
+from holdfast.runtime.driving.working import Worker
 from holdfast.runtime.recalling.letters import LastAsked, last_asked
 from holdfast.runtime.sandboxes import Sandboxes
 from holdfast.runtime.sessions.following import Until, following
@@ -22,7 +23,6 @@ from holdfast.runtime.sessions.glancing import Glance, glance_at
 from holdfast.runtime.sessions.keeping import Kept, keep, kept
 from holdfast.runtime.sessions.listing import Page, Standing, list_sessions
 from holdfast.runtime.sessions.viewing import SessionView, view_of
-from holdfast.runtime.working import Worker
 from holdfast.storage.chunks import get_chunked
 from holdfast.types import Attachment, Delta, Event, SessionId, StreamId, TenantId, session_of, stream_id
 

@@ -24,7 +24,8 @@ from holdfast.journal.owning import FLUSH_SECONDS, Pen
 from holdfast.journal.port import Claim, Head, Journal, Letter, Posted
 from holdfast.journal.tail import Tail
 from holdfast.ledger.port import Ledger
-from holdfast.runtime.lanes.claiming import LEASE_SECONDS, Claims
+from holdfast.runtime.driving.renewing import Heartbeat
+from holdfast.runtime.lanes.claiming import Claims
 from holdfast.runtime.lanes.keeping import Kept, left_alone
 from holdfast.runtime.lanes.line import NOBODYS, Line, Load, Whose, key_of, whose
 from holdfast.runtime.lanes.living import Live
@@ -41,6 +42,7 @@ _MOMENT = 2.0
 """Seconds that sessions have to end, which were told to before this process stops driving."""
 _FAILURES = 1024
 """Sessions of which it is kept why they could not be gone on with."""
+_CLOSED = "the runtime was closed before session {!r} was loaded: resume it again"
 
 
 def _ignore(_stream: StreamId, _state: State) -> None:
@@ -87,7 +89,7 @@ class Worker:
         """Is told of each session that is driven here no longer, and how it was left."""
         self.tally: Tally | None = None
         """Counts what becomes of sessions that are taken up from now on; None where nobody asks."""
-        self._heartbeat: asyncio.Task[None] | None = None
+        self._heartbeat = Heartbeat(journal, clock, self._live)
         self._closed: Tail | None = None
         """Of every session, once this is closed."""
         self._draining = False
@@ -114,6 +116,11 @@ class Worker:
         live = self._live.get(stream)
         return live.attempt.state if live and not live.failed else None
 
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is driven here any more."""
+        return self._closed is not None
+
     def _holds(self, stream: StreamId) -> bool:
         return stream in self._live or stream in self._beginning
 
@@ -136,9 +143,8 @@ class Worker:
         if (beginning := self._beginning.get(stream)) is not None and stream not in self._taking:
             await beginning.wait()
             return await self.take(stream)
-        closed = f"the runtime was closed before session {stream!r} was loaded: resume it again"
         if self._closed:
-            raise UsageError(closed)
+            raise UsageError(_CLOSED.format(stream))
         if self.line is not None:
             return await self.line.take(stream)
         task = self._taking.get(stream) or self._take_in_a_task(stream, orphan=False)
@@ -148,7 +154,7 @@ class Worker:
             caller = asyncio.current_task()
             if not task.cancelled() or (caller is not None and caller.cancelling()):
                 raise
-            raise UsageError(closed) from None
+            raise UsageError(_CLOSED.format(stream)) from None
 
     def _take_in_a_task(self, stream: StreamId, *, orphan: bool) -> asyncio.Task[str | None]:
         task = self._taking[stream] = asyncio.create_task(self._take(stream, orphan=orphan))
@@ -215,6 +221,8 @@ class Worker:
                     bound.model.check()
             while (stale := self._live.get(stream)) is not None:
                 await self._displace(stale, claim)
+            if self._closed:
+                raise UsageError(_CLOSED.format(stream))
         except BaseException:  # a cancelled caller's, too: nobody else would give it back
             await self.claims.give_up(stream, claim.head.epoch)
             raise
@@ -255,8 +263,7 @@ class Worker:
         live.task = asyncio.create_task(self._drive(live))
         if head.seq:
             self._hinted(stream)  # mail may have come while it was loaded and nobody listened
-        if self._heartbeat is None:
-            self._heartbeat = asyncio.create_task(self._beat())
+        self._heartbeat.begin()
         return state
 
     async def drain(self, seconds: float) -> None:
@@ -283,7 +290,7 @@ class Worker:
         if self.line is not None:
             await self.line.close()
         tasks = [task for live in self._live.values() for task in (live.task, live.glance) if task]
-        tasks += [self._heartbeat] if self._heartbeat else []
+        tasks += [self._heartbeat.task] if self._heartbeat.task else []
         tasks += [*self._wakes, *self._taking.values()]
         for task in tasks:
             task.cancel()
@@ -413,12 +420,26 @@ class Worker:
                     await self._take_up(stream)
 
     def adopt(self, stream: StreamId) -> None:
-        """Takes up a session that may be ours without anybody driving it: whoever began it was cancelled."""
-        if self.line is not None:
+        """Takes up a session that may be ours without anybody driving it: whoever began it was cancelled. Once this is
+        closed it is given back, so that whoever opens the store next need not wait for its lease.
+        """
+        if self._closed:
+            self._run(self._disown(stream))
+        elif self.line is not None:
             self._hurry(stream, orphan=True)
-        elif not self._closed and stream not in self._taking:
+        elif stream not in self._taking:
             task = self._take_in_a_task(stream, orphan=True)
             task.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody waits to hear of it
+
+    async def _disown(self, stream: StreamId) -> None:
+        with contextlib.suppress(HoldfastError):  # somebody else has it, or the store is gone
+            claim = await self.claims.claim(stream, orphan=True)
+            await self.claims.give_up(stream, claim.head.epoch)
+
+    async def settle(self) -> None:
+        """Returns when what was given back after the end is given back."""
+        while self._wakes:
+            await asyncio.wait(self._wakes)
 
     def _run(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work)
@@ -454,28 +475,3 @@ class Worker:
             await self.take(stream)
         elif not await self.line.queue(stream, self._parked.whose(stream)):
             self._parked.again(stream, _AGAIN)
-
-    async def _beat(self) -> None:
-        while True:
-            await self._clock.sleep(LEASE_SECONDS / 3)
-            leases = {stream: live.attempt.pen.epoch for stream, live in self._live.items()}
-            if not leases:
-                continue
-            try:
-                lost = await self._journal.renew(list(leases.items()), LEASE_SECONDS * 1_000_000)
-            except StorageError:
-                continue  # the leases hold a while longer, and a lost one is fenced at its next write
-            for stream in lost:
-                with contextlib.suppress(StorageError):  # the same
-                    await self._lose(stream, leases[stream])
-
-    async def _lose(self, stream: StreamId, epoch: int) -> None:
-        """Stops driving a session that somebody else owns, or nobody any more."""
-        head = await self._journal.head(stream)
-        if head is not None and head.epoch == epoch:
-            return  # it was parked here, and the word of that is on its way
-        live = self._live.get(stream)
-        # Meanwhile it may have been claimed anew: that lease was not asked about.
-        if live and live.task and live.attempt.pen.epoch == epoch:
-            live.fenced = True
-            live.task.cancel()
