@@ -206,8 +206,9 @@ def test_a_daemon_that_is_killed_or_ended_tells_on_the_bus_how_its_run_goes_on(t
                         if ending == "kill":
                             connection, _ = await asyncio.to_thread(up.open, "POST", "/prompt/stream", {"prompt": "go"})
                             await soon(heard.until("tool_call"))
+                            up.process.kill()  # first: a client that leaves has its run aborted
+                            await asyncio.to_thread(up.process.wait, BOUND)
                             connection.close()
-                            up.process.kill()
                         elif ending == "end":
                             up.process.send_signal(signal.SIGTERM)
                             await soon(heard.until("session_idle"))
@@ -222,7 +223,7 @@ def test_a_daemon_that_is_killed_or_ended_tells_on_the_bus_how_its_run_goes_on(t
         first, second, third = asyncio.run(go())
     assert first[0]["type"] == "agent_start"
     assert [each["type"] for each in second] == ["agent_error", "session_idle"]
-    assert [each["type"] for each in third][-2:] == ["agent_finish", "session_idle"]
+    assert [each["type"] for each in third][-2:] == ["agent_finish", "session_idle"], third
     assert [each["type"] for each in first + third].count("tool_result") == 1
     check_events(first + second + third)
 
