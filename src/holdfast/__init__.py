@@ -8,6 +8,7 @@ Importing this package loads no I/O library: each name is fetched when it is fir
 
 from __future__ import annotations
 
+import gc
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -132,7 +133,13 @@ _HOME = {
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'holdfast' has no attribute {name!r}")
-    value = getattr(import_module(_HOME[name]), name)
+    watched = gc.isenabled()
+    gc.disable()  # what is loaded stays: to look through it for garbage again and again is a tenth of the time it takes
+    try:
+        value = getattr(import_module(_HOME[name]), name)
+    finally:
+        if watched:
+            gc.enable()
     globals()[name] = value
     return value
 

@@ -296,13 +296,14 @@ class Attempt(msgspec.Struct, eq=False):
             self.write(payload)
 
     async def _read(self, unread: Sequence[Mail]) -> None:
-        state = self.state
-        ends = tuple([mail for mail in unread if mail.kind in _ENDING])
+        state, ends = self.state, None
         for mail in unread:
             for payload in receive(mail):
                 if isinstance(payload, WaitResolved) and too_early(state, payload):  # it is too much to keep
                     self.write(AnswerRefused(payload.token), actor=mail.actor, cause=mail.key)
                 elif isinstance(payload, WaitResolved) and passes(state, payload):
+                    if ends is None:
+                        ends = [each for each in unread if each.kind in _ENDING]
                     self.write(await self._heard(payload, ends), actor=mail.actor, cause=mail.key)
                 elif not (state.ended and isinstance(payload, SessionEnded)):  # it ends once
                     self.write(payload, actor=mail.actor, cause=mail.key)
