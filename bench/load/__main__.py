@@ -66,7 +66,7 @@ def load_of(options: argparse.Namespace, folder: Path) -> Load:
         return Load(**asked)
     store = f"sqlite:///{folder}/load-{os.getpid()}.db"
     windows = max(1, round(options.minutes * 2))
-    return Load(**asked, store=store, turns=1, deltas=1200, window=30.0, windows=windows, warm=30.0)
+    return Load(**asked, store=store, turns=5, deltas=1200, window=30.0, windows=windows, warm=30.0)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

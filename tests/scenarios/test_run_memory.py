@@ -12,7 +12,8 @@ from tests.running import MODEL, Wrapped, of, scene, seen, soon, until
 from holdfast import Agent, tool
 from holdfast.engine.events import ToolWaiting
 from holdfast.errors import StorageError
-from holdfast.runtime import binding, working
+from holdfast.runtime import binding
+from holdfast.runtime.driving import working
 from holdfast.testing import Call, Turn
 from holdfast.types import stream_id
 

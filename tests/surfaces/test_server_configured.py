@@ -182,6 +182,29 @@ def test_a_prompt_without_a_mode_has_the_servers_and_one_with_its_own(tmp_path: 
             server.end()
 
 
+@pytest.mark.requirement("server_frame:idle", "engine:session-interrupt-and-expiry")
+def test_a_session_that_nobody_comes_back_to_ends_as_the_server_or_its_prompt_says(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(AGENT)
+    (tmp_path / "serve.yaml").write_text("agents: [mine:agent]\nidle: 0.01\n")
+    with shell(tmp_path, [Turn(text="done")]) as sh, served(sh, "--config", "serve.yaml") as server:
+        for name, control in (("long", {"idle": 3600}), ("short", {}), ("own", {"idle": 0.02})):
+            assert asked_for(server, name, control=control) == []
+        for name in ("short", "own"):
+            connection = server.connection()
+            connection.request("GET", f"/v1/sessions/{name}/events", headers={"accept": "text/event-stream"})
+            answer = connection.getresponse()
+            while b"event: session.ended" not in (line := answer.readline()):
+                assert line, "the stream ended without a word of it"
+            connection.close()
+        states = {each["session"]: each["state"] for each in server.ask("GET", "/v1/sessions")["sessions"]}
+        assert states == {"long": "idle", "own": "ended", "short": "ended"}
+        connection = server.connection()
+        connection.request("POST", "/v1/sessions/short/prompts", '{"text": "hi"}', {"content-type": "application/json"})
+        assert connection.getresponse().status == 410
+        connection.close()
+        server.end()
+
+
 @pytest.mark.requirement("server_frame:targets", "server_sessions:webhooks-signed")
 async def test_a_result_goes_signed_to_a_private_webhook_that_the_configuration_names(tmp_path: Path) -> None:
     arrived = asyncio.Event()

@@ -62,6 +62,7 @@ __all__ = (
     "admit",
     "decide",
     "expired",
+    "idle_until",
     "opens",
     "stale",
 )
@@ -126,6 +127,8 @@ class Wait(msgspec.Struct, frozen=True, gc=False):
     until: int | None = None
     ended: bool = False
     """Whether nothing will ever come."""
+    expired: str = ""
+    """Why it ends now, unless somebody has spoken meanwhile."""
 
 
 class Finish(msgspec.Struct, frozen=True, gc=False):
@@ -163,8 +166,7 @@ def decide(state: State, now: int) -> Decision:
     """Returns what to do next."""
     run = state.run
     if run is None:
-        over = Wait(open=state.paused and bool(state.queue), ended=state.ended)
-        return over if state.owed is None else CloseBooks()
+        return CloseBooks() if state.owed is not None else _resting(state, now)
     if run.abort is not None:
         return Finish("aborted", run.abort)
     if run.setup.setup.phases:
@@ -172,6 +174,20 @@ def decide(state: State, now: int) -> Decision:
     if state.answered or run.concluded is not None or run.rejected:
         return _answered(state, run, now)
     return _next(state, run, now)
+
+
+def _resting(state: State, now: int) -> Wait:
+    """Returns what to do without an open run: nothing, until somebody speaks or was silent for too long."""
+    until = None if state.last is None or state.queue or state.ended else idle_until(state.last, state.at)
+    if until is not None and until <= now:
+        return Wait(ended=True, expired=f"expired: nobody said anything for {(until - state.at) / 1e6:,.0f} s")
+    return Wait(open=state.paused and bool(state.queue), until=until, ended=state.ended)
+
+
+def idle_until(run: Run, at: int) -> int | None:
+    """Returns when a session ends in which the run was the last and nothing happened since; None for never."""
+    idle = run.setup.setup.control.idle
+    return None if idle is None else at + int(idle * 1e6)
 
 
 def _next(state: State, run: Run, now: int) -> Decision:

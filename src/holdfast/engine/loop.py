@@ -51,13 +51,14 @@ from holdfast.engine.decide import (
     Skip,
     Wait,
     decide,
+    idle_until,
 )
 from holdfast.engine.doing.acting import close_calls, perform_calls
 from holdfast.engine.doing.asking import ask_model
 from holdfast.engine.doing.children import abandon, pass_on
 from holdfast.engine.doing.intervening import intervene
 from holdfast.engine.doing.recovering import files_left, recover
-from holdfast.engine.events import RunFinished
+from holdfast.engine.events import RunFinished, SessionEnded
 from holdfast.engine.phases import PassOn, StartPhase
 from holdfast.engine.state import State
 from holdfast.journal.port import Park
@@ -109,7 +110,11 @@ def _park(attempt: Attempt, step: Finish | Wait | PassOn) -> Awaitable[bool]:
 
 async def _wait(attempt: Attempt, wait: Wait) -> bool:
     await attempt.give_back(resting=True)  # what it holds while it waits, others have not
-    return await attempt.pen.park(Park("waiting" if wait.open else "ended" if wait.ended else "idle", wait.until))
+    last = (SessionEnded(wait.expired),) if wait.expired else ()
+    park = Park("waiting" if wait.open else "ended" if wait.ended else "idle", wait.until)
+    if parked := await attempt.pen.park(park, *last):
+        attempt.state.ended = wait.ended
+    return parked
 
 
 async def finish(attempt: Attempt, end: Finish) -> bool:
@@ -130,4 +135,5 @@ async def finish(attempt: Attempt, end: Finish) -> bool:
     if state.queue or run.account or setup.lineage is not None:  # books are closed after it
         attempt.write(last)
         return False
-    return await attempt.pen.park(Park("ended" if state.ended else "idle"), last)
+    until = None if state.ended else idle_until(run, attempt.clock.now())
+    return await attempt.pen.park(Park("ended" if state.ended else "idle", until), last)

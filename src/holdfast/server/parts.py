@@ -101,6 +101,9 @@ class Service(msgspec.Struct, kw_only=True):
     bounds: Bounds = Bounds()
     mode: Mode = "auto"
     """What agents may do without asking, of prompts that do not say it themselves."""
+    idle: float | None = None
+    """Seconds after a run in which nobody says anything until a session ends, of prompts that do not say it themselves;
+    None for never."""
     observer: Observer = msgspec.field(default_factory=Observer)
     throttle: Throttle = msgspec.field(default_factory=Throttle)
     closing: asyncio.Event = msgspec.field(default_factory=asyncio.Event)

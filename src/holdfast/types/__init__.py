@@ -64,11 +64,22 @@ from holdfast.types.specs import (
     digest_of,
 )
 from holdfast.types.usage import Nanodollars, Price, Usage, dollars, from_dollars
-from holdfast.types.waits import NO_CONTROL, TOKEN_LIMIT, Control, Option, Question, QueueMode, Wait, WaitKind
+from holdfast.types.waits import (
+    IDLE_LIMIT,
+    NO_CONTROL,
+    TOKEN_LIMIT,
+    Control,
+    Option,
+    Question,
+    QueueMode,
+    Wait,
+    WaitKind,
+)
 
 __all__ = (
     "DOCUMENT_BYTES",
     "FILE_BYTES",
+    "IDLE_LIMIT",
     "IMAGE_BYTES",
     "LEVELS",
     "TOOLS_SHOWN",

@@ -10,7 +10,7 @@ from holdfast.errors import UsageError
 from holdfast.types.attachments import Attachment
 from holdfast.types.ids import Digest
 
-__all__ = ("NO_CONTROL", "TOKEN_LIMIT", "Control", "Option", "Question", "QueueMode", "Wait", "WaitKind")
+__all__ = ("IDLE_LIMIT", "NO_CONTROL", "TOKEN_LIMIT", "Control", "Option", "Question", "QueueMode", "Wait", "WaitKind")
 
 TOKEN_LIMIT = 4096
 """Characters of a wait's token: a session keeps every one of its waits, to know an answer that comes twice."""
@@ -40,6 +40,10 @@ class Question(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Whether words of one's own are an answer, too, where there are options."""
 
 
+IDLE_LIMIT = 100 * 366 * 86_400
+"""Seconds that a session may be kept idle before it ends, at most: a century."""
+
+
 class Control(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """How people take part in a run.
 
@@ -55,12 +59,17 @@ class Control(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     """Seconds a person has to allow a call, or to review an answer; what nobody allowed by then is denied."""
     review: int | None = None
     """Set when a person has to approve the answer: how often they may ask for changes."""
+    idle: float | None = None
+    """Seconds after a run in which nobody says anything until the session ends for good; None keeps it for ever.
+    Whoever sweeps the store ends it (`Runtime.sweep`; a server does)."""
 
     def __post_init__(self) -> None:
         if self.steers not in ("all", "one") or self.follow_ups not in ("all", "one"):
             raise UsageError(f"{self.steers!r} or {self.follow_ups!r} is no queue mode: write 'all' or 'one'")
         if self.patience is not None and not 0 < self.patience < float("inf"):
             raise UsageError(f"Control(patience={self.patience!r}) is no time: give seconds, or None to wait for ever")
+        if self.idle is not None and not 0 < self.idle <= IDLE_LIMIT:
+            raise UsageError(f"Control(idle={self.idle!r}) is no time: give seconds, {IDLE_LIMIT:,} at most, or None")
         if self.review is not None and not 0 <= self.review <= 1000:
             raise UsageError(f"Control(review={self.review!r}): give how often changes may be asked for, 0 or more")
 

@@ -19,7 +19,7 @@ from holdfast.runtime.delivering.targets.webhook import Envelope, WebhookTarget
 from holdfast.server.access.settings import AccessSettings
 from holdfast.server.listening.caps import Caps
 from holdfast.server.parts import Bounds
-from holdfast.types import Mode
+from holdfast.types import IDLE_LIMIT, Mode
 
 __all__ = ("Endpoint", "ServeConfig", "load_config", "targets_of")
 
@@ -68,6 +68,9 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """
     mode: Mode | None = None
     """What agents may do without asking, of prompts that do not say it themselves; `auto` where nothing is said."""
+    idle: Annotated[float, msgspec.Meta(gt=0, le=IDLE_LIMIT)] | None = None
+    """Seconds after a run in which nobody says anything until its session ends for good, of prompts that do not say it
+    themselves; sessions are kept for ever where nothing is said."""
     targets: dict[str, str | Endpoint] = {}
     """Where prompts may have results sent by name: a URL, or an endpoint."""
     access: AccessSettings = AccessSettings()

@@ -44,6 +44,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     sandbox: str | None
     at_once: int
     mode: Mode = "auto"
+    idle: float | None = None
     """Of prompts that name none."""
     origins: tuple[str, ...]
     proxies: Proxies
@@ -120,6 +121,7 @@ def plan_of(
         sandbox=sandbox,
         at_once=at_once or said.at_once or _AT_ONCE,
         mode=cast("Mode | None", mode) or said.mode or "auto",
+        idle=said.idle,
         opening={"targets": targets_of(said)} if said.targets else {},
         origins=tuple(_origin(each) for each in (*said.origins, *origins)),
         proxies=Proxies((*said.trusted_proxies, *proxies), unix=place.unix is not None),

@@ -69,6 +69,7 @@ async def _serve(plan: Plan) -> int:
                 clock=SystemClock(),
                 bounds=plan.config.bounds,
                 mode=plan.mode,
+                idle=plan.idle,
                 observer=Several(*([] if log is None else [log]), figures, who.audit),
                 throttle=who.throttle,
                 proxies=plan.proxies,

@@ -3,25 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-from typing import final
+from typing import Protocol, final
 
 import msgspec
 
 from holdfast.engine.letters import Prompt
 from holdfast.journal.port import Claim, Journal, Letter, Posted
-from holdfast.runtime.binding import Binder
+from holdfast.models.access.access import Own
 from holdfast.runtime.bound import BoundAgent
 from holdfast.runtime.driving.working import Worker
-from holdfast.types import StreamId, tenant_of
+from holdfast.types import Limits, StreamId, TenantId, tenant_of
 
 __all__ = ("Posting",)
+
+
+class Lending(Protocol):
+    """What runs act through, as far as a prompt needs it before anybody drives it (`runtime/binding.py`)."""
+
+    def lend(self, stream: StreamId, key: str, agent: BoundAgent) -> None:
+        """Keeps an agent for the run of that prompt."""
+        ...
+
+    def check(self, spec: str, limits: Limits, own: Own | None = None) -> None:
+        """Ends quietly where those models can be asked within those limits."""
+        ...
+
+    def knows(self, tenant: TenantId, agent: BoundAgent) -> bool:
+        """Whether an agent need not be written down any more."""
+        ...
+
+    async def remember(self, tenant: TenantId, agent: BoundAgent) -> None:
+        """Writes an agent down, so that whoever goes on finds it."""
+        ...
 
 
 @final
 class Posting:
     """Posts the prompts of one process, and drives what nobody drives yet."""
 
-    def __init__(self, journal: Journal, bindings: Binder, worker: Worker) -> None:
+    def __init__(self, journal: Journal, bindings: Lending, worker: Worker) -> None:
         self._journal = journal
         self._bindings = bindings
         self._worker = worker

@@ -33,7 +33,7 @@ from holdfast.server.doors.sessions.shapes import (
 )
 from holdfast.server.problems import Refused
 from holdfast.server.routing.route import Answer, Call
-from holdfast.types import Control, Limits, Mode, Usage
+from holdfast.types import IDLE_LIMIT, Control, Limits, Mode, Usage
 
 __all__ = (
     "Asked",
@@ -81,6 +81,9 @@ class Taking(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Seconds a person has to answer; what nobody allowed by then is denied."""
     review: Annotated[int, Meta(ge=0, le=1000)] | None = None
     """Set when a person has to approve the answer: how often they may ask for changes."""
+    idle: Annotated[float, Meta(gt=0, le=IDLE_LIMIT)] | None = None
+    """Seconds after a run in which nobody says anything until the session ends for good; what the server says of such
+    prompts without."""
 
 
 class PromptBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -190,7 +193,7 @@ async def ask(call: Call[Any, Any, Any], session: str | None, body: PromptBody, 
         session = new_session()
     if body.interrupt and session is not None:
         await _interrupt(call, session, key)
-    control = body.control
+    taking = body.control or Taking()
     run = await call.runtime.start(
         agent,
         words,
@@ -199,7 +202,7 @@ async def ask(call: Call[Any, Any, Any], session: str | None, body: PromptBody, 
         workspace=await _workspace(call, agent, session),
         mode=body.mode or call.service.mode,
         unattended=body.unattended,
-        control=None if control is None else Control(patience=control.patience, review=control.review),
+        control=Control(patience=taking.patience, review=taking.review, idle=taking.idle or call.service.idle),
         deliver=deliver,
         files=files,
         key=key,
