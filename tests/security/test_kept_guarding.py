@@ -15,7 +15,7 @@ from tests.sandboxing import Place, sandboxes
 
 from holdfast.sandbox.backends.process import ProcessSandboxes
 from holdfast.sandbox.longrunning.process import Process
-from holdfast.sandbox.native.client import Box
+from holdfast.sandbox.native.boxes.box import Box
 from holdfast.sandbox.native.lasting import boxed
 from holdfast.sandbox.policy.profile import Pooling, Profile
 

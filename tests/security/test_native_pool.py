@@ -15,7 +15,7 @@ from tests.running import until
 from tests.sandboxing import Place, first_processes, names, sandboxes
 
 from holdfast.errors import SandboxError, SandboxesFull
-from holdfast.sandbox.native import pooling
+from holdfast.sandbox.native.boxes import pooling
 from holdfast.sandbox.policy.profile import Pooling, Profile, Quotas, Tree
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sandboxes are Linux's")

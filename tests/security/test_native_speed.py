@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.sandboxing import sandboxes
 
-from holdfast.sandbox.native.client import Box
+from holdfast.sandbox.native.boxes.box import Box
 from holdfast.sandbox.native.guarding import absent, look
 from holdfast.sandbox.native.slots import Slots, folder
 from holdfast.sandbox.policy.profile import PROTECTED

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from holdfast.sandbox.egress.answers import Decided, Verdict
 from holdfast.sandbox.egress.recording import Record
-from holdfast.sandbox.native.outlet import Outlet
+from holdfast.sandbox.native.boxes.outlet import Outlet
 from holdfast.sandbox.policy.openshell import Policy
 
 DENIED = Decided(verdict="denied", layer="request", reason="no", host="a.example", port=443, path="/x", method="GET")

@@ -26,10 +26,11 @@ from holdfast.sandbox.backends.running import Running
 from holdfast.sandbox.capacity.abilities import refuse_more
 from holdfast.sandbox.environment import owner_of
 from holdfast.sandbox.native.bounds.breaching import met_anew
-from holdfast.sandbox.native.client import Box, Launcher
+from holdfast.sandbox.native.boxes.box import Box
+from holdfast.sandbox.native.boxes.pooling import Key, Pool
+from holdfast.sandbox.native.client import Launcher
 from holdfast.sandbox.native.guarding import look, put_away
 from holdfast.sandbox.native.planning import plan_of
-from holdfast.sandbox.native.pooling import Key, Pool
 from holdfast.sandbox.native.slots import FIRST_UID, fence
 from holdfast.sandbox.native.slots import folder as places
 from holdfast.sandbox.output import Output, Streams, Watch

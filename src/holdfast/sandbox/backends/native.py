@@ -34,14 +34,15 @@ from holdfast.sandbox.kernel import landlock
 from holdfast.sandbox.longrunning.keeping import Kept
 from holdfast.sandbox.longrunning.process import Process, asked_by
 from holdfast.sandbox.native.bounds.breaching import ENDED_BY_ITSELF, breach_of, is_stuck
+from holdfast.sandbox.native.boxes.box import Box
+from holdfast.sandbox.native.boxes.outlet import Outlet
+from holdfast.sandbox.native.boxes.pooling import Key, Pool
 from holdfast.sandbox.native.bringing import bring, is_changed
-from holdfast.sandbox.native.client import Box, Launcher
+from holdfast.sandbox.native.client import Launcher
 from holdfast.sandbox.native.guarding import guard, named
 from holdfast.sandbox.native.lasting.boxed import KeptBoxes
 from holdfast.sandbox.native.lasting.starting import given_in
-from holdfast.sandbox.native.outlet import Outlet
 from holdfast.sandbox.native.planning import SCRATCH, plan_of
-from holdfast.sandbox.native.pooling import Key, Pool
 from holdfast.sandbox.native.slots import fence
 from holdfast.sandbox.native.slots import folder as places
 from holdfast.sandbox.output import Output, Streams, Watch

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from holdfast.errors import SandboxError
-from holdfast.sandbox.native.client import Box, Command
+from holdfast.sandbox.native.boxes.box import Box, Command
 from holdfast.sandbox.native.lasting.starting import start_in
 from holdfast.sandbox.output import Intake, Output, Streams
 from holdfast.sandbox.policy.profile import Quotas

@@ -14,7 +14,8 @@ def watch_boxes(reach: Callable[..., None]) -> None:
     """Puts the hooks in place."""
     from holdfast.sandbox.backends import native
     from holdfast.sandbox.native import bringing, guarding
-    from holdfast.sandbox.native.client import Box, Launcher
+    from holdfast.sandbox.native.boxes.box import Box
+    from holdfast.sandbox.native.client import Launcher
 
     _around(Launcher, "make", "box: making", reach)
     _around(native.NativeSandboxes, "_breach", "box: command over", reach)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Final
 
 from holdfast.errors import SandboxError
-from holdfast.sandbox.native.client import Box
+from holdfast.sandbox.native.boxes.box import Box
 from holdfast.sandbox.policy.profile import Profile, Quotas
 from holdfast.sandbox.processes import Breach, Ended
 

@@ -16,11 +16,11 @@ from typing import final
 
 from holdfast.sandbox.longrunning.connecting import stream_of
 from holdfast.sandbox.longrunning.process import Process
-from holdfast.sandbox.native.client import Box, Command
+from holdfast.sandbox.native.boxes.box import Box, Command
+from holdfast.sandbox.native.boxes.pooling import Key, Pool
 from holdfast.sandbox.native.guarding import guard
 from holdfast.sandbox.native.lasting.marking import mark
 from holdfast.sandbox.native.lasting.starting import given_in, start_in
-from holdfast.sandbox.native.pooling import Key, Pool
 from holdfast.sandbox.output import Intake
 from holdfast.sandbox.processes import LINGER
 

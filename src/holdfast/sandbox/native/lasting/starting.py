@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping, Sequence
 
 from holdfast.sandbox.environment import CALL
-from holdfast.sandbox.native.client import Box, Command
-from holdfast.sandbox.native.outlet import environment
+from holdfast.sandbox.native.boxes.box import Box, Command
+from holdfast.sandbox.native.boxes.outlet import environment
 from holdfast.sandbox.output import Intake
 
 __all__ = ("given_in", "start_in")

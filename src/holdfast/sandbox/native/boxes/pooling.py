@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import final
 
 from holdfast.errors import SandboxError, SandboxesFull
-from holdfast.sandbox.native.client import Box
+from holdfast.sandbox.native.boxes.box import Box
 from holdfast.sandbox.native.guarding import look
 from holdfast.sandbox.policy.profile import Pooling
 from holdfast.sandbox.protecting.hiding import below
