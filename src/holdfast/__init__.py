@@ -133,8 +133,8 @@ _HOME = {
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'holdfast' has no attribute {name!r}")
-    watched = gc.isenabled()
-    gc.disable()  # what is loaded stays: to look through it for garbage again and again is a tenth of the time it takes
+    if watched := gc.isenabled():  # another thread may be loading, and turns it on again
+        gc.disable()  # what is loaded stays: to look through it for garbage again and again is a tenth of the time
     try:
         value = getattr(import_module(_HOME[name]), name)
     finally:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tests.running import MODEL, Scene, asked, of, scene, soon, until
 
-from holdfast import Agent
+from holdfast import Agent, Control
 from holdfast.engine.events import FilesKept, ProcessEnded, ProcessLost, ProcessStarted, ToolFinished, ToolStarted
 from holdfast.errors import UnknownSession
 from holdfast.runtime.run import RunResult
@@ -284,17 +284,22 @@ async def test_deleting_a_session_ends_its_processes(tmp_path: Path) -> None:
             await s.runtime.resume("s", AGENT)
 
 
-async def test_ending_a_session_for_good_ends_its_processes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["exit", "expiry"])
+async def test_ending_a_session_for_good_ends_its_processes(how: str, tmp_path: Path) -> None:
     name = marker()
     folder = tmp_path / "work"
     folder.mkdir()
     script = [process(action="start", name="web", command=lasting(name)), Turn(text="a")]
     async with scene(script) as s:
-        await go(s, folder)
+        control = Control(idle=0.001) if how == "expiry" else None
+        await soon((await s.runtime.start(AGENT, "go", session="s", workspace=folder, control=control)).result(), 20)
         assert alive(name)
-        await s.runtime.session("s").exit("enough")
-        await s.runtime.sweep()
-        await until(lambda: not alive(name), "it runs still")
+        if how == "exit":
+            await s.runtime.session("s").exit("enough")
+        async with asyncio.timeout(5):
+            while alive(name):
+                await s.runtime.sweep()
+                await asyncio.sleep(0)
 
 
 BAD = {

@@ -226,6 +226,47 @@ async def test_a_child_that_was_being_started_when_its_runtime_closed_waits_for_
             assert (await soon(run.result())).output == "At last."
 
 
+@pytest.mark.requirement("engine:children-survive")
+@pytest.mark.parametrize("turns", [0, 1, 2, 3, 4, 6, 10, 20])
+async def test_a_prompt_that_was_on_its_way_when_its_runtime_closed_waits_for_no_lease(
+    turns: int, tmp_path: Path
+) -> None:
+    async with scene(["One.", "Two."], url=f"sqlite:///{tmp_path}/s.db") as s:
+        await (await s.runtime.start(AGENT, "go", session="s")).result()
+        starting = asyncio.create_task(s.runtime.start(AGENT, "on", session="s", key="k"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await s.runtime.close()
+        await asyncio.wait([starting])
+        async with s.other() as later:
+            run = await soon(later.resume("s", AGENT))
+            result = await soon(run.result())
+            if not starting.cancelled() and starting.exception() is None:
+                assert (run.key, result.output) == ("k", "Two.")
+
+
+@pytest.mark.requirement("engine:children-survive")
+async def test_a_start_that_is_cancelled_as_its_runtime_closes_leaves_no_lease(tmp_path: Path) -> None:
+    posted = asyncio.Event()
+
+    class Slow(Wrapped):
+        async def post(self, stream: str, letter: Letter, **more: object) -> object:
+            answer = await self.inner.post(stream, letter, **more)  # type: ignore[arg-type]
+            if not posted.is_set():
+                posted.set()
+                await asyncio.Event().wait()
+            return answer
+
+    async with scene(["One."], url=f"sqlite:///{tmp_path}/s.db", wrap=Slow) as s:
+        starting = asyncio.create_task(s.runtime.start(AGENT, "go", session="s"))
+        await posted.wait()
+        starting.cancel()
+        await asyncio.create_task(s.runtime.close())
+        async with s.other() as later:
+            run = await soon(later.resume("s", AGENT))
+            assert (await soon(run.result())).output == "One."
+
+
 @pytest.mark.requirement("flow:worker-name-tells-the-dead")
 def test_a_workers_name_is_its_own_and_says_whether_its_process_is_alive() -> None:
     mine, other = worker_name(), worker_name()

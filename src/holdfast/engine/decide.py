@@ -177,11 +177,15 @@ def decide(state: State, now: int) -> Decision:
 
 
 def _resting(state: State, now: int) -> Wait:
-    """Returns what to do without an open run: nothing, until somebody speaks or was silent for too long."""
-    until = None if state.last is None or state.queue or state.ended else idle_until(state.last, state.at)
-    if until is not None and until <= now:
-        return Wait(ended=True, expired=f"expired: nobody said anything for {(until - state.at) / 1e6:,.0f} s")
-    return Wait(open=state.paused and bool(state.queue), until=until, ended=state.ended)
+    """Returns what to do without an open run: nothing, until somebody speaks or was silent for too long. A branch is
+    kept until something is said in it.
+    """
+    if (last := state.last) is None or last.seq < state.branched or state.queue or state.ended:
+        return Wait(open=state.paused and bool(state.queue), ended=state.ended)
+    if (until := idle_until(last, state.at)) is None or until > now:
+        return Wait(until=until)
+    seconds = f"{(until - state.at) / 1e6:,.2f}".rstrip("0").rstrip(".")
+    return Wait(ended=True, expired=f"expired: nobody said anything for {seconds} s")
 
 
 def idle_until(run: Run, at: int) -> int | None:

@@ -385,7 +385,7 @@ _FREQUENT: dict[type[Payload], Callable[[State, Any, Event], None]] = {
 
 
 def _branch(state: State, data: Forked | Rewound) -> None:
-    state.restoring = data.files
+    state.branched, state.restoring = state.seq, data.files
     state.workspace = data.workspace or state.workspace
     state.restoring_in = state.workspace
     state.always.clear()  # what was allowed there was allowed there

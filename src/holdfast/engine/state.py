@@ -258,6 +258,8 @@ class State(msgspec.Struct, gc=False):
     stored: dict[Digest, tuple[Digest, ...]] = {}
     """What may be read by its digest: outputs that results named because they were too long, and files that runs were
     given; with the blobs that make up a large one."""
+    branched: int = 0
+    """The event at which it last began as a branch, or went back; 0 for never."""
     foreign: int = 0
     """Up to which event all came from a file: it is read, and nothing is done because of it."""
     processes: dict[str, ProcessStarted] = {}

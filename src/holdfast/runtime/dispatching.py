@@ -231,8 +231,12 @@ def _line(parent: StreamId, run: Run) -> tuple[Ancestor, ...]:
 
 
 def _unreviewed(control: Control) -> Control:
-    """Returns how people take part in a child: what it comes to is reviewed with its parent's answer."""
-    return control if control.review is None else msgspec.structs.replace(control, review=None)
+    """Returns how people take part in a child: what it comes to is reviewed with its parent's answer, and it is kept as
+    long as its parent may speak to it.
+    """
+    if control.review is None and control.idle is None:
+        return control
+    return msgspec.structs.replace(control, review=None, idle=None)
 
 
 @final

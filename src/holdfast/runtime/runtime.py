@@ -423,6 +423,7 @@ class Runtime(Archive, Delivers, Counts, Confines, Brings, Converses, Embeds, Lo
         await self._worker.close()
         await self._outgoings.close()
         await self._bindings.close()
+        await self._posting.settle()
         await self._worker.settle()
         await self._sandboxes.close()
         await self.journal.close()

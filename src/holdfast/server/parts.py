@@ -14,7 +14,7 @@ from holdfast.runtime.bound import BoundAgent
 from holdfast.runtime.runtime import Runtime
 from holdfast.server.access.port import Access
 from holdfast.server.access.principal import Principal
-from holdfast.types import Mode
+from holdfast.types import Control, Mode
 
 __all__ = ("Bounds", "Heard", "Observer", "Service", "Throttle")
 
@@ -101,9 +101,8 @@ class Service(msgspec.Struct, kw_only=True):
     bounds: Bounds = Bounds()
     mode: Mode = "auto"
     """What agents may do without asking, of prompts that do not say it themselves."""
-    idle: float | None = None
-    """Seconds after a run in which nobody says anything until a session ends, of prompts that do not say it themselves;
-    None for never."""
+    control: Control | None = None
+    """How people take part in what comes of prompts that do not say it themselves."""
     observer: Observer = msgspec.field(default_factory=Observer)
     throttle: Throttle = msgspec.field(default_factory=Throttle)
     closing: asyncio.Event = msgspec.field(default_factory=asyncio.Event)

@@ -32,6 +32,7 @@ from holdfast.server.listening.listener import Listener
 from holdfast.server.observing.figures import Figures
 from holdfast.server.observing.logging import AccessLog, Lines, Several
 from holdfast.server.parts import Service
+from holdfast.types import Control
 
 __all__ = ("run_server",)
 
@@ -69,7 +70,7 @@ async def _serve(plan: Plan) -> int:
                 clock=SystemClock(),
                 bounds=plan.config.bounds,
                 mode=plan.mode,
-                idle=plan.idle,
+                control=None if plan.idle is None else Control(idle=plan.idle),
                 observer=Several(*([] if log is None else [log]), figures, who.audit),
                 throttle=who.throttle,
                 proxies=plan.proxies,

@@ -8,6 +8,7 @@ from typing import Protocol, final
 import msgspec
 
 from holdfast.engine.letters import Prompt
+from holdfast.errors import UsageError
 from holdfast.journal.port import Claim, Journal, Letter, Posted
 from holdfast.models.access.access import Own
 from holdfast.runtime.bound import BoundAgent
@@ -45,6 +46,8 @@ class Posting:
         self._journal = journal
         self._bindings = bindings
         self._worker = worker
+        self._under_way = 0
+        self._settled: asyncio.Future[None] | None = None
 
     async def post(
         self, agent: BoundAgent, stream: StreamId, letter: Letter, *, if_idle: bool, new: bool = False
@@ -52,6 +55,7 @@ class Posting:
         """Posts a prompt, and drives the session if nobody does; returns after which event its run begins, too."""
         key, worker = letter.key, self._worker
         self._bindings.lend(stream, key, agent)
+        self._under_way += 1
         try:
             if (line := worker.line) is not None:
                 posted = await line.post(stream, letter, if_idle=if_idle, new=new)
@@ -67,6 +71,10 @@ class Posting:
         except asyncio.CancelledError:
             worker.adopt(stream)
             raise
+        finally:
+            self._under_way -= 1
+            if not self._under_way and self._settled is not None and not self._settled.done():
+                self._settled.set_result(None)
         return posted, claim.head.seq if posted.status == "accepted" else 0  # a duplicate may lie far back
 
     async def _begin(self, claim: Claim) -> None:
@@ -74,7 +82,17 @@ class Posting:
         if worker.closed:  # whoever opens the store next finds the prompt in the inbox, and must not have to wait
             await worker.claims.give_up(claim.head.stream, claim.head.epoch)
         elif worker.begin_new(claim) is None:
-            await worker.begin(claim)
+            try:
+                await worker.begin(claim)
+            except UsageError:
+                if not worker.closed:  # then it was given back, as above
+                    raise
+
+    async def settle(self) -> None:
+        """Returns when no prompt is on its way any more."""
+        while self._under_way:
+            self._settled = asyncio.get_running_loop().create_future()
+            await self._settled
 
     async def dispatch(self, agent: BoundAgent, stream: StreamId, letter: Letter) -> Posted:
         """Starts a child here: the session is driven by this process unless another one drives it already."""

@@ -292,9 +292,12 @@ class Worker:
         tasks = [task for live in self._live.values() for task in (live.task, live.glance) if task]
         tasks += [self._heartbeat.task] if self._heartbeat.task else []
         tasks += [*self._wakes, *self._taking.values()]
+        taking = list(self._taking)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for stream in taking:  # one that was cancelled before its first step may be ours
+            self.adopt(stream)
         for live in list(self._live.values()):  # a task that was cancelled before its first step did not see to it
             await self._release(live)
             self._let_go(live, _stopped(live))
@@ -459,11 +462,11 @@ class Worker:
             due = head.wake_at is not None and head.wake_at <= self._clock.now()
             if head.unread or due or head.state == "running":
                 await self._take_again(stream)
-            elif head.wake_at is not None:  # too early: the wall clock is not the one timers run by
-                self._parked.again(stream, (head.wake_at - self._clock.now()) / 1e6)
             elif head.state in ("idle", "ended"):  # another process went on with it to its end
                 self._parked.remove(stream)
                 self._forget(stream)
+            elif head.wake_at is not None:  # too early: the wall clock is not the one timers run by
+                self._parked.again(stream, (head.wake_at - self._clock.now()) / 1e6)
         except (LeaseHeld, StorageError):  # another worker was quicker, for now at least
             self._parked.again(stream, _AGAIN)
         except HoldfastError as error:

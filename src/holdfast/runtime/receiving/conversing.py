@@ -21,6 +21,7 @@ from holdfast.runtime.speaking import said
 from holdfast.tools.typed.describing import Value
 from holdfast.types import (
     AssistantMessage,
+    Control,
     Limits,
     Message,
     Mode,
@@ -75,7 +76,7 @@ class Converses:
             raise UnknownSession(f"there is no session {session!r} in this store: look at which there are")
         return replay([event async for event in read_events(self.journal, stream, CODEC, until=at)]).messages
 
-    async def go_on(
+    async def go_on(  # noqa: PLR0913 - all but the first two by name
         self,
         agent: BoundAgent[Value],
         conversation: Sequence[Message],
@@ -83,6 +84,7 @@ class Converses:
         session: str | None = None,
         limits: Limits | None = None,
         mode: Mode = "auto",
+        control: Control | None = None,
         key: str | None = None,
         priority: int = 0,
         background: bool = False,
@@ -98,6 +100,7 @@ class Converses:
             session: Which session it becomes a part of; a new one without.
             limits: How far the run may go; the agent's own without.
             mode: As for `start`.
+            control: As for `start`.
             key: Makes a conversation that is sent twice one.
             priority: As for `start`.
             background: As for `start`.
@@ -106,7 +109,7 @@ class Converses:
             SessionExited, InboxFull: the session has ended, or has too much unread mail.
             UnknownModel, UnknownPrice, AuthFailed, InputTooLarge, PolicyDenied, UsageError: see their messages.
         """
-        setup = agent.setup(limits, None, mode, None, None, self._user, False)
+        setup = agent.setup(limits, None, mode, None, control, self._user, False)
         self._bindings.check_start(agent, setup, self._tenant, self._user)
         if priority or background:
             setup = msgspec.structs.replace(setup, priority=checked(priority), background=background)

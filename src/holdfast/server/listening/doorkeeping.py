@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from email.utils import formatdate
 from typing import Protocol, final
 
@@ -122,13 +122,16 @@ class Doorkeeper:
             if now - told >= 1:
                 self._tell_time()
                 told = now
-            there = list(self.connections)
-            for at in range(0, len(there), _AT_ONCE):
-                for connection in [each for each in there[at : at + _AT_ONCE] if each.due < now]:
-                    if connection in self.connections:
-                        self.timed_out += 1
-                        connection.overdue()
-                await asyncio.sleep(0)  # to look at ten thousand takes as long as to hear a hundred others
+            await self._show_out(list(self.connections), now)
+
+    async def _show_out(self, there: Sequence[Connection], now: float) -> None:
+        """Shows out who is late; to look at ten thousand at once takes as long as to hear a hundred others."""
+        for at in range(0, len(there), _AT_ONCE):
+            for connection in [each for each in there[at : at + _AT_ONCE] if each.due < now]:
+                if connection in self.connections:
+                    self.timed_out += 1
+                    connection.overdue()
+            await asyncio.sleep(0)
 
     def _tell_time(self) -> None:
         self.state.default_headers = [(b"date", formatdate(usegmt=True).encode())]

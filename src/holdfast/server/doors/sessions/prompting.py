@@ -33,7 +33,7 @@ from holdfast.server.doors.sessions.shapes import (
 )
 from holdfast.server.problems import Refused
 from holdfast.server.routing.route import Answer, Call
-from holdfast.types import IDLE_LIMIT, Control, Limits, Mode, Usage
+from holdfast.types import IDLE_LIMIT, NO_CONTROL, Control, Limits, Mode, Usage
 
 __all__ = (
     "Asked",
@@ -84,6 +84,15 @@ class Taking(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     idle: Annotated[float, Meta(gt=0, le=IDLE_LIMIT)] | None = None
     """Seconds after a run in which nobody says anything until the session ends for good; what the server says of such
     prompts without."""
+
+    def over(self, usual: Control | None) -> Control:
+        """Returns how people take part: as is usual where this does not say it."""
+        usual = usual or NO_CONTROL
+        return Control(
+            patience=self.patience or usual.patience,
+            review=usual.review if self.review is None else self.review,
+            idle=self.idle or usual.idle,
+        )
 
 
 class PromptBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -193,7 +202,6 @@ async def ask(call: Call[Any, Any, Any], session: str | None, body: PromptBody, 
         session = new_session()
     if body.interrupt and session is not None:
         await _interrupt(call, session, key)
-    taking = body.control or Taking()
     run = await call.runtime.start(
         agent,
         words,
@@ -202,7 +210,7 @@ async def ask(call: Call[Any, Any, Any], session: str | None, body: PromptBody, 
         workspace=await _workspace(call, agent, session),
         mode=body.mode or call.service.mode,
         unattended=body.unattended,
-        control=Control(patience=taking.patience, review=taking.review, idle=taking.idle or call.service.idle),
+        control=call.service.control if body.control is None else body.control.over(call.service.control),
         deliver=deliver,
         files=files,
         key=key,

@@ -21,7 +21,7 @@ from typing import Any, Final
 import msgspec
 
 from holdfast.engine.events import InputReceived, Rewound, WaitResolved
-from holdfast.errors import StorageError
+from holdfast.errors import SessionExited, StorageError
 from holdfast.server.doors.models.turns.asking import Asked
 from holdfast.server.doors.models.turns.ending import Ended
 from holdfast.server.doors.models.turns.keeping import Shelf
@@ -106,7 +106,9 @@ async def go_on_in(call: Call[Any, Any, Any], asked: Asked, noted: Noted, said: 
     if not await Shelf(call, "continued", _Claim, _DAY, _ROOM).first(f"{noted.session}/{noted.seq}", _Claim()):
         return None
     if not results:
-        return await run_of(call, asked, said, noted.session, head.seq)
+        with suppress(SessionExited):  # a moment ago
+            return await run_of(call, asked, said, noted.session, head.seq)
+        return None
     run = call.runtime.run(noted.session, noted.key, after=noted.begins)
     for each in said:
         if isinstance(each, UserMessage):
@@ -169,6 +171,7 @@ async def run_of(
         session=session,
         limits=asked.limits,
         mode=call.service.mode,
+        control=call.service.control,
         background=call.who.lane == "autonomous",
     )
     return Turn(asked, run, floor=floor, held=call.runtime.governed)
