@@ -21,13 +21,21 @@ SESSIONS, STEPS, KILLS = 24, 6, 3
 ANSWER = "".join(f"word {number} " for number in range(60))
 
 
-async def turns(request: ScriptRequest) -> Turn:
-    """Calls a tool a few times, then says something long, piece by piece."""
-    step = request.tool_results % (STEPS + 1)
-    await asyncio.sleep(random.uniform(0, 0.05))  # a model takes its time
-    if step < STEPS:
-        return Turn(text=ANSWER, chunk=7, calls=[Call(name="add", arguments={"a": step, "b": 1})])
-    return Turn(text=ANSWER, chunk=7)
+class Model:
+    """Calls a tool a few times, then says something long, piece by piece; so far only as each life of the server lets
+    it, so that however slow the machine is no run is over before the last.
+    """
+
+    def __init__(self) -> None:
+        self.lives = [asyncio.Event() for _ in range(KILLS + 1)]
+
+    async def __call__(self, request: ScriptRequest) -> Turn:
+        step = request.tool_results % (STEPS + 1)
+        await self.lives[step * KILLS // STEPS].wait()
+        await asyncio.sleep(random.uniform(0, 0.05))  # a model takes its time
+        if step < STEPS:
+            return Turn(text=ANSWER, chunk=7, calls=[Call(name="add", arguments={"a": step, "b": 1})])
+        return Turn(text=ANSWER, chunk=7)
 
 
 @dataclass
@@ -68,9 +76,11 @@ class Client:
 async def test_killed_under_load_and_started_again_its_clients_miss_and_repeat_no_event(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(AGENTS)
     clients = [Client(f"s{number}") for number in range(SESSIONS)]
-    async with asyncio.timeout(3 * BOUND), ScriptedModelServer(turns) as model:
-        sh = Shell(tmp_path, model)
+    model = Model()
+    async with asyncio.timeout(3 * BOUND), ScriptedModelServer(model) as server:
+        sh = Shell(tmp_path, server)
         for life in range(KILLS + 1):
+            model.lives[life].set()
             await asyncio.to_thread(_live, sh, clients, asyncio.get_running_loop(), life)
     for client in clients:
         assert client.wrong == []
@@ -95,7 +105,7 @@ async def _listen(server: Served, clients: list[Client], life: int) -> None:
     begun = sum(len(client.ids) for client in clients)
     following = [asyncio.create_task(client.follow(server.told["url"])) for client in clients]
     if life < KILLS:
-        while sum(len(client.ids) for client in clients) < begun + 4 * SESSIONS:
+        while sum(len(client.ids) for client in clients) < begun + 3 * SESSIONS:
             assert not all(each.done() for each in following), "all is over before the kill"
             await asyncio.sleep(0.001)
         server.process.kill()

@@ -205,6 +205,7 @@ export interface Control {
   readonly follow_ups?: "all" | "one";
   readonly patience?: number | null;
   readonly review?: number | null;
+  readonly idle?: number | null;
 }
 
 export interface Cost {
@@ -835,4 +836,5 @@ export interface WaitingWaiting {
 export interface PromptingTaking {
   readonly patience?: number | null;
   readonly review?: number | null;
+  readonly idle?: number | null;
 }
