@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 from bench.load.__main__ import judge
 from bench.load.measuring import Load, faults_in, measure
+from tests.running import MODEL, scene
+from tests.serving import serving
+from tests.surfaces.listening import asked, drain
+
+from holdfast import Agent
 
 SLICE = Load(active=100, idle=300, rate=1000, deltas=25, window=2.0, windows=2, warm=2.0, turns=2)
 LATE = 5_000
@@ -42,7 +50,7 @@ FINE: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("odd", "said"),
     [
-        ({"p99": 5.1}, "p99 5.1 ms > 5 ms"),
+        ({"p99": 5.1, "windows": [{"mib": 400}] * 6}, "p99 5.1 ms > 5 ms"),
         ({"windows": [{"mib": 400}] * 11 + [{"mib": 450}]}, "memory grew from 400 to 450 MiB"),
         ({"rate": 19_000}, "the machine is too busy to judge it"),
         ({"silence": 15.5}, "an idle stream was silent for 15.5 s"),
@@ -56,6 +64,23 @@ def test_the_bench_of_the_load_fails_where_one_of_its_promises_is_broken(odd: di
     assert judge(FINE, Load()) == []
     (found,) = judge({**FINE, **odd}, Load())
     assert said in found
+
+
+@pytest.mark.requirement("server_load:flat")
+async def test_sessions_that_are_over_leave_no_object_behind(tmp_path: Path) -> None:
+    there: list[Counter[str]] = []
+    async with (
+        scene(lambda _: "Hello.", url=f"sqlite:///{tmp_path}/s.db", seconds=60) as s,
+        serving({"plain": Agent(MODEL, name="plain")}, runtime=s.runtime) as served,
+    ):
+        for turn in range(3):
+            for number in range(100):
+                await asked(served, "hi", name=f"s{turn}.{number}")
+                await drain(served, f"s{turn}.{number}")
+            gc.collect()
+            there.append(Counter(type(each).__qualname__ for each in gc.get_objects()))
+    grown = {kind: count for kind, count in (there[2] - there[1]).items() if count >= 50}
+    assert not grown, "of a hundred sessions each leaves something"
 
 
 @pytest.mark.requirement("server_load:rare-collections")

@@ -208,7 +208,7 @@ class Two(RuleBasedStateMachine):
             assert not all(canary in each.body for canary in canaries), each.body
 
 
-@pytest.mark.requirement("server_frame:tenancy")
+@pytest.mark.requirement("server_frame:tenancy", "control:tenant-isolation")
 @pytest.mark.parametrize("door", ["serve", "daemon"])
 def test_no_sequence_of_requests_of_one_tenant_returns_or_changes_anything_of_another(door: str) -> None:
     routes, ways = (SERVED, WAYS) if door == "serve" else (AGENTOPS_ROUTES, AGENTOPS_WAYS)
