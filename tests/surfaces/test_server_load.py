@@ -79,7 +79,8 @@ async def test_sessions_that_are_over_leave_no_object_behind(tmp_path: Path) -> 
                 await drain(served, f"s{turn}.{number}")
             gc.collect()
             there.append(Counter(type(each).__qualname__ for each in gc.get_objects()))
-    grown = {kind: count for kind, count in (there[2] - there[1]).items() if count >= 50}
+    timed = ("Context", "TimerHandle")  # an event loop keeps timers that were cancelled for a while
+    grown = {kind: count for kind, count in (there[2] - there[1]).items() if count >= 50 and kind not in timed}
     assert not grown, "of a hundred sessions each leaves something"
 
 
