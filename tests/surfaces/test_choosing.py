@@ -215,6 +215,7 @@ def test_words_before_and_after_a_seam_are_one_answer_on_the_screen(tmp_path: Pa
         sh = two_providers(tmp_path, server)
         with chatting(sh, "-m", CHAIN, "-s", "one", columns=100) as person:
             person.says("hello")
+            person.sees(r"the second half\.")
             screen = person.sees(r"(.|\n)* ready · claude-haiku-4-5 · ")
             assert person.leaves() == 0
         asked = server.requests[-1]
