@@ -140,15 +140,20 @@ def test_what_somebody_chose_lasts_and_goes_before_what_the_system_says(stage: S
     watched = Watched(chromium, stage.url, viewport=WIDE, color_scheme="dark")
     page = watched.page
     watched.log_in()
-    scheme = "getComputedStyle(document.documentElement).colorScheme"
-    assert page.evaluate(scheme) == "dark"
+    ground = "getComputedStyle(document.body).backgroundColor"
+    dark = page.evaluate(ground)
     page.get_by_label("Colours").select_option("light")
-    assert page.evaluate(scheme) == "light"
+    light = page.evaluate(ground)
+    assert light != dark
     page.reload()
     page.get_by_role("navigation", name="Sessions").wait_for()
-    assert page.evaluate(scheme) == "light"
+    assert page.evaluate(ground) == light
     page.get_by_label("Colours").select_option("system")
-    assert page.evaluate(scheme) == "dark"
+    assert page.evaluate(ground) == dark
+    page.emulate_media(color_scheme="light")
+    assert page.evaluate(ground) == light
+    page.get_by_label("Colours").select_option("dark")
+    assert page.evaluate(ground) == dark
     watched.close()
 
 
