@@ -84,6 +84,7 @@ BOUNDARIES = {
     "src/holdfast/storage/sqlite.py": 2,  # these hand it, as it is, to the one who waits for the answer
     "src/holdfast/storage/sqlite_reading.py": 1,
     "src/holdfast/tools/threads.py": 1,
+    "src/holdfast/flow/broadcast.py": 1,  # a reader's own function
     "src/holdfast/sandbox/native/blanks.py": 1,  # the same as below
     "src/holdfast/sandbox/native/launching.py": 1,  # a forked process, in which nothing may go on as the launcher
     "src/holdfast/sandbox/programs/launching.py": 1,  # the same

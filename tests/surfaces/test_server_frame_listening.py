@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import gzip
 import json
 import resource
 import socket
 import struct
-import weakref
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -468,30 +466,3 @@ async def test_what_takes_longer_than_the_grace_is_cut_off() -> None:
         await until(lambda: bool(server.listener._state.tasks))
         server.clients.clear()  # it stays
     assert problem(await client.rest()) == (503, "closing")
-
-
-@pytest.mark.requirement("server_load:connections-let-go")
-@pytest.mark.parametrize("end", ["closed by the server", "kept open", "left", "reset", "refused"])
-async def test_a_connection_that_is_over_is_gone_without_a_look_for_garbage(end: str) -> None:
-    path, last = "/watch" if end in ("left", "reset") else "/healthz", "Connection: close\r\n" if "by" in end else ""
-    async with listening(TRIAL) as server:
-        await others_are_served(server)
-        await everybody_left(server)
-        gc.collect()
-        gc.disable()
-        try:
-            client = await server.connect()
-            await until(lambda: len(server.listener.keeper.connections) == 1)
-            (connection,) = map(weakref.ref, server.listener.keeper.connections)
-            client.send("nonsense" if end == "refused" else f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{last}\r\n")
-            await client.head()
-            if end == "reset":
-                own = client.writer.get_extra_info("socket")
-                own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                client.writer.transport.abort()
-            else:
-                client.writer.close()
-            await everybody_left(server)
-            await until(lambda: connection() is None)
-        finally:
-            gc.enable()

@@ -19,9 +19,10 @@ from tests.running import MODEL, scene, soon, until
 from tests.serving import serving
 from tests.surfaces.listening import Heard, Listener, asked, drain, get, listening, post, said
 
-from holdfast import Agent
+from holdfast import Agent, Runtime
 from holdfast.engine.events import CODEC
 from holdfast.journal import watching
+from holdfast.journal.tail import Tail
 from holdfast.server.parts import Bounds
 from holdfast.testing import ScriptedModelServer, ScriptRequest, Turn
 
@@ -116,8 +117,8 @@ async def test_a_reader_that_takes_nothing_is_cut_off_and_holds_up_nobody() -> N
     async with scene(model) as s, serving(PLAIN, runtime=s.runtime, bounds=bounds) as served:
         await asked(served, "hi")
         await soon(model.asked.wait())
-        lazy = _deaf(served.url, "/v1/sessions/s/events")
-        await until(lambda: _streams(served) == 1)
+        lazy = deaf(served.url, "/v1/sessions/s/events")
+        await until(lambda: streams(served) == 1)
         model.go.set()
         async with listening(served, "s") as listener:
             heard = [each async for each in listener]
@@ -127,21 +128,27 @@ async def test_a_reader_that_takes_nothing_is_cut_off_and_holds_up_nobody() -> N
         for _ in range(3):
             await post(served, "/sessions/s/prompts", {"text": big})
         await drain(served, "s", after=heard[-2].id)
-        await until(lambda: _streams(served) == 0, "a reader that takes nothing is still there")
+        await until(lambda: streams(served) == 0, "a reader that takes nothing is still there")
         lazy.close()
 
 
-def _deaf(url: str, path: str) -> socket.socket:
+def live_tail(runtime: Runtime) -> Tail:
+    tail = runtime._worker.tail(next(iter(runtime._worker._live)))
+    assert tail is not None
+    return tail
+
+
+def deaf(url: str, path: str, *, room: int = 4096) -> socket.socket:
     """Returns the connection of a client that asks and never reads."""
     host, port = url.removeprefix("http://").split(":")
     lazy = socket.socket()
-    lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
     lazy.connect((host, int(port)))
     lazy.send(f"GET {path} HTTP/1.1\r\nhost: {host}:{port}\r\naccept: text/event-stream\r\n\r\n".encode())
     return lazy
 
 
-def _streams(served: object) -> int:
+def streams(served: object) -> int:
     from holdfast.server.streams.sending import Pulse
 
     pulse = served.service.parts.get(Pulse)  # type: ignore[attr-defined]
@@ -163,8 +170,7 @@ async def test_a_reader_that_falls_behind_the_live_tail_is_told_and_misses_no_ev
             first = [await anext(aside)]
             while first[-1].event != "model.started" and first[-1].event != "run.started":
                 first.append(await anext(aside))
-            tail = s.runtime._worker.tail(next(iter(s.runtime._worker._live)))
-            assert tail is not None
+            tail = live_tail(s.runtime)
             await until(lambda: len(tail.broadcast) == 1)
             tail.broadcast.limit = 0  # as if it had come for nothing for a very long time
             model.go.set()
@@ -212,7 +218,7 @@ async def test_nobody_has_more_streams_at_once_than_there_may_be_and_a_place_is_
                 await served.client.ws_connect("/v1/sessions/s/stream")
             assert refused.value.status == 429
         for _ in range(5):
-            await until(lambda: _streams(served) == 0)
+            await until(lambda: streams(served) == 0)
             assert (await drain(served, "s"))[-1].data["reason"] == "idle"
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import weakref
+from collections.abc import Sequence
 from functools import partial
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.running import soon
 
 from holdfast.flow.broadcast import Broadcast, Reader
@@ -118,6 +122,72 @@ async def test_a_reader_whose_waiting_is_cancelled_loses_nothing() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert await soon(reader.take()) == [1]
+
+
+@pytest.mark.requirement("flow:broadcast-passing")
+async def test_what_passes_by_a_reader_that_waits_is_its_sinks_on_the_spot_and_nobody_is_woken() -> None:
+    broadcast: Broadcast[int] = Broadcast()
+    reader, other = broadcast.join(), broadcast.join()
+    sunk: list[int] = []
+    reader.sink = lambda items: not sunk.extend(items)
+    broadcast.publish([1], 1, passing=True)
+    assert not sunk, "it does not wait yet"
+    assert await soon(reader.take()) == [1]
+    waiting = asyncio.create_task(reader.take())
+    await asyncio.sleep(0)
+    broadcast.publish([2], 1, passing=True)
+    assert sunk == [2]
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    broadcast.publish([3], 2)
+    broadcast.publish([4], 2, passing=True)
+    assert await soon(waiting) == [3, 4], "what has to be remembered is taken, and what came behind it stays behind"
+    assert (sunk, reader.mark) == ([2], 2)
+    assert await soon(other.take()) == [1, 2, 3, 4]
+
+
+@pytest.mark.requirement("flow:broadcast-passing")
+@given(
+    steps=st.lists(st.sampled_from(["passes", "stays", "both", "a turn"]), max_size=40),
+    answers=st.lists(st.sampled_from([True, False, None]), max_size=40),
+)
+def test_a_reader_has_all_in_order_whatever_its_sink_takes_refuses_or_fails_at(
+    steps: list[str], answers: list[bool | None]
+) -> None:
+    asyncio.run(_in_order(steps, answers))
+
+
+async def _in_order(steps: list[str], answers: list[bool | None]) -> None:
+    broadcast: Broadcast[int] = Broadcast()
+    reader = broadcast.join()
+    heard: list[int] = []
+    left = iter(answers)
+
+    def sink(items: Sequence[int]) -> bool:
+        if (answer := next(left, True)) is None:
+            raise OSError("the sink is full")
+        if answer:
+            heard.extend(items)
+        return answer
+
+    async def read() -> None:
+        while items := await reader.take():
+            heard.extend(items)
+
+    reader.sink = sink
+    task = asyncio.create_task(read())
+    numbers = itertools.count()
+    for step in steps:
+        if step == "a turn":
+            await asyncio.sleep(0)
+            continue
+        for passing in {"passes": (True,), "stays": (False,), "both": (True, False)}[step]:
+            broadcast.publish([next(numbers)], 0, passing=passing)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    broadcast.close()
+    await soon(task)
+    assert heard == list(range(next(numbers)))
 
 
 async def test_callbacks_that_were_asked_for_together_are_called_together_a_moment_later() -> None:

@@ -4,13 +4,15 @@ A publisher gives a list; each reader finds lists joined together and is woken o
 while it slept. One wake-up for each item, or a queue operation for each, costs more than everything else on a
 streaming path together.
 
+What nobody has to remember can pass by a reader that waits: its sink is handed it on the spot, and nobody is woken.
+
 A reader that does not keep up loses its backlog: what it missed is summed up by `overflow`, and it is told.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar, final
 
 __all__ = ("Broadcast", "Reader")
@@ -22,7 +24,7 @@ T = TypeVar("T")
 class Reader(Generic[T]):
     """One reader's place in a broadcast."""
 
-    __slots__ = ("_broadcast", "_closed", "_items", "_loop", "_mark", "_waiter", "lost", "mark")
+    __slots__ = ("_broadcast", "_closed", "_items", "_loop", "_mark", "_waiter", "lost", "mark", "sink")
 
     def __init__(self, broadcast: Broadcast[T]) -> None:
         self._broadcast = broadcast
@@ -35,6 +37,10 @@ class Reader(Generic[T]):
         """Whether items were dropped since the reader last took some."""
         self.mark = 0
         """The publisher's mark of the last items taken."""
+        self.sink: Callable[[Sequence[T]], bool] | None = None
+        """Is handed what passes by while the reader waits for more, and says whether it took it; where it did not, the
+        reader is woken and takes it. It never waits, and leaves no broadcast. One that fails is not asked again.
+        """
 
     async def take(self) -> list[T]:
         """Returns everything that came since the last call, waiting until there is something; an empty list
@@ -61,6 +67,16 @@ class Reader(Generic[T]):
         if not self._closed:
             self._broadcast.leave(self)
             self.end()
+
+    def offer(self, items: Sequence[T]) -> bool:
+        """Returns whether the sink took them: only when the reader has all that came before, and waits."""
+        if (sink := self.sink) is None or (waiter := self._waiter) is None or waiter.done():
+            return False
+        try:
+            return sink(items)
+        except Exception:  # noqa: BLE001 - the publisher is not to blame; what is wrong with an item is met again
+            self.sink = None
+            return False
 
     def give(self, items: Sequence[T], limit: int, mark: int) -> None:
         """Adds items; drops the backlog when it grew over the limit, and what comes after it as well."""
@@ -104,10 +120,13 @@ class Broadcast(Generic[T]):
         if reader in self._readers:
             self._readers.remove(reader)
 
-    def publish(self, items: Sequence[T], mark: int) -> None:
-        """Gives the items to each reader; `mark` says how far they reach, in the publisher's own count."""
+    def publish(self, items: Sequence[T], mark: int, *, passing: bool = False) -> None:
+        """Gives the items to each reader; `mark` says how far they reach, in the publisher's own count. Where they are
+        `passing`, a reader's sink may take them.
+        """
         for reader in self._readers:
-            reader.give(items, self.limit, mark)
+            if not (passing and reader.offer(items)):
+                reader.give(items, self.limit, mark)
 
     def close(self) -> None:
         """Tells each reader that nothing more will come."""

@@ -20,8 +20,12 @@ from holdfast.journal.tail import Tail
 from holdfast.journal.watching import Found, Place, watched
 from holdfast.types import Codec, Delta, Event, Lagged, Reset, StreamId, tenant_of
 
-__all__ = ("Follower", "decode_record", "latest_first", "read_events")
+__all__ = ("Follower", "Sink", "decode_record", "latest_first", "read_events")
 
+Sink = Callable[[Sequence[Event | Delta]], bool]
+"""Takes deltas on the spot, as they come while whoever follows waits, and says whether it did. What it does not take
+is handed out as events are; one that fails is not asked again. It must not wait.
+"""
 _PAGE = 2000
 _LATEST = 32
 """Records at the end of a log that are read first: most of what is looked for there is among them."""
@@ -85,6 +89,8 @@ class Follower(msgspec.Struct, eq=False):
     _tail: Callable[[StreamId], Tail | None]
     after: int = 0
     """Sequence number of the last durable event that was handed out, or is not wanted."""
+    sink: Sink | None = None
+    """What it takes, `next` does not return."""
     wakes: bool = False
     """Whether `next` returns nothing, too, when something changed that is no event: mail, an owner, or that the session
     was deleted."""
@@ -147,6 +153,7 @@ class Follower(msgspec.Struct, eq=False):
         if self.after > live.last:  # what is on the disk is read before its writer hears that it is there
             self._ahead = self.after
             return ()
+        self._reader.sink = self.sink
         return [*live.recent[max(0, self.after - live.after) :], *partial]
 
     def _unread(self, batch: Sequence[Event | Delta]) -> Sequence[Event | Delta]:
@@ -154,6 +161,8 @@ class Follower(msgspec.Struct, eq=False):
         for at, item in enumerate(batch):
             if isinstance(item, Event) and item.seq == self._ahead:
                 self._ahead = 0
+                if self._reader is not None:
+                    self._reader.sink = self.sink
                 return batch[at + 1 :]
         return ()
 

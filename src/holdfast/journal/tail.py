@@ -77,9 +77,11 @@ class Tail:
 
     def publish(self, deltas: Sequence[Delta], after: int) -> None:
         """Publishes deltas once the events up to `after` are; they are nowhere else."""
+        if not deltas:
+            return
         if self.last >= after:
             self._partial += deltas
-            self.broadcast.publish(deltas, after)
+            self.broadcast.publish(deltas, after, passing=True)
         elif (held := self._held) and held[-1][0] == after:
             held[-1][1].extend(deltas)
         else:

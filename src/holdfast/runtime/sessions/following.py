@@ -8,7 +8,7 @@ from typing import Literal
 from holdfast.engine.events import CODEC, InputDropped, RunClosed, RunFinished, SessionEnded
 from holdfast.errors import UnknownSession
 from holdfast.journal.port import Head, Journal
-from holdfast.journal.reading import Follower
+from holdfast.journal.reading import Follower, Sink
 from holdfast.journal.tail import Tail
 from holdfast.types import Delta, Event, StreamId, session_of
 
@@ -26,10 +26,16 @@ def is_at_rest(head: Head) -> bool:
 
 
 async def following(
-    journal: Journal, stream: StreamId, tail: Callable[[StreamId], Tail | None], *, after: int, until: Until
+    journal: Journal,
+    stream: StreamId,
+    tail: Callable[[StreamId], Tail | None],
+    *,
+    after: int,
+    until: Until,
+    sink: Sink | None = None,
 ) -> AsyncGenerator[Sequence[Event | Delta]]:
     """Yields what happens in a session after an event, as lists of what came together; ends when the session is
-    deleted, too.
+    deleted, too. Deltas that the sink takes are not yielded.
 
     Raises:
         UnknownSession: there is no such session.
@@ -39,7 +45,7 @@ async def following(
     if head is None:
         raise UnknownSession(f"there is no session {session_of(stream)!r} in this store: look at which there are")
     born = head.created_at
-    follower = Follower(journal, stream, CODEC, tail, after=min(after, head.seq), wakes=True)
+    follower = Follower(journal, stream, CODEC, tail, after=min(after, head.seq), wakes=True, sink=sink)
     try:
         if until == "idle" and follower.after >= head.seq and is_at_rest(head):
             return

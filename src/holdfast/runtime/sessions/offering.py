@@ -12,7 +12,7 @@ from holdfast.engine.keeping.layers import folder_of
 from holdfast.errors import AuthFailed, JournalError, UnknownSession, UsageError
 from holdfast.flow.ids import new_session
 from holdfast.journal.port import Claim, Journal
-from holdfast.journal.reading import read_events
+from holdfast.journal.reading import Sink, read_events
 from holdfast.runtime.binding import Binder
 from holdfast.runtime.bound import BoundAgent
 from holdfast.runtime.driving.working import Worker
@@ -83,20 +83,21 @@ class Looks:
         return [event async for event in read_events(self.journal, stream, CODEC, after=after, until=after + limit)]
 
     def follow(
-        self, session: str, *, after: int = 0, until: Until = "forever"
+        self, session: str, *, after: int = 0, until: Until = "forever", sink: Sink | None = None
     ) -> AsyncGenerator[Sequence[Event | Delta]]:
         """Yields what happens in a session, wherever it is driven, from the events after `after` on: lists of what
         came together. Ends when it is idle, if that is wanted, and when it is deleted; close it when you end earlier.
 
         Durable events come in order, each once. Deltas come in between while the session is driven in this process;
-        whoever joins in mid-answer is given the answer so far.
+        whoever joins in mid-answer is given the answer so far. Nobody has to be woken for deltas that `sink` takes: it
+        is called with them on the spot while the next list is waited for, must not wait, and says whether it took them.
 
         Raises:
             UnknownSession: there is no such session.
             HoldfastError: this process drove the session and cannot go on with it, and nobody else has.
         """
         stream = stream_id(self._tenant, session)
-        return following(self.journal, stream, self._worker.tail, after=after, until=until)
+        return following(self.journal, stream, self._worker.tail, after=after, until=until, sink=sink)
 
     async def wake(self, session: str, agents: Iterable[BoundAgent] = ()) -> None:
         """Has a session driven here if there is something to do in it and nobody does it: after a word to it, or a

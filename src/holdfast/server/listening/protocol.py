@@ -21,6 +21,7 @@ from uvicorn.server import ServerState
 from holdfast.flow.ids import new_key
 from holdfast.server.listening.doorkeeping import Doorkeeper
 from holdfast.server.problems import PROBLEM, Refused
+from holdfast.server.streams.sending import PUSH
 
 __all__ = ("Kept", "Speaking", "Talking")
 
@@ -64,6 +65,19 @@ class _Parting:
         self._speaking = None
 
 
+@final
+class _Way:
+    """How pieces of one answer are sent at once, as long as it is under way."""
+
+    __slots__ = ("speaking",)
+
+    def __init__(self, speaking: Speaking) -> None:
+        self.speaking: Speaking | None = speaking
+
+    def __call__(self, piece: bytes) -> bool:
+        return self.speaking is not None and self.speaking.push(piece)
+
+
 class _Unwanted(Exception):
     """Ends the parsing of what a client sends."""
 
@@ -85,6 +99,8 @@ class Speaking(HttpToolsProtocol):
         self._parting: _Parting
         self._running: RequestResponseCycle | None = None
         """The request that is being answered; `cycle` is the one that was read last."""
+        self._way: _Way | None = None
+        """To push pieces of that answer."""
         self._refusal: Refused | None = None
         """Why nothing more is read."""
         self._deaf = False
@@ -130,6 +146,7 @@ class Speaking(HttpToolsProtocol):
                 cycle.disconnected = True
                 cycle.message_event.set()
         super().connection_lost(exc)
+        self._bar()
         self._running = None
         self._parting.lost()
 
@@ -163,6 +180,16 @@ class Speaking(HttpToolsProtocol):
         super().resume_writing()
         if self._stalled is not None:
             self.due, self._stalled = self._stalled, None
+
+    def push(self, piece: bytes) -> bool:
+        """Sends a piece of the answer under way, unless it would have to wait; returns whether it did."""
+        cycle = self._running
+        if cycle is None or cycle.disconnected or self.flow.write_paused:
+            return False
+        if not (cycle.response_started and cycle.chunked_encoding):
+            return False
+        self.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        return True
 
     def shutdown(self) -> None:
         """Ends the connection, after the answer that is under way."""
@@ -282,6 +309,7 @@ class Speaking(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """An answer is sent: the next request's turn."""
+        self._bar()
         if self.parting:
             return
         super().on_response_complete()
@@ -290,7 +318,13 @@ class Speaking(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
+        cast(dict[str, Any], cycle.scope)[PUSH] = self._way = _Way(self)
         super()._start_asgi_task(cycle, app)
+
+    def _bar(self) -> None:
+        """Nothing can be pushed any more; and the connection does not keep itself."""
+        if self._way is not None:
+            self._way.speaking = self._way = None
 
     # ---- what does not ----------------------------------------------------------------------------------
 

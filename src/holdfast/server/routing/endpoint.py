@@ -26,7 +26,7 @@ from holdfast.server.routing.lasting import lasting
 from holdfast.server.routing.route import Answer, Call, Raw, Route
 from holdfast.server.routing.signature import Signature, signature_of
 from holdfast.server.streams.port import Stream
-from holdfast.server.streams.sending import send_stream, send_whole
+from holdfast.server.streams.sending import PUSH, send_stream, send_whole
 from holdfast.types import TenantId
 
 __all__ = ("Endpoint", "NOBODY", "Nowhere")
@@ -64,7 +64,8 @@ class Endpoint:
             if isinstance(given, Stream) and request.method != "HEAD":
                 status, asking.streams, given.still = route.status, True, asking.still
                 headers = {"x-request-id": asking.id, **given.headers}
-                await send_stream(given, status, headers, self._service, receive, send, asking.who)
+                push = request.scope.get(PUSH)
+                await send_stream(given, status, headers, self._service, receive, send, asking.who, push)
             else:
                 status = await self._send(asking, route, given, send)
         except (Refused, HoldfastError) as error:

@@ -21,8 +21,14 @@ from holdfast.server.parts import Bounds, Service
 from holdfast.server.problems import Refused, problem_of
 from holdfast.server.streams.port import Stream
 
-__all__ = ("Emit", "Pulse", "place_for", "pump_stream", "send_stream", "send_whole")
+__all__ = ("PUSH", "Emit", "Pulse", "place_for", "pump_stream", "send_stream", "send_whole")
 
+PUSH = "holdfast.push"
+"""Where a connection puts into the scope of a request how to send a piece of its answer: at once, or not at all. What
+stands between it and the application does not see such a piece.
+"""
+Push = Callable[[bytes], bool]
+"""Sends a piece if that takes no waiting, and says whether it did."""
 Emit = Callable[[bytes, bool], Awaitable[None]]
 """Sends a piece, and whether more will come."""
 
@@ -61,6 +67,7 @@ async def send_stream(
     receive: Receive,
     send: Send,
     who: Principal | None = None,
+    push: Push | None = None,
 ) -> None:
     """Sends a stream to its end, or until nobody takes it any more.
 
@@ -74,7 +81,7 @@ async def send_stream(
 
     with await place_for(stream, service, who):
         await send({"type": "http.response.start", "status": status, "headers": _encoded(told, ())})
-        await pump_stream(stream, emit, service, receive, "http.disconnect")
+        await pump_stream(stream, emit, service, receive, "http.disconnect", push)
 
 
 async def place_for(stream: Stream, service: Service, who: Principal | None) -> contextlib.ExitStack:
@@ -102,38 +109,50 @@ def _pulse(service: Service) -> Pulse:
     return service.parts.get(Pulse) or service.parts.setdefault(Pulse, Pulse(service))
 
 
-async def pump_stream(stream: Stream, emit: Emit, service: Service, receive: Receive, gone: str) -> None:
+async def pump_stream(
+    stream: Stream, emit: Emit, service: Service, receive: Receive, gone: str, push: Push | None = None
+) -> None:
     """Hands every piece of a stream to `emit`, and at its end nothing and that it is over, until a message of type
-    `gone` says that nobody listens; a client that takes nothing for too long is left.
+    `gone` says that nobody listens; a client that takes nothing for too long is left. What takes the stream's shortcut
+    goes to `push`.
     """
     pulse = _pulse(service)
-    sending = _Sending(stream, emit)
+    sending = _Sending(stream, emit, push)
+    if push is not None and stream.shortcut is not None:
+        stream.shortcut.push = sending.push
     service.observer.streams(1)
     pump = asyncio.create_task(sending.pump())
+    pump.add_done_callback(sending.pumped)
     pulse.watch(sending, pump)
     try:
         while (await receive())["type"] != gone:
             pass  # what a client still sends is nothing to a stream
     except asyncio.CancelledError:
-        if not sending.stalled:
+        if not sending.broken:
             raise
-        # It takes nothing, so not even the end could be sent: returning lets go of its connection.
+        # Returning before the end was sent lets go of its connection.
         asyncio.current_task().uncancel()  # type: ignore[union-attr] - this runs in one
     finally:
         pulse.leave(sending)
+        if stream.shortcut is not None:
+            stream.shortcut.push = None
+        service.observer.streams(-1)
+        sending.ending = True
         pump.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await pump
-        service.observer.streams(-1)
 
 
 @final
 class _Sending:
     """One stream on its way out."""
 
-    def __init__(self, stream: Stream, emit: Emit) -> None:
+    __slots__ = ("_emit", "_push", "_task", "_time", "broken", "busy", "ending", "last", "looked", "stream")
+
+    def __init__(self, stream: Stream, emit: Emit, push: Push | None) -> None:
         self.stream = stream
         self._emit = emit
+        self._push = push
         self._task = asyncio.current_task()
         self._time = asyncio.get_running_loop().time  # to ask which loop runs is a call of the system's
         self.last = self._time()
@@ -142,7 +161,10 @@ class _Sending:
         """When it was asked last whether whoever listens still may."""
         self.busy = 0
         """Pieces that are being sent: then the client has not taken all yet."""
-        self.stalled = False
+        self.broken = False
+        """Whether it is left without an end: its client takes nothing, or it cannot be gone on with."""
+        self.ending = False
+        """Whether somebody sees to its end."""
 
     async def pump(self) -> None:
         """Sends every piece, and the end."""
@@ -162,6 +184,7 @@ class _Sending:
         except Refused as refused:
             await self.send(self.stream.failed(refused))
         await self.send(b"", more=False)
+        self.ending = True
 
     async def send(self, piece: bytes, *, more: bool = True) -> None:
         """Sends one piece; waits as long as the client has too much of them to take."""
@@ -173,20 +196,36 @@ class _Sending:
         finally:
             self.busy -= 1
 
-    def stall(self) -> None:
-        """Leaves a client that takes nothing."""
-        self.stalled = True
-        if self._task is not None:
+    def push(self, piece: bytes) -> bool:
+        """Sends one piece if that takes no waiting, and says whether it did."""
+        if self.busy or self._push is None or not self._push(piece):
+            return False
+        self.last = self._time()
+        return True
+
+    def leave(self) -> None:
+        """Lets go of the client's connection, with no word more."""
+        if not self.broken and self._task is not None:
+            self.broken = True
             self._task.cancel()
+
+    def pumped(self, _: asyncio.Task[None]) -> None:
+        """Leaves the client where what there was to send broke off: else it would be told for ever that all is well."""
+        if not self.ending:
+            self.leave()
 
     async def end(self, pump: asyncio.Task[None], refused: Refused | None = None) -> None:
         """Ends it as the server ends, or as whoever listens may no longer."""
+        if self.ending:
+            return
+        self.ending = True
         pump.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await pump
-        if not self.busy:
-            await self.send(self.stream.farewell() if refused is None else self.stream.failed(refused))
-            await self.send(b"", more=False)
+        await asyncio.wait((pump,))
+        if self.busy:  # not even a heartbeat was taken
+            self.leave()
+            return
+        await self.send(self.stream.farewell() if refused is None else self.stream.failed(refused))
+        await self.send(b"", more=False)
 
     async def look(self, pump: asyncio.Task[None]) -> None:
         """Ends it where whoever listens may no longer."""
@@ -258,9 +297,9 @@ class Pulse:
         silent = now - sending.last
         if sending.busy:
             if silent > bounds.stall:
-                sending.stall()
-        elif sending.stream.beat and silent > bounds.heartbeat * _REST:
-            self._do(sending.send(sending.stream.beat))
+                sending.leave()
+        elif (beat := sending.stream.beat) and silent > bounds.heartbeat * _REST and not sending.push(beat):
+            self._do(sending.send(beat))
 
     def _do(self, what: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(what)

@@ -10,7 +10,8 @@ comes back by itself sees nothing of an error. At its end it says `end`, and why
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -23,8 +24,8 @@ from holdfast.server.parts import Service
 from holdfast.server.problems import Refused
 from holdfast.server.routing.route import Answer, Call
 from holdfast.server.streams.framing import BEYOND, JOINED, Frames, json_frame, sse_frame, sse_note
-from holdfast.server.streams.port import Stream
-from holdfast.types import Reset
+from holdfast.server.streams.port import Shortcut, Stream
+from holdfast.types import Delta, Event, Reset
 
 __all__ = ("events", "socket")
 
@@ -76,14 +77,16 @@ async def events(call: Call[InSession, Following, None]) -> Stream | Answer[Even
     """
     session = call.where.session
     await check_session(call, session)
-    after, begin = await _begin(call, session)
+    after, reset = await _begin(call, session)
     if _wants_page(call.headers.get("accept", "")):
-        if begin is BEYOND:
+        if reset is BEYOND:
             raise Refused(409, "beyond_the_end", "the session has no such event yet: begin again without `after`")
         return await _page(call, session, after)
     frames = _Encoded.of(call.service).sse
-    pieces = _pieces(call.runtime, session, after, call.query.until, frames, _sse_end, begin, _RETRY)
-    return Stream(pieces=pieces, farewell=lambda: _sse_end("closing"))
+    begin = b"".join((_RETRY, *frames.pieces((reset,))))
+    shortcut = Shortcut()
+    pieces = _pieces(call.runtime, session, after, call.query.until, frames, _sse_end, begin, shortcut)
+    return Stream(pieces=pieces, shortcut=shortcut, farewell=lambda: _sse_end("closing"))
 
 
 async def socket(call: Call[InSession, Following, None]) -> Stream:
@@ -91,7 +94,8 @@ async def socket(call: Call[InSession, Following, None]) -> Stream:
     session = call.where.session
     await check_session(call, session)
     frames = _Encoded.of(call.service).json
-    after, begin = await _begin(call, session)
+    after, reset = await _begin(call, session)
+    begin = b"".join(frames.pieces((reset,)))
     return Stream(
         pieces=_pieces(call.runtime, session, after, call.query.until, frames, _json_end, begin),
         beat=b'{"type":"keep-alive"}',
@@ -141,18 +145,26 @@ async def _pieces(
     until: Literal["idle", "forever"],
     frames: Frames,
     end: Callable[[str], bytes],
-    reset: Reset,
-    begin: bytes = b"",
+    begin: bytes,
+    shortcut: Shortcut | None = None,
 ) -> AsyncGenerator[bytes, None]:
-    """Yields what came together as one piece."""
-    yield begin + b"".join(frames.pieces((reset,)))
-    following = runtime.follow(session, after=after, until=until)
+    """Yields what came together as one piece; deltas may take the shortcut while the next is waited for."""
+    sink = None if shortcut is None else partial(_push, shortcut, frames)
+    yield begin
+    following = runtime.follow(session, after=after, until=until, sink=sink)
     async with contextlib.aclosing(following):
         async for items in following:
             for piece in frames.pieces(items):
                 yield piece
     gone = not await runtime.exists(session)
     yield end("deleted" if gone else "idle" if until == "idle" else "replaced")
+
+
+def _push(shortcut: Shortcut, frames: Frames, deltas: Sequence[Event | Delta]) -> bool:
+    if shortcut.push is None:
+        return False
+    piece, *more = frames.pieces(deltas)
+    return not more and shortcut.push(piece)  # so much at once is for whoever waits in between
 
 
 def _sse_end(reason: str) -> bytes:
