@@ -158,6 +158,23 @@ def test_what_was_said_to_a_run_that_ends_is_followed_to_the_end_of_the_next(hom
     assert again[0] == "session one has no open run; the last one ended like this:"
 
 
+@pytest.mark.requirement("cli:runs-control", "cli:runs-resume-follows-on")
+def test_an_idle_session_ends_at_once_and_whoever_speaks_to_it_or_resumes_it_is_told(home: Path) -> None:
+    with ScriptedModelServer.in_thread([Turn(text="Done.")]) as server:
+        sh = Shell(home, server)
+        assert sh.run("run", "Go", "-s", "one").returncode == 0
+        ended = json.loads(sh.run("runs", "exit", "one", "-o", "json").stdout)
+        assert (ended["heard"], ended["state"]) == (True, "ended")
+        resumed = sh.run("runs", "resume", "one")
+        assert (resumed.returncode, resumed.stderr) == (0, "")
+        assert "✓ completed" in resumed.stdout
+        for words in (("steer", "one", "Use tabs"), ("abort", "one")):
+            refused = sh.run("runs", *words)
+            assert refused.returncode == 2
+            assert "'one' has ended for good: go on in a copy with holdfast runs fork one" in refused.stderr
+        assert sh.run("runs", "fork", "one", "--as", "two").returncode == 0
+
+
 TEAM = """
 import asyncio, sys
 from holdfast import Agent, Runtime

@@ -291,6 +291,23 @@ def test_help_names_both_ways_to_use_it_and_every_option(tmp_path: Path) -> None
 
 
 @pytest.mark.requirement("server_frame:serve")
+def test_whoever_lacks_what_a_server_needs_is_told_what_to_install(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from importlib import util\n"
+        "from holdfast.cli.main import main\n"
+        "found = util.find_spec\n"
+        "util.find_spec = lambda name, *more: None if name == 'starlette' else found(name, *more)\n"
+        "main(['serve'])"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code], check=False, timeout=BOUND, env=Shell(tmp_path).environment, capture_output=True
+    )
+    assert told.returncode == 2
+    assert b"pip install 'holdfast[server]'" in told.stderr and b"Traceback" not in told.stderr
+
+
+@pytest.mark.requirement("server_frame:serve")
 def test_help_loads_nothing_that_serves(tmp_path: Path) -> None:
     code = (
         "import sys\n"

@@ -206,7 +206,7 @@ async def _state(journal: Journal, stream: StreamId) -> State:
 async def _later(runtime: Runtime, stream: StreamId, done: Run) -> Run | None:
     """Returns the run that came after one that is over; None when there is none, or another process sees to it."""
     head = await runtime.journal.head(stream)
-    if head is not None and head.state == "idle" and not head.unread:
+    if head is not None and (head.state == "ended" or (head.state == "idle" and not head.unread)):
         state = await _state(runtime.journal, stream)
         # It may have come to its end already.
         return None if state.last is None or state.last.key == done.key else runtime.run(done.session, state.last.key)

@@ -141,7 +141,10 @@ class Speaking:
         return await self._post("resume", b"{}", key)
 
     async def exit(self, reason: str = "", *, key: str | None = None) -> Receipt:
-        """Ends the session for good: its open run is aborted, what is queued is dropped, and it takes nothing more."""
+        """Ends the session for good: its open run is aborted, what is queued is dropped, and it takes nothing more.
+
+        Where nobody drives the session, it ends as soon as somebody takes it up: `Runtime.sweep` does, and a server.
+        """
         return await self._post("exit", msgspec.json.encode(Stop(sayable(reason))), key)
 
     async def answer(

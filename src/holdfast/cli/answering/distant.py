@@ -8,11 +8,11 @@ from contextlib import aclosing
 
 import click
 
-from holdfast.cli.answering.hearing import Heard, show, told
+from holdfast.cli.answering.hearing import Heard, exited, show, told
 from holdfast.cli.reaching.naming import Place
 from holdfast.cli.reaching.port import Said, Sessions, Spoken
 from holdfast.cli.reaching.stores import reached
-from holdfast.errors import UsageError
+from holdfast.errors import SessionExited, UsageError
 from holdfast.types import Event, SessionId, stream_id
 
 __all__ = ("speak_there",)
@@ -43,7 +43,9 @@ def speak_there(
         async with reached(place) as sessions:
             name = await sessions.named(session)
             stand = await sessions.stand(name)
-            if open_ and (stand is None or stand.state in ("idle", "ended")):
+            if open_ and stand is not None and stand.state == "ended":
+                raise SessionExited(exited(name, place.option))
+            if open_ and (stand is None or stand.state == "idle"):
                 raise UsageError(
                     f"session {name!r} has no open run to speak to\n"
                     f"start one: holdfast chat --session {name}{place.option}"

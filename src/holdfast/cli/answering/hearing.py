@@ -17,7 +17,7 @@ from holdfast.runtime.sessions.listing import state_of
 from holdfast.runtime.speaking import Receipt
 from holdfast.types import StreamId, session_of
 
-__all__ = ("Heard", "heard", "said", "show", "told")
+__all__ = ("Heard", "exited", "heard", "said", "show", "told")
 
 _MOMENT = 1.5
 """Seconds in which whoever drives a session, or waits for it, hears what was said."""
@@ -52,10 +52,10 @@ async def heard(journal: Journal, stream: StreamId, receipt: Receipt, *, surely:
         try:
             async with asyncio.timeout(_MOMENT):
                 await receipt.committed()
-            taken = True
         except TimeoutError:
             pass
         head = await journal.head(stream)
+        taken = head is not None and head.inbox_taken >= receipt.n
     return Heard(taken, _state(head))
 
 
@@ -71,6 +71,11 @@ def show(done: str, otherwise: str, after: Heard) -> None:
     console.print(Text(done), soft_wrap=True)
     if after.lost:
         console.print(Text(f"  {otherwise}", "dim"), soft_wrap=True)
+
+
+def exited(session: str, option: str) -> str:
+    """Returns what whoever speaks to a session that has ended is told; `option` names its store or server."""
+    return f"session {session!r} has ended for good: go on in a copy with holdfast runs fork {session}{option}"
 
 
 def said(*given: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import click
 
 from holdfast.cli.answering.distant import speak_there
-from holdfast.cli.answering.hearing import Heard, heard, said, show, told
+from holdfast.cli.answering.hearing import Heard, exited, heard, said, show, told
 from holdfast.cli.completion.finding import known_session, there
 from holdfast.cli.completion.sessions import session_names
 from holdfast.cli.reaching.naming import Place, place_options
@@ -16,7 +16,7 @@ from holdfast.cli.screen import store_option
 from holdfast.cli.settings.defaults import open_runtime
 from holdfast.engine.events import CODEC
 from holdfast.engine.folding import replay
-from holdfast.errors import UsageError
+from holdfast.errors import SessionExited, UsageError
 from holdfast.journal.port import Head, Journal
 from holdfast.journal.reading import read_events
 from holdfast.runtime.run import Run
@@ -76,6 +76,8 @@ def _speak(session: str, url: str, output: str, send: Callable[[Run], Awaitable[
         async with open_runtime(there(url)) as runtime:
             stream, head = await known_session(runtime.journal, session, url)
             session = session_of(stream)
+            if head.state == "ended":
+                raise SessionExited(exited(session, store_option(url)))
             key = await _open_run(runtime.journal, stream, head)
             if key is None:
                 raise UsageError(

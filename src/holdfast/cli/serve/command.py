@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, final
 
 import click
 
 from holdfast.cli.asking.span import Whole
+from holdfast.errors import UsageError
 
 __all__ = ("serve",)
 
@@ -108,6 +110,8 @@ def start(**given: Any) -> None:
     Ctrl-C or SIGTERM ends it in good order: nothing new begins, streams say farewell, requests have 20 seconds. Runs
     that are open stay open, and go on when it is started again. A second Ctrl-C leaves at once.
     """
+    if find_spec("starlette") is None:
+        raise UsageError("serving needs packages that are not installed: pip install 'holdfast[server]'")
     from holdfast.cli.serve.planning import plan_of
     from holdfast.cli.serve.running import run_server
 

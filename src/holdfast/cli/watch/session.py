@@ -18,7 +18,7 @@ from holdfast.cli.reaching.port import Said, Sessions, Spoken, Stand
 from holdfast.cli.watch.rows import Rows
 from holdfast.engine.events import InputReceived, Rewound
 from holdfast.engine.state import Run as OpenRun
-from holdfast.errors import HoldfastError, UsageError
+from holdfast.errors import HoldfastError, SessionExited, UsageError
 from holdfast.flow.ids import new_key
 from holdfast.types import Delta, Event
 
@@ -130,6 +130,8 @@ class Watched:
             UsageError: there is none to speak to.
         """
         run = self.figures.run
+        if self.figures.state.ended:
+            raise SessionExited("this session has ended for good: go on in a copy of it (f on an event forks)")
         if run is None:
             raise UsageError(
                 f'no run is open in this session: give it a prompt with holdfast run --session {self.session} "…"'

@@ -119,8 +119,9 @@ def _stands(watched: Watched, standing: str) -> str:
         kind = "your word" if watched.questions else watched.figures.waits_for
         return f"waits for {kind or 'mail'}"
     if standing == "idle":
-        last = watched.figures.state.last
-        return "idle" if last is None or last.finished is None else last.finished.status
+        state = watched.figures.state
+        status = "idle" if state.last is None or state.last.finished is None else state.last.finished.status
+        return f"{status} · ended for good" if state.ended else status
     return standing
 
 
