@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.running import MODEL, Scene, Wrapped, of, scene, soon, until
@@ -208,7 +209,14 @@ async def test_whoever_had_a_session_parked_forgets_it_when_another_ends_its_run
 
 
 @pytest.mark.requirement("engine:session-interrupt-and-expiry")
-@pytest.mark.parametrize("idle", [0, -1, float("inf"), float("nan"), IDLE_LIMIT + 1])
-def test_a_time_that_is_none_is_refused(idle: float) -> None:
+@pytest.mark.parametrize("idle", [0, -1, float("inf"), float("nan"), IDLE_LIMIT + 1, "60", True])
+def test_a_time_that_is_none_is_refused(idle: Any) -> None:
     with pytest.raises(UsageError, match="idle"):
         Control(idle=idle)
+
+
+@pytest.mark.requirement("engine:session-interrupt-and-expiry")
+@pytest.mark.parametrize(("name", "value"), [("patience", "60"), ("patience", True), ("review", "2"), ("review", 1.5)])
+def test_a_bound_of_another_type_is_refused_by_name(name: str, value: Any) -> None:
+    with pytest.raises(UsageError, match=name):
+        Control(**{name: value})

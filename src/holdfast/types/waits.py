@@ -66,12 +66,16 @@ class Control(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     def __post_init__(self) -> None:
         if self.steers not in ("all", "one") or self.follow_ups not in ("all", "one"):
             raise UsageError(f"{self.steers!r} or {self.follow_ups!r} is no queue mode: write 'all' or 'one'")
-        if self.patience is not None and not 0 < self.patience < float("inf"):
+        if self.patience is not None and not (_is_number(self.patience) and 0 < self.patience < float("inf")):
             raise UsageError(f"Control(patience={self.patience!r}) is no time: give seconds, or None to wait for ever")
-        if self.idle is not None and not 0 < self.idle <= IDLE_LIMIT:
+        if self.idle is not None and not (_is_number(self.idle) and 0 < self.idle <= IDLE_LIMIT):
             raise UsageError(f"Control(idle={self.idle!r}) is no time: give seconds, {IDLE_LIMIT:,} at most, or None")
-        if self.review is not None and not 0 <= self.review <= 1000:
+        if self.review is not None and not (type(self.review) is int and 0 <= self.review <= 1000):
             raise UsageError(f"Control(review={self.review!r}): give how often changes may be asked for, 0 or more")
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float)
 
 
 NO_CONTROL = Control()
