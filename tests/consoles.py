@@ -21,6 +21,7 @@ import msgspec
 from holdfast.engine.events import CODEC
 from holdfast.server.doors.accounts.table import ROUTES as ACCOUNTS
 from holdfast.server.doors.sessions.table import ROUTES as SESSIONS
+from holdfast.server.routing.documenting import FieldWords
 from holdfast.server.routing.openapi import document_of
 from holdfast.types import Payload
 
@@ -38,7 +39,7 @@ def described() -> bytes:
     """Returns what the server says of its routes, and the payloads of events."""
     document = document_of((*SESSIONS, *ACCOUNTS))
     kinds = [kind for kind in _payloads() if CODEC.knows(kind.type)]
-    found, more = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
+    found, more = FieldWords().schemas(kinds, "#/components/schemas/{name}")
     payloads = dict(zip((kind.type for kind in kinds), found, strict=True))
     schemas: dict[str, Any] = document["components"]["schemas"]
     told = json.dumps([payloads, more])

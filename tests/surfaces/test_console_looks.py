@@ -261,3 +261,20 @@ def test_what_cannot_be_read_named_or_hit_is_found(stage: Stage, chromium: Brows
     for each in ("Holdfast", "Log in", "px wide", "sticks out", "small", "button without a name"):
         assert each in found, found
     watched.close()
+
+
+@pytest.mark.requirement("server_frame:docs-page", "server_frame:description-of-fields")
+def test_the_page_of_the_description_says_what_each_field_is_for_however_deep_it_lies(
+    chromium: Browser, stage: Stage
+) -> None:
+    watched = Watched(chromium, stage.url)
+    page = watched.page
+    page.goto("/docs")
+    page.get_by_label("Find a route").fill("post prompts")
+    page.locator("details.op:visible > summary", has_text="/prompts").click()
+    body = page.locator("details.op[open]")
+    expect(body).to_contain_text("What the agent may do without asking")
+    expect(body.locator("td code", has_text="text").first).to_be_visible()  # a word in backticks
+    body.locator("summary", has_text="fields of ControlBody").click()
+    expect(body).to_contain_text("Seconds after a run in which nobody says anything")
+    watched.close()

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import io
 import json
+import py_compile
 import re
+import sys
+import threading
 from base64 import b64encode
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.listening import listening
+from tests.listening import BOUND, listening
 from tests.running import scene
 from tests.serving import serving
+from tests.standing import SERVED
 
 from holdfast import Agent
 from holdfast.server.access.principal import Principal
@@ -23,9 +29,13 @@ from holdfast.server.app import ROUTES
 from holdfast.server.observing.figures import Figures
 from holdfast.server.observing.logging import AccessLog, Lines
 from holdfast.server.parts import Heard
+from holdfast.server.routing import openapi
+from holdfast.server.routing.documenting import FieldWords
 from holdfast.server.routing.openapi import document_of
 from holdfast.testing import Turn
 from holdfast.types import TenantId
+
+RESULT = "/v1/sessions/{session}/runs/{key}"
 
 
 def described() -> dict[str, Any]:
@@ -72,6 +82,64 @@ def test_every_reference_of_the_description_leads_somewhere_and_every_schema_is_
     for _, _, told in operations(document):
         for answer in told["responses"].values():
             assert {each["operationId"] for each in answer.get("links", {}).values()} <= operation_ids
+
+
+@pytest.mark.requirement("server_frame:description-of-fields")
+def test_what_a_field_is_for_is_said_in_the_words_of_its_declaration_wherever_it_is_taken_or_given() -> None:
+    document = json.loads(json.dumps(document_of(SERVED)))
+    schemas = document["components"]["schemas"]
+    idle = schemas["ControlBody"]["properties"]["idle"]["description"]
+    assert idle.startswith("Seconds after a run in which nobody says anything until the session ends")
+    assert "\n" not in idle
+    (wait,) = [each for each in document["paths"][RESULT]["get"]["parameters"] if each["in"] == "query"]
+    assert wait["description"].startswith("Seconds that an open run is given to end")
+    events = schemas["stream.ToolStarted"]["properties"]
+    assert events["terminal"]["description"] == "Whether the run is over when it goes well."
+    inherited = schemas["stream.ToolStartedEvent"]["properties"]["seq"]["description"]
+    assert inherited == schemas["stream.RunStartedEvent"]["properties"]["seq"]["description"]
+    assert [name for name in schemas if name.startswith("holdfast.")] == [], "two shapes of one name: rename one"
+
+
+@pytest.mark.requirement("server_frame:description-of-fields")
+def test_where_there_is_no_source_fields_go_without_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "shipped.py"
+    source.write_text(
+        "import msgspec\n\n\nclass Shape(msgspec.Struct, rename='camel'):\n    first_part: int\n"
+        '    """Said\n    in two lines."""\n    other: int\n\n    class Inner(msgspec.Struct):\n'
+        "        last: int\n        'Short.'\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    shipped = importlib.import_module("shipped")
+    assert FieldWords().of(shipped.Shape) == {"firstPart": "Said in two lines."}
+    assert FieldWords().of(shipped.Shape.Inner) == {"last": "Short."}
+    py_compile.compile(str(source), str(tmp_path / "shipped.pyc"))
+    source.unlink()
+    for gone in ("shipped", "nowhere"):
+        monkeypatch.delitem(sys.modules, "shipped", raising=False)
+        importlib.invalidate_caches()
+        monkeypatch.setattr(shipped.Shape, "__module__", gone)
+        assert FieldWords().of(shipped.Shape) == {}
+
+
+@pytest.mark.requirement("server_frame:description")
+async def test_a_description_is_made_once_and_others_are_served_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(*_: object, **__: object) -> dict[str, Any]:
+        made.append(1)
+        begun.set()
+        assert go_on.wait(BOUND)
+        return {"openapi": "3.1.0"}
+
+    monkeypatch.setattr(openapi, "document_of", slow)
+    async with serving() as served:
+        asking = [asyncio.ensure_future(served.client.get("/openapi.json")) for _ in range(8)]
+        assert await asyncio.to_thread(begun.wait, BOUND)
+        assert (await served.client.get("/healthz")).status == 200
+        go_on.set()
+        assert {(await each).status for each in asking} == {200}
+    assert made == [1]
 
 
 @pytest.mark.requirement("server_frame:description")

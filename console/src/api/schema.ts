@@ -208,6 +208,12 @@ export interface Control {
   readonly idle?: number | null;
 }
 
+export interface ControlBody {
+  readonly patience?: number | null;
+  readonly review?: number | null;
+  readonly idle?: number | null;
+}
+
 export interface Cost {
   readonly input: number;
   readonly output: number;
@@ -516,7 +522,7 @@ export interface PromptBody {
   readonly limits?: Bounded | null;
   readonly mode?: "accept-edits" | "ask" | "auto" | "read-only" | null;
   readonly unattended?: boolean;
-  readonly control?: PromptingTaking | null;
+  readonly control?: ControlBody | null;
   readonly files?: readonly (string)[];
   readonly deliver?: readonly (string)[];
   readonly key?: string;
@@ -620,7 +626,7 @@ export interface SessionView {
   readonly cost: number | null;
   readonly run: RunView | null;
   readonly last: RunView | null;
-  readonly waits: readonly (WaitingWaiting)[];
+  readonly waits: readonly (Waiting)[];
 }
 
 export interface Setup {
@@ -766,8 +772,25 @@ export interface WaitResolved {
   readonly anew?: boolean;
 }
 
+export interface Waiting {
+  readonly id: string;
+  readonly session: string;
+  readonly token: string;
+  readonly kind: "approval" | "question" | "review";
+  readonly since: number;
+  readonly deadline?: number | null;
+  readonly prompt?: string;
+  readonly tool?: string;
+  readonly call?: ToolCall | null;
+  readonly editable?: boolean;
+  readonly questions?: readonly (Question)[];
+  readonly changes_left?: number;
+  readonly answered?: boolean;
+  readonly paused?: boolean;
+}
+
 export interface Waits {
-  readonly waits: readonly (WaitingWaiting)[];
+  readonly waits: readonly (Waiting)[];
 }
 
 export interface Which {
@@ -814,27 +837,4 @@ export interface EventSetup {
   readonly background?: boolean;
   readonly execution?: Execution | null;
   readonly origin?: Readonly<Record<string, string>>;
-}
-
-export interface WaitingWaiting {
-  readonly id: string;
-  readonly session: string;
-  readonly token: string;
-  readonly kind: "approval" | "question" | "review";
-  readonly since: number;
-  readonly deadline?: number | null;
-  readonly prompt?: string;
-  readonly tool?: string;
-  readonly call?: ToolCall | null;
-  readonly editable?: boolean;
-  readonly questions?: readonly (Question)[];
-  readonly changes_left?: number;
-  readonly answered?: boolean;
-  readonly paused?: boolean;
-}
-
-export interface PromptingTaking {
-  readonly patience?: number | null;
-  readonly review?: number | null;
-  readonly idle?: number | null;
 }

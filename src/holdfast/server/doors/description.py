@@ -25,7 +25,8 @@ async def openapi(call: Call[None, None, None]) -> Answer[Raw]:
         raise Refused(404, "not_described", "this server has no description of its routes")
     access = call.service.access
     guarded = not await access.open_to_all() if isinstance(access, Chain) else not isinstance(access, LocalAccess)
-    return Answer(value=Raw(found.document(guarded=guarded), "application/json"), headers={"cache-control": "no-cache"})
+    document = await found.document(guarded=guarded)
+    return Answer(value=Raw(document, "application/json"), headers={"cache-control": "no-cache"})
 
 
 async def docs(call: Call[None, None, None]) -> Answer[Raw]:

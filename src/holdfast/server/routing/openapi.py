@@ -1,11 +1,13 @@
 """What a table of routes says of itself, as OpenAPI 3.1: nothing in it is written by hand.
 
 Parameters come from the structs of paths and queries, bodies and answers from theirs, problems from the kind of route.
+What a field is for is said where it is declared, and nowhere else.
 A link says that what a route answers names what another one takes: whoever tests the server follows them.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 import types
 from collections import Counter
@@ -19,6 +21,7 @@ from holdfast import __version__
 from holdfast.errors import UsageError
 from holdfast.server.access.users.entering import COOKIE
 from holdfast.server.problems import Problem, Refused
+from holdfast.server.routing.documenting import FieldWords
 from holdfast.server.routing.route import Answer, Raw, Route
 from holdfast.server.routing.signature import Signature, signature_of
 from holdfast.server.streams.port import Stream
@@ -54,12 +57,20 @@ class Description:
     def __init__(self, routes: Iterable[Route]) -> None:
         self._routes = tuple(routes)
         self._made: dict[bool, bytes] = {}
+        self._making = asyncio.Lock()
 
-    def document(self, *, guarded: bool) -> bytes:
-        """Returns the description as JSON; of a `guarded` server, with the ways to say who asks."""
-        if guarded not in self._made:
-            self._made[guarded] = msgspec.json.encode(document_of(self._routes, guarded=guarded))
+    async def document(self, *, guarded: bool) -> bytes:
+        """Returns the description as JSON; of a `guarded` server, with the ways to say who asks.
+
+        Making it takes as long as hundreds of requests, so it is made once, and beside the event loop.
+        """
+        async with self._making:
+            if guarded not in self._made:
+                self._made[guarded] = await asyncio.to_thread(self._make, guarded)
         return self._made[guarded]
+
+    def _make(self, guarded: bool) -> bytes:
+        return msgspec.json.encode(document_of(self._routes, guarded=guarded))
 
 
 def document_of(routes: Sequence[Route], *, guarded: bool = True) -> dict[str, Any]:
@@ -107,7 +118,8 @@ class _Schemas:
                 if kind is not None and kind is not Raw and kind not in kinds:
                     kinds.append(kind)
                     _check(kind, route)
-        found, self.components = msgspec.json.schema_components(kinds, ref_template=_REF)
+        self._words = FieldWords()
+        found, self.components = self._words.schemas(kinds, _REF)
         self._found = [(kind, schema) for kind, schema in zip(kinds, found, strict=True)]
 
     def of(self, kind: Any) -> dict[str, Any]:
@@ -120,7 +132,7 @@ class _Schemas:
             return {}
         kinds = route.tells()
         place = _REF.format(name="stream.{name}")
-        found, components = msgspec.json.schema_components(kinds.values(), ref_template=place)
+        found, components = self._words.schemas(kinds.values(), place)
         # A struct of events and one of answers may have one name: these have their own.
         self.components |= {f"stream.{name}": schema for name, schema in components.items()}
         return {"x-events": dict(zip(kinds, found, strict=True))}

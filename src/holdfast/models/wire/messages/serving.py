@@ -13,7 +13,7 @@ import msgspec
 
 from holdfast.models.thinking import BUDGETS, LEVELS
 from holdfast.models.wire.encoding import bytes_of, object_text
-from holdfast.models.wire.messages.shapes import InputBlock, InputTool, InputTurn, RequestBody
+from holdfast.models.wire.messages.shapes import InputBlock, InputMessage, InputTool, RequestBody
 from holdfast.models.wire.messages.steps import is_step
 from holdfast.models.wire.served import (
     ServedRequest,
@@ -208,7 +208,7 @@ def _options(request: RequestBody) -> dict[str, Any]:
     return found
 
 
-def _messages(turns: Sequence[InputTurn]) -> Iterator[Message]:
+def _messages(turns: Sequence[InputMessage]) -> Iterator[Message]:
     names: dict[str, str] = {}
     for turn in turns:
         blocks = [InputBlock("text", turn.content)] if isinstance(turn.content, str) else turn.content

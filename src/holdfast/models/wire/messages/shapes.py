@@ -25,7 +25,7 @@ __all__ = (
     "InputBlock",
     "InputSource",
     "InputTool",
-    "InputTurn",
+    "InputMessage",
     "Kind",
     "OfferedTool",
     "RedactedBlock",
@@ -240,7 +240,7 @@ class InputBlock(msgspec.Struct, frozen=True, gc=False):
     is_error: bool | None = None
 
 
-class InputTurn(msgspec.Struct, frozen=True, gc=False):
+class InputMessage(msgspec.Struct, frozen=True, gc=False):
     """A message, as a client may write it."""
 
     role: Literal["user", "assistant", "system"]
@@ -289,7 +289,7 @@ class RequestBody(msgspec.Struct, frozen=True):
     """A whole request."""
 
     model: str
-    messages: list[InputTurn]
+    messages: list[InputMessage]
     max_tokens: int | None = None
     system: str | list[InputBlock] | None = None
     tools: list[dict[str, Any]] | None = None

@@ -32,7 +32,7 @@ class One(msgspec.Struct, frozen=True):
     id: _Name
 
 
-class OfProvider(msgspec.Struct, frozen=True):
+class ModelOf(msgspec.Struct, frozen=True):
     """A model of a provider."""
 
     provider: _Name
@@ -47,7 +47,7 @@ class Deeper(msgspec.Struct, frozen=True):
     name: _Name
 
 
-class Page(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ModelPage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which of them, for Anthropic's clients."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1000
@@ -57,7 +57,7 @@ class Page(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Said by clients of Anthropic's beta interface, which is the same here."""
 
 
-async def list_models(call: Call[None, Page, None]) -> msgspec.Raw:
+async def list_models(call: Call[None, ModelPage, None]) -> msgspec.Raw:
     """Lists who can be asked, by name: agents first. Any model of a provider with a key can be asked, listed or not."""
     names = list(dict.fromkeys(each for each in _names(call) if call.who.may_ask(each)))
     if "anthropic-version" not in call.headers:
@@ -72,7 +72,7 @@ async def show(call: Call[One, None, None]) -> msgspec.Raw:
     return _one(call, call.where.id)
 
 
-async def show_of_provider(call: Call[OfProvider, None, None]) -> msgspec.Raw:
+async def show_of_provider(call: Call[ModelOf, None, None]) -> msgspec.Raw:
     """Returns a model by its whole name."""
     return _one(call, f"{call.where.provider}/{call.where.name}")
 
@@ -92,7 +92,7 @@ def _one(call: Call[Any, None, None], name: str) -> msgspec.Raw:
     return _encoded(told)
 
 
-def _names(call: Call[None, Page, None]) -> Iterator[str]:
+def _names(call: Call[None, ModelPage, None]) -> Iterator[str]:
     yield from sorted(call.service.agents)
     yield from call.runtime.model_names()
     for provider, entry in TABLE.items():
@@ -101,7 +101,7 @@ def _names(call: Call[None, Page, None]) -> Iterator[str]:
             yield from listed_models(provider)
 
 
-def _page(names: Sequence[str], query: Page) -> tuple[Sequence[str], bool]:
+def _page(names: Sequence[str], query: ModelPage) -> tuple[Sequence[str], bool]:
     if query.before_id in names:
         end = names.index(query.before_id)
         return names[max(0, end - query.limit) : end], end > query.limit

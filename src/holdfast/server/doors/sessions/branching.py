@@ -73,7 +73,7 @@ class Diff(msgspec.Struct, frozen=True, kw_only=True):
     """The same as a unified diff, cut where it is very long."""
 
 
-class Taking(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Exporting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How much goes along."""
 
     blobs: bool = True
@@ -117,7 +117,7 @@ async def diff(call: Call[InSession, Span, None]) -> Diff:
     return Diff(changes=changes, text=found.text)
 
 
-async def export(call: Call[InSession, Taking, None]) -> Stream:
+async def export(call: Call[InSession, Exporting, None]) -> Stream:
     """Writes a session as lines of JSON, from which an import makes it again, here or elsewhere."""
     session = call.where.session
     await check_session(call, session)

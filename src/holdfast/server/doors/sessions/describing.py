@@ -42,4 +42,5 @@ def _made(name: str, about: Any, like: Any, own: dict[str, Any]) -> Any:
     for each in msgspec.structs.fields(like):
         kind = own.pop(each.name, each.type)
         fields.append((each.name, kind) if each.required else (each.name, kind, each.default))
-    return msgspec.defstruct(name, [*own.items(), *fields], kw_only=True, namespace={"__doc__": about.__doc__})
+    namespace = {"__doc__": about.__doc__, "__wrapped__": like}  # as Python marks what was made from another
+    return msgspec.defstruct(name, [*own.items(), *fields], kw_only=True, namespace=namespace)

@@ -74,7 +74,7 @@ class Bounded(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     seconds: Amount | None = None
 
 
-class Taking(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ControlBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How people take part."""
 
     patience: Annotated[float, Meta(gt=0, le=1e9)] | None = None
@@ -108,7 +108,7 @@ class PromptBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """What the agent may do without asking; what the server says of such prompts without."""
     unattended: bool = False
     """Nobody will answer: what would be asked about is denied."""
-    control: Taking | None = None
+    control: ControlBody | None = None
     files: Annotated[tuple[Annotated[str, Meta(max_length=100)], ...], Meta(max_length=100)] = ()
     """Ids of uploads that it may read."""
     deliver: Annotated[tuple[Annotated[str, Meta(max_length=2000)], ...], Meta(max_length=16)] = ()
@@ -158,7 +158,7 @@ class InRun(msgspec.Struct, frozen=True):
     key: Annotated[str, Meta(max_length=256)]
 
 
-class Waiting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Polling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long to wait."""
 
     wait: Annotated[float, Meta(ge=0, le=50)] = 0
@@ -306,7 +306,7 @@ def _narrow(limits: Bounded | None) -> Limits | None:
     return None
 
 
-async def result(call: Call[InRun, Waiting, None]) -> Outcome:
+async def result(call: Call[InRun, Polling, None]) -> Outcome:
     """Returns what the run of a prompt came to, by the prompt's key; `wait` seconds for it, if it is open."""
     await check_session(call, call.where.session)
     run = call.runtime.run(call.where.session, call.where.key)

@@ -54,7 +54,7 @@ class Showing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     include: list[str] | msgspec.UnsetType = msgspec.field(default=msgspec.UNSET, name="include[]")
 
 
-class Listing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ItemPage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which items are wanted."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=100)] = 20
@@ -128,7 +128,7 @@ async def delete(call: Call[InResponse, None, None]) -> Deleted:
     return Deleted(ref.id)
 
 
-async def input_items(call: Call[InResponse, Listing, None]) -> msgspec.Raw:
+async def input_items(call: Call[InResponse, ItemPage, None]) -> msgspec.Raw:
     """Returns what the request of a response said, newest first unless `order` says otherwise; not what came before
     it in the conversation.
     """
