@@ -74,7 +74,8 @@ class House:
             jar = aiohttp.DummyCookieJar()
             async with (
                 peopled(routes=self._routes, seconds=86_400) as self.server,
-                aiohttp.ClientSession(cookie_jar=jar) as self.client,
+                # A prompt that waits for somebody keeps its connection: however many do, others are asked.
+                aiohttp.ClientSession(cookie_jar=jar, connector=aiohttp.TCPConnector(limit=0)) as self.client,
             ):
                 self._up.set_result(None)
                 await self._over.wait()
