@@ -176,7 +176,8 @@ class Attempt(msgspec.Struct, eq=False):
     _look_at: float = 0.0
     _scope: Interruptible | None = None
     """The last interruptible stretch."""
-    _task: asyncio.Task[object] | None = None
+    task: asyncio.Task[object] | None = None
+    """The one that drives it."""
     _given: dict[int, float] = {}
     """Seconds more that unread letters give the run, by the letters' numbers."""
     stopping: bool = False
@@ -393,12 +394,10 @@ class Attempt(msgspec.Struct, eq=False):
 
     def interruptible(self) -> Interruptible:
         """Returns a scope that an abort or the end of the run's time leaves early."""
-        run, task = self.state.run, self._task
+        run = self.state.run
         assert run is not None
         left = None if run.setup.setup.limits.seconds is None else self._left(run)
-        if task is None:
-            task = self._task = asyncio.current_task()
-        scope = self._scope = Interruptible(self.clock, left, task)
+        scope = self._scope = Interruptible(self.clock, left, self.task)
         return scope
 
     @property

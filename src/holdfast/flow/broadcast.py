@@ -24,13 +24,12 @@ T = TypeVar("T")
 class Reader(Generic[T]):
     """One reader's place in a broadcast."""
 
-    __slots__ = ("_broadcast", "_closed", "_items", "_loop", "_mark", "_waiter", "lost", "mark", "sink")
+    __slots__ = ("_broadcast", "_closed", "_items", "_mark", "_waiter", "lost", "mark", "sink")
 
     def __init__(self, broadcast: Broadcast[T]) -> None:
         self._broadcast = broadcast
         self._items: list[T] = []
         self._waiter: asyncio.Future[None] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
         self._mark = 0
         self.lost = False
@@ -47,9 +46,9 @@ class Reader(Generic[T]):
         means the broadcast is over, or that all there was had to be dropped (see `lost`).
         """
         while not self._items and not self._closed and not self.lost:
-            loop = self._loop
+            loop = self._broadcast.loop
             if loop is None:  # asked once: it is a call of the system's
-                loop = self._loop = asyncio.get_running_loop()
+                loop = self._broadcast.loop = asyncio.get_running_loop()
             self._waiter = loop.create_future()
             await self._waiter
         items, self._items = self._items, []
@@ -102,11 +101,13 @@ class Reader(Generic[T]):
 class Broadcast(Generic[T]):
     """A one-to-many hand-over inside one event loop."""
 
-    __slots__ = ("_readers", "limit")
+    __slots__ = ("_readers", "limit", "loop")
 
-    def __init__(self, *, limit: int = 20_000) -> None:
+    def __init__(self, *, limit: int = 20_000, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self.limit = limit
         """How many items are kept for a reader that does not come for them."""
+        self.loop = loop
+        """That event loop, as soon as it is known."""
         self._readers: list[Reader[T]] = []
 
     def join(self) -> Reader[T]:

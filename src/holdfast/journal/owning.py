@@ -193,7 +193,7 @@ class Pen(msgspec.Struct, eq=False):
         # What is awaited is not the answer itself: being cancelled here would cancel that, too.
         try:
             if not answer.done():
-                waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                waiting: asyncio.Future[None] = answer.get_loop().create_future()
                 self._waiting = [*self._waiting, waiting] if self._waiting else [waiting]
                 await waiting
         finally:

@@ -7,6 +7,7 @@ delta of each kind in a row.
 
 from __future__ import annotations
 
+from asyncio import AbstractEventLoop
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -25,14 +26,14 @@ class Tail:
     error: BaseException | None = None
     closed = False
 
-    def __init__(self, stream: StreamId, after: int) -> None:
+    def __init__(self, stream: StreamId, after: int, loop: AbstractEventLoop | None = None) -> None:
         self.stream = stream
         self.after = after
         """Sequence number before the oldest event in `recent`."""
         self.last = after
         """Sequence number of the last event published."""
         self.recent: list[Event] = []
-        self.broadcast: Broadcast[Event | Delta] = Broadcast()
+        self.broadcast: Broadcast[Event | Delta] = Broadcast(loop=loop)
         self._partial: list[Delta] = []
         self._held: list[tuple[int, list[Delta]]] = []
         """Deltas of answers that come after events that are not durable yet, each with the last of these events."""

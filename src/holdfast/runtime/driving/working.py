@@ -75,6 +75,7 @@ class Worker:
         self._reach = Reach(self._send, ledger)
         self._forget = forget
         self._soon = Soon(clock, FLUSH_SECONDS)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._live: dict[StreamId, Live] = {}
         self._parked = Parking(journal, clock, self._wake)
         self._kept = Kept(journal)
@@ -250,7 +251,9 @@ class Worker:
             self._run(self._look_after([stream_id(tenant_of(stream), each) for each in awaited]))
         if self._failed:
             self._failed.pop(stream, None)
-        tail = Tail(stream, head.seq)
+        if (loop := self._loop) is None:  # asked once: it is a call of the system's
+            loop = self._loop = asyncio.get_running_loop()
+        tail = Tail(stream, head.seq, loop)
         commit = tail.commit if self.tally is None else self.tally.over(tail.commit)
         pen = Pen(self._journal, claim, CODEC, self._clock, commit, self._soon)
         attempt = Attempt(state, pen, tail, self._clock, self._bind, self._reach)
@@ -260,7 +263,7 @@ class Worker:
         if self._draining:
             live.decide = without_place
         self._live[stream] = live
-        live.task = asyncio.create_task(self._drive(live))
+        live.task = attempt.task = loop.create_task(self._drive(live))
         if head.seq:
             self._hinted(stream)  # mail may have come while it was loaded and nobody listened
         self._heartbeat.begin()
