@@ -11,11 +11,13 @@ import re
 import sys
 import threading
 from base64 import b64encode
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import jsonschema
+import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.listening import BOUND, listening
@@ -31,10 +33,11 @@ from holdfast.server.observing.logging import AccessLog, Lines
 from holdfast.server.parts import Heard
 from holdfast.server.routing import openapi
 from holdfast.server.routing.documenting import FieldWords
-from holdfast.server.routing.openapi import document_of
+from holdfast.server.routing.openapi import Description, document_of
 from holdfast.testing import Turn
 from holdfast.types import TenantId
 
+T = TypeVar("T")
 RESULT = "/v1/sessions/{session}/runs/{key}"
 
 
@@ -97,32 +100,67 @@ def test_what_a_field_is_for_is_said_in_the_words_of_its_declaration_wherever_it
     assert events["terminal"]["description"] == "Whether the run is over when it goes well."
     inherited = schemas["stream.ToolStartedEvent"]["properties"]["seq"]["description"]
     assert inherited == schemas["stream.RunStartedEvent"]["properties"]["seq"]["description"]
-    assert [name for name in schemas if name.startswith("holdfast.")] == [], "two shapes of one name: rename one"
+    assert [name for name in schemas if "holdfast." in name] == [], "two shapes of one name: rename one"
 
 
 @pytest.mark.requirement("server_frame:description-of-fields")
-def test_where_there_is_no_source_fields_go_without_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = tmp_path / "shipped.py"
+@pytest.mark.parametrize("later", [None, "class Shape(", "x = '\0'"])
+def test_where_the_source_is_gone_or_broken_fields_go_without_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, later: str | None
+) -> None:
+    name = f"shipped_{tmp_path.name.replace('-', '_')}"
+    source = tmp_path / f"{name}.py"
     source.write_text(
         "import msgspec\n\n\nclass Shape(msgspec.Struct, rename='camel'):\n    first_part: int\n"
         '    """Said\n    in two lines."""\n    other: int\n\n    class Inner(msgspec.Struct):\n'
-        "        last: int\n        'Short.'\n"
+        "        last: int\n        'Short.'\n\n\nclass Narrower(Shape):\n"
+        "    first_part: bool\n    own: int\n    'Mine.'\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    shipped = importlib.import_module("shipped")
+    monkeypatch.setitem(sys.modules, name, None)  # so that what is imported now is gone afterwards
+    del sys.modules[name]
+    shipped = importlib.import_module(name)
     assert FieldWords().of(shipped.Shape) == {"firstPart": "Said in two lines."}
     assert FieldWords().of(shipped.Shape.Inner) == {"last": "Short."}
-    py_compile.compile(str(source), str(tmp_path / "shipped.pyc"))
-    source.unlink()
-    for gone in ("shipped", "nowhere"):
-        monkeypatch.delitem(sys.modules, "shipped", raising=False)
+    assert FieldWords().of(shipped.Narrower) == {"own": "Mine."}, "what it says anew, nobody has said words for"
+    if later is None:
+        py_compile.compile(str(source), str(tmp_path / f"{name}.pyc"))
+        source.unlink()
+        del sys.modules[name]
         importlib.invalidate_caches()
-        monkeypatch.setattr(shipped.Shape, "__module__", gone)
-        assert FieldWords().of(shipped.Shape) == {}
+    else:
+        source.write_text(later)
+    assert FieldWords().of(shipped.Shape) == {}
+
+
+class Narrow(msgspec.Struct, array_like=True):
+    first: int
+    """Has no name on the wire."""
+
+
+class Box(msgspec.Struct, Generic[T]):
+    held: T
+    """Of some type."""
+
+
+@dataclass
+class Chain:
+    next: Chain | None
+    narrow: Narrow
+    box: Box[int]
+
+
+@pytest.mark.requirement("server_frame:description-of-fields")
+def test_shapes_that_hold_themselves_have_no_names_or_are_of_any_type_are_described_all_the_same() -> None:
+    found, components = FieldWords().schemas([Chain], "#/{name}")
+    assert list(found) == [{"$ref": "#/Chain"}]
+    assert set(components) == {"Chain", "Narrow", "Box_int_"}
 
 
 @pytest.mark.requirement("server_frame:description")
-async def test_a_description_is_made_once_and_others_are_served_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_description_is_made_once_whoever_goes_meanwhile_and_others_are_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     made: list[int] = []
     begun, go_on = threading.Event(), threading.Event()
 
@@ -134,6 +172,11 @@ async def test_a_description_is_made_once_and_others_are_served_meanwhile(monkey
 
     monkeypatch.setattr(openapi, "document_of", slow)
     async with serving() as served:
+        description = served.service.parts[Description]
+        assert isinstance(description, Description)
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(description.document(guarded=False), 0.01)
         asking = [asyncio.ensure_future(served.client.get("/openapi.json")) for _ in range(8)]
         assert await asyncio.to_thread(begun.wait, BOUND)
         assert (await served.client.get("/healthz")).status == 200

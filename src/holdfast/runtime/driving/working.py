@@ -75,7 +75,6 @@ class Worker:
         self._reach = Reach(self._send, ledger)
         self._forget = forget
         self._soon = Soon(clock, FLUSH_SECONDS)
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._live: dict[StreamId, Live] = {}
         self._parked = Parking(journal, clock, self._wake)
         self._kept = Kept(journal)
@@ -251,8 +250,7 @@ class Worker:
             self._run(self._look_after([stream_id(tenant_of(stream), each) for each in awaited]))
         if self._failed:
             self._failed.pop(stream, None)
-        if (loop := self._loop) is None:  # asked once: it is a call of the system's
-            loop = self._loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()  # asked for all who need it below: it is a call of the system's
         tail = Tail(stream, head.seq, loop)
         commit = tail.commit if self.tally is None else self.tally.over(tail.commit)
         pen = Pen(self._journal, claim, CODEC, self._clock, commit, self._soon)

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-import inspect
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib.abc import InspectLoader
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, final
 
@@ -24,7 +22,7 @@ _Words = dict[str, str]
 
 @final
 class FieldWords:
-    """The words for fields; a module is read when a struct of it is asked about, and once."""
+    """The words for fields; a module is read when it is needed, and once."""
 
     def __init__(self) -> None:
         self._modules: dict[str, Mapping[str, _Words]] = {}
@@ -34,9 +32,11 @@ class FieldWords:
         kinds = tuple(kinds)
         found, components = msgspec.json.schema_components(kinds, ref_template=place)
         for kind in _structs(kinds):
-            whole = components.get(f"{kind.__module__}.{kind.__qualname__}") or components[kind.__name__]
+            whole = components.get(f"{kind.__module__}.{kind.__qualname__}") or components.get(kind.__name__, {})
+            fields = whole.get("properties", {})
             for name, words in self.of(kind).items():
-                whole["properties"][name].setdefault("description", words)
+                if name in fields:
+                    fields[name].setdefault("description", words)
         return found, components
 
     def of(self, kind: type[msgspec.Struct]) -> _Words:
@@ -45,40 +45,40 @@ class FieldWords:
         A struct that the program made tells by `__wrapped__` from which one it was.
         """
         words: _Words = {}
-        for each in reversed(getattr(kind, "__wrapped__", kind).__mro__):
+        for each in reversed(vars(kind).get("__wrapped__", kind).__mro__):
             module = each.__module__
             if module not in self._modules:
                 self._modules[module] = _read(module)
             words |= self._modules[module].get(each.__qualname__, {})
-        return {each.encode_name: words[each.name] for each in msgspec.structs.fields(kind) if each.name in words}
+        return {each.encode_name: words[each.name] for each in msgspec.structs.fields(kind) if words.get(each.name)}
 
 
 def _structs(kinds: Iterable[Any]) -> set[type[msgspec.Struct]]:
     """Returns every struct that values of these types can hold."""
-    found: set[type[msgspec.Struct]] = set()
+    found: set[Any] = set()
     open_: list[Any] = [looking.multi_type_info(kinds)]
     while open_:
         each = open_.pop()
-        if isinstance(each, looking.StructType):
-            if each.cls in found:
+        if (kind := getattr(each, "cls", None)) is not None:  # what can hold itself
+            if kind in found:
                 continue
-            found.add(each.cls)
+            found.add(kind)
         if isinstance(each, looking.Type | looking.Field):
             open_ += [getattr(each, name) for name in each.__struct_fields__]
         elif isinstance(each, tuple):
             open_ += each
-    return found
+    return {kind for kind in found if isinstance(kind, type) and issubclass(kind, msgspec.Struct)}
 
 
 def _read(module: str) -> Mapping[str, _Words]:
     """Returns the words for the fields of each class of a module, by the class's qualified name."""
     try:
         spec = importlib.util.find_spec(module)
-        loader = None if spec is None else spec.loader
-        source = loader.get_source(module) if isinstance(loader, InspectLoader) else None
-    except (ImportError, OSError, ValueError):  # not there, or not to be read, or made while the program runs
+        ask: Callable[[str], str | None] | None = getattr(None if spec is None else spec.loader, "get_source", None)
+        source = ask(module) if ask is not None else None
+        return dict(_classes(ast.parse(source).body)) if source else {}
+    except (ImportError, OSError, SyntaxError, ValueError):  # not there, or not to be read, or no more what was loaded
         return {}
-    return dict(_classes(ast.parse(source).body)) if source else {}
 
 
 def _classes(body: Iterable[ast.stmt], within: str = "") -> Iterator[tuple[str, _Words]]:
@@ -90,9 +90,11 @@ def _classes(body: Iterable[ast.stmt], within: str = "") -> Iterator[tuple[str, 
 
 
 def _fields(body: list[ast.stmt]) -> Iterator[tuple[str, str]]:
-    for field, below in pairwise(body):
+    for field, below in pairwise([*body, ast.Pass()]):
         match field, below:
             case ast.AnnAssign(target=ast.Name(name)), ast.Expr(value=ast.Constant(value=str(words))):
-                yield name, " ".join(inspect.cleandoc(words).split())
+                yield name, " ".join(words.split())
+            case ast.AnnAssign(target=ast.Name(name)), _:
+                yield name, ""  # what one above says of its own field is not said of this
             case _:
                 pass

@@ -56,18 +56,17 @@ class Description:
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._routes = tuple(routes)
-        self._made: dict[bool, bytes] = {}
-        self._making = asyncio.Lock()
+        self._making: dict[bool, asyncio.Task[bytes]] = {}
 
     async def document(self, *, guarded: bool) -> bytes:
         """Returns the description as JSON; of a `guarded` server, with the ways to say who asks.
 
-        Making it takes as long as hundreds of requests, so it is made once, and beside the event loop.
+        Making it takes as long as hundreds of requests, so it is made in a thread, and once, whoever goes meanwhile.
         """
-        async with self._making:
-            if guarded not in self._made:
-                self._made[guarded] = await asyncio.to_thread(self._make, guarded)
-        return self._made[guarded]
+        making = self._making.get(guarded)
+        if making is None:
+            making = self._making[guarded] = asyncio.create_task(asyncio.to_thread(self._make, guarded))
+        return await asyncio.shield(making)
 
     def _make(self, guarded: bool) -> bytes:
         return msgspec.json.encode(document_of(self._routes, guarded=guarded))
