@@ -274,7 +274,7 @@ def test_the_page_of_the_description_says_what_each_field_is_for_however_deep_it
     page.locator("details.op:visible > summary", has_text="/prompts").click()
     body = page.locator("details.op[open]")
     expect(body).to_contain_text("What the agent may do without asking")
-    expect(body.locator("td code", has_text="text").first).to_be_visible()  # a word in backticks
+    expect(body.locator("td.dim code", has_text="text").first).to_be_visible()  # a word in backticks of what is said
     body.locator("summary", has_text="fields of ControlBody").click()
     expect(body).to_contain_text("Seconds after a run in which nobody says anything")
     watched.close()

@@ -292,16 +292,12 @@ def test_help_names_both_ways_to_use_it_and_every_option(tmp_path: Path) -> None
 
 @pytest.mark.requirement("server_frame:serve")
 def test_whoever_lacks_what_a_server_needs_is_told_what_to_install(tmp_path: Path) -> None:
-    code = (
-        "import sys\n"
-        "from importlib import util\n"
-        "from holdfast.cli.main import main\n"
-        "found = util.find_spec\n"
-        "util.find_spec = lambda name, *more: None if name == 'starlette' else found(name, *more)\n"
-        "main(['serve'])"
-    )
-    told = subprocess.run(
-        [sys.executable, "-c", code], check=False, timeout=BOUND, env=Shell(tmp_path).environment, capture_output=True
+    told = ran(
+        tmp_path,
+        "from importlib import util",
+        "found = util.find_spec",
+        "util.find_spec = lambda name, *more: None if name == 'starlette' else found(name, *more)",
+        "main(['serve'])",
     )
     assert told.returncode == 2
     assert b"pip install 'holdfast[server]'" in told.stderr and b"Traceback" not in told.stderr
@@ -309,14 +305,22 @@ def test_whoever_lacks_what_a_server_needs_is_told_what_to_install(tmp_path: Pat
 
 @pytest.mark.requirement("server_frame:serve")
 def test_help_loads_nothing_that_serves(tmp_path: Path) -> None:
-    code = (
-        "import sys\n"
-        "from holdfast.cli.main import main\n"
-        "try: main(['serve', '--help'])\n"
-        "except SystemExit as left: assert not left.code\n"
-        "assert not {'uvicorn', 'starlette', 'prometheus_client', 'argon2', 'jwt'} & set(sys.modules)"
+    loaded = ran(
+        tmp_path,
+        "try: main(['serve', '--help'])",
+        "except SystemExit as left: assert not left.code",
+        "assert not {'uvicorn', 'starlette', 'prometheus_client', 'argon2', 'jwt'} & set(sys.modules)",
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=BOUND, env=Shell(tmp_path).environment)
+    assert loaded.returncode == 0, loaded.stderr.decode()
+
+
+def ran(home: Path, *lines: str) -> subprocess.CompletedProcess[bytes]:
+    """Returns what came of a program that has the command line as `main`."""
+    code = "\n".join(("import sys", "from holdfast.cli.main import main", *lines))
+    environment = Shell(home).environment
+    return subprocess.run(
+        [sys.executable, "-c", code], check=False, timeout=BOUND, env=environment, capture_output=True
+    )
 
 
 @pytest.mark.requirement("server_frame:process-routes-fuzzed")
